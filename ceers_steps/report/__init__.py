@@ -1,0 +1,1 @@
+"""What was measured and how it looks: metrics (numpy only) and figures (extra ``report``)."""
