@@ -1,0 +1,47 @@
+# Everything on a fresh machine with Python 3.11+ and make:
+#   make demo    set up, simulate two exposures, reduce them, open the report
+#   make test    set up, run all tests
+#   make quick   set up, run the quick tests (< 2 minutes)
+PYTHON ?= python3
+VENV   := .venv
+BIN    := $(VENV)/bin
+# one thread per process: the processes already fill the cores
+THREADS := OMP_NUM_THREADS=1 OPENBLAS_NUM_THREADS=1 MKL_NUM_THREADS=1 NUMBA_NUM_THREADS=1
+WORKERS ?= 2
+DEMO_DIR ?= demo
+
+.PHONY: demo test quick lint docs bench clean setup
+
+setup: $(VENV)/.ready
+
+$(VENV)/.ready: pyproject.toml
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
+	  { echo "ceers_steps needs Python 3.11 or newer; choose one with: make PYTHON=/path/to/python3.11"; exit 1; }
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install -q --upgrade pip
+	$(BIN)/python -m pip install -q -e '.[dev]'
+	@touch $@
+
+demo: $(VENV)/.ready
+	$(THREADS) $(BIN)/ceers demo -o $(DEMO_DIR)
+
+test: $(VENV)/.ready lint
+	$(THREADS) $(BIN)/python -m pytest -n $(WORKERS) --dist worksteal
+
+quick: $(VENV)/.ready
+	$(THREADS) $(BIN)/python -m pytest -n $(WORKERS) --dist worksteal -m 'not slow'
+
+lint: $(VENV)/.ready
+	$(BIN)/ruff check ceers_steps tests benchmarks
+	$(BIN)/ruff format --check ceers_steps tests benchmarks
+	$(BIN)/mypy
+
+docs: $(VENV)/.ready
+	$(BIN)/sphinx-build -q -W -b html docs docs/_build/html
+
+bench: $(VENV)/.ready
+	$(BIN)/python -m pip install -q snowblind==1.0.1
+	for script in snowballs wisps striping; do $(THREADS) $(BIN)/python benchmarks/$$script.py || exit 1; done
+
+clean:
+	rm -rf $(VENV) $(DEMO_DIR) docs/_build .pytest_cache .ruff_cache .mypy_cache

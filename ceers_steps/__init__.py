@@ -1,0 +1,39 @@
+"""JWST NIRCam imaging from raw exposures to science-ready mosaics, as native stpipe Steps.
+
+The Steps and Pipelines are importable from here (``strun ceers_steps.CeersDetector1 ...``);
+they are loaded on first use, so that ``import ceers_steps`` and the ``ceers`` command start fast.
+"""
+
+from importlib import import_module
+from importlib.metadata import PackageNotFoundError, version
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from ceers_steps.pipelines.detector1 import CeersDetector1
+    from ceers_steps.steps.remstriping import RemStripingStep
+    from ceers_steps.steps.snowball import SnowballStep
+    from ceers_steps.steps.wispsub import WispSubStep
+
+try:
+    __version__ = version("ceers_steps")
+except PackageNotFoundError:  # a source tree that was never installed
+    __version__ = "0+unknown"
+
+_HOME = {
+    "CeersDetector1": "ceers_steps.pipelines.detector1",
+    "RemStripingStep": "ceers_steps.steps.remstriping",
+    "SnowballStep": "ceers_steps.steps.snowball",
+    "WispSubStep": "ceers_steps.steps.wispsub",
+}
+
+__all__ = ["CeersDetector1", "RemStripingStep", "SnowballStep", "WispSubStep", "__version__"]
+
+
+def __getattr__(name):
+    if name in _HOME:
+        return getattr(import_module(_HOME[name]), name)
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+
+
+def __dir__():
+    return sorted([*globals(), *_HOME])

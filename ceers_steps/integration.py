@@ -1,0 +1,13 @@
+"""What stpipe is told about this package: names only, no step is imported (`strun` stays fast)."""
+
+__all__ = ["get_steps"]
+
+
+def get_steps():
+    """Return ``(class path, alias, is_pipeline)`` of every Step and Pipeline of the package."""
+    return [
+        ("ceers_steps.CeersDetector1", "ceers_detector1", True),
+        ("ceers_steps.RemStripingStep", "ceers_remstriping", False),
+        ("ceers_steps.SnowballStep", "ceers_snowball", False),
+        ("ceers_steps.WispSubStep", "ceers_wispsub", False),
+    ]

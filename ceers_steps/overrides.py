@@ -1,0 +1,117 @@
+"""Per-exposure values: the table that takes the place of by-eye lists in scripts."""
+
+import os
+import re
+from pathlib import Path
+
+import numpy as np
+from astropy.table import Table
+
+from ceers_steps.errors import CeersError
+
+__all__ = ["COLUMNS", "exposure_name", "read_overrides"]
+
+COLUMNS = {
+    "wisp_scale": float,
+    "mask_threshold": float,
+    "skip_wispsub": bool,
+    "skip_remstriping": bool,
+    "skip_snowball": bool,
+}
+"""Columns a table may have beside ``exposure``, with their types."""
+
+_EXPOSURE = re.compile(
+    r"(?P<name>jw\d{11}_\w{5}_\d{5}(?:-seg\d{3})?_(?:nrc\w+|mir\w+|nis|nrs\d|guider\d))(?:_|\.|$)"
+)
+_TRUE = {"true", "t", "yes", "y", "1"}
+_FALSE = {"false", "f", "no", "n", "0"}
+
+
+def exposure_name(filename: str | os.PathLike) -> str:
+    """Return the exposure part of a JWST product name.
+
+    ``jw01345001001_02201_00001_nrca1_rate.fits`` gives ``jw01345001001_02201_00001_nrca1``.
+    A name of another form loses its extension and what follows the last underscore.
+    """
+    name = Path(filename).name
+    match = _EXPOSURE.match(name)
+    if match:
+        return match["name"]
+    stem = name.split(".")[0]
+    return stem.rpartition("_")[0] or stem
+
+
+def read_overrides(path: str | os.PathLike) -> dict[str, dict[str, float | bool]]:
+    """Read a table of per-exposure values.
+
+    Parameters
+    ----------
+    path
+        ECSV or CSV file with a column ``exposure`` (a product name works too) and any of
+        `COLUMNS`. An empty cell, a masked one or nan gives no value: the step's own
+        parameter is used then.
+
+    Returns
+    -------
+    dict
+        ``{exposure: {column: value}}``, only with the values that are given.
+
+    Raises
+    ------
+    CeersError
+        For a file that cannot be read, a missing ``exposure`` column, an unknown column, a
+        value of the wrong type or an exposure that stands in two rows.
+    """
+    path = Path(path)
+    kind = {".csv": "ascii.csv", ".ecsv": "ascii.ecsv"}.get(path.suffix.lower())
+    if kind is None:
+        raise CeersError(f"overrides={path}: the table must be a .ecsv or .csv file.")
+    try:
+        table = Table.read(path, format=kind)
+    except Exception as err:
+        raise CeersError(f"overrides={path}: not a readable table ({err}).") from err
+    if "exposure" not in table.colnames:
+        raise CeersError(
+            f"overrides={path}: no column 'exposure'; found {', '.join(table.colnames)}."
+        )
+    unknown = [name for name in table.colnames if name != "exposure" and name not in COLUMNS]
+    if unknown:
+        raise CeersError(
+            f"overrides={path}: unknown column(s) {', '.join(unknown)}. "
+            f"Allowed: exposure, {', '.join(COLUMNS)}."
+        )
+    rows: dict[str, dict[str, float | bool]] = {}
+    for number, row in enumerate(table, start=1):
+        exposure = exposure_name(str(row["exposure"]).strip())
+        if exposure in rows:
+            raise CeersError(f"overrides={path}: exposure {exposure} stands in two rows.")
+        rows[exposure] = {
+            column: value
+            for column in table.colnames
+            if column != "exposure"
+            and (value := _cell(row[column], COLUMNS[column], path, column, number)) is not None
+        }
+    return rows
+
+
+def _cell(value, kind, path, column, number):
+    """Return one cell as ``kind``, None when it is empty."""
+    if value is np.ma.masked:
+        return None
+    text = str(value).strip()
+    if text.lower() in {"", "nan", "none", "--"}:
+        return None
+    if kind is bool:
+        # 1.0 and 0.0: a column of whole numbers with gaps is read as floats
+        flag = text.lower().removesuffix(".0")
+        if flag in _TRUE | _FALSE:
+            return flag in _TRUE
+    else:
+        try:
+            return kind(text)
+        except ValueError:
+            pass
+    raise CeersError(
+        f"overrides={path}: row {number}, column {column}: {text!r} is not a "
+        f"{'true/false value' if kind is bool else 'number'}."
+    )

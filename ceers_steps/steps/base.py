@@ -1,0 +1,297 @@
+"""What all Steps and Pipelines of the package share."""
+
+import logging
+import os
+import re
+import warnings
+from pathlib import Path
+
+from astropy.io import fits
+from astropy.utils.exceptions import AstropyUserWarning
+from jwst.stpipe import Step, record_step_status
+from jwst.stpipe.core import JwstStep
+from stdatamodels.jwst.datamodels import JwstDataModel
+from stpipe import crds_client
+from stpipe.exceptions import StpipeExitException
+
+import ceers_steps
+from ceers_steps.errors import CeersError
+from ceers_steps.io import write_atomic
+from ceers_steps.overrides import exposure_name, read_overrides
+
+__all__ = ["CeersMixin", "CeersStep", "StepError", "save_atomic"]
+
+log = logging.getLogger(__name__)
+
+_OUR_SUFFIX = re.compile(
+    r"^(?P<root>.+)_(?:snowball|wispsub|remstriping|prewisp|pre1f|1fmask|wispmodel|horiz|vert)$"
+)
+
+
+class StepError(CeersError, StpipeExitException):
+    """A `CeersError` that ends ``strun`` with its message and exit code 1, without a traceback."""
+
+    def __init__(self, message):
+        StpipeExitException.__init__(self, 1, message)
+
+    def __str__(self):
+        return self.args[1]
+
+
+class _AtomicSaver:
+    """Stands in for a data model in `stpipe.Step.save_model`: its file is renamed into place."""
+
+    def __init__(self, model):
+        self.meta = model.meta
+        self._save = model.save
+
+    def save(self, path, *args, **kwargs):
+        return str(write_atomic(path, lambda scratch: self._save(scratch, *args, **kwargs)))
+
+
+def save_atomic(step, model, *args, **kwargs):
+    """Do what ``step.save_model`` does, with the file written aside and then renamed.
+
+    For the steps of jwst inside our pipelines, which know no atomic output.
+    """
+    if isinstance(model, JwstDataModel):
+        model = _AtomicSaver(model)
+    return type(step).save_model(step, model, *args, **kwargs)
+
+
+class CeersMixin:
+    """Logging, names, atomic output, clear errors and provenance, for Steps and Pipelines.
+
+    Attributes
+    ----------
+    output_suffix : str or None
+        Suffix of the product; None keeps the one that stpipe chooses.
+    input_types : tuple of str
+        ``DATAMODL`` of the files that are taken; empty takes all.
+    """
+
+    output_suffix = None
+    input_types = ()
+
+    # -- names and logs
+
+    @staticmethod
+    def get_stpipe_loggers():
+        """Add this package's logger, so that its lines are shown and kept in ``cal_logs``."""
+        return (*JwstStep.get_stpipe_loggers(), "ceers_steps")
+
+    def default_suffix(self):
+        """Return the suffix of the product."""
+        return self.output_suffix or super().default_suffix()
+
+    def remove_suffix(self, name):
+        """Remove a suffix of jwst or of this package, so that suffixes do not pile up."""
+        match = _OUR_SUFFIX.match(name)
+        return (match["root"], "_") if match else super().remove_suffix(name)
+
+    # -- files
+
+    def save_model(self, model, *args, **kwargs):
+        """Save as stpipe does, with the file written aside and then renamed."""
+        if isinstance(model, JwstDataModel):
+            model = _AtomicSaver(model)
+        return super().save_model(model, *args, **kwargs)
+
+    def extra_product_path(self, model, suffix, ext="fits"):
+        """Return the path of a product beside the main one, ``<exposure>_<suffix>.<ext>``."""
+        return Path(self.make_output_path(basepath=model.meta.filename, suffix=suffix, ext=ext))
+
+    # -- errors
+
+    @classmethod
+    def get_config_from_reference(cls, dataset, *args, **kwargs):
+        """Look the parameters up in CRDS, after a check that the file can be read at all."""
+        try:
+            check_input(dataset, cls.input_types, cls.__name__)
+            return super().get_config_from_reference(dataset, *args, **kwargs)
+        except CeersError as err:
+            raise StepError(str(err)) from err
+        except SystemExit as err:
+            raise StepError(_crds_message("parameter references", dataset)) from err
+
+    def run(self, *args):
+        """Run the step; outermost, an error that the user can mend becomes one clear message."""
+        if self.parent is not None:
+            return super().run(*args)
+        try:
+            for argument in args:
+                check_input(argument, self.input_types, type(self).__name__)
+            return super().run(*args)
+        except CeersError as err:
+            raise StepError(str(err)) from err
+        except SystemExit as err:
+            raise StepError(_crds_message("reference files", args[0] if args else None)) from err
+        except OSError as err:
+            # folders that cannot be made or written by code that is not ours
+            raise StepError(f"{err}. Check output_dir={self.output_dir!r} and the input.") from err
+
+    def get_reference_file(self, input_file, reference_file_type):
+        """Return the path of a reference file; a missing one is an error that names its type."""
+        try:
+            return super().get_reference_file(input_file, reference_file_type)
+        except (SystemExit, crds_client.CrdsError, OSError) as err:
+            raise CeersError(_crds_message(reference_file_type, input_file, err)) from err
+
+    def _precache_references(self, input_file):
+        """Fetch all references before the first step; name the types that cannot be had."""
+        try:
+            super()._precache_references(input_file)
+        except (SystemExit, crds_client.CrdsError, OSError) as err:
+            missing = {}
+            for kind in sorted(set(self.reference_file_types)):
+                try:
+                    self.get_reference_file(input_file, kind)
+                except CeersError as problem:
+                    missing[kind] = problem.__cause__
+            kinds = ", ".join(missing) or "reference files"
+            raise CeersError(_crds_message(kinds, input_file, *missing.values() or [err])) from err
+
+    # -- per-exposure values
+
+    def overrides_row(self, model):
+        """Return the values that the ``overrides`` table has for this exposure.
+
+        Parameters
+        ----------
+        model : `~stdatamodels.jwst.datamodels.JwstDataModel`
+            Its file name gives the exposure.
+
+        Returns
+        -------
+        dict
+            Empty when there is no table or the exposure is not in it.
+        """
+        path = self.search_attr("overrides")
+        if not path:
+            return {}
+        exposure = exposure_name(model.meta.filename or self.search_attr("_input_filename") or "")
+        row = read_overrides(path).get(exposure, {})
+        if row:
+            log.info("Overrides for %s from %s: %s", exposure, path, row)
+        return row
+
+    # -- provenance
+
+    def record(self, model, status, *, parameters=None, merit=None, note=""):
+        """Write into the model what was done: status, ASDF tree and a HISTORY line.
+
+        Parameters
+        ----------
+        model : `~stdatamodels.jwst.datamodels.JwstDataModel`
+            Changed in place.
+        status : {"COMPLETE", "SKIPPED", "FAILED"}
+            Goes to ``meta.cal_step.<alias>``.
+        parameters : dict, optional
+            The parameters actually used.
+        merit : dict, optional
+            Figures of merit. Together with the parameters they go to
+            ``meta.ceers_steps.<alias>``.
+        note : str
+            One line for people, in the log and in HISTORY.
+        """
+        alias = self.class_alias
+        record_step_status(model, alias, status=status)
+        entry = {
+            "status": status,
+            "version": ceers_steps.__version__,
+            "parameters": _plain(parameters or {}),
+            "merit": _plain(merit or {}),
+            "note": note,
+        }
+        model.meta.instance.setdefault("ceers_steps", {})[alias] = entry
+        used = ", ".join(f"{key}={value}" for key, value in entry["parameters"].items())
+        figures = ", ".join(f"{key}={_short(value)}" for key, value in entry["merit"].items())
+        parts = [f"ceers_steps {ceers_steps.__version__} {alias} {status}", note, used, figures]
+        model.add_history_entry("; ".join(part for part in parts if part))
+        log.log(
+            logging.WARNING if status == "FAILED" else logging.INFO,
+            "%s %s%s",
+            alias,
+            status,
+            f": {note}" if note else "",
+        )
+
+
+class CeersStep(CeersMixin, Step):
+    """Base class of the Steps of this package."""
+
+    @classmethod
+    def _get_config_from_parameters(cls, crds_parameters, crds_observatory):
+        """CRDS has no parameter references for steps of ours, so it is not asked."""
+        return cls._empty_config()
+
+
+def check_input(dataset, types, step_name):
+    """Check that a file is there, is whole and has the level that a step takes.
+
+    Parameters
+    ----------
+    dataset : object
+        A path is checked; anything else is left to the step.
+    types : tuple of str
+        ``DATAMODL`` values that are taken; empty takes all.
+    step_name : str
+        For the message.
+
+    Raises
+    ------
+    CeersError
+        The message says what was found and what is wanted.
+    """
+    if not isinstance(dataset, (str, os.PathLike)) or Path(dataset).suffix not in {".fits", ""}:
+        return
+    path = Path(dataset)
+    if not path.is_file():
+        raise CeersError(f"{step_name}: input file {path} does not exist.")
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("error", AstropyUserWarning)
+            with fits.open(path, memmap=True, lazy_load_hdus=False) as hdus:
+                kind = hdus[0].header.get("DATAMODL", "")
+    except (OSError, AstropyUserWarning, fits.VerifyError, ValueError, IndexError) as err:
+        raise CeersError(
+            f"{step_name}: {path} is not a complete FITS file ({err}). Download or copy it again."
+        ) from err
+    if types and kind not in types:
+        raise CeersError(
+            f"{step_name}: {path} holds a {kind or 'file without DATAMODL'}; this takes "
+            f"{' or '.join(types)}. Give it the product of the right level "
+            f"({'*_uncal.fits' if 'Level1bModel' in types else '*_rate.fits'} for instance)."
+        )
+
+
+def _crds_message(what, dataset, *causes):
+    """Say which references could not be had, for what, and what to do."""
+    context = os.environ.get("CRDS_CONTEXT", "the default context")
+    reasons = "; ".join(dict.fromkeys(str(err) for err in causes if str(err) not in {"", "-1"}))
+    name = dataset if isinstance(dataset, (str, os.PathLike)) else None
+    if isinstance(dataset, JwstDataModel):
+        name = dataset.meta.filename
+    return (
+        f"CRDS has no usable {what} for {name or 'this exposure'} under {context} "
+        f"(CRDS_PATH={os.environ.get('CRDS_PATH', 'not set')}, "
+        f"CRDS_SERVER_URL={os.environ.get('CRDS_SERVER_URL', 'not set')})"
+        f"{': ' + reasons if reasons else ''}. Check these variables and the network, "
+        "or give the file with override_<type>."
+    )
+
+
+def _plain(value):
+    """Return a value as the types that every ASDF and FITS reader knows."""
+    if isinstance(value, dict):
+        return {str(key): _plain(item) for key, item in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [_plain(item) for item in value]
+    if hasattr(value, "tolist"):
+        return _plain(value.tolist())
+    return str(value) if isinstance(value, os.PathLike) else value
+
+
+def _short(value):
+    """Return a figure as it stands in a HISTORY line."""
+    return f"{value:.5g}" if isinstance(value, float) else value
