@@ -1,0 +1,167 @@
+"""Stage 1: from a raw exposure to a clean rate image."""
+
+import logging
+from functools import partial
+
+from jwst.pipeline import Detector1Pipeline
+
+from ceers_steps.steps.base import CeersMixin, save_atomic
+from ceers_steps.steps.remstriping import RemStripingStep
+from ceers_steps.steps.snowball import SnowballStep
+from ceers_steps.steps.wispsub import WispSubStep
+
+__all__ = ["CeersDetector1"]
+
+log = logging.getLogger(__name__)
+
+CUSTOM_STEPS = {
+    "snowball": SnowballStep,
+    "wispsub": WispSubStep,
+    "remstriping": RemStripingStep,
+}
+
+BEFORE_RAMP_FIT = (
+    "group_scale",
+    "dq_init",
+    "saturation",
+    "ipc",
+    "superbias",
+    "refpix",
+    "linearity",
+    "dark_current",
+    "charge_migration",
+    "jump",
+    "snowball",
+    "picture_frame",
+    "clean_flicker_noise",
+    "persistence",
+)
+"""The near-infrared sequence of `~jwst.pipeline.Detector1Pipeline`, ours in their places."""
+
+
+class CeersDetector1(CeersMixin, Detector1Pipeline):
+    """
+    Reduce a raw NIRCam imaging exposure to a clean rate image.
+
+    The steps of calwebb_detector1, with snowballs flagged after the jump step, and wisps
+    and 1/f stripes subtracted from the rate image (and from every integration of rateints).
+    Exposures that are not NIRCam imaging go through the stock sequence, with the three
+    corrections SKIPPED. Writes *_rate.fits, and *_rateints.fits for several integrations.
+    """
+
+    class_alias = "ceers_detector1"
+    input_types = ("Level1bModel", "RampModel", "SuperstripeRampModel", "GuiderRawModel")
+
+    spec = """
+        save_intermediates = boolean(default=False)  # Keep the rate before wisp and 1/f subtraction (*_prewisp.fits, *_pre1f.fits)
+        overrides = input_file(default=None)  # Table (.ecsv or .csv) of per-exposure values for all three corrections
+    """  # noqa: E501
+
+    step_defs = {**Detector1Pipeline.step_defs, **CUSTOM_STEPS}
+
+    def __init__(self, *args, **kwargs):
+        super().__init__(*args, **kwargs)
+        for name in self.step_defs:
+            step = getattr(self, name)
+            if not isinstance(step, CeersMixin):
+                step.save_model = partial(save_atomic, step)
+
+    @classmethod
+    def get_config_reftype(cls):
+        """Take the CRDS parameters of the pipeline that this one extends."""
+        return Detector1Pipeline.get_config_reftype()
+
+    @classmethod
+    def get_config_from_reference(cls, dataset, *args, **kwargs):
+        """Take the CRDS parameters, less those that do the work of our steps a second time."""
+        config = super().get_config_from_reference(dataset, *args, **kwargs)
+        steps = config.setdefault("steps", {})
+        steps.setdefault("jump", {})["expand_large_events"] = False
+        steps.setdefault("clean_flicker_noise", {})["skip"] = True
+        return config
+
+    def process(self, input_data):
+        """
+        Run the pipeline.
+
+        Parameters
+        ----------
+        input_data : str or `~stdatamodels.jwst.datamodels.RampModel`
+            The raw exposure.
+
+        Returns
+        -------
+        `~stdatamodels.jwst.datamodels.ImageModel`
+            The rate image, in DN/s.
+        """
+        ramp = self.prepare_output(input_data, open_as_ramp=True)
+        if not is_nircam_imaging(ramp):
+            return self._run_stock(ramp)
+
+        self._warn_of_double_treatment()
+        self.dark_current.output_dir = self.output_dir
+        self.ramp_fit.output_dir = self.output_dir
+        for name in BEFORE_RAMP_FIT:
+            ramp = getattr(self, name).run(ramp)
+        if self.save_calibrated_ramp:
+            self.save_model(ramp, "ramp")
+        if self.ramp_fit.skip:
+            self.setup_output(ramp)
+            return self.ramp_fit.run(ramp)
+
+        rate, rateints = self.ramp_fit.run(ramp)
+        # the ramp is the largest array by far: let it go before the rate is worked on
+        del ramp
+        if rate is not None:
+            rate = self._clean_rate(rate, "gain_scale")
+        if rateints is not None:
+            rateints = self._clean_rate(rateints, "gain_scaleints", ints="ints")
+            self.save_model(rateints, "rateints")
+        self.setup_output(rate)
+        return rate
+
+    def _clean_rate(self, rate, gain_scale_suffix, ints=""):
+        """Take the gain scale, the wisp and the stripes out of a rate image or cube."""
+        self.gain_scale.suffix = gain_scale_suffix
+        rate = self.gain_scale.run(rate)
+        for step, before in ((self.wispsub, "prewisp"), (self.remstriping, "pre1f")):
+            if self.save_intermediates and not step.skip:
+                self.save_model(rate, before + ints, force=True)
+            rate = step.run(rate)
+        return rate
+
+    def _run_stock(self, ramp):
+        """Run the parent's own sequence and record that our steps do not apply."""
+        exposure = ramp.meta.exposure.type
+        log.info(
+            "%s is not NIRCam imaging (EXP_TYPE %s): stock sequence", ramp.meta.filename, exposure
+        )
+        result = super().process(ramp)
+        if result is not None:
+            for name in CUSTOM_STEPS:
+                getattr(self, name).record(
+                    result, "SKIPPED", note=f"not NIRCam imaging (EXP_TYPE {exposure})"
+                )
+        return result
+
+    def _warn_of_double_treatment(self):
+        """Say which treatments the user has turned on twice."""
+        snowballs = not self.snowball.skip and self.snowball.method != "none"
+        if snowballs and self.jump.expand_large_events:
+            log.warning(
+                "jump.expand_large_events is on as well as the snowball step: snowballs are "
+                "flagged twice and too much is lost. Set steps.jump.expand_large_events=false "
+                "or steps.snowball.skip=true."
+            )
+        elif snowballs:
+            log.info("Snowballs are left to the snowball step: jump.expand_large_events is off")
+        if not self.clean_flicker_noise.skip and not self.remstriping.skip:
+            log.warning(
+                "clean_flicker_noise is on as well as remstriping: 1/f noise is fitted twice. "
+                "Set steps.clean_flicker_noise.skip=true or steps.remstriping.skip=true."
+            )
+
+
+def is_nircam_imaging(model):
+    """Say whether the corrections apply: NIRCam, imaging."""
+    return model.meta.instrument.name == "NIRCAM" and model.meta.exposure.type == "NRC_IMAGE"

@@ -1,0 +1,81 @@
+"""The table of per-exposure values."""
+
+import pytest
+
+from ceers_steps.errors import CeersError
+from ceers_steps.overrides import exposure_name, read_overrides
+from ceers_steps.parameters import parameter_files_dir
+
+
+@pytest.mark.parametrize(
+    ("name", "exposure"),
+    [
+        ("jw01345001001_02201_00001_nrca1_rate.fits", "jw01345001001_02201_00001_nrca1"),
+        ("/a/jw01345001001_02201_00001_nrcalong_uncal.fits", "jw01345001001_02201_00001_nrcalong"),
+        (
+            "jw01345001001_02201_00001-seg002_nrcb4_uncal.fits",
+            "jw01345001001_02201_00001-seg002_nrcb4",
+        ),
+        ("jw01345001001_02201_00001_nrcb4", "jw01345001001_02201_00001_nrcb4"),
+        ("mine_rate.fits", "mine"),
+        ("mine.fits", "mine"),
+    ],
+)
+def test_exposure_name(name, exposure):
+    assert exposure_name(name) == exposure
+
+
+def write(path, text):
+    path.write_text(text)
+    return path
+
+
+def test_values_are_typed_and_empty_cells_give_no_value(tmp_path):
+    table = write(
+        tmp_path / "o.csv",
+        "exposure,wisp_scale,mask_threshold,skip_wispsub,skip_snowball\n"
+        "jw01345001001_02201_00001_nrcb4_rate.fits,0.71,,false,1\n"
+        "jw01345001001_02201_00002_nrcb4,nan,0.8,True,\n"
+        "jw01345001001_02201_00003_nrcb4,,,,\n",
+    )
+    assert read_overrides(table) == {
+        "jw01345001001_02201_00001_nrcb4": {
+            "wisp_scale": 0.71,
+            "skip_wispsub": False,
+            "skip_snowball": True,
+        },
+        "jw01345001001_02201_00002_nrcb4": {"mask_threshold": 0.8, "skip_wispsub": True},
+        "jw01345001001_02201_00003_nrcb4": {},
+    }
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("exposure,wisp_scal\na_rate,1\n", "unknown column.*wisp_scal"),
+        ("file,wisp_scale\na_rate,1\n", "no column 'exposure'"),
+        ("exposure,wisp_scale\na_rate,1\na_uncal,2\n", "exposure a stands in two rows"),
+        ("exposure,wisp_scale\na_rate,much\n", "row 1, column wisp_scale: 'much' is not a number"),
+        ("exposure,skip_wispsub\na_rate,maybe\n", "'maybe' is not a true/false value"),
+        ("", "not a readable table"),
+    ],
+)
+def test_a_bad_table_is_an_error_that_says_where(tmp_path, text, message):
+    with pytest.raises(CeersError, match=message):
+        read_overrides(write(tmp_path / "o.csv", text))
+
+
+def test_other_file_types_and_missing_files_are_errors(tmp_path):
+    with pytest.raises(CeersError, match=r"\.ecsv or \.csv"):
+        read_overrides(write(tmp_path / "o.txt", "exposure\na\n"))
+    with pytest.raises(CeersError, match="not a readable table"):
+        read_overrides(tmp_path / "none.ecsv")
+
+
+def test_the_table_of_dr05_has_690_exposures_and_132_wisps():
+    rows = read_overrides(parameter_files_dir() / "dr05" / "exposures.ecsv")
+    assert len(rows) == 690
+    scales = [row["wisp_scale"] for row in rows.values() if not row["skip_wispsub"]]
+    assert len(scales) == 132
+    assert 0.53 <= min(scales) <= max(scales) <= 1.19
+    assert all("mask_threshold" in row for row in rows.values())
