@@ -21,7 +21,7 @@ COLUMNS = {
 """Columns a table may have beside ``exposure``, with their types."""
 
 _EXPOSURE = re.compile(
-    r"(?P<name>jw\d{11}_\w{5}_\d{5}(?:-seg\d{3})?_(?:nrc\w+|mir\w+|nis|nrs\d|guider\d))(?:_|\.|$)"
+    r"(?P<name>jw\d{11}_\w{5}_\d{5}(?:-seg\d{3})?_(?:nrc|mir|nis|nrs|guider)[a-z0-9]*)(?:_|\.|$)"
 )
 _TRUE = {"true", "t", "yes", "y", "1"}
 _FALSE = {"false", "f", "no", "n", "0"}

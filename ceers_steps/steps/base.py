@@ -105,14 +105,25 @@ class CeersMixin:
 
     @classmethod
     def get_config_from_reference(cls, dataset, *args, **kwargs):
-        """Look the parameters up in CRDS, after a check that the file can be read at all."""
+        """Look the parameters up in CRDS; for unusable input there are none.
+
+        What is wrong with the input is told by `run`: ``strun`` prints only what fails there.
+        """
         try:
             check_input(dataset, cls.input_types, cls.__name__)
             return super().get_config_from_reference(dataset, *args, **kwargs)
+        except (CeersError, SystemExit) as err:
+            log.debug("No parameters from CRDS for %s: %s", dataset, err)
+            return cls._empty_config()
+
+    @classmethod
+    def build_config(cls, input, **kwargs):
+        """Gather the parameters of a `call`, after a look at the input."""
+        try:
+            check_input(input, cls.input_types, cls.__name__)
         except CeersError as err:
             raise StepError(str(err)) from err
-        except SystemExit as err:
-            raise StepError(_crds_message("parameter references", dataset)) from err
+        return super().build_config(input, **kwargs)
 
     def run(self, *args):
         """Run the step; outermost, an error that the user can mend becomes one clear message."""
@@ -249,14 +260,20 @@ def check_input(dataset, types, step_name):
     if not path.is_file():
         raise CeersError(f"{step_name}: input file {path} does not exist.")
     try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("error", AstropyUserWarning)
-            with fits.open(path, memmap=True, lazy_load_hdus=False) as hdus:
+        with path.open("rb") as stream, warnings.catch_warnings(record=True) as complaints:
+            warnings.simplefilter("always", AstropyUserWarning)
+            with fits.open(stream, lazy_load_hdus=False) as hdus:
                 kind = hdus[0].header.get("DATAMODL", "")
-    except (OSError, AstropyUserWarning, fits.VerifyError, ValueError, IndexError) as err:
+        # other complaints (a card that is too long, say) do not stop jwst from reading the file
+        texts = [str(complaint.message) for complaint in complaints]
+        problem = "; ".join(text for text in texts if "truncated" in text or "corrupted" in text)
+    except (OSError, fits.VerifyError, ValueError, IndexError) as err:
+        problem = str(err)
+    if problem:
         raise CeersError(
-            f"{step_name}: {path} is not a complete FITS file ({err}). Download or copy it again."
-        ) from err
+            f"{step_name}: {path} is not a complete FITS file ({' '.join(problem.split())}). "
+            "Download or copy it again."
+        )
     if types and kind not in types:
         raise CeersError(
             f"{step_name}: {path} holds a {kind or 'file without DATAMODL'}; this takes "

@@ -1,0 +1,165 @@
+"""What all Steps share: names, atomic output, clear errors, provenance."""
+
+import os
+import subprocess
+import sys
+import textwrap
+
+import numpy as np
+import pytest
+from astropy.io import fits
+from stdatamodels.jwst import datamodels
+
+from ceers_steps.errors import CeersError
+from ceers_steps.io import write_atomic
+from ceers_steps.steps.base import CeersStep, StepError
+
+EXPOSURE = "jw01345001001_02201_00001_nrcb4"
+
+
+class HalveStep(CeersStep):
+    """Halve an image."""
+
+    class_alias = "ceers_halve"
+    output_suffix = "wispsub"
+    input_types = ("ImageModel",)
+    spec = """
+        overrides = input_file(default=None) # Table of per-exposure values
+    """
+
+    def process(self, image):
+        model = self.prepare_output(image)
+        self.row = self.overrides_row(model)
+        model.data /= 2
+        self.record(
+            model,
+            "COMPLETE",
+            parameters={"factor": np.float32(0.5)},
+            merit={"mean": np.mean(model.data, dtype=float), "missing": np.nan},
+            note="halved",
+        )
+        return model
+
+
+@pytest.fixture
+def rate_file(tmp_path):
+    model = datamodels.ImageModel(np.full((8, 8), 3, dtype=np.float32))
+    model.meta.instrument.name = "NIRCAM"
+    path = tmp_path / f"{EXPOSURE}_rate.fits"
+    model.save(path)
+    return path
+
+
+def test_product_name_and_provenance_survive_the_file(rate_file, tmp_path):
+    out = tmp_path / "out"
+    HalveStep.call(str(rate_file), save_results=True, output_dir=str(out))
+    path = out / f"{EXPOSURE}_wispsub.fits"
+    assert [p.name for p in out.iterdir()] == [path.name]
+    with datamodels.open(path) as model:
+        assert model.meta.filename == path.name
+        np.testing.assert_array_equal(model.data, 1.5)
+        assert model.meta.cal_step.instance["ceers_halve"] == "COMPLETE"
+        entry = model.meta.ceers_steps.instance["ceers_halve"]
+        assert entry["parameters"] == {"factor": 0.5}
+        assert entry["merit"]["mean"] == 1.5
+        assert any(
+            "ceers_steps.steps.base" in line for line in model.cal_logs.instance["ceers_halve"]
+        )
+    history = "".join(str(line) for line in fits.getheader(path)["HISTORY"])
+    assert "ceers_halve COMPLETE; halved; factor=0.5; mean=1.5" in history
+
+
+def test_suffixes_do_not_pile_up(rate_file, tmp_path):
+    step = HalveStep()
+    for name in ("rate", "wispsub", "1fmask", "prewisp", "cal"):
+        assert step.remove_suffix(f"{EXPOSURE}_{name}")[0] == EXPOSURE
+
+
+def test_input_is_not_changed(rate_file):
+    with datamodels.open(rate_file) as model:
+        HalveStep.call(model)
+        np.testing.assert_array_equal(model.data, 3)
+
+
+def test_overrides_row_is_found_by_exposure(rate_file, tmp_path):
+    table = tmp_path / "o.csv"
+    table.write_text(f"exposure,wisp_scale\n{EXPOSURE}_uncal.fits,0.6\n")
+    step = HalveStep(overrides=str(table))
+    step.run(str(rate_file))
+    assert step.row == {"wisp_scale": 0.6}
+
+
+class TestBadInput:
+    """Each gives one message that names the file and the remedy."""
+
+    def test_missing_file(self, tmp_path):
+        with pytest.raises(StepError, match=r"HalveStep: input file .*none\.fits does not exist"):
+            HalveStep.call(str(tmp_path / "none.fits"))
+
+    @pytest.mark.parametrize("size", [0, 1000, 9000])
+    def test_truncated_file(self, rate_file, size):
+        os.truncate(rate_file, size)
+        with pytest.raises(StepError, match=r"_rate\.fits is not a complete FITS file"):
+            HalveStep.call(str(rate_file))
+
+    def test_file_that_is_not_fits(self, tmp_path):
+        path = tmp_path / "text.fits"
+        path.write_text("hello " * 1000)
+        with pytest.raises(StepError, match="not a complete FITS file"):
+            HalveStep.call(str(path))
+
+    def test_wrong_level(self, tmp_path):
+        path = tmp_path / "jw_uncal.fits"
+        datamodels.Level1bModel(np.zeros((1, 2, 4, 4), dtype=np.uint16)).save(path)
+        with pytest.raises(StepError, match="holds a Level1bModel; this takes ImageModel"):
+            HalveStep.call(str(path))
+
+    def test_output_folder_that_cannot_be_made(self, rate_file, tmp_path):
+        (tmp_path / "file").write_text("")
+        with pytest.raises(StepError, match=r"output_dir"):
+            HalveStep.call(str(rate_file), output_dir=str(tmp_path / "file" / "out"))
+
+
+def test_a_failed_write_leaves_nothing_and_keeps_the_old_product(tmp_path):
+    path = tmp_path / "product.txt"
+    path.write_text("old")
+
+    def full_disk(scratch):
+        scratch.write_text("half of the new one")
+        raise OSError(28, "No space left on device")
+
+    with pytest.raises(CeersError, match=r"Cannot write .*product\.txt: No space left"):
+        write_atomic(path, full_disk)
+    assert path.read_text() == "old"
+    assert [p.name for p in tmp_path.iterdir()] == ["product.txt"]
+
+
+def test_disk_full_in_the_middle_of_a_product(rate_file, tmp_path):
+    """A limit on the size of files makes the operating system refuse the write half way."""
+    out = tmp_path / "out"
+    script = textwrap.dedent(f"""
+        import resource, signal
+        from tests.steps.test_base import HalveStep
+        signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+        resource.setrlimit(resource.RLIMIT_FSIZE, (4000, 4000))
+        HalveStep.call({str(rate_file)!r}, save_results=True, output_dir={str(out)!r})
+    """)
+    done = subprocess.run(
+        [sys.executable, "-c", script], capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 1
+    assert f"Cannot write {out}/{EXPOSURE}_wispsub.fits" in done.stderr
+    assert list(out.iterdir()) == []
+
+
+def test_strun_prints_the_message_without_a_traceback(tmp_path):
+    strun = os.path.join(os.path.dirname(sys.executable), "strun")
+    done = subprocess.run(
+        [strun, "tests.steps.test_base.HalveStep", str(tmp_path / "none.fits")],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 1
+    assert "none.fits does not exist" in " ".join(done.stdout.split())
+    assert "Traceback" not in done.stdout + done.stderr
