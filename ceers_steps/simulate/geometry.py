@@ -1,0 +1,223 @@
+"""From the sky to the pixels and back, exactly as the WCS of a calibrated exposure does it.
+
+Pixels are 0-based in the full science frame of a detector, x first. The polynomials come from
+the SIAF (through pysiaf); the forward direction (pixel to sky) is the definition, and the
+inverse is iterated until it returns to the same pixel.
+"""
+
+from dataclasses import dataclass
+from functools import cache
+
+import numpy as np
+from astropy.modeling.models import AffineTransformation2D, Mapping, Polynomial2D, Shift
+
+from ceers_steps.simulate.instrument import Detector, load_siaf
+
+__all__ = ["Distortion", "Pointing", "attitude_matrix", "distortion_model", "get_distortion"]
+
+_ARCSEC = np.pi / 180 / 3600
+_CENTRE = 1023.5  # of the 2048 pixels, 0-based; the SIAF's reference pixel of every full frame
+
+
+def _polynomial(aperture, direction: str, axis: str) -> Polynomial2D:
+    degree = int(aperture.Sci2IdlDeg)
+    # the SIAF numbers the term x^(i-j) y^j of a coefficient as ij
+    coefficients = {
+        f"c{i - j}_{j}": float(getattr(aperture, f"{direction}{axis}{i}{j}"))
+        for i in range(degree + 1)
+        for j in range(i + 1)
+    }
+    return Polynomial2D(degree, **coefficients)
+
+
+@dataclass(frozen=True)
+class Distortion:
+    """Distortion of one detector, between its pixels and the telescope frame (V2, V3).
+
+    Attributes
+    ----------
+    x_model, y_model
+        Polynomials from pixels relative to the centre to the ideal frame, arcsec.
+    matrix
+        From the ideal to the telescope frame, shape ``(2, 2)``.
+    v2_ref, v3_ref
+        Telescope coordinates of the detector's centre, arcsec.
+    """
+
+    x_model: Polynomial2D
+    y_model: Polynomial2D
+    matrix: np.ndarray
+    v2_ref: float
+    v3_ref: float
+
+    def to_v2v3(self, x, y) -> tuple[np.ndarray, np.ndarray]:
+        """Telescope coordinates (arcsec) of 0-based pixels."""
+        u, v = np.asarray(x, float) - _CENTRE, np.asarray(y, float) - _CENTRE
+        xi, yi = self.x_model(u, v), self.y_model(u, v)
+        m = self.matrix
+        return (
+            self.v2_ref + m[0, 0] * xi + m[0, 1] * yi,
+            self.v3_ref + m[1, 0] * xi + m[1, 1] * yi,
+        )
+
+    def jacobian(self, x, y) -> np.ndarray:
+        """Derivative of (V2, V3) in arcsec by (x, y) in pixels, shape ``(..., 2, 2)``."""
+        x, y = np.asarray(x, float), np.asarray(y, float)
+        plus_x, minus_x = self.to_v2v3(x + 0.5, y), self.to_v2v3(x - 0.5, y)
+        plus_y, minus_y = self.to_v2v3(x, y + 0.5), self.to_v2v3(x, y - 0.5)
+        by_x = np.stack([plus_x[0] - minus_x[0], plus_x[1] - minus_x[1]], axis=-1)
+        by_y = np.stack([plus_y[0] - minus_y[0], plus_y[1] - minus_y[1]], axis=-1)
+        return np.stack([by_x, by_y], axis=-1)
+
+    def pixel_area(self, x, y) -> np.ndarray:
+        """Solid angle of pixels, sr."""
+        return np.abs(np.linalg.det(self.jacobian(x, y))) * _ARCSEC**2
+
+    def from_v2v3(self, v2, v3) -> tuple[np.ndarray, np.ndarray]:
+        """0-based pixels of telescope coordinates (arcsec), by Newton's method.
+
+        Far outside the detector, where the polynomials mean nothing, the result is
+        the linear extrapolation from the centre.
+        """
+        v2, v3 = np.asarray(v2, float), np.asarray(v3, float)
+        inverse = np.linalg.inv(self.jacobian(_CENTRE, _CENTRE))
+        offset = np.stack([v2 - self.v2_ref, v3 - self.v3_ref], axis=-1)
+        x, y = np.moveaxis(offset @ inverse.T, -1, 0) + _CENTRE
+        near = (np.abs(x - _CENTRE) < 2048) & (np.abs(y - _CENTRE) < 2048)
+        for _ in range(6):  # the distortion is mild: quadratic convergence, 4 reach rounding
+            at_v2, at_v3 = self.to_v2v3(x, y)
+            residual = np.stack([v2 - at_v2, v3 - at_v3], axis=-1)
+            step = np.linalg.solve(self.jacobian(x, y), residual[..., None])[..., 0]
+            x = np.where(near, x + step[..., 0], x)
+            y = np.where(near, y + step[..., 1], y)
+        return x, y
+
+
+@cache
+def get_distortion(detector: Detector) -> Distortion:
+    """Distortion of a detector from the SIAF."""
+    aperture = load_siaf()[f"{detector.siaf_name}_FULL"]
+    angle, parity = np.deg2rad(aperture.V3IdlYAngle), aperture.VIdlParity
+    matrix = np.array(
+        [
+            [parity * np.cos(angle), np.sin(angle)],
+            [-parity * np.sin(angle), np.cos(angle)],
+        ]
+    )
+    return Distortion(
+        x_model=_polynomial(aperture, "Sci2Idl", "X"),
+        y_model=_polynomial(aperture, "Sci2Idl", "Y"),
+        matrix=matrix,
+        v2_ref=float(aperture.V2Ref),
+        v3_ref=float(aperture.V3Ref),
+    )
+
+
+def _inverse_polynomials(distortion: Distortion) -> tuple[Polynomial2D, Polynomial2D]:
+    """Polynomials from the ideal frame to pixels relative to the centre, fitted on a grid."""
+    degree = distortion.x_model.degree
+    grid = np.linspace(-1030, 1030, 41)
+    u, v = (a.ravel() for a in np.meshgrid(grid, grid))
+    xi, yi = distortion.x_model(u, v), distortion.y_model(u, v)
+    scale = max(np.abs(xi).max(), np.abs(yi).max())
+    powers = [(i - j, j) for i in range(degree + 1) for j in range(i + 1)]
+    design = np.stack([(xi / scale) ** p * (yi / scale) ** q for p, q in powers], axis=1)
+    models = []
+    for target in (u, v):
+        solution = np.linalg.lstsq(design, target, rcond=None)[0]
+        coefficients = {
+            f"c{p}_{q}": c / scale ** (p + q) for (p, q), c in zip(powers, solution, strict=True)
+        }
+        models.append(Polynomial2D(degree, **coefficients))
+    return models[0], models[1]
+
+
+def distortion_model(detector: Detector):
+    """Astropy model from 0-based pixels to (V2, V3) in arcsec, with its inverse."""
+    distortion = get_distortion(detector)
+    offset = np.array([distortion.v2_ref, distortion.v3_ref])
+    affine = AffineTransformation2D(matrix=distortion.matrix, translation=offset)
+    split = Mapping((0, 1, 0, 1))
+    forward = (
+        Shift(-_CENTRE) & Shift(-_CENTRE) | split | distortion.x_model & distortion.y_model | affine
+    )
+    x_inverse, y_inverse = _inverse_polynomials(distortion)
+    forward.inverse = (
+        affine.inverse | split | x_inverse & y_inverse | Shift(_CENTRE) & Shift(_CENTRE)
+    )
+    return forward
+
+
+def attitude_matrix(v2: float, v3: float, ra: float, dec: float, roll: float) -> np.ndarray:
+    """Rotation from telescope to celestial unit vectors, shape ``(3, 3)``.
+
+    Parameters
+    ----------
+    v2, v3
+        A point in the telescope frame, arcsec.
+    ra, dec
+        Where it looks, deg.
+    roll
+        Position angle of the V3 axis at that point, deg (east of north).
+    """
+    load_siaf()
+    from pysiaf.utils import rotations
+
+    return np.asarray(rotations.attitude(v2, v3, ra, dec, roll))
+
+
+def _unit_vectors(lon, lat) -> np.ndarray:
+    lon, lat = np.asarray(lon, float), np.asarray(lat, float)
+    return np.stack([np.cos(lon) * np.cos(lat), np.sin(lon) * np.cos(lat), np.sin(lat)], axis=-1)
+
+
+@dataclass(frozen=True)
+class Pointing:
+    """Attitude of the telescope.
+
+    Attributes
+    ----------
+    matrix
+        Rotation from telescope to celestial unit vectors, shape ``(3, 3)``.
+    """
+
+    matrix: np.ndarray
+
+    def to_sky(self, v2, v3) -> tuple[np.ndarray, np.ndarray]:
+        """Right ascension and declination (deg) of telescope coordinates (arcsec)."""
+        vector = _unit_vectors(np.multiply(v2, _ARCSEC), np.multiply(v3, _ARCSEC)) @ self.matrix.T
+        lon = np.arctan2(vector[..., 1], vector[..., 0])
+        lat = np.arctan2(vector[..., 2], np.hypot(vector[..., 0], vector[..., 1]))
+        return np.rad2deg(lon) % 360, np.rad2deg(lat)
+
+    def from_sky(self, ra, dec) -> tuple[np.ndarray, np.ndarray]:
+        """Telescope coordinates (arcsec) of right ascension and declination (deg)."""
+        vector = _unit_vectors(np.deg2rad(ra), np.deg2rad(dec)) @ self.matrix
+        lon = np.arctan2(vector[..., 1], vector[..., 0])
+        lat = np.arctan2(vector[..., 2], np.hypot(vector[..., 0], vector[..., 1]))
+        return lon / _ARCSEC, lat / _ARCSEC
+
+    def roll(self, v2: float, v3: float) -> float:
+        """Position angle of the V3 axis (deg, east of north) at a telescope coordinate."""
+        lon, lat = v2 * _ARCSEC, v3 * _ARCSEC
+        at = self.matrix @ _unit_vectors(lon, lat)
+        # unit vector along increasing V3 at that point
+        along_v3 = self.matrix @ np.array(
+            [-np.cos(lon) * np.sin(lat), -np.sin(lon) * np.sin(lat), np.cos(lat)]
+        )
+        east = np.array([-at[1], at[0], 0.0])
+        east /= np.linalg.norm(east)
+        north = np.cross(at, east)
+        return float(np.rad2deg(np.arctan2(along_v3 @ east, along_v3 @ north)) % 360)
+
+    def sky_jacobian(self, distortion: Distortion, x, y) -> np.ndarray:
+        """Derivative of (x, y) in pixels by (east, north) in arcsec, shape ``(..., 2, 2)``."""
+        v2, v3 = distortion.to_v2v3(x, y)
+        ra, dec = self.to_sky(v2, v3)
+        step = 0.05 / 3600
+        east = self.from_sky(ra + step / np.cos(np.deg2rad(dec)), dec)
+        west = self.from_sky(ra - step / np.cos(np.deg2rad(dec)), dec)
+        north, south = self.from_sky(ra, dec + step), self.from_sky(ra, dec - step)
+        by_east = np.stack([east[0] - west[0], east[1] - west[1]], axis=-1) / 0.1
+        by_north = np.stack([north[0] - south[0], north[1] - south[1]], axis=-1) / 0.1
+        return np.linalg.inv(distortion.jacobian(x, y)) @ np.stack([by_east, by_north], axis=-1)
