@@ -1,0 +1,156 @@
+"""Level of the empty sky: the mode of pixel values that have a tail of sources."""
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.optimize import curve_fit
+
+__all__ = ["SkyLevel", "gaussian_peak", "sky_level"]
+
+_WINDOW = (-2.0, 1.0)
+"""Range used around the mode, in standard deviations: short on the side of the sources."""
+_BINS = 30
+_MIN_VALUES = 200
+"""Below this many values a histogram says nothing that the median does not."""
+
+
+@dataclass(frozen=True)
+class SkyLevel:
+    """Mode of a distribution.
+
+    Attributes
+    ----------
+    value : float
+        The mode, in the units of the values.
+    uncertainty : float
+        Its standard error if the values are independent (correlated noise makes it larger).
+    sigma : float
+        Standard deviation of the Gaussian core.
+    n : int
+        Number of finite values.
+    """
+
+    value: float
+    uncertainty: float
+    sigma: float
+    n: int
+
+
+def sky_level(values: NDArray, max_iterations: int = 20) -> SkyLevel:
+    """Return the mode of the finite values with its uncertainty, whatever their unit and level.
+
+    A Gaussian is fitted to the histogram around its peak by maximum likelihood (Poisson counts,
+    logarithm of a Gaussian is a parabola). Bins and window are in units of the fitted width, so
+    nothing depends on the unit; the window reaches 2 sigma below the mode but only 1 above, where
+    sources begin to count.
+
+    Parameters
+    ----------
+    values : ndarray
+        Any shape; NaN and infinities are left out.
+    max_iterations : int
+        The window is centred again until the mode is steady to a tenth of its uncertainty, at
+        most this many times.
+
+    Returns
+    -------
+    SkyLevel
+        Fewer than 200 values, or values without a Gaussian core, give the median.
+
+    Raises
+    ------
+    ValueError
+        Without a finite value.
+    """
+    values = np.ravel(values)
+    values = values[np.isfinite(values)]
+    if values.size == 0:
+        raise ValueError("the sky level needs at least one finite value, found none")
+    lower, median = np.quantile(values, [0.158655, 0.5])
+    centre, sigma = float(median), float(median - lower)
+    fallback = SkyLevel(centre, 1.2533 * sigma / values.size**0.5, sigma, values.size)
+    if values.size < _MIN_VALUES or sigma == 0.0:
+        return fallback
+    for _ in range(max_iterations):
+        edges = np.linspace(*_WINDOW, _BINS + 1)
+        counts, _ = np.histogram(values, bins=centre + sigma * edges)
+        fit = _fit_log_parabola(0.5 * (edges[1:] + edges[:-1]), counts)
+        if fit is None:
+            return fallback
+        shift, uncertainty, width = fit
+        # half a window at most: a poor start must not throw the window off the data
+        step = float(np.clip(shift, -1.0, 1.0))
+        centre += sigma * step
+        uncertainty *= sigma
+        steady = abs(sigma * step) < 0.1 * uncertainty
+        sigma *= float(np.clip(width, 0.5, 2.0))
+        if steady:
+            return SkyLevel(centre, uncertainty, sigma, values.size)
+    return fallback
+
+
+def gaussian_peak(values: NDArray, lower: float, upper: float, step: float) -> float:
+    """Return the peak of a Gaussian fitted to a histogram of fixed bins: the published pedestal.
+
+    Bagley et al. 2023, section 3.1 (bins from -1 to 1.5 in steps of 0.001 DN/s for rate images).
+    Use `sky_level` where the published figures need not be matched.
+
+    Parameters
+    ----------
+    values : ndarray
+        Any shape.
+    lower, upper, step : float
+        Range and width of the bins, in the units of the values.
+
+    Returns
+    -------
+    float
+        The median of the finite values where the fit does not converge or its peak is out of range.
+
+    Raises
+    ------
+    ValueError
+        Without a finite value.
+    """
+    values = np.ravel(values)
+    values = values[np.isfinite(values)]
+    if values.size == 0:
+        raise ValueError("the sky level needs at least one finite value, found none")
+    n_bins = int(np.ceil((upper - lower) / step)) - 1
+    counts, edges = np.histogram(values, bins=n_bins, range=(lower, lower + n_bins * step))
+    centres = 0.5 * (edges[1:] + edges[:-1])
+    if not counts.any():
+        return float(np.median(values))
+    try:
+        best, _ = curve_fit(
+            lambda x, a, mu, sigma: a * np.exp(-((x - mu) ** 2) / (2 * sigma**2)),
+            centres,
+            counts,
+            p0=[10.0, centres[np.argmax(counts)], 10 * step],
+        )
+    except RuntimeError:
+        return float(np.median(values))
+    return float(best[1]) if lower < best[1] < upper else float(np.median(values))
+
+
+def _fit_log_parabola(x: NDArray, counts: NDArray) -> tuple[float, float, float] | None:
+    """Fit ``log(mean count) = a + b x + c x**2``; return the peak, its error and the width."""
+    design = np.stack([np.ones_like(x), x, x**2], axis=1)
+    log_mean = np.log(np.maximum(counts, 0.5))
+    for _ in range(8):
+        mean = np.exp(log_mean)
+        weighted = design * mean[:, np.newaxis]
+        covariance = np.linalg.pinv(design.T @ weighted)
+        best = covariance @ (weighted.T @ (log_mean + (counts - mean) / mean))
+        log_mean = np.clip(design @ best, -20.0, 40.0)
+    _, slope, curvature = best
+    if not curvature < 0.0:
+        return None
+    peak = -0.5 * slope / curvature
+    gradient = np.array([0.0, -0.5 / curvature, -peak / curvature])
+    return (
+        float(peak),
+        float(np.sqrt(gradient @ covariance @ gradient)),
+        float(np.sqrt(-0.5 / curvature)),
+    )

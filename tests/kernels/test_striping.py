@@ -1,0 +1,202 @@
+"""Striping from medians: the published recipe to rounding, and what ours adds."""
+
+import numpy as np
+import pytest
+from astropy.stats import sigma_clipped_stats
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from ceers_steps.kernels.striping import flatten, median_stripes, tilted_stripes
+
+NOISE = 0.02
+SKY = 0.3
+
+
+def striped(shape=(200, 256), n_outputs=4, seed=1, output_sigma=0.004, common_sigma=0.002):
+    """Sky, white noise, stripes along rows per output and along columns; image and stripes."""
+    rng = np.random.default_rng(seed)
+    ny, nx = shape
+    rows = rng.normal(0, common_sigma, (ny, 1)) + rng.normal(0, output_sigma, (ny, n_outputs))
+    stripes = np.repeat(rows, nx // n_outputs, axis=1) + rng.normal(0, 0.002, nx)
+    image = SKY + rng.normal(0, NOISE, shape) + stripes
+    return image.astype(np.float32), stripes
+
+
+def holes(shape, seed=2):
+    """A mask with scattered pixels and a block that covers all but little of one output."""
+    mask = np.random.default_rng(seed).random(shape) < 0.1
+    mask[60:80, 66:126] = True
+    mask[120] = True
+    mask[:, 30] = True
+    return mask
+
+
+def published(image, mask, threshold, pedestal):
+    """The recipe of section 3.1 written as loops over rows, with astropy's clipped median."""
+
+    def median(values, bad):
+        if bad.all():
+            return np.nan
+        return sigma_clipped_stats(values[~bad].astype(float), sigma=2.0)[1]
+
+    work = image.astype(float) - pedestal
+    width = image.shape[1] // 4
+    horizontal = np.zeros(image.shape)
+    for row in range(image.shape[0]):
+        for first in range(0, image.shape[1], width):
+            part = slice(first, first + width)
+            if mask[row, part].sum() > width * threshold:
+                horizontal[row, part] = median(work[row], mask[row])
+            else:
+                horizontal[row, part] = median(work[row, part], mask[row, part])
+    work -= horizontal
+    # a row without any pixel to use has no median; it takes no part in the columns
+    bad = mask | np.isnan(work)
+    vertical = [median(work[:, x], bad[:, x]) for x in range(image.shape[1])]
+    return horizontal, np.array(vertical)
+
+
+@pytest.mark.parametrize("threshold", [0.0, 0.8])
+def test_same_as_the_published_recipe(threshold):
+    image, _ = striped()
+    mask = holes(image.shape)
+    horizontal, vertical = published(image, mask, threshold, SKY)
+    fit = median_stripes(image, mask, 4, threshold, SKY)
+    # single precision of a value of 0.3: 3e-8, after three subtractions
+    np.testing.assert_allclose(fit.horizontal, np.nan_to_num(horizontal), atol=2e-7)
+    np.testing.assert_allclose(fit.vertical, np.nan_to_num(vertical), atol=2e-7)
+    assert np.isnan(horizontal[120]).all()
+    assert np.isnan(vertical[30])
+    assert fit.threshold == threshold
+
+
+def test_kept_sky_and_published_sky_differ_by_a_constant():
+    image, _ = striped()
+    mask = holes(image.shape)
+    kept, given = (median_stripes(image, mask, 4, 0.8, level) for level in (None, SKY))
+    usable = ~mask
+    usable[120] = usable[:, 30] = False
+    assert abs(np.mean(kept.total[usable], dtype=float)) < 1e-4 * SKY * 0.01
+    difference = (kept.total - given.total)[usable]
+    assert np.ptp(difference) < 3e-7
+
+
+def test_stripes_are_recovered():
+    image, stripes = striped()
+    mask = np.random.default_rng(3).random(image.shape) < 0.2
+    fit = median_stripes(image, mask, 4)
+    error = fit.total - stripes
+    # clipped medians of 51 pixels along rows and of 160 along columns
+    # (the variance of a median of values clipped at 2 sigma is 2.4 to 2.7 times that of a mean)
+    expected = NOISE * np.sqrt(2.5 / 51 + 2.6 / 160)
+    assert np.std(error) == pytest.approx(expected, rel=0.1)
+    assert np.array_equal(fit.full_rows, [0, 0, 0, 0])
+
+
+@pytest.mark.parametrize(
+    ("output_sigma", "usable", "whole"),
+    [
+        # outputs that differ by 5 sigma of a pixel need only a pixel or two of their own
+        (0.1, 4, False),
+        # outputs that are all alike: the whole row knows more, however few are masked
+        (0.0, 4, True),
+        (0.0, 32, True),
+        # 4 pixels give about 0.01; the others differ by 0.004 times 1.15
+        (0.004, 4, True),
+    ],
+)
+def test_automatic_threshold_takes_the_smaller_error(output_sigma, usable, whole):
+    image, stripes = striped((400, 256), output_sigma=output_sigma)
+    mask = np.zeros(image.shape, bool)
+    mask[100:160, 64 + usable : 128] = True
+    fit = median_stripes(image, mask, 4, None)
+    used = int(fit.full_rows[1])
+    assert used >= 60 if whole else used == 0
+    forced = median_stripes(image, mask, 4, 0.0 if whole else 0.99)
+    worst = median_stripes(image, mask, 4, 0.99 if whole else 0.0)
+    rms = [np.std((f.total - stripes)[100:160, 64:128]) for f in (fit, forced, worst)]
+    assert rms[0] == pytest.approx(rms[1], rel=0.05)
+    assert rms[0] < rms[2]
+
+
+def test_automatic_threshold_is_not_moved_by_a_source():
+    """It rests on what the noise does, so that real flux in some rows does not decide."""
+    image, _ = striped((800, 256))
+    mask = np.zeros(image.shape, bool)
+    mask[100:160, 70:128] = True
+    before = median_stripes(image, mask, 4, None)
+    y, x = np.mgrid[: image.shape[0], : image.shape[1]]
+    source = 50 * NOISE * np.exp(-np.hypot(y - 250, x - 100) / 6)
+    after = median_stripes((image + source).astype(np.float32), mask, 4, None)
+    # the biweight scale of 3200 differences is good to 2%, and 60 rows hold the source
+    assert after.threshold == pytest.approx(before.threshold, abs=0.05)
+
+
+def test_one_output():
+    image, stripes = striped((160, 160), n_outputs=1)
+    mask = np.zeros(image.shape, bool)
+    for threshold in (None, 0.0, 0.8):
+        fit = median_stripes(image, mask, 1, threshold)
+        assert fit.full_rows.tolist() in ([0], [160 if threshold == 0.0 else 0])
+        assert np.std(fit.total - stripes) < 1.1 * NOISE * np.sqrt(2 * 2.6 / 160)
+
+
+@settings(deadline=None, max_examples=20)
+@given(shift=st.integers(-64, 64), seed=st.integers(0, 1000))
+def test_stripes_do_not_depend_on_the_sky(shift, seed):
+    image, _ = striped((24, 32), seed=seed)
+    mask = np.random.default_rng(seed).random(image.shape) < 0.3
+    before = median_stripes(image, mask, 4)
+    after = median_stripes(image + np.float32(shift), mask, 4)
+    # single precision of the shifted image
+    np.testing.assert_allclose(after.total, before.total, atol=64 * 3e-7)
+
+
+def test_nothing_usable():
+    image, _ = striped((16, 16))
+    with pytest.raises(ValueError, match="no usable pixel"):
+        median_stripes(image, np.ones(image.shape, bool), 4)
+    with pytest.raises(ValueError, match="no usable pixel"):
+        tilted_stripes(np.full((8, 8), np.nan), np.zeros((8, 8), bool), 30.0)
+    with pytest.raises(ValueError, match="n_outputs=3"):
+        median_stripes(image, np.zeros(image.shape, bool), 3)
+
+
+def test_nan_is_masked():
+    image, _ = striped()
+    mask = holes(image.shape)
+    dirty = np.where(mask, np.nan, image)
+    expected = median_stripes(image, mask, 4)
+    result = median_stripes(dirty, np.zeros_like(mask), 4)
+    np.testing.assert_array_equal(result.total, expected.total)
+
+
+@pytest.mark.parametrize("angle", [0.0, 30.0, 90.0, 150.0])
+def test_tilted_stripes(angle):
+    rng = np.random.default_rng(4)
+    y, x = np.mgrid[:300, :300]
+    radians = np.deg2rad(angle)
+    pattern = 0.004 * np.sin((y * np.cos(radians) - x * np.sin(radians)) / 3.0)
+    noise = rng.normal(0, NOISE, pattern.shape)
+    mask = rng.random(pattern.shape) < 0.2
+    fit = tilted_stripes(noise + pattern, mask, angle)
+    # a line of 300 pixels, most are shorter; 10% for rounding to whole lines
+    line_noise = NOISE / np.sqrt(0.8 * 200)
+    assert np.std(fit - pattern) < np.hypot(line_noise, 0.1 * 0.004)
+    assert abs(np.mean(fit[~mask], dtype=float)) < 1e-6 * NOISE
+    other = tilted_stripes(noise + pattern, mask, angle + 60.0)
+    assert np.std(other) < 0.3 * np.std(pattern)
+
+
+def test_no_tilted_stripes_leaves_next_to_nothing():
+    noise = np.random.default_rng(5).normal(0, NOISE, (300, 300))
+    fit = tilted_stripes(noise, np.zeros(noise.shape, bool), 30.0)
+    # far below the error of a line's mean, which is what an unshrunk estimate would add
+    assert np.std(fit) < 0.3 * NOISE / np.sqrt(300)
+
+
+def test_flatten():
+    flat = np.array([[1.0, 0.5, 0.0], [np.nan, -1.0, 2.0]])
+    image = np.ones((2, 3), np.float32)
+    expected = [[1.0, 2.0, np.nan], [np.nan, np.nan, 0.5]]
+    np.testing.assert_array_equal(flatten(image, flat), expected)
