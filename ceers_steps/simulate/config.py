@@ -1,0 +1,453 @@
+"""Configuration of the simulator: one frozen tree, one section and one switch per effect.
+
+Every section has ``enabled``. `SimulationConfig.without` and `SimulationConfig.only` turn
+effects off, so that a test can look at one of them alone. Each effect draws from a random
+stream of its own: what is left on does not change when something else is turned off.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field, fields, replace
+from typing import Any
+
+from ceers_steps.errors import CeersError
+
+__all__ = [
+    "BadPixelConfig",
+    "CosmicRayConfig",
+    "DarkConfig",
+    "FlatConfig",
+    "GainConfig",
+    "KtcConfig",
+    "NonlinearityConfig",
+    "OneOverFConfig",
+    "PersistenceConfig",
+    "PhotonNoiseConfig",
+    "ReadNoiseConfig",
+    "SaturationConfig",
+    "SimulationConfig",
+    "SkyConfig",
+    "SnowballConfig",
+    "SourceConfig",
+    "SuperbiasConfig",
+    "WispConfig",
+]
+
+
+def _require(section: Any, name: str, holds: bool, remedy: str) -> None:
+    """Raise if a parameter of a section is not usable."""
+    if not holds:
+        raise CeersError(
+            f"{type(section).__name__}.{name} is {getattr(section, name)!r}: use {remedy}"
+        )
+
+
+def _require_not_negative(section: Any, *names: str) -> None:
+    for name in names:
+        _require(section, name, getattr(section, name) >= 0, "0 or more")
+
+
+def _require_positive(section: Any, *names: str) -> None:
+    for name in names:
+        _require(section, name, getattr(section, name) > 0, "a value above 0")
+
+
+def _require_fraction(section: Any, *names: str) -> None:
+    for name in names:
+        _require(section, name, 0 <= getattr(section, name) <= 1, "a value from 0 to 1")
+
+
+def _require_range(section: Any, name: str, lowest: float) -> None:
+    low, high = getattr(section, name)
+    _require(
+        section,
+        name,
+        lowest <= low <= high,
+        f"(low, high) with {lowest:g} <= low <= high",
+    )
+
+
+@dataclass(frozen=True)
+class SourceConfig:
+    """Galaxies and stars, when no catalogue is given."""
+
+    enabled: bool = True
+    galaxy_density: float = 120.0
+    """Galaxies per square arcminute down to the faint limit."""
+    star_density: float = 2.5
+    """Stars per square arcminute down to the faint limit."""
+    bright_limit: float = 17.5
+    """Brightest AB magnitude drawn."""
+    faint_limit: float = 28.0
+    """Faintest AB magnitude drawn."""
+
+    def __post_init__(self) -> None:
+        _require_not_negative(self, "galaxy_density", "star_density")
+        _require(
+            self,
+            "faint_limit",
+            self.faint_limit > self.bright_limit,
+            f"a magnitude fainter than bright_limit = {self.bright_limit}",
+        )
+
+
+@dataclass(frozen=True)
+class SkyConfig:
+    """Smooth sky."""
+
+    enabled: bool = True
+    surface_brightness: float | None = None
+    """Sky at the centre of the detector (MJy/sr); None takes the typical one of the filter."""
+    gradient: tuple[float, float] = (0.0, 0.0)
+    """Change of the sky from edge to edge along x and y, as a fraction of the sky."""
+
+    def __post_init__(self) -> None:
+        if self.surface_brightness is not None:
+            _require_not_negative(self, "surface_brightness")
+        _require(
+            self,
+            "gradient",
+            len(self.gradient) == 2 and sum(abs(g) for g in self.gradient) < 2,
+            "two fractions, along x and y, that leave the sky positive",
+        )
+
+
+@dataclass(frozen=True)
+class WispConfig:
+    """Stray light on A3, A4, B3 and B4."""
+
+    enabled: bool = True
+    scale: tuple[float, float] = (0.5, 1.2)
+    """Lowest and highest scale of the template; each exposure draws its own."""
+
+    def __post_init__(self) -> None:
+        _require_range(self, "scale", 0.0)
+
+
+@dataclass(frozen=True)
+class FlatConfig:
+    """Pixel response."""
+
+    enabled: bool = True
+    large_scale: float = 0.03
+    """Rms of the smooth variation across the detector."""
+    pixel_scatter: float = 0.01
+    """Rms from pixel to pixel."""
+    output_scatter: float = 0.004
+    """Rms between the four outputs."""
+
+    def __post_init__(self) -> None:
+        _require_not_negative(self, "large_scale", "pixel_scatter", "output_scatter")
+
+
+@dataclass(frozen=True)
+class PhotonNoiseConfig:
+    """Poisson noise of light and dark current."""
+
+    enabled: bool = True
+
+
+@dataclass(frozen=True)
+class GainConfig:
+    """Conversion gain. There is no switch: a detector has some gain."""
+
+    short_wavelength: float = 1.9
+    """Mean gain of the short-wavelength detectors (e-/DN)."""
+    long_wavelength: float = 1.8
+    """Mean gain of the long-wavelength detectors (e-/DN)."""
+    output_scatter: float = 0.01
+    """Relative rms between outputs."""
+    pixel_scatter: float = 0.005
+    """Relative rms from pixel to pixel."""
+
+    def __post_init__(self) -> None:
+        _require_positive(self, "short_wavelength", "long_wavelength")
+        _require_not_negative(self, "output_scatter", "pixel_scatter")
+
+
+@dataclass(frozen=True)
+class DarkConfig:
+    """Dark current."""
+
+    enabled: bool = True
+    short_wavelength: float = 0.002
+    """Median dark current of the short-wavelength detectors (e-/s)."""
+    long_wavelength: float = 0.030
+    """Median dark current of the long-wavelength detectors (e-/s)."""
+    scatter: float = 0.3
+    """Relative scatter (log-normal) from pixel to pixel."""
+
+    def __post_init__(self) -> None:
+        _require_positive(self, "short_wavelength", "long_wavelength")
+        _require_not_negative(self, "scatter")
+
+
+@dataclass(frozen=True)
+class BadPixelConfig:
+    """Pixels that do not work. The reference pixels are always there."""
+
+    enabled: bool = True
+    hot_fraction: float = 0.002
+    """Fraction of hot pixels."""
+    hot_range: tuple[float, float] = (0.5, 200.0)
+    """Lowest and highest dark current of a hot pixel (e-/s), drawn evenly in its logarithm."""
+    dead_fraction: float = 0.0005
+    """Fraction of pixels that see no light, half of them in clusters of up to five."""
+    low_response_fraction: float = 0.001
+    """Fraction of pixels whose response is 0.1 to 0.7 of the normal one."""
+
+    def __post_init__(self) -> None:
+        _require_fraction(self, "hot_fraction", "dead_fraction", "low_response_fraction")
+        _require_range(self, "hot_range", 1e-6)
+
+
+@dataclass(frozen=True)
+class NonlinearityConfig:
+    """Response that falls as the well fills."""
+
+    enabled: bool = True
+    loss: float = 0.05
+    """Fraction of the signal lost at `reference_signal`."""
+    reference_signal: float = 45000.0
+    """Linear signal above the bias at which `loss` holds (DN)."""
+    pixel_scatter: float = 0.05
+    """Relative scatter of the loss from pixel to pixel."""
+
+    def __post_init__(self) -> None:
+        _require(self, "loss", 0 <= self.loss <= 0.15, "a fraction from 0 to 0.15")
+        _require_positive(self, "reference_signal")
+        _require(self, "pixel_scatter", 0 <= self.pixel_scatter <= 0.3, "a value from 0 to 0.3")
+
+
+@dataclass(frozen=True)
+class SaturationConfig:
+    """Full well. When off, only the 16 bits of the converter limit the signal."""
+
+    enabled: bool = True
+    level: float = 58000.0
+    """Mean raw value (DN, bias included) at which a pixel saturates."""
+    pixel_scatter: float = 0.01
+    """Relative scatter from pixel to pixel."""
+
+    def __post_init__(self) -> None:
+        _require(self, "level", 20000 <= self.level <= 65000, "a raw value from 20000 to 65000 DN")
+        _require(self, "pixel_scatter", 0 <= self.pixel_scatter <= 0.05, "a value from 0 to 0.05")
+
+
+@dataclass(frozen=True)
+class SuperbiasConfig:
+    """Bias. When off, every pixel has the same level (the raw data are unsigned)."""
+
+    enabled: bool = True
+    level: float = 9000.0
+    """Mean bias (DN)."""
+    output_scatter: float = 400.0
+    """Rms between outputs (DN)."""
+    column_scatter: float = 15.0
+    """Rms from column to column (DN)."""
+    pixel_scatter: float = 120.0
+    """Rms from pixel to pixel (DN)."""
+
+    def __post_init__(self) -> None:
+        _require(self, "level", 3000 <= self.level <= 20000, "a value from 3000 to 20000 DN")
+        _require_not_negative(self, "output_scatter", "column_scatter", "pixel_scatter")
+
+
+@dataclass(frozen=True)
+class KtcConfig:
+    """Offset of each pixel that changes with every reset."""
+
+    enabled: bool = True
+    sigma: float = 28.0
+    """Standard deviation (e-)."""
+
+    def __post_init__(self) -> None:
+        _require_not_negative(self, "sigma")
+
+
+@dataclass(frozen=True)
+class ReadNoiseConfig:
+    """White read noise."""
+
+    enabled: bool = True
+    sigma: float = 6.5
+    """Median standard deviation of one read (e-)."""
+    pixel_scatter: float = 0.08
+    """Relative scatter (log-normal) from pixel to pixel."""
+    reference_ratio: float = 0.8
+    """Noise of the reference pixels relative to the others."""
+
+    def __post_init__(self) -> None:
+        _require_positive(self, "sigma", "reference_ratio")
+        _require_not_negative(self, "pixel_scatter")
+
+
+@dataclass(frozen=True)
+class OneOverFConfig:
+    """Correlated read-out noise, see `ceers_steps.simulate.noise`."""
+
+    enabled: bool = True
+    amplitude: float = 2.0
+    """Rms per e-folding of frequency, at 1 Hz (e-, one frame)."""
+    exponent: float = 1.0
+    """Exponent of the power spectrum."""
+    correlated_fraction: float = 0.4
+    """Fraction of the variance that is common to all outputs."""
+
+    def __post_init__(self) -> None:
+        _require_not_negative(self, "amplitude")
+        _require(self, "exponent", 0.5 <= self.exponent <= 2, "a value from 0.5 to 2")
+        _require_fraction(self, "correlated_fraction")
+
+
+@dataclass(frozen=True)
+class PersistenceConfig:
+    """Charge trapped in one integration and released in the next."""
+
+    enabled: bool = True
+    threshold: float = 0.5
+    """Charge above which traps fill, as a fraction of the full well."""
+    trapped_fraction: float = 0.01
+    """Fraction of the charge above the threshold that is trapped."""
+    time_constant: float = 400.0
+    """Time in which the trapped charge falls to 1/e (s)."""
+
+    def __post_init__(self) -> None:
+        _require_fraction(self, "threshold", "trapped_fraction")
+        _require_positive(self, "time_constant")
+
+
+@dataclass(frozen=True)
+class CosmicRayConfig:
+    """Cosmic rays, drawn from an isotropic flux of minimum-ionising particles."""
+
+    enabled: bool = True
+    flux: float = 5.0
+    """Hits per square centimetre and second."""
+    thickness: float = 7.0
+    """Depth of the layer that collects charge (um)."""
+    charge_per_micron: float = 600.0
+    """Mean charge freed per length of track (e-/um)."""
+    straggling: float = 0.15
+    """Width of the Moyal distribution of the charge, relative to its mean."""
+    heavy_fraction: float = 0.02
+    """Fraction of heavier nuclei, which free 4 to 100 times the charge."""
+    diffusion: float = 0.3
+    """Rms distance over which charge spreads before it is collected (pixels)."""
+    coupling: float = 0.006
+    """Fraction of the charge of a pixel seen by each of its four neighbours."""
+
+    def __post_init__(self) -> None:
+        _require_not_negative(self, "flux", "straggling", "diffusion")
+        _require_positive(self, "thickness", "charge_per_micron")
+        _require_fraction(self, "heavy_fraction")
+        _require(self, "coupling", 0 <= self.coupling <= 0.1, "a value from 0 to 0.1")
+
+
+@dataclass(frozen=True)
+class SnowballConfig:
+    """Snowballs: round cores, many saturated, in halos that fall as a power of the radius."""
+
+    enabled: bool = True
+    rate: float = 0.0035
+    """Events per square centimetre and second."""
+    core_radius: tuple[float, float] = (2.0, 25.0)
+    """Smallest and largest radius of the core (pixels)."""
+    core_index: float = 2.5
+    """The number of events per radius falls as the radius to minus this power."""
+    saturated_fraction: float = 0.7
+    """Fraction of the events whose core saturates."""
+    axis_ratio: tuple[float, float] = (0.6, 1.0)
+    """Smallest and largest ratio of minor to major axis."""
+    halo_charge: float = 2500.0
+    """Median charge per pixel of the halo at the edge of a saturated core (e-)."""
+    halo_index: tuple[float, float] = (4.5, 5.5)
+    """Smallest and largest power with which the halo falls."""
+    ring_charge: float = 800.0
+    """Median charge per pixel that in the end spills over the edge of a saturated core (e-)."""
+    ring_width: tuple[float, float] = (1.5, 0.08)
+    """Distance (pixels) in which the ring falls to 1/e: a constant and a part per core radius."""
+    ring_time: tuple[float, float] = (100.0, 500.0)
+    """Shortest and longest time scale of the spill (s)."""
+
+    def __post_init__(self) -> None:
+        _require_not_negative(self, "rate", "halo_charge", "ring_charge")
+        _require_range(self, "core_radius", 0.5)
+        _require_fraction(self, "saturated_fraction")
+        _require_range(self, "axis_ratio", 0.1)
+        _require(self, "axis_ratio", self.axis_ratio[1] <= 1, "ratios of at most 1")
+        _require_range(self, "halo_index", 2.0)
+        _require_range(self, "ring_time", 1.0)
+        _require(self, "ring_width", min(self.ring_width) > 0, "two values above 0")
+
+
+@dataclass(frozen=True)
+class SimulationConfig:
+    """Everything the simulator can vary.
+
+    Examples
+    --------
+    >>> config = SimulationConfig(one_over_f=OneOverFConfig(amplitude=3.0))
+    >>> config.without("snowballs").snowballs.enabled
+    False
+    >>> config.only("photon_noise", "sky").cosmic_rays.enabled
+    False
+    """
+
+    sources: SourceConfig = field(default_factory=SourceConfig)
+    sky: SkyConfig = field(default_factory=SkyConfig)
+    wisps: WispConfig = field(default_factory=WispConfig)
+    flat: FlatConfig = field(default_factory=FlatConfig)
+    gain: GainConfig = field(default_factory=GainConfig)
+    photon_noise: PhotonNoiseConfig = field(default_factory=PhotonNoiseConfig)
+    dark: DarkConfig = field(default_factory=DarkConfig)
+    bad_pixels: BadPixelConfig = field(default_factory=BadPixelConfig)
+    nonlinearity: NonlinearityConfig = field(default_factory=NonlinearityConfig)
+    saturation: SaturationConfig = field(default_factory=SaturationConfig)
+    superbias: SuperbiasConfig = field(default_factory=SuperbiasConfig)
+    ktc: KtcConfig = field(default_factory=KtcConfig)
+    read_noise: ReadNoiseConfig = field(default_factory=ReadNoiseConfig)
+    one_over_f: OneOverFConfig = field(default_factory=OneOverFConfig)
+    persistence: PersistenceConfig = field(default_factory=PersistenceConfig)
+    cosmic_rays: CosmicRayConfig = field(default_factory=CosmicRayConfig)
+    snowballs: SnowballConfig = field(default_factory=SnowballConfig)
+
+    @classmethod
+    def effects(cls) -> tuple[str, ...]:
+        """Return the names of the effects that have a switch."""
+        default = cls()
+        return tuple(f.name for f in fields(cls) if hasattr(getattr(default, f.name), "enabled"))
+
+    def without(self, *effects: str) -> SimulationConfig:
+        """Return a copy with these effects turned off.
+
+        Raises
+        ------
+        CeersError
+            If there is no such effect.
+        """
+        self._require_known(effects)
+        return replace(
+            self, **{name: replace(getattr(self, name), enabled=False) for name in effects}
+        )
+
+    def only(self, *effects: str) -> SimulationConfig:
+        """Return a copy with every other effect turned off.
+
+        These effects keep their own switch.
+
+        Raises
+        ------
+        CeersError
+            If there is no such effect.
+        """
+        self._require_known(effects)
+        return self.without(*(name for name in self.effects() if name not in effects))
+
+    def _require_known(self, effects: tuple[str, ...]) -> None:
+        unknown = sorted(set(effects) - set(self.effects()))
+        if unknown:
+            raise CeersError(
+                f"The simulator has no effect {', '.join(map(repr, unknown))}: "
+                f"use any of {', '.join(self.effects())}"
+            )
