@@ -45,23 +45,32 @@ def new_figure(width: float, height: float, title: str) -> Figure:
         raise CeersError(
             f"Figures need matplotlib ({err}). Install it with: pip install 'ceers_steps[report]'"
         ) from err
-    figure = Figure(figsize=(width, height), layout="constrained", facecolor="white")
+    figure = Figure(figsize=(width, height), layout="compressed", facecolor="white")
     FigureCanvasAgg(figure)
     if title:
         figure.suptitle(title, fontsize=12)
     return figure
 
 
-def write(figure: Figure, path: str | os.PathLike, colours: int | None = None) -> Path:
-    """Write a figure as PNG, with a palette of `colours` colours when given; return the path."""
+def write(figure: Figure, path: str | os.PathLike, greys: int | None = None) -> Path:
+    """Write a figure as PNG and return the path.
+
+    With `greys`, colours are reduced to so many greys and `ORANGE`, for a small file.
+    """
     buffer = io.BytesIO()
-    figure.savefig(buffer, format="png", dpi=110)
-    if colours is not None:
+    figure.savefig(buffer, format="png", dpi=110, bbox_inches="tight")
+    if greys is not None:
         from PIL import Image
 
-        picture = Image.open(buffer).convert("RGB").quantize(colours, dither=Image.Dither.NONE)
+        levels = np.linspace(0, 255, greys).round().astype(np.uint8)
+        orange = bytes.fromhex(ORANGE.removeprefix("#"))
+        palette = Image.new("P", (1, 1))
+        palette.putpalette(np.repeat(levels, 3).tobytes() + orange)
+        picture = Image.open(buffer).convert("RGB")
         buffer = io.BytesIO()
-        picture.save(buffer, format="png", optimize=True)
+        picture.quantize(palette=palette, dither=Image.Dither.NONE).save(
+            buffer, format="png", optimize=True
+        )
     return write_atomic(path, lambda scratch: scratch.write_bytes(buffer.getvalue()))
 
 
@@ -154,7 +163,6 @@ def show(
     panel.tick_params(labelsize=8, direction="out")
     panel.set_xlabel("x [pixel]", fontsize=9)
     panel.set_ylabel("y [pixel]", fontsize=9)
-    panel.label_outer()
     return drawn
 
 

@@ -35,7 +35,7 @@ def before_after_figure(
     title: str = "",
     unit: str = "DN/s",
     zoom: tuple[slice, slice] | None = None,
-    colours: int | None = None,
+    greys: int | None = None,
 ) -> Path:
     """Draw two images side by side with one stretch, and below them the same detail of both.
 
@@ -52,8 +52,8 @@ def before_after_figure(
     zoom : (slice, slice), optional
         Rows and columns of the detail; default: the fifth of the frame, well inside, that
         changed most.
-    colours : int, optional
-        Reduce the PNG to a palette of so many colours, for a small file.
+    greys : int, optional
+        Reduce the PNG to so many greys and one colour, for a small file.
 
     Returns
     -------
@@ -76,7 +76,7 @@ def before_after_figure(
             if region is None:
                 canvas.outline_region(panel, zoom)
         canvas.colour_bar(figure, drawn, list(axes[row]), unit)
-    return canvas.write(figure, path, colours)
+    return canvas.write(figure, path, greys)
 
 
 def wisp_figure(
@@ -115,7 +115,7 @@ def wisp_figure(
     views = [canvas.smooth(canvas.binned(image, binning)) for image in (before, model, after)]
     sky, noise = canvas.sky(views[2])
     lit = views[1][np.isfinite(views[1]) & (views[1] > 0)]
-    peak = max(5 * noise, float(np.percentile(lit, 99)) if lit.size else 0.0)
+    peak = max(5 * noise, float(np.percentile(lit, 99.8)) if lit.size else 0.0)
     figure = canvas.new_figure(*((9.0, 9.2) if objective else (11.0, 4.4)), title)
     axes = figure.subplots(2, 2) if objective else figure.subplots(1, 3)
     panels = list(axes.flat)
@@ -265,7 +265,7 @@ def _objective_panel(
         panel.axvline(scale, color=ORANGE, lw=1.5, label=f"taken: {text}")
         if scale_err is not None:
             panel.axvspan(scale - scale_err, scale + scale_err, color=ORANGE, alpha=0.3, lw=0)
-        panel.legend(loc="upper center", frameon=False)
+        panel.legend(loc="best", frameon=False)
     panel.set_title("what the scale minimises")
     panel.set_xlabel("template scale")
     panel.set_ylabel("objective")
@@ -296,6 +296,7 @@ def _row_panel(
     panel.set_title(f"row medians, columns 0 to {columns.stop - 1}")
     panel.set_xlabel("row [pixel]")
     panel.set_ylabel(f"{unit} above sky")
+    panel.margins(y=0.12)
     panel.legend(loc="upper right", ncols=2, frameon=False)
     panel.set_box_aspect(1)
 
