@@ -223,7 +223,7 @@ def snowball_figure(
         The file written.
     """
     events = sorted(events or _regions(flags), key=lambda event: -event[2])[:n_cutouts]
-    figure = canvas.new_figure(9.6, 3.6 * max(1, -(-len(events) // 3)) + 0.5, title)
+    figure = canvas.new_figure(9.6, 3.0 * max(1, -(-len(events) // 3)) + 0.8, title)
     if not events:
         figure.text(0.5, 0.5, "no snowball in this group", ha="center", va="center")
         return canvas.write(figure, path)
@@ -288,7 +288,7 @@ def _row_panel(
         level = canvas.row_medians(part)
         panel.plot(
             np.arange(rows.start, rows.stop),
-            level - np.nanmedian(level),
+            level - canvas.sky(level)[0],
             color=colour,
             lw=width,
             label=label,
