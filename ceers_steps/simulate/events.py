@@ -77,7 +77,7 @@ def draw_cosmic_rays(
     duration: float,
     rng: np.random.Generator,
     config: CosmicRayConfig | None = None,
-    n_integrations: int = 1,
+    n_ints: int = 1,
 ) -> CosmicRays:
     """Draw the cosmic rays of an exposure.
 
@@ -96,7 +96,7 @@ def draw_cosmic_rays(
         Source of the draws.
     config : CosmicRayConfig, optional
         Rates and charges; `enabled` is not looked at.
-    n_integrations : int
+    n_ints : int
         Number of integrations.
 
     Returns
@@ -106,8 +106,8 @@ def draw_cosmic_rays(
     """
     config = config or CosmicRayConfig()
     ny, nx = shape
-    n_events = rng.poisson(config.flux * _area(shape) * duration * n_integrations)
-    integration = rng.integers(n_integrations, size=n_events)
+    n_events = rng.poisson(config.flux * _area(shape) * duration * n_ints)
+    integration = rng.integers(n_ints, size=n_events)
     time = rng.uniform(0, duration, n_events)
     y = rng.uniform(-0.5, ny - 0.5, n_events)
     x = rng.uniform(-0.5, nx - 0.5, n_events)
@@ -244,7 +244,7 @@ def draw_snowballs(
     duration: float,
     rng: np.random.Generator,
     config: SnowballConfig | None = None,
-    n_integrations: int = 1,
+    n_ints: int = 1,
     full_well: float = 95_000.0,
 ) -> list[Snowball]:
     """Draw the snowballs of an exposure.
@@ -262,7 +262,7 @@ def draw_snowballs(
         Source of the draws.
     config : SnowballConfig, optional
         Rates, sizes and charges; `enabled` is not looked at.
-    n_integrations : int
+    n_ints : int
         Number of integrations.
     full_well : float
         Charge that fills a pixel (e-). Saturated cores get 1.5 to 4 times as much, the others
@@ -276,8 +276,8 @@ def draw_snowballs(
     config = config or SnowballConfig()
     margin = 2 * config.core_radius[1]
     outer = (shape[0] + 2 * margin, shape[1] + 2 * margin)
-    n_events = rng.poisson(config.rate * _area(outer) * duration * n_integrations)
-    integration = rng.integers(n_integrations, size=n_events)
+    n_events = rng.poisson(config.rate * _area(outer) * duration * n_ints)
+    integration = rng.integers(n_ints, size=n_events)
     time = rng.uniform(0, duration, n_events)
     y = rng.uniform(-margin - 0.5, shape[0] + margin - 0.5, n_events)
     x = rng.uniform(-margin - 0.5, shape[1] + margin - 0.5, n_events)

@@ -14,7 +14,7 @@ __all__ = [
     "ROW_OVERHEAD",
     "ReadPattern",
     "Readout",
-    "read_pattern",
+    "get_pattern",
 ]
 
 PIXEL_TIME = 1e-5
@@ -91,7 +91,7 @@ READ_PATTERNS = {
 """Every NIRCam read pattern, by name."""
 
 
-def read_pattern(name: str) -> ReadPattern:
+def get_pattern(name: str) -> ReadPattern:
     """Return the read pattern of that name.
 
     Raises

@@ -1,0 +1,400 @@
+"""From a noiseless rate image to the ramps that the detector sends down.
+
+Photon noise of averaged groups
+-------------------------------
+Between the last frame of one group and the last frame of the next lie ``lead`` frame
+times before the first frame of the group (`group_gap` + 1; 1 after the reset), then the
+``n - 1`` between its ``n`` frames. The ``T`` electrons of this interval are one Poisson
+draw. Given ``T``, each fell into any frame time with the same probability, and counts in
+the average with a weight of 1 (before the first frame) or ``1 - i / n`` (before frame
+``i``). The average is therefore
+
+    charge at the last frame before + m T + s sqrt(T) * (standard normal)
+
+with ``m`` and ``s`` the mean and standard deviation of the weights. Mean, variance and
+covariance of all groups are exactly those of averaging the frames; only the third moment
+within a group is not. One Poisson draw per group takes the place of one per frame.
+
+Saturation and non-linearity act on the averaged signal, not on each of its frames.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from ceers_steps.simulate.calibration import BadPixel, Calibration, measured_signal
+from ceers_steps.simulate.config import SimulationConfig
+from ceers_steps.simulate.deposits import (
+    RayDeposits,
+    SnowballDeposit,
+    deposit_cosmic_rays,
+    deposit_snowballs,
+)
+from ceers_steps.simulate.noise import one_over_f_groups
+from ceers_steps.simulate.patterns import Readout, ReadPattern, get_pattern
+from ceers_steps.simulate.seeds import rng_for
+
+__all__ = ["SimulatedRamp", "simulate_ramp"]
+
+_WELL_MARGIN = 1.01  # the well is full a little above the level from which data are flagged
+_RESET_FRAMES = 1  # frame times between two integrations
+
+
+@dataclass(frozen=True)
+class SimulatedRamp:
+    """Raw ramps of one exposure and the truth behind them.
+
+    Attributes
+    ----------
+    data : numpy.ndarray
+        Raw values (DN), shape ``(n_ints, n_groups, ny, nx)``, uint16.
+    rate : numpy.ndarray
+        Noiseless rate (DN/s), flat included and dark current left out, 0 where no light is seen,
+        shape ``(ny, nx)``, float32.
+    stripe_rate : numpy.ndarray
+        The 1/f noise as it appears in the slope of an evenly weighted straight-line fit
+        to all groups (DN/s), shape ``(n_ints, ny, nx)``, float32.
+    difference_sigma : numpy.ndarray
+        Standard deviation of the difference of two neighbouring groups from photon and
+        white read noise (e-), shape ``(ny, nx)``, float32.
+    cosmic_rays : RayDeposits or None
+        Cosmic rays, None if the effect is off.
+    snowballs : tuple of SnowballDeposit
+        Snowballs that leave charge in the data.
+    trapped : numpy.ndarray or None
+        Charge in traps at the end (e-), shape ``(ny, nx)``: the persistence that the next exposure
+        starts with. None if the effect is off.
+    pattern : ReadPattern
+        Read pattern.
+    readout : Readout
+        Order and timing of the read-out.
+    """
+
+    data: np.ndarray
+    rate: np.ndarray
+    stripe_rate: np.ndarray
+    difference_sigma: np.ndarray
+    cosmic_rays: RayDeposits | None
+    snowballs: tuple[SnowballDeposit, ...]
+    trapped: np.ndarray | None
+    pattern: ReadPattern
+    readout: Readout
+
+    def snowball_charge(self, integration: int, group: int) -> np.ndarray:
+        """Return the charge of snowballs that a group has more than the one before.
+
+        Rings around saturated cores are included. Saturation is not: a full core counts
+        the charge that arrived.
+
+        Parameters
+        ----------
+        integration, group : int
+            Which group, both from 0.
+
+        Returns
+        -------
+        numpy.ndarray
+            Charge (e-), shape ``(ny, nx)``, float32.
+        """
+        charge = np.zeros(self.readout.shape, dtype=np.float32)
+        for deposit in self.snowballs:
+            if deposit.ball.integration == integration:
+                charge[deposit.stamp.slices] += deposit.arriving(group)
+        return charge
+
+    def cosmic_ray_charge(self, integration: int, group: int) -> np.ndarray:
+        """Return the charge of cosmic rays that a group has more than the one before.
+
+        Parameters
+        ----------
+        integration, group : int
+            Which group, both from 0.
+
+        Returns
+        -------
+        numpy.ndarray
+            Charge (e-), shape ``(ny, nx)``, float32.
+        """
+        charge = np.zeros(self.readout.shape, dtype=np.float32)
+        if self.cosmic_rays is not None:
+            self.cosmic_rays.add_arriving(charge, integration, group)
+        return charge
+
+
+def simulate_ramp(
+    rate: np.ndarray,
+    calibration: Calibration,
+    config: SimulationConfig | None = None,
+    *,
+    read_pattern: str,
+    n_groups: int,
+    n_ints: int = 1,
+    n_outputs: int = 4,
+    fast_axis: int,
+    slow_axis: int,
+    corner: tuple[int, int] = (0, 0),
+    seed: int = 0,
+    stream: tuple[int, ...] = (),
+    persistence: np.ndarray | None = None,
+) -> SimulatedRamp:
+    """Simulate the raw ramps of one exposure of one detector.
+
+    Parameters
+    ----------
+    rate : numpy.ndarray
+        Noiseless rate as a rate product would show it (DN/s): light times flat, without
+        dark current, shape ``(ny, nx)``. What it holds in reference and dead pixels is ignored.
+    calibration : Calibration
+        Truth of the full detector, or of the subarray.
+    config : SimulationConfig, optional
+        Effects. Those of the calibration itself (flat, dark, bias ...) are as `calibration` has
+        them.
+    read_pattern : str
+        Name of the read pattern, such as ``MEDIUM8``.
+    n_groups, n_ints : int
+        Groups per integration and integrations.
+    n_outputs, fast_axis, slow_axis : int
+        Read-out, see `~ceers_steps.simulate.patterns.Readout`.
+    corner : tuple of int
+        ``(y, x)`` of the first pixel on the detector, from 0, when `calibration` is that of
+        the full detector and `rate` a subarray.
+    seed : int
+        Seed of the simulation.
+    stream : tuple of int
+        Numbers that set this exposure apart from others with the same seed.
+    persistence : numpy.ndarray, optional
+        Charge in traps at the start (e-), shape ``(ny, nx)``: `trapped` of the exposure before.
+
+    Returns
+    -------
+    SimulatedRamp
+        Raw data and truth. The same arguments give the same data to the bit.
+
+    Raises
+    ------
+    ValueError
+        If shapes do not agree or a number is out of range.
+    """
+    config = config or SimulationConfig()
+    pattern = get_pattern(read_pattern)
+    shape = rate.shape
+    if n_groups < 1 or n_ints < 1:
+        raise ValueError(f"n_groups is {n_groups} and n_ints {n_ints}: use 1 or more of each")
+    if not np.isfinite(rate).all() or rate.min() < 0:
+        raise ValueError("rate must be finite and not negative (DN/s, noiseless) in every pixel")
+    if calibration.shape != shape:
+        calibration = calibration.cut(corner, shape)
+    if persistence is not None and persistence.shape != shape:
+        raise ValueError(f"persistence has shape {persistence.shape}: it must be {shape} as rate")
+    readout = Readout(shape, n_outputs, fast_axis, slow_axis)
+
+    blind = np.flatnonzero(calibration.flagged(BadPixel.DEAD, BadPixel.REFERENCE_PIXEL))
+    rate = np.array(rate, dtype=np.float32)
+    rate.reshape(-1)[blind] = 0
+    electrons = (rate + calibration.dark) * calibration.gain  # e-/s
+
+    counts = {"n_groups": n_groups, "n_ints": n_ints}
+    rays = None
+    if config.cosmic_rays.enabled:
+        rays = deposit_cosmic_rays(
+            readout,
+            pattern,
+            **counts,
+            rng=rng_for(seed, "cosmic_rays", *stream),
+            config=config.cosmic_rays,
+        )
+    balls: tuple[SnowballDeposit, ...] = ()
+    if config.snowballs.enabled:
+        balls = deposit_snowballs(
+            readout,
+            pattern,
+            **counts,
+            full_well=float(np.median(calibration.full_well)),
+            rng=rng_for(seed, "snowballs", *stream),
+            config=config.snowballs,
+        )
+    stripes = None
+    if config.one_over_f.enabled:
+        starts = np.arange(n_ints) * (pattern.total_frames(n_groups) + _RESET_FRAMES)
+        stripes = one_over_f_groups(
+            readout,
+            first_frames=np.add.outer(starts, pattern.first_frames(n_groups)).ravel(),
+            n_frames=pattern.n_frames,
+            rng=rng_for(seed, "one_over_f", *stream),
+            amplitude=config.one_over_f.amplitude,
+            exponent=config.one_over_f.exponent,
+            correlated_fraction=config.one_over_f.correlated_fraction,
+        )
+    slope_weights = _slope_weights(pattern.group_times(n_groups, readout.frame_time))
+
+    data = np.empty((n_ints, n_groups, *shape), dtype=np.uint16)
+    stripe_rate = np.zeros((n_ints, *shape), dtype=np.float32)
+    trapped = None if persistence is None else np.array(persistence, dtype=np.float32)
+    if not config.persistence.enabled:
+        trapped = None
+    ceiling = calibration.saturation * _WELL_MARGIN - calibration.superbias
+    read_sigma = calibration.read_noise / np.sqrt(pattern.n_frames)
+
+    for integration in range(n_ints):
+
+        def rng(effect: str, integration: int = integration) -> np.random.Generator:
+            return rng_for(seed, effect, *stream, integration)
+
+        bias = calibration.superbias
+        if config.ktc.enabled:
+            ktc = rng("ktc").standard_normal(shape, dtype=np.float32)
+            ktc *= config.ktc.sigma / calibration.mean_gain
+            bias = bias + ktc
+        deposited = np.zeros(shape, dtype=np.float32)
+        collected = _Collector(
+            electrons, trapped, config, pattern, readout.frame_time, rng("photon_noise")
+        )
+        read_rng = rng("read_noise")
+        for group in range(n_groups):
+            signal = collected.next_group()
+            if rays is not None:
+                rays.add_arriving(deposited, integration, group)
+            for ball in balls:
+                if ball.ball.integration == integration:
+                    deposited[ball.stamp.slices] += ball.arriving(group)
+            signal += deposited
+            signal.reshape(-1)[blind] = 0
+            signal /= calibration.gain
+            signal = measured_signal(signal, calibration.linearity)
+            np.minimum(signal, ceiling, out=signal)
+            signal += bias
+            if config.read_noise.enabled:
+                noise = read_rng.standard_normal(shape, dtype=np.float32)
+                noise *= read_sigma
+                signal += noise
+            if stripes is not None:
+                stripe = next(stripes)
+                stripe *= 1 / calibration.mean_gain
+                signal += stripe
+                stripe *= slope_weights[group]
+                stripe_rate[integration] += stripe
+            np.rint(signal, out=signal)
+            np.clip(signal, 0, 65535, out=signal)
+            data[integration, group] = signal
+        if config.persistence.enabled:
+            charge = collected.charge + deposited
+            charge.reshape(-1)[blind] = 0
+            trapped = _trap(charge, calibration, config, trapped, collected.time)
+
+    return SimulatedRamp(
+        data=data,
+        rate=rate,
+        stripe_rate=stripe_rate,
+        difference_sigma=_difference_sigma(electrons, calibration, config, pattern, readout),
+        cosmic_rays=rays,
+        snowballs=balls,
+        trapped=trapped,
+        pattern=pattern,
+        readout=readout,
+    )
+
+
+class _Collector:
+    """Charge from light, dark current and persistence, group by group.
+
+    Attributes
+    ----------
+    charge : numpy.ndarray
+        Charge at the last frame read (e-).
+    time : float
+        Time of that frame since the reset (s).
+    """
+
+    def __init__(
+        self,
+        electrons: np.ndarray,
+        trapped: np.ndarray | None,
+        config: SimulationConfig,
+        pattern: ReadPattern,
+        frame_time: float,
+        rng: np.random.Generator,
+    ) -> None:
+        self.charge = np.zeros(electrons.shape, dtype=np.float32)
+        self.time = 0.0
+        self._electrons = electrons.astype(float)  # what the Poisson generator works with
+        self._trapped = trapped
+        self._time_constant = config.persistence.time_constant
+        self._noisy = config.photon_noise.enabled
+        self._pattern = pattern
+        self._frame_time = frame_time
+        self._rng = rng
+
+    def next_group(self) -> np.ndarray:
+        """Collect the charge of the next group and return its average over the frames (e-)."""
+        lead = self._pattern.group_gap + 1 if self.time else 1
+        duration = (lead + self._pattern.n_frames - 1) * self._frame_time
+        arriving = self._electrons * duration
+        if self._trapped is not None:
+            released = np.exp(-self.time / self._time_constant)
+            released *= -np.expm1(-duration / self._time_constant)
+            arriving += self._trapped * released
+        if self._noisy:
+            arriving = self._rng.poisson(arriving)
+        arriving = arriving.astype(np.float32)
+        mean, sigma = _arrival_weights(self._pattern.n_frames, lead)
+        average = arriving * np.float32(mean)
+        average += self.charge
+        self.charge += arriving
+        self.time += duration
+        if self._noisy and sigma > 0:
+            np.sqrt(arriving, out=arriving)
+            arriving *= sigma
+            arriving *= self._rng.standard_normal(arriving.shape, dtype=np.float32)
+            average += arriving
+        return average
+
+
+def _arrival_weights(n_frames: int, lead: int) -> tuple[float, float]:
+    """Return mean and standard deviation of the weight of an electron in the group's average."""
+    weights = np.concatenate([np.ones(lead), 1 - np.arange(1, n_frames) / n_frames])
+    return weights.mean(), weights.std()
+
+
+def _slope_weights(times: np.ndarray) -> np.ndarray:
+    """Return the weights with which groups enter an evenly weighted straight-line fit."""
+    if times.size == 1:
+        return 1 / times
+    centred = times - times.mean()
+    return centred / np.sum(centred**2)
+
+
+def _difference_sigma(
+    electrons: np.ndarray,
+    calibration: Calibration,
+    config: SimulationConfig,
+    pattern: ReadPattern,
+    readout: Readout,
+) -> np.ndarray:
+    """Return the noise of the difference of two neighbouring groups (e-)."""
+    variance = np.zeros(electrons.shape, dtype=np.float32)
+    if config.photon_noise.enabled:
+        # Frame times within the earlier group, between the groups, and within the later one.
+        within = np.arange(1, pattern.n_frames) / pattern.n_frames
+        steps = np.sum(within**2) + pattern.group_gap + 1 + np.sum((1 - within) ** 2)
+        variance += electrons * (steps * readout.frame_time)
+    if config.read_noise.enabled:
+        variance += (2 / pattern.n_frames) * (calibration.read_noise * calibration.gain) ** 2
+    return np.sqrt(variance)
+
+
+def _trap(
+    charge: np.ndarray,
+    calibration: Calibration,
+    config: SimulationConfig,
+    before: np.ndarray | None,
+    duration: float,
+) -> np.ndarray:
+    """Return the charge in traps after an integration that ended with `charge` (e-)."""
+    full_well = calibration.full_well
+    filled = np.minimum(charge, full_well) - config.persistence.threshold * full_well
+    filled = config.persistence.trapped_fraction * np.maximum(filled, 0)
+    if before is not None:
+        filled += before * np.exp(-duration / config.persistence.time_constant)
+    return filled
