@@ -1,0 +1,265 @@
+"""The linear system behind the wisp scale: pixels, their averages, robust solution, sources."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from itertools import combinations
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy import ndimage
+
+__all__ = ["HUBER", "Bins", "Pixels", "Solution", "find_sources", "solve", "solve_non_negative"]
+
+BIN = 8
+"""Columns that are averaged before the fit; rows stay apart, they carry the 1/f noise."""
+
+BACKGROUND_DEGREE = 3
+"""Degree of the background polynomial; its terms in y alone are part of the row levels."""
+
+HUBER = 2.0
+"""Residuals beyond this many standard deviations lose weight."""
+
+SOURCE_SCALES = ((1, 1.5, 5.0), (4, 1.0, 5.0), (4, 3.0, 5.0))
+"""Search for sources: block size (pixels), Gaussian sigma (blocks), threshold (sigma)."""
+
+
+@dataclass(frozen=True)
+class Pixels:
+    """The part of the exposure that takes part in the fit, flattened."""
+
+    data: NDArray  # (ny, nx), zero where not good
+    good: NDArray[np.bool_]
+    weight: NDArray  # inverse variance, zero where not good
+    components: NDArray  # (k, ny, nx)
+    instruments: NDArray  # (k, ny, nx) smoothed components
+
+    @classmethod
+    def take(cls, image, err, mask, template, region, flat, flatten_template):
+        data = image[region].astype(np.float32)
+        sigma = err[region].astype(np.float32)
+        components = template.images[:, *region]
+        instruments = np.zeros_like(components)
+        inner = [
+            slice(side.start - part.start, side.stop - part.start)
+            for side, part in zip(template.box, region, strict=True)
+        ]
+        instruments[:, *inner] = template.instruments
+        good = ~mask[region] & np.isfinite(data) & np.isfinite(sigma) & (sigma > 0)
+        good &= np.isfinite(components).all(axis=0)
+        components = np.where(good, components, 0)
+        if flat is not None:
+            flat = flat[region].astype(np.float32)
+            good &= np.isfinite(flat) & (flat > 0)
+            flat = np.where(good, flat, np.float32(1))
+            data, sigma = data / flat, sigma / flat
+            if flatten_template:
+                components, instruments = components / flat, instruments / flat
+        data[~good] = 0
+        # The error contains the photon noise of the pixel's own fluctuation, so pixels that
+        # happen to be low must not gain weight: no error counts as less than the median.
+        typical = np.median(sigma[good]) if good.any() else np.float32(1)
+        weight = np.zeros_like(data)
+        weight[good] = 1 / np.maximum(sigma[good], typical) ** 2
+        return cls(data, good, weight, components, instruments)
+
+
+@dataclass(frozen=True)
+class Bins:
+    """Averages over a few columns; (ny, n_outputs, n_bins) each."""
+
+    weight: NDArray
+    data: NDArray
+    components: NDArray  # (k, ...)
+    instruments: NDArray  # (k, ...)
+    background: NDArray  # (m, ...)
+    columns: int  # of a bin
+
+    @classmethod
+    def average(cls, pixels, weight, width):
+        ny, nx = pixels.data.shape
+        columns = next(n for n in range(BIN, 0, -1) if width % n == 0)
+        shape = (ny, nx // width, width // columns)
+
+        def total(values):
+            ones = np.ones(columns, np.float32)
+            return (values.reshape(-1, columns) @ ones).reshape(shape).astype(np.float64)
+
+        weights = total(weight)
+        scale = np.divide(1.0, weights, out=np.zeros(shape), where=weights > 0)
+        mean = [total(weight * values) * scale for values in (pixels.data, *pixels.components)]
+        instruments = [total(weight * values) * scale for values in pixels.instruments]
+        y, x = np.meshgrid(
+            np.linspace(-1, 1, ny), np.linspace(-1, 1, nx // columns), indexing="ij", sparse=True
+        )
+        background = [
+            (x**i * y**j).reshape(shape)
+            for i in range(1, BACKGROUND_DEGREE + 1)
+            for j in range(BACKGROUND_DEGREE + 1 - i)
+        ]
+        return cls(
+            weights,
+            mean[0],
+            np.array(mean[1:]),
+            np.array(instruments),
+            np.array(background),
+            columns,
+        )
+
+
+@dataclass(frozen=True)
+class Solution:
+    """A fit to bins."""
+
+    scales: NDArray  # (k,), not negative
+    background: NDArray  # (m,)
+    residual: NDArray  # bins, row levels taken out
+    weight: NDArray  # of the bins, outliers reduced
+    sigma: float  # robust scatter of a bin in units of its formal error
+    responses: NDArray  # (k, ...) components, row levels and background taken out
+    scores: NDArray  # (k, ...) instruments likewise
+    free_scales: NDArray  # (k,) without the bound at zero
+    normal: NDArray  # (k, k)
+
+
+def solve(bins, start, iterations=8):
+    """Fit the bins; outliers lose weight from one iteration to the next.
+
+    Smoothed templates serve as instruments: the noise of a template pixel is nearly independent
+    of its smoothed neighbourhood, so that noise in the template does not dilute the scale.
+    """
+    k = len(bins.components)
+    formal = np.sqrt(bins.weight)
+    used = bins.weight > 0
+    robust = np.ones_like(bins.weight) if start is None else _huber(start.residual, formal, start)
+    solution = None
+    for _ in range(iterations):
+        weight = bins.weight * robust
+        data = _without_rows(bins.data, weight)
+        design = _without_rows(np.concatenate([bins.components, bins.background]), weight)
+        scores = _without_rows(bins.instruments, weight)
+        flat_design = design.reshape(len(design), -1)
+        smooth = flat_design[k:]
+        weighted = smooth * weight.ravel()
+        # the background is eliminated first, then the small system of the scales is left
+        projector = np.linalg.pinv(weighted @ smooth.T, hermitian=True) @ weighted
+        responses = flat_design[:k] - (flat_design[:k] @ projector.T) @ smooth
+        scores = scores.reshape(k, -1) - (scores.reshape(k, -1) @ projector.T) @ smooth
+        normal = (scores * weight.ravel()) @ responses.T
+        right = (scores * weight.ravel()) @ data.ravel()
+        if not np.all(np.diag(normal) > 0):
+            return solution
+        scales, free = solve_non_negative(normal, right)
+        background = projector @ (data.ravel() - scales @ flat_design[:k])
+        model = scales @ flat_design[:k] + background @ smooth
+        residual = data - model.reshape(data.shape)
+        sigma = 1.4826 * np.median(np.abs(residual[used] * formal[used]))
+        previous, solution = (
+            solution,
+            Solution(
+                scales,
+                background,
+                residual,
+                weight,
+                float(sigma),
+                responses.reshape(-1, *data.shape),
+                scores.reshape(-1, *data.shape),
+                free,
+                normal,
+            ),
+        )
+        if previous is not None and np.allclose(previous.scales, scales, rtol=1e-4, atol=1e-6):
+            break
+        robust = _huber(residual, formal, solution)
+    return solution
+
+
+def solve_non_negative(normal, right):
+    """Solve a small system of normal equations for values that are not negative.
+
+    Parameters
+    ----------
+    normal : ndarray
+        ``(k, k)`` normal matrix, nearly symmetric with a positive diagonal.
+    right : ndarray
+        ``(k,)`` right-hand side.
+
+    Returns
+    -------
+    bounded, free : ndarray
+        ``(k,)`` solutions with and without the bound.
+    """
+    k = len(right)
+    free = np.linalg.pinv(normal) @ right
+    if np.all(free >= 0):
+        return free, free
+    # the few components allow to try every set of positive ones, largest first
+    for size in range(k - 1, 0, -1):
+        for chosen in map(list, combinations(range(k), size)):
+            trial = np.zeros(k)
+            trial[chosen] = np.linalg.pinv(normal[np.ix_(chosen, chosen)]) @ right[chosen]
+            gradient = right - normal @ trial
+            idle = np.setdiff1d(np.arange(k), chosen)
+            if np.all(trial >= 0) and np.all(gradient[idle] <= 1e-9 * np.abs(right).max()):
+                return trial, free
+    return np.zeros(k), free
+
+
+def find_sources(pixels, bins, solution):
+    """Mask what stands above the noise of the residual, on several scales.
+
+    The wisp of the present fit is subtracted first: a mask made on the image itself would
+    remove the brightest parts of the wisp and bias its scale.
+    """
+    ny, nx = pixels.data.shape
+    # row levels and background are known in bins; sources are narrower than the difference
+    smooth = bins.data - solution.residual - _components_sum(bins.components, solution.scales)
+    residual = pixels.data - np.repeat(
+        smooth.reshape(ny, -1).astype(np.float32), bins.columns, axis=1
+    )
+    for scale, component in zip(solution.scales, pixels.components, strict=True):
+        residual -= np.float32(scale) * component
+    residual[~pixels.good] = 0
+    found = np.zeros((ny, nx), bool)
+    for block, sigma, threshold in SOURCE_SCALES:
+        image = _block_mean(residual, block)
+        image = ndimage.gaussian_filter(image, sigma, mode="nearest", truncate=3.0)
+        middle = np.median(image)
+        noise = 1.4826 * np.median(np.abs(image - middle))
+        peaks = (image - middle > threshold * noise).astype(np.uint8)
+        grown = ndimage.maximum_filter(peaks, size=2 * round(2 * sigma) + 1, mode="constant")
+        found |= _unblock(grown.astype(bool), block, (ny, nx))
+    return found
+
+
+def _without_rows(values, weight):
+    """Take the weighted mean of every row of every output out of the values."""
+    total = weight.sum(axis=-1)
+    total[total == 0] = 1
+    return values - ((values * weight).sum(axis=-1) / total)[..., np.newaxis]
+
+
+def _huber(residual, formal, solution):
+    """Return the factors by which outliers lose weight."""
+    limit = HUBER * solution.sigma
+    return (
+        limit / np.maximum(np.abs(residual) * formal, limit) if limit > 0 else np.ones_like(formal)
+    )
+
+
+def _components_sum(components, scales):
+    return np.tensordot(scales, components, axes=1)
+
+
+def _block_mean(image, block):
+    """Average square blocks; what does not fill a block is repeated from the edge."""
+    if block == 1:
+        return image
+    ny, nx = (-(-n // block) * block for n in image.shape)
+    image = np.pad(image, [(0, ny - image.shape[0]), (0, nx - image.shape[1])], mode="edge")
+    return image.reshape(ny // block, block, nx // block, block).mean(axis=(1, 3))
+
+
+def _unblock(blocks, block, shape):
+    """Give every pixel the value of its block."""
+    return np.repeat(np.repeat(blocks, block, 0), block, 1)[: shape[0], : shape[1]]

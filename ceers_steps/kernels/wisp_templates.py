@@ -1,0 +1,221 @@
+"""Wisp templates as they come, made fit for use: no pedestal, nothing where there is no wisp."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy import ndimage
+
+__all__ = ["WispTemplate", "prepare_template"]
+
+BLOCK = 8
+"""Size of the blocks in which the extent of a wisp is found, in pixels."""
+
+FAINTEST = 0.01
+"""Brightness at which a wisp ends, as a fraction of its peak in blocks."""
+
+N_SIGMA = 3.0
+"""A wisp ends at this many standard deviations of the template's block noise, if that is more."""
+
+MIN_ISLAND = 16
+"""Smallest part of a wisp, in blocks."""
+
+GROW = 3
+"""Blocks by which the extent is grown; over them the template fades to zero."""
+
+INSTRUMENT_SIGMA = 2.0
+"""Gaussian sigma of the smoothed copy against which the image is correlated, in pixels."""
+
+
+@dataclass(frozen=True)
+class WispTemplate:
+    """One or several components of a wisp, and where the wisp is.
+
+    Attributes
+    ----------
+    images : ndarray
+        ``(k, ny, nx)`` components in DN/s, without pedestal, uncut: the light beyond the extent
+        is too faint to subtract but would bias a fit that left it out.  Nan where unknown.
+    box : tuple of slice
+        Rows and columns that hold the extent of the wisp.
+    taper : ndarray
+        ``(height, width)`` of the box, 1 on the wisp, falling to 0 around it.
+    instruments : ndarray
+        ``(k, height, width)`` tapered and smoothed components.
+    brightness : ndarray
+        ``(k,)`` mean of every component over the wisp, in DN/s.
+    """
+
+    images: NDArray[np.float32]
+    box: tuple[slice, slice]
+    taper: NDArray[np.float32]
+    instruments: NDArray[np.float32]
+    brightness: NDArray[np.float64]
+
+    @property
+    def shape(self) -> tuple[int, int]:
+        """``(ny, nx)`` of the array that the wisp falls on."""
+        return self.images.shape[1:]
+
+    def model(self, scales: NDArray) -> NDArray[np.float32]:
+        """Return the wisp with the given scales, ``(height, width)`` of the box, in DN/s."""
+        inside = np.nan_to_num(self.images[:, *self.box], nan=0.0)
+        return np.tensordot(np.asarray(scales, np.float32), inside, axes=1) * self.taper
+
+    def cut(self, y_start: int, x_start: int, shape: tuple[int, int]) -> WispTemplate | None:
+        """Return the template of a subarray.
+
+        Parameters
+        ----------
+        y_start, x_start : int
+            First row and column of the subarray, from 0.
+        shape : tuple of int
+            ``(ny, nx)`` of the subarray.
+
+        Returns
+        -------
+        WispTemplate or None
+            None if the wisp does not reach into the subarray.
+
+        Raises
+        ------
+        ValueError
+            If the subarray leaves the array of the template.
+        """
+        starts = (y_start, x_start)
+        if any(
+            start < 0 or start + size > whole
+            for start, size, whole in zip(starts, shape, self.shape, strict=True)
+        ):
+            raise ValueError(
+                f"a subarray of shape {shape} at x={x_start}, y={y_start} does not fit into the "
+                f"template's {self.shape}"
+            )
+        box, inner, outer = [], [], []
+        for start, size, side in zip(starts, shape, self.box, strict=True):
+            low, high = max(side.start - start, 0), min(side.stop - start, size)
+            if low >= high:
+                return None
+            box.append(slice(low, high))
+            inner.append(slice(low + start - side.start, high + start - side.start))
+            outer.append(slice(start, start + size))
+        if not self.taper[*inner].any():
+            return None
+        return WispTemplate(
+            self.images[:, *outer],
+            (box[0], box[1]),
+            self.taper[*inner],
+            self.instruments[:, *inner],
+            self.brightness,
+        )
+
+
+def prepare_template(images: NDArray) -> WispTemplate:
+    """Find the extent of a wisp in its template and take the pedestal out.
+
+    Templates are averages of many exposures, with a pedestal and with noise everywhere.
+    Subtracted as they are, both go into the image, the noise the same in every exposure.  The
+    extent is where the block-averaged template exceeds its noise and 1% of its peak; around it
+    the wisp fades to zero over a few blocks, so that no edge is printed on the image.
+
+    Parameters
+    ----------
+    images : ndarray
+        ``(ny, nx)`` template or ``(k, ny, nx)`` components, in DN/s.  Nan counts as no data.
+
+    Returns
+    -------
+    WispTemplate
+        The components, with one extent common to them.
+
+    Raises
+    ------
+    ValueError
+        If a component has no significant signal, or the array is not two- or three-dimensional.
+    """
+    images = np.asarray(images, np.float32)
+    if images.ndim == 2:
+        images = images[np.newaxis]
+    if images.ndim != 3 or min(images.shape) < 1:
+        raise ValueError(f"an array of shape {images.shape} is neither one template nor a stack")
+    blocks = [_blocks(image) for image in images]
+    extents = [_extent(block) for block in blocks]
+    for number, extent in enumerate(extents):
+        if not extent.any():
+            raise ValueError(f"component {number} holds no wisp above its noise")
+    extent = np.logical_or.reduce(extents)
+    wide = ndimage.binary_dilation(extent, iterations=GROW)
+    pedestals = [np.median(block[~wide]) if not wide.all() else 0.0 for block in blocks]
+    images = images - np.array(pedestals, np.float32)[:, np.newaxis, np.newaxis]
+
+    padded = np.pad(wide, 1, mode="edge")  # a wisp that the edge of the detector cuts stays full
+    depth = ndimage.distance_transform_cdt(padded, "chessboard")[1:-1, 1:-1]
+    fade = np.minimum(depth / (GROW + 1), 1.0)
+    rows, cols = ndimage.find_objects(wide.astype(np.uint8))[0]
+    rows = slice(rows.start * BLOCK, min(rows.stop * BLOCK, images.shape[1]))
+    cols = slice(cols.start * BLOCK, min(cols.stop * BLOCK, images.shape[2]))
+    taper = _interpolate(fade, rows, cols)
+    inside = np.nan_to_num(images[:, rows, cols], nan=0.0)
+    instruments = np.stack([_smooth_from_other_rows(part * taper) for part in inside])
+    brightness = (inside * taper).sum(axis=(1, 2), dtype=np.float64) / taper.sum()
+    return WispTemplate(images, (rows, cols), taper, instruments, brightness)
+
+
+def _blocks(image):
+    """Average square blocks over the pixels with data; 0 where there are none."""
+    pad = [(0, -n % BLOCK) for n in image.shape]
+    image = np.pad(image, pad, constant_values=np.nan)
+    shape = (image.shape[0] // BLOCK, BLOCK, image.shape[1] // BLOCK, BLOCK)
+    valid = np.isfinite(image)
+    total = np.where(valid, image, 0).reshape(shape).sum(axis=(1, 3), dtype=np.float64)
+    return total / np.maximum(valid.reshape(shape).sum(axis=(1, 3)), 1)
+
+
+def _extent(blocks):
+    """Blocks that belong to the wisp."""
+    # the differences of neighbours show the noise where the wisp is everywhere, too
+    steps = np.abs(np.diff(blocks, axis=1))
+    smooth = ndimage.gaussian_filter(blocks, 1.0, mode="nearest")
+    noise = 0.282 * 1.4826 * np.median(steps) / np.sqrt(2) if steps.size else 0.0
+    # the lower half of the blocks is free of wisp even under an extended one
+    pedestal = np.quantile(smooth, 0.25)
+    smooth = smooth - pedestal
+    found = smooth > max(FAINTEST * smooth.max(), N_SIGMA * noise)
+    labels, n_parts = ndimage.label(found)
+    if n_parts == 0:
+        return found
+    sizes = np.bincount(labels.ravel())
+    sizes[0] = 0
+    smallest = min(MIN_ISLAND, sizes.max())
+    return (sizes >= smallest)[labels]
+
+
+def _smooth_from_other_rows(image):
+    """Smooth an image with a Gaussian that leaves out the row of the pixel itself.
+
+    The result knows nothing of the noise in its own row, so that a product of the two holds the
+    wisp only.  (Smoothed with its own row, noise in the template dilutes the scale by percents.)
+    """
+    impulse = np.zeros(2 * round(4 * INSTRUMENT_SIGMA) + 1)
+    impulse[len(impulse) // 2] = 1
+    kernel = ndimage.gaussian_filter1d(impulse, INSTRUMENT_SIGMA)
+    kernel[len(kernel) // 2] = 0
+    image = ndimage.correlate1d(image, kernel / kernel.sum(), axis=0, mode="nearest")
+    return ndimage.gaussian_filter1d(image, INSTRUMENT_SIGMA, axis=1, mode="nearest")
+
+
+def _interpolate(blocks, rows, cols):
+    """Interpolate block values bilinearly to the pixels of a box."""
+
+    def positions(part, n_blocks):
+        centres = np.clip((np.arange(part.start, part.stop) + 0.5) / BLOCK - 0.5, 0, n_blocks - 1)
+        low = np.minimum(centres.astype(int), max(n_blocks - 2, 0))
+        return low, np.minimum(low + 1, n_blocks - 1), (centres - low).astype(np.float32)
+
+    low, high, part = positions(rows, blocks.shape[0])
+    blocks = blocks.astype(np.float32)
+    strips = blocks[low] + (blocks[high] - blocks[low]) * part[:, np.newaxis]
+    low, high, part = positions(cols, blocks.shape[1])
+    return strips[:, low] + (strips[:, high] - strips[:, low]) * part

@@ -1,0 +1,216 @@
+"""Scale of a wisp template in an image, by robust linear least squares.
+
+A wisp is stray light that falls on the same place of a detector with a brightness that differs
+from exposure to exposure (Bagley et al. 2023, ApJL 946 L12, section 3.1.2).  The image is modelled
+as ``sum_k scale_k * template_k`` plus a smooth background plus one free level for every row of
+every output, so that neither the sky nor 1/f noise can pass for a wisp.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ceers_steps.kernels.wisp_system import HUBER, Bins, Pixels, find_sources, solve
+from ceers_steps.kernels.wisp_templates import WispTemplate
+
+__all__ = ["WispFit", "fit_wisp"]
+
+MARGIN = 48
+"""Rows of sky added on either side of the wisp, in pixels."""
+
+MASK_PASSES = 2
+"""Times the sources are looked for in the residual of the fit before the last fit."""
+
+ERROR_BLOCKS = ((32, 32), (64, 64), (128, 128), (16, None), (64, None))
+"""Rows and columns over which residuals may be correlated, in pixels; None is all columns.
+
+Squares for sources and for a template that does not quite fit; strips of rows for 1/f noise, which
+all outputs share as they are read together."""
+
+
+@dataclass(frozen=True)
+class WispFit:
+    """Brightness of a wisp.
+
+    Attributes
+    ----------
+    scales : ndarray
+        ``(n_components,)`` factors of the templates, never negative.
+    scale_errs : ndarray
+        Their standard errors, from the scatter of the residuals over blocks of the image, so
+        that 1/f noise, faint sources and an imperfect template are counted.  Nan where the
+        method gives none.
+    significance : float
+        Mean brightness of the wisp over its standard error.  Nan where there is no error.
+    chi2 : float
+        Reduced chi squared of the fit with the errors given.  Nan where there are no errors.
+    n_pixels : int
+        Pixels that took part.
+    trial_scales, objective : ndarray
+        ``(n_trials,)`` common factors of the templates and what was minimised, for a plot.
+    """
+
+    scales: NDArray[np.float64]
+    scale_errs: NDArray[np.float64]
+    significance: float
+    chi2: float
+    n_pixels: int
+    trial_scales: NDArray[np.float64]
+    objective: NDArray[np.float64]
+
+    @classmethod
+    def by_hand(cls, scale: float) -> WispFit:
+        """Return a scale that was given, not measured."""
+        nothing = np.zeros(0)
+        return cls(np.array([scale]), np.array([np.nan]), np.nan, np.nan, 0, nothing, nothing)
+
+
+def fit_wisp(
+    image: NDArray,
+    err: NDArray,
+    mask: NDArray[np.bool_],
+    template: WispTemplate,
+    *,
+    n_outputs: int = 4,
+    flat: NDArray | None = None,
+    flatten_template: bool = False,
+) -> WispFit:
+    """Measure the brightness of a wisp.
+
+    Parameters
+    ----------
+    image : ndarray
+        ``(ny, nx)`` count rate, not flattened, in DN/s.
+    err : ndarray
+        ``(ny, nx)`` standard errors in DN/s.
+    mask : ndarray
+        ``(ny, nx)``, True for pixels that must not be used.  Sources need not be masked: they
+        are found in the residual of the fit, where the wisp itself is gone.
+    template : WispTemplate
+        The wisp in this array (`WispTemplate.cut` for a subarray), in DN/s.
+    n_outputs : int
+        Outputs through which the array was read, side by side in x.
+    flat : ndarray, optional
+        ``(ny, nx)`` flat field by which the image is divided for the fit.  Pixels in which it is
+        not positive are left out.
+    flatten_template : bool
+        Whether the template is to be divided by the flat as well.
+
+    Returns
+    -------
+    WispFit
+        Zero scales with zero significance if no pixel can be used.
+
+    Raises
+    ------
+    ValueError
+        If shapes differ or the columns do not divide evenly among the outputs.
+    """
+    for name, array in {"err": err, "mask": mask, "flat": flat}.items():
+        if array is not None and array.shape != image.shape:
+            raise ValueError(f"{name} has shape {array.shape}, the image {image.shape}")
+    if template.shape != image.shape:
+        raise ValueError(f"the template has shape {template.shape}, the image {image.shape}")
+    if n_outputs < 1 or image.shape[1] % n_outputs:
+        raise ValueError(f"{image.shape[1]} columns do not divide into n_outputs={n_outputs}")
+
+    region, width = _fit_region(template, n_outputs)
+    pixels = Pixels.take(image, err, mask, template, region, flat, flatten_template)
+
+    sources = np.zeros(pixels.data.shape, bool)
+    solution = None
+    for last in [False] * MASK_PASSES + [True]:
+        bins = Bins.average(pixels, pixels.weight * ~sources, width)
+        solution = solve(bins, solution)
+        if last or solution is None:
+            break
+        sources = find_sources(pixels, bins, solution)
+    if solution is None:
+        zeros, nothing = np.zeros(len(template.images)), np.zeros(0)
+        return WispFit(zeros, zeros * np.nan, 0.0, np.nan, 0, nothing, nothing)
+    return _summary(bins, solution, template, int((pixels.good & ~sources).sum()))
+
+
+def _fit_region(template, n_outputs):
+    """Return the slices of the wisp with a margin, whole outputs wide, and an output's width."""
+    ny, nx = template.shape
+    width = nx // n_outputs
+    rows, cols = template.box
+    y = slice(max(rows.start - MARGIN, 0), min(rows.stop + MARGIN, ny))
+    x = slice(cols.start // width * width, -(-cols.stop // width) * width)
+    return (y, x), width
+
+
+def _summary(bins, solution, template, n_pixels):
+    """Turn a solution into scales with errors."""
+    used = bins.weight > 0
+    normed = solution.residual[used] * np.sqrt(bins.weight[used])
+    covariance = _covariance(bins, solution, template.brightness)
+    variance = template.brightness @ covariance @ template.brightness
+    brightness = template.brightness @ solution.scales
+    # every row of every output with data has spent one degree of freedom on its level
+    n_free = used.any(axis=-1).sum() + len(solution.scales) + len(solution.background)
+    trials, objective = _objective(bins, solution)
+    return WispFit(
+        scales=solution.scales,
+        scale_errs=np.sqrt(np.diag(covariance)),
+        significance=float(brightness / np.sqrt(variance)) if variance > 0 else 0.0,
+        chi2=float((normed**2).sum() / max(used.sum() - n_free, 1)),
+        n_pixels=n_pixels,
+        trial_scales=trials,
+        objective=objective,
+    )
+
+
+def _covariance(bins, solution, brightness):
+    """Covariance of the scales from the scatter of their scores over blocks (a block jackknife).
+
+    The block size with the largest error of the brightness counts: it is at least the
+    correlation length of the noise.  Each block's score is divided by what the block itself
+    has pulled the fit towards it, which makes this the delete-one-block jackknife.
+    """
+    inverse = np.linalg.pinv(solution.normal)
+    formal = (solution.scores * solution.weight).reshape(len(inverse), -1)
+    formal = solution.sigma**2 * formal @ solution.scores.reshape(len(inverse), -1).T
+    candidates = [inverse @ formal @ inverse.T]
+    weighted = solution.scores * solution.weight
+    gradient = weighted * solution.residual
+    curvature = weighted[:, np.newaxis] * solution.responses
+    n_columns = bins.data.shape[1] * bins.data.shape[2]
+    for rows, columns in ERROR_BLOCKS:
+        per_block = n_columns if columns is None else max(columns // bins.columns, 1)
+        scores = _block_sums(gradient, rows, per_block)
+        shares = _block_sums(curvature, rows, per_block) @ inverse
+        left = np.eye(len(inverse)) - shares
+        if np.linalg.eigvals(left).real.min() < 0.5:
+            continue  # blocks this large hold too much of the wisp to tell its scatter
+        jackknife = np.linalg.solve(left, scores[..., np.newaxis])[..., 0]
+        candidates.append(inverse @ (jackknife.T @ jackknife) @ inverse.T)
+    return max(candidates, key=lambda matrix: brightness @ matrix @ brightness)
+
+
+def _block_sums(values, rows, columns):
+    """Sum ``(..., ny, n_outputs, n_bins)`` over blocks; returns ``(n_blocks, ...)``."""
+    values = values.reshape(*values.shape[:-2], -1)
+    values = np.add.reduceat(values, np.arange(0, values.shape[-2], rows), axis=-2)
+    values = np.add.reduceat(values, np.arange(0, values.shape[-1], columns), axis=-1)
+    return np.moveaxis(values.reshape(*values.shape[:-2], -1), -1, 0)
+
+
+def _objective(bins, solution, n_trials=31):
+    """Robust loss against a common factor of the templates, everything else fitted anew."""
+    strongest = solution.scales.max()
+    direction = solution.scales / strongest if strongest > 0 else np.ones_like(solution.scales)
+    trials = np.linspace(0.0, max(2 * strongest, 1.0), n_trials)
+    used = bins.weight > 0
+    norm = np.sqrt(bins.weight[used]) / solution.sigma if solution.sigma > 0 else 1.0
+    residual = solution.residual[used] * norm
+    response = np.tensordot(direction, solution.responses, axes=1)[used] * norm
+    loss = np.empty(n_trials)
+    for i, trial in enumerate(trials):
+        size = np.abs(residual + (strongest - trial) * response)
+        loss[i] = np.where(size < HUBER, size**2 / 2, HUBER * (size - HUBER / 2)).sum()
+    return trials, loss

@@ -1,0 +1,174 @@
+"""Scale of a wisp template as published: the least median absolute deviation on a grid.
+
+Bagley et al. 2023, ApJL 946 L12, section 3.1.2, with every constant of their release.  Kept for
+comparison and to reproduce their images; `ceers_steps.kernels.wisps` does without the grid, the
+fixed boxes and the zeros that stand for masked pixels.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+import sep
+from numpy.typing import NDArray
+from scipy import ndimage
+
+from ceers_steps.kernels.wisps import WispFit
+
+__all__ = ["cold_source_mask", "fit_wisp_published", "published_box"]
+
+PUBLISHED_BOXES = {
+    "NRCA3": (slice(1100, 2046), slice(300, 1300)),
+    "NRCA4": (slice(0, 600), slice(450, 1450)),
+    "NRCB3": (slice(0, 800), slice(700, 1450)),
+    "NRCB4": (slice(850, 2046), slice(900, 1600)),
+}
+"""Rows and columns in which the published method scales the wisp of a detector."""
+
+COEFFICIENTS = np.arange(0.01, 1.2, 0.02)
+"""Scales that are tried."""
+
+TEMPLATE_SIGMA = 2.0
+"""Gaussian sigma by which the template is smoothed, in pixels."""
+
+BACKGROUND_BOX = 256
+"""Size of the background boxes of the source mask, in pixels."""
+
+DETECTION_SIGMA = 5.5
+"""Detection threshold of the source mask, in errors above the background."""
+
+MIN_PIXELS = 15
+"""Connected pixels of a source."""
+
+GROWTH = 15
+"""Size of the square by which sources are grown, in pixels."""
+
+
+def published_box(
+    detector: str, start: tuple[int, int], shape: tuple[int, int]
+) -> tuple[slice, slice] | None:
+    """Return the rows and columns in which the published method scales the wisp.
+
+    Parameters
+    ----------
+    detector : str
+        One of the keys of `PUBLISHED_BOXES`.
+    start, shape : tuple of int
+        First row and column, from 0, and shape ``(ny, nx)`` of the array.
+
+    Returns
+    -------
+    tuple of slice or None
+        None if the box lies outside the array.
+    """
+    rows, cols = (
+        slice(max(side.start - at, 0), max(min(side.stop - at, n), 0))
+        for side, at, n in zip(PUBLISHED_BOXES[detector], start, shape, strict=True)
+    )
+    if rows.start >= rows.stop or cols.start >= cols.stop:
+        return None
+    return rows, cols
+
+
+def fit_wisp_published(
+    image: NDArray,
+    mask: NDArray[np.bool_],
+    template: NDArray,
+    box: tuple[slice, slice],
+) -> WispFit:
+    """Find the scale for which the image less the template varies least.
+
+    Parameters
+    ----------
+    image : ndarray
+        ``(ny, nx)`` flattened count rate in DN/s.
+    mask : ndarray
+        ``(ny, nx)``, True for sources and bad pixels.  They are set to zero, as published.
+    template : ndarray
+        ``(ny, nx)`` in DN/s; nan counts as zero.
+    box : tuple of slice
+        Rows and columns that are looked at, see `PUBLISHED_BOXES`.
+
+    Returns
+    -------
+    WispFit
+        Without errors: the method has none.
+
+    Raises
+    ------
+    ValueError
+        If shapes differ or the box holds no pixel.
+    """
+    if not image.shape == mask.shape == template.shape:
+        raise ValueError(f"shapes differ: {image.shape}, {mask.shape}, {template.shape}")
+    template = np.where(image == 0, 0, np.nan_to_num(template, nan=0.0)).astype(np.float32)
+    template = ndimage.gaussian_filter(template, TEMPLATE_SIGMA, mode="constant", truncate=3.5)[box]
+    data = np.where(mask, 0, image).astype(np.float32)[box]
+    known = np.isfinite(data)
+    data, template = data[known], template[known]
+    if data.size == 0:
+        raise ValueError(f"no pixel with a finite value in rows {box[0]}, columns {box[1]}")
+
+    spread = np.empty(len(COEFFICIENTS))
+    for i, coefficient in enumerate(COEFFICIENTS):
+        residual = data - np.float32(coefficient) * template
+        spread[i] = np.median(np.abs(residual - np.median(residual))) ** 2
+    parabola = np.polyval(np.polyfit(COEFFICIENTS, spread, 2), COEFFICIENTS)
+    scale = COEFFICIENTS[np.argmin(parabola)]
+    return WispFit(
+        scales=np.array([scale]),
+        scale_errs=np.array([np.nan]),
+        significance=np.nan,
+        chi2=np.nan,
+        n_pixels=int((~mask[box]).sum()),
+        trial_scales=COEFFICIENTS.copy(),
+        objective=spread,
+    )
+
+
+def cold_source_mask(image: NDArray, err: NDArray) -> NDArray[np.bool_]:
+    """Mask the large, bright sources, so few that the wisp itself is not taken for one.
+
+    Parameters
+    ----------
+    image : ndarray
+        ``(ny, nx)`` flattened count rate in DN/s.
+    err : ndarray
+        ``(ny, nx)`` standard errors in DN/s; nan where there is no data.
+
+    Returns
+    -------
+    ndarray
+        ``(ny, nx)``, True for sources.
+    """
+    err = np.where(np.isfinite(err), err, 1e5)
+    missing = (err == 1e5) | ~np.isfinite(image)
+    if missing.all():
+        return np.zeros(image.shape, bool)
+    filled = np.ascontiguousarray(np.where(missing, 0, image), np.float32)
+    known = filled[~missing]
+    middle = np.median(known)
+    for _ in range(10):  # a clipped standard deviation for the first, shallow mask
+        scatter = known.std()
+        known = known[np.abs(known - middle) <= 3 * scatter]
+        middle = np.median(known)
+    bright = _connected(_blur(filled) > middle + 5 * known.std(), 5)
+    bright = ndimage.maximum_filter(bright, size=11)
+
+    background = sep.Background(
+        filled, mask=bright | missing, bw=BACKGROUND_BOX, bh=BACKGROUND_BOX, fw=3, fh=3
+    ).back()
+    sources = _connected((filled > background + DETECTION_SIGMA * err) & ~missing, MIN_PIXELS)
+    return ndimage.maximum_filter(sources, size=GROWTH)
+
+
+def _blur(image):
+    """Smooth with a Gaussian of 1 pixel FWHM on 3 x 3 pixels."""
+    return ndimage.gaussian_filter(image, 1 / 2.3548, mode="constant", truncate=2.4)
+
+
+def _connected(found, min_pixels):
+    """Keep the groups of at least this many pixels that touch, corners included."""
+    labels, _ = ndimage.label(found, structure=np.ones((3, 3)))
+    sizes = np.bincount(labels.ravel())
+    sizes[0] = 0
+    return (sizes >= min_pixels)[labels]
