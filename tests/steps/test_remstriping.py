@@ -1,0 +1,263 @@
+"""The striping step on small subarray exposures with known stripes."""
+
+import numpy as np
+import pytest
+from astropy.io import fits
+from stdatamodels.jwst import datamodels
+from stdatamodels.jwst.datamodels import dqflags
+from stpipe import crds_client
+from stpipe.exceptions import ValidationError
+
+from ceers_steps.errors import CeersError
+from ceers_steps.kernels.sky import gaussian_peak
+from ceers_steps.kernels.source_mask import mask_sources
+from ceers_steps.kernels.striping import flatten, median_stripes
+from ceers_steps.steps.base import StepError
+from ceers_steps.steps.remstriping import RemStripingStep
+
+EXPOSURE = "jw01345001001_02201_00001_nrcb4"
+SHAPE = (160, 160)
+SKY, NOISE = 0.3, 0.02
+DO_NOT_USE = dqflags.pixel["DO_NOT_USE"]
+JUMP = dqflags.pixel["JUMP_DET"]
+
+
+def scene(seed=1, n_outputs=1):
+    """Sky with a source through a flat field, stripes on top: rate, flat, stripes."""
+    rng = np.random.default_rng(seed)
+    y, x = np.mgrid[: SHAPE[0], : SHAPE[1]]
+    flat = (1.0 + 0.1 * np.sin(x / 30.0) + rng.normal(0, 0.01, SHAPE)).astype(np.float32)
+    light = SKY + 2.0 * np.exp(-np.hypot(y - 100, x - 40) / 2.0)
+    rows = rng.normal(0, 0.01, (SHAPE[0], n_outputs))
+    stripes = np.repeat(rows - rows.mean(), SHAPE[1] // n_outputs, axis=1)
+    rate = light * flat + stripes + rng.normal(0, NOISE, SHAPE)
+    return rate.astype(np.float32), flat, stripes.astype(np.float32)
+
+
+def describe(model, n_outputs=1, size=SHAPE):
+    """Fill in the keywords of a square NIRCam subarray."""
+    model.meta.instrument.name = "NIRCAM"
+    model.meta.instrument.detector = "NRCB4"
+    model.meta.instrument.filter = "F150W"
+    model.meta.instrument.pupil = "CLEAR"
+    model.meta.exposure.type = "NRC_IMAGE"
+    model.meta.exposure.noutputs = n_outputs
+    model.meta.subarray.name = "SUB160"
+    for axis, length in zip("yx", size, strict=True):
+        setattr(model.meta.subarray, f"{axis}start", 1)
+        setattr(model.meta.subarray, f"{axis}size", length)
+    model.meta.subarray.fastaxis = -1
+    model.meta.subarray.slowaxis = 2
+    return model
+
+
+@pytest.fixture
+def flat_file(tmp_path):
+    model = describe(datamodels.FlatModel(scene()[1]))
+    model.dq = np.zeros(SHAPE, np.uint32)
+    model.dq[0, 5] = dqflags.pixel["NO_FLAT_FIELD"]
+    path = tmp_path / "flat.fits"
+    model.save(path)
+    return path
+
+
+def rate_model(data, kind=datamodels.ImageModel, **keywords):
+    model = describe(kind(data), **keywords)
+    model.dq = np.zeros(data.shape, np.uint32)
+    model.err = np.full_like(data, NOISE)
+    model.var_rnoise = np.full_like(data, NOISE**2)
+    model.var_poisson = np.zeros_like(data)
+    model.meta.filename = f"{EXPOSURE}_{'rate' if data.ndim == 2 else 'rateints'}.fits"
+    return model
+
+
+@pytest.fixture
+def rate():
+    data, _, _ = scene()
+    model = rate_model(data)
+    model.dq[30, 40] = DO_NOT_USE
+    model.data[30, 40] = np.nan
+    model.dq[31, 40] = JUMP
+    model.data[50, 60] = 0.0
+    return model
+
+
+@pytest.fixture(autouse=True)
+def _new_folder_without_crds(tmp_path, monkeypatch):
+    """All references are given, so that no CRDS is needed; stpipe asks for its context only."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(crds_client, "get_context_used", lambda observatory: "jwst_0000.pmap")
+
+
+def clean(model, flat_file, **parameters):
+    return RemStripingStep.call(model, override_flat=str(flat_file), **parameters)
+
+
+def entry(model):
+    return model.meta.ceers_steps.instance["ceers_remstriping"]
+
+
+def residual(model, stripes, truth):
+    return model.data - (truth - stripes)
+
+
+def test_median_is_the_kernel_on_the_flattened_frame(rate, flat_file):
+    result = clean(rate, flat_file, method="median", mask_threshold=0.8, pedestal="published")
+    _, flat, _ = scene()
+    flat[0, 5] = np.nan
+    work = flatten(rate.data, flat)
+    bits = mask_sources(work, (rate.dq & DO_NOT_USE) > 0)
+    usable = np.isfinite(work) & (rate.dq == 0) & (bits == 0)
+    level = gaussian_peak(work[usable], -1.0, 1.5, 0.001)
+    expected = rate.data - median_stripes(work, ~usable, 1, 0.8, level).total
+    expected[50, 60] = 0.0
+    expected[30, 40] = 0.0
+    np.testing.assert_allclose(result.data, expected, atol=1e-7)
+    assert result.meta.cal_step.instance["ceers_remstriping"] == "COMPLETE"
+    assert entry(result)["parameters"]["mask_threshold"] == 0.8
+
+
+def test_stripes_go_and_the_sky_stays(rate, flat_file):
+    data, _, stripes = scene()
+    result = clean(rate, flat_file, method="median")
+    error = (data - stripes - result.data)[:, 90:]
+    # clipped medians of 100 pixels or more along rows, as many along columns
+    assert np.std(error) < NOISE * np.sqrt(2 * 2.7 / 100) < 0.5 * np.std(stripes)
+    usable = fits.getdata(f"{EXPOSURE}_1fmask.fits") == 0
+    usable &= (rate.dq == 0) & (data != 0)
+    usable[50, 60] = usable[0, 5] = False
+    change = np.mean((result.data - rate.data)[usable], dtype=float)
+    assert abs(change) < 1e-4 * SKY
+    assert abs(entry(result)["merit"]["sky_change"]) < 1e-4
+    assert entry(result)["merit"]["sky"] == pytest.approx(SKY, abs=0.002)
+
+
+def test_input_is_not_changed(rate, flat_file):
+    before, dq = rate.data.copy(), rate.dq.copy()
+    clean(rate, flat_file)
+    np.testing.assert_array_equal(rate.data, before)
+    np.testing.assert_array_equal(rate.dq, dq)
+
+
+def test_zero_stays_and_bad_pixels_are_flagged(rate, flat_file):
+    rate.data[70, 71] = np.nan
+    result = clean(rate, flat_file, method="median")
+    assert result.data[50, 60] == 0.0
+    assert result.data[70, 71] == result.data[30, 40] == 0.0
+    assert result.dq[70, 71] & DO_NOT_USE
+    assert np.sum(result.dq & DO_NOT_USE > 0) == 2
+
+
+def test_extra_products(rate, flat_file, tmp_path):
+    out = tmp_path / "out"
+    result = clean(
+        rate,
+        flat_file,
+        save_patterns=True,
+        save_plots=True,
+        save_results=True,
+        tilted_angles=[30.0, 150.0],
+        output_dir=str(out),
+    )
+    names = {"remstriping.fits", "1fmask.fits", "horiz.fits", "vert.fits", "tilt.fits", "1f.png"}
+    assert {path.name for path in out.iterdir()} == {f"{EXPOSURE}_{name}" for name in names}
+    pattern = sum(fits.getdata(out / f"{EXPOSURE}_{n}.fits") for n in ("horiz", "vert", "tilt"))
+    kept = rate.data != 0
+    kept &= np.isfinite(rate.data)
+    np.testing.assert_allclose((rate.data - pattern)[kept], result.data[kept], atol=1e-7)
+    bits = fits.getdata(out / f"{EXPOSURE}_1fmask.fits")
+    assert bits[100, 40] > 1
+    assert bits[30, 40] & 1
+
+
+def test_mask_from_a_file_takes_the_place_of_the_search(rate, flat_file, tmp_path):
+    mask = np.zeros(SHAPE, np.int32)
+    mask[80:120, 20:60] = 256
+    fits.HDUList([fits.PrimaryHDU(), fits.ImageHDU(mask)]).writeto(tmp_path / "mask.fits")
+    clean(rate, flat_file, source_mask=str(tmp_path / "mask.fits"))
+    np.testing.assert_array_equal(fits.getdata(f"{EXPOSURE}_1fmask.fits") > 0, mask > 0)
+
+
+@pytest.mark.parametrize("content", [None, np.zeros((3, 3), np.uint8), "text"])
+def test_unusable_mask_file(rate, flat_file, tmp_path, content):
+    path = tmp_path / "mask.fits"
+    if isinstance(content, str):
+        path.write_text(content)
+    else:
+        fits.PrimaryHDU(content).writeto(path)
+    with pytest.raises(StepError, match=r"source_mask=.*mask\.fits"):
+        clean(rate, flat_file, source_mask=str(path))
+
+
+def test_every_integration_has_stripes_of_its_own(flat_file):
+    frames = [scene(), scene(seed=2)]
+    # the flat field of the second scene differs in its noise only: use that of the first
+    cube = np.stack([data for data, _, _ in frames])
+    model = rate_model(cube, datamodels.CubeModel)
+    result = clean(model, flat_file, method="median")
+    for plane, (data, _, stripes) in zip(result.data, frames, strict=True):
+        assert np.std((data - stripes - plane)[:, 90:]) < 0.5 * np.std(stripes)
+    assert fits.getdata(f"{EXPOSURE}_1fmask.fits").shape == SHAPE
+
+
+def test_four_outputs(flat_file):
+    data, _, stripes = scene(n_outputs=4)
+    model = rate_model(data, n_outputs=4)
+    result = clean(model, flat_file, method="median")
+    # rows of 40 pixels
+    assert np.std((data - stripes - result.data)[:80, 80:]) < NOISE * np.sqrt(2 * 2.7 / 40)
+
+
+def test_without_flat_field(rate):
+    result = RemStripingStep.call(rate, apply_flat=False)
+    assert entry(result)["parameters"]["apply_flat"] is False
+    result = RemStripingStep.call(rate, override_flat="N/A")
+    assert entry(result)["parameters"]["apply_flat"] is False
+
+
+def test_overrides(rate, flat_file, tmp_path):
+    table = tmp_path / "table.csv"
+    table.write_text(f"exposure,mask_threshold,skip_remstriping\n{EXPOSURE},0.25,\n")
+    result = clean(rate, flat_file, method="median", overrides=str(table))
+    assert entry(result)["parameters"]["mask_threshold"] == 0.25
+    table.write_text(f"exposure,mask_threshold,skip_remstriping\n{EXPOSURE},0.25,true\n")
+    result = clean(rate, flat_file, overrides=str(table))
+    assert result.meta.cal_step.instance["ceers_remstriping"] == "SKIPPED"
+    np.testing.assert_array_equal(result.data, rate.data)
+
+
+@pytest.mark.parametrize(("name", "kind"), [("NIRCAM", "NRC_WFSS"), ("NIRISS", "NIS_IMAGE")])
+def test_other_exposures_are_skipped(rate, name, kind):
+    rate.meta.instrument.name = name
+    rate.meta.exposure.type = kind
+    result = RemStripingStep.call(rate)
+    assert result.meta.cal_step.instance["ceers_remstriping"] == "SKIPPED"
+    np.testing.assert_array_equal(result.data, rate.data)
+
+
+@pytest.mark.parametrize("value", ["automatic", -0.1, 1.5, "nan", None])
+def test_bad_threshold(rate, flat_file, value):
+    with pytest.raises(StepError, match="mask_threshold="):
+        clean(rate, flat_file, mask_threshold=value)
+
+
+def test_unknown_method(rate):
+    with pytest.raises(ValidationError, match="method"):
+        RemStripingStep.call(rate, method="mean")
+
+
+@pytest.mark.parametrize("how", ["nan", "flagged", "covered"])
+def test_nothing_to_fit(rate, flat_file, tmp_path, how):
+    parameters = {}
+    if how == "nan":
+        rate.data[:] = np.nan
+    elif how == "flagged":
+        rate.dq[:] = DO_NOT_USE
+    else:
+        fits.PrimaryHDU(np.ones(SHAPE, np.uint8)).writeto(tmp_path / "mask.fits")
+        parameters["source_mask"] = str(tmp_path / "mask.fits")
+    with pytest.raises(StepError, match=rf"{EXPOSURE}_rate\.fits: no stripes can be fitted"):
+        clean(rate, flat_file, save_results=True, **parameters)
+    assert issubclass(StepError, CeersError)
+    assert not list(tmp_path.glob("*1fmask*"))
+    assert not list(tmp_path.glob("*remstriping*"))
