@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from ceers_steps.kernels.robust import biweight_scale, clipped_row_medians, mad_sigma, subsample
 
-__all__ = ["MedianStripes", "flatten", "median_stripes", "tilted_stripes"]
+__all__ = ["MedianStripes", "flatten", "median_stripes", "rough_stripes", "tilted_stripes"]
 
 _MEDIAN_VARIANCE = 2.7
 """Variance of the median of normal values clipped at 2 sigma over that of their mean.
@@ -70,6 +70,33 @@ def flatten(image: NDArray, flat: NDArray) -> NDArray[np.float32]:
     return result
 
 
+def rough_stripes(image: NDArray, mask: NDArray[np.bool_], n_outputs: int) -> NDArray[np.float32]:
+    """Return stripes along rows that are good enough to search an image for sources.
+
+    Stripes hide faint wide sources, and a mask of sources is what a fit of stripes begins with.
+    Clipped medians without a mask of sources break the circle: what they take from an extended
+    source is nearly constant over the ring that the search takes as its sky.
+
+    Parameters
+    ----------
+    image : ndarray, shape (ny, nx)
+    mask : ndarray of bool, shape (ny, nx)
+        True = do not use: bad pixels.
+    n_outputs : int
+        Number of outputs, strips of columns of equal width.
+
+    Returns
+    -------
+    ndarray of float32, shape (ny, nx)
+        About zero in the median; 0 in rows without a usable pixel.
+    """
+    rows = _output_row_medians(image, mask, n_outputs)
+    if np.all(np.isnan(rows)):
+        return np.zeros(image.shape, np.float32)
+    rows -= np.nanmedian(rows)
+    return np.repeat(np.nan_to_num(rows), image.shape[1] // n_outputs, axis=1)
+
+
 def median_stripes(
     image: NDArray,
     mask: NDArray[np.bool_],
@@ -116,13 +143,7 @@ def median_stripes(
     width = nx // n_outputs
     counts = usable.reshape(ny, n_outputs, width).sum(axis=2)
     whole = clipped_row_medians(image, mask)
-    outputs = np.stack(
-        [
-            clipped_row_medians(image[:, first : first + width], mask[:, first : first + width])
-            for first in range(0, nx, width)
-        ],
-        axis=1,
-    )
+    outputs = _output_row_medians(image, mask, n_outputs)
     if n_outputs == 1:
         take_whole, threshold = np.zeros((ny, 1), dtype=bool), 1.0
     elif mask_threshold is None:
@@ -208,6 +229,14 @@ def tilted_stripes(
     levels *= spread / np.maximum(spread + noise, np.finfo(float).tiny)
     levels -= np.sum(levels * count) / count.sum()
     return levels.astype(np.float32)[line]
+
+
+def _output_row_medians(
+    image: NDArray, mask: NDArray[np.bool_], n_outputs: int
+) -> NDArray[np.float32]:
+    """Return the clipped median of every row of every output, shape (ny, n_outputs)."""
+    strips = zip(np.split(image, n_outputs, axis=1), np.split(mask, n_outputs, axis=1), strict=True)
+    return np.stack([clipped_row_medians(*strip) for strip in strips], axis=1)
 
 
 def _choose_by_error(

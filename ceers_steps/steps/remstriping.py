@@ -9,7 +9,7 @@ from ceers_steps.io import write_atomic
 from ceers_steps.kernels.robust import subsample
 from ceers_steps.kernels.sky import gaussian_peak, sky_level
 from ceers_steps.kernels.source_mask import RATE_TIERS, mask_sources
-from ceers_steps.kernels.striping import flatten, median_stripes, tilted_stripes
+from ceers_steps.kernels.striping import flatten, median_stripes, rough_stripes, tilted_stripes
 from ceers_steps.steps.base import CeersStep
 from ceers_steps.steps.flat import read_flat
 
@@ -42,6 +42,7 @@ class RemStripingStep(CeersStep):
         pedestal = option('kept', 'published', default='kept')  # median: stripes of zero mean, so that the sky keeps its level; or measured from the peak of a Gaussian fitted to the histogram
         tilted_angles = float_list(default=None)  # Directions of further stripes, degrees from +x towards +y (30,150), after rows and columns
         source_mask = input_file(default=None)  # FITS image, not 0 = source (an edited *_1fmask.fits), in place of the search for sources
+        search_destriped = boolean(default=True)  # Search for sources after a rough removal of stripes, which hide faint wide ones
         apply_flat = boolean(default=True)  # Allow for the flat field in the fit; the result is not flat-fielded
         save_patterns = boolean(default=False)  # Write what is subtracted, DN/s: *_horiz.fits, *_vert.fits, and *_tilt.fits with tilted_angles
         save_mask = boolean(default=True)  # Write the source mask, *_1fmask.fits, which stage 3 uses again
@@ -71,12 +72,13 @@ class RemStripingStep(CeersStep):
             return model
         threshold = _parse_threshold(row.get("mask_threshold", self.mask_threshold))
         flat = read_flat(self, model) if self.apply_flat else None
+        n_outputs = _n_outputs(model)
         images, flags = (a.reshape(-1, *a.shape[-2:]) for a in (model.data, model.dq))
         first = images[0].copy() if self.save_plots else None
         try:
-            bits = self._source_bits(images, flags, flat)
+            bits = self._source_bits(images, flags, flat, n_outputs)
             results = [
-                self._clean_inplace(image, dq, bits, flat, _n_outputs(model), threshold)
+                self._clean_inplace(image, dq, bits, flat, n_outputs, threshold)
                 for image, dq in zip(images, flags, strict=True)
             ]
         except ValueError as err:
@@ -98,6 +100,7 @@ class RemStripingStep(CeersStep):
                 "pedestal": self.pedestal,
                 "tilted_angles": self.tilted_angles or [],
                 "source_mask": self.source_mask or "",
+                "search_destriped": self.search_destriped,
                 "apply_flat": flat is not None,
             },
             merit={
@@ -106,7 +109,7 @@ class RemStripingStep(CeersStep):
         )
         return model
 
-    def _source_bits(self, images, flags, flat):
+    def _source_bits(self, images, flags, flat, n_outputs):
         """Return the source mask of all integrations: bit 0 bad, higher bits sources."""
         shape = images.shape[1:]
         if self.source_mask:
@@ -119,6 +122,8 @@ class RemStripingStep(CeersStep):
         mean = total / np.maximum(count, 1)
         if flat is not None:
             mean = flatten(mean, flat)
+        if self.search_destriped:
+            mean -= rough_stripes(mean, count == 0, n_outputs)
         return mask_sources(mean, count == 0, RATE_TIERS)
 
     def _clean_inplace(self, image, dq, bits, flat, n_outputs, threshold):

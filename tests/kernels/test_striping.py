@@ -6,7 +6,8 @@ from astropy.stats import sigma_clipped_stats
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from ceers_steps.kernels.striping import flatten, median_stripes, tilted_stripes
+from ceers_steps.kernels.source_mask import mask_sources
+from ceers_steps.kernels.striping import flatten, median_stripes, rough_stripes, tilted_stripes
 
 NOISE = 0.02
 SKY = 0.3
@@ -193,6 +194,28 @@ def test_no_tilted_stripes_leaves_next_to_nothing():
     fit = tilted_stripes(noise, np.zeros(noise.shape, bool), 30.0)
     # far below the error of a line's mean, which is what an unshrunk estimate would add
     assert np.std(fit) < 0.3 * NOISE / np.sqrt(300)
+
+
+def test_rough_stripes_bring_out_hidden_sources():
+    """A faint wide source, lost in stripes, is found once they are roughly gone."""
+    image, stripes = striped((512, 512), output_sigma=0.006)
+    y, x = np.mgrid[:512, :512]
+    light = 0.6 * NOISE * np.exp(-((y - 260.0) ** 2 + (x - 250.0) ** 2) / (2 * 20.0**2))
+    image += light.astype(np.float32)
+    bad = np.zeros(image.shape, bool)
+    bad[7] = True
+    rough = rough_stripes(image, bad, 4)
+    # clipped medians of 128 pixels; stripes along columns (0.002) are not looked for
+    expected = np.hypot(NOISE * np.sqrt(2.6 / 128), 0.002)
+    assert np.std((rough - stripes)[8:]) < 1.1 * expected < 0.6 * np.std(stripes)
+    assert not rough[7].any()
+    core = light > 0.3 * NOISE
+    found = [np.mean(mask_sources(im, bad)[core] > 1) for im in (image, image - rough)]
+    assert found[1] > 0.9 > 0.5 > found[0]
+
+
+def test_rough_stripes_of_nothing():
+    assert not rough_stripes(np.ones((8, 8)), np.ones((8, 8), bool), 4).any()
 
 
 def test_flatten():
