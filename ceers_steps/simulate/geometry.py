@@ -13,7 +13,14 @@ from astropy.modeling.models import AffineTransformation2D, Mapping, Polynomial2
 
 from ceers_steps.simulate.instrument import Detector, load_siaf
 
-__all__ = ["Distortion", "Pointing", "attitude_matrix", "distortion_model", "get_distortion"]
+__all__ = [
+    "Distortion",
+    "ExposureWcs",
+    "Pointing",
+    "attitude_matrix",
+    "distortion_model",
+    "get_distortion",
+]
 
 _ARCSEC = np.pi / 180 / 3600
 _CENTRE = 1023.5  # of the 2048 pixels, 0-based; the SIAF's reference pixel of every full frame
@@ -210,14 +217,54 @@ class Pointing:
         north = np.cross(at, east)
         return float(np.rad2deg(np.arctan2(along_v3 @ east, along_v3 @ north)) % 360)
 
-    def sky_jacobian(self, distortion: Distortion, x, y) -> np.ndarray:
+
+@dataclass(frozen=True)
+class ExposureWcs:
+    """Where the pixels of one exposure lie on the sky.
+
+    Attributes
+    ----------
+    distortion
+        Of the detector.
+    pointing
+        Attitude of the telescope.
+    v2_ref, v3_ref
+        Reference point of the aperture, arcsec: the attitude is exact there, and the velocity of
+        the telescope stretches the rest of the sky about it.
+    va_scale
+        That stretch (VA_SCALE), differential velocity aberration.
+    """
+
+    distortion: Distortion
+    pointing: Pointing
+    v2_ref: float
+    v3_ref: float
+    va_scale: float = 1.0
+
+    def to_sky(self, x, y) -> tuple[np.ndarray, np.ndarray]:
+        """Right ascension and declination (deg) of 0-based pixels of the full frame."""
+        v2, v3 = self.distortion.to_v2v3(x, y)
+        return self.pointing.to_sky(
+            self.v2_ref + self.va_scale * (v2 - self.v2_ref),
+            self.v3_ref + self.va_scale * (v3 - self.v3_ref),
+        )
+
+    def from_sky(self, ra, dec) -> tuple[np.ndarray, np.ndarray]:
+        """0-based pixels of the full frame of right ascension and declination (deg)."""
+        v2, v3 = self.pointing.from_sky(ra, dec)
+        return self.distortion.from_v2v3(
+            self.v2_ref + (v2 - self.v2_ref) / self.va_scale,
+            self.v3_ref + (v3 - self.v3_ref) / self.va_scale,
+        )
+
+    def sky_jacobian(self, x, y) -> np.ndarray:
         """Derivative of (x, y) in pixels by (east, north) in arcsec, shape ``(..., 2, 2)``."""
-        v2, v3 = distortion.to_v2v3(x, y)
-        ra, dec = self.to_sky(v2, v3)
-        step = 0.05 / 3600
-        east = self.from_sky(ra + step / np.cos(np.deg2rad(dec)), dec)
-        west = self.from_sky(ra - step / np.cos(np.deg2rad(dec)), dec)
-        north, south = self.from_sky(ra, dec + step), self.from_sky(ra, dec - step)
-        by_east = np.stack([east[0] - west[0], east[1] - west[1]], axis=-1) / 0.1
-        by_north = np.stack([north[0] - south[0], north[1] - south[1]], axis=-1) / 0.1
-        return np.linalg.inv(distortion.jacobian(x, y)) @ np.stack([by_east, by_north], axis=-1)
+        dec = self.to_sky(x, y)[1]
+        cos_dec = np.cos(np.deg2rad(dec))
+
+        def derivative(dx: float, dy: float) -> np.ndarray:
+            (ra1, dec1), (ra0, dec0) = self.to_sky(x + dx, y + dy), self.to_sky(x - dx, y - dy)
+            east = ((ra1 - ra0 + 180) % 360 - 180) * cos_dec
+            return np.stack([east, dec1 - dec0], axis=-1) * 3600
+
+        return np.linalg.inv(np.stack([derivative(0.5, 0), derivative(0, 0.5)], axis=-1))

@@ -1,7 +1,6 @@
 """What is on the sky, and its image on a detector."""
 
 import os
-from collections.abc import Callable
 from dataclasses import dataclass
 from functools import lru_cache
 
@@ -9,7 +8,8 @@ import numpy as np
 from astropy.table import Table
 
 from ceers_steps.errors import CeersError
-from ceers_steps.simulate.geometry import Pointing, get_distortion
+from ceers_steps.simulate.config import SourceConfig
+from ceers_steps.simulate.geometry import ExposureWcs
 from ceers_steps.simulate.instrument import (
     Band,
     Detector,
@@ -71,35 +71,23 @@ def _draw_shapes(n: int, rng: np.random.Generator) -> dict[str, np.ndarray]:
     }
 
 
-def _sample_magnitudes(
-    density: Callable[[np.ndarray], np.ndarray],
-    limits: tuple[float, float],
-    area: float,
-    rng: np.random.Generator,
+def _draw_magnitudes(
+    density: np.ndarray, grid: np.ndarray, number: float, rng: np.random.Generator
 ) -> np.ndarray:
-    """Magnitudes that follow a density per magnitude and square arcmin, Poisson in number."""
-    grid = np.linspace(*limits, 401)
-    cumulative = np.concatenate([[0], np.cumsum(np.diff(grid) * density(grid)[1:])]) * area
-    n = rng.poisson(cumulative[-1])
-    return np.interp(rng.uniform(0, cumulative[-1], n), cumulative, grid)
-
-
-def _galaxy_counts(mag: np.ndarray) -> np.ndarray:
-    # 7 per magnitude and square arcmin at 24 AB, flattening beyond 26 as deep counts do
-    return 10 ** (np.log10(7) + 0.31 * (np.minimum(mag, 26) - 24) + 0.2 * np.maximum(mag - 26, 0))
-
-
-def _star_counts(mag: np.ndarray) -> np.ndarray:
-    return np.full(mag.shape, 0.35)
+    """Magnitudes that follow a density on a grid, `number` of them on average."""
+    cumulative = np.concatenate([[0], np.cumsum(0.5 * (density[1:] + density[:-1]))])
+    uniform = rng.uniform(0, cumulative[-1], rng.poisson(number))
+    return np.interp(uniform, cumulative, grid)
 
 
 def make_catalog(
-    ra: float, dec: float, seed: int, *, radius: float = 200.0, faintest: float = 29.0
+    ra: float, dec: float, seed: int, config: SourceConfig | None = None, *, radius: float = 200.0
 ) -> Table:
     """Make up the sources of a deep field.
 
     The whole field of view of NIRCam is covered, whichever detectors are simulated, so that the
-    same seed and place give the same sky.
+    same seed and place give the same sky. Galaxies follow deep number counts (0.31 dex per
+    magnitude, 0.2 beyond 26 AB), stars are as many at every magnitude.
 
     Parameters
     ----------
@@ -107,26 +95,27 @@ def make_catalog(
         Middle of the field, deg.
     seed
         Seed of the random numbers.
+    config
+        Densities and limits of magnitude (AB, at `REFERENCE_WAVELENGTH`).
     radius
         Radius of the field, arcsec.
-    faintest
-        Magnitude (AB, at `REFERENCE_WAVELENGTH`) of the faintest galaxies; stars end at 26.
 
     Returns
     -------
     Table
         The columns of `CATALOG_COLUMNS`, brightest first.
     """
+    config = config or SourceConfig()
     rng = rng_for(seed, "catalog")
     area = np.pi * (radius / 60) ** 2
-    galaxies = _sample_magnitudes(_galaxy_counts, (18.0, faintest), area, rng)
-    stars = _sample_magnitudes(_star_counts, (16.5, 26.0), area, rng)
+    grid = np.linspace(config.bright_limit, config.faint_limit, 401)
+    counts = 10 ** (0.31 * np.minimum(grid - 26, 0) + 0.2 * np.maximum(grid - 26, 0))
+    galaxies = _draw_magnitudes(counts, grid, config.galaxy_density * area, rng)
+    stars = _draw_magnitudes(np.ones(grid.size), grid, config.star_density * area, rng)
     mag = np.concatenate([galaxies, stars])
     star = np.arange(mag.size) >= galaxies.size
-    distance, angle = (
-        radius * np.sqrt(rng.uniform(size=mag.size)),
-        rng.uniform(0, 2 * np.pi, mag.size),
-    )
+    distance = radius * np.sqrt(rng.uniform(size=mag.size))
+    angle = rng.uniform(0, 2 * np.pi, mag.size)
     dec_of = dec + distance * np.sin(angle) / 3600
     ra_of = ra + distance * np.cos(angle) / 3600 / np.cos(np.deg2rad(dec_of))
     columns = {
@@ -232,10 +221,10 @@ class RenderedSources:
     image
         DN/s in the flattened frame, shape ``(ny, nx)``, float32.
     table
-        One row per source that reaches the image: its place in the catalogue (``source``), ``ra``,
-        ``dec``, ``x`` and ``y`` (0-based pixels of the image), ``mag`` in this band, ``flux`` (all of
-        it, DN/s), ``flux_in_image`` (what the image holds, DN/s), ``half_light_radius`` (pixels),
-        ``sersic_index``, ``axis_ratio``, ``position_angle`` (deg east of north) and ``star``.
+        One row per source that reaches the image: its row in the catalogue (``source``), ``ra``,
+        ``dec``, ``x`` and ``y`` (0-based pixels of the image), ``mag`` in this band, ``flux`` (all
+        of it, DN/s), ``flux_in_image`` (what the image holds, DN/s), ``half_light_radius``
+        (pixels), ``sersic_index``, ``axis_ratio``, ``position_angle`` (deg) and ``star``.
     """
 
     image: np.ndarray
@@ -288,7 +277,7 @@ def _stamp_radius(flux: np.ndarray, radius: np.ndarray, index: np.ndarray) -> np
 
 def render_sources(
     catalog: Table,
-    pointing: Pointing,
+    wcs: ExposureWcs,
     detector: Detector,
     band: Band,
     window: SubarrayWindow,
@@ -302,8 +291,8 @@ def render_sources(
     ----------
     catalog
         Table with the columns of `CATALOG_COLUMNS`.
-    pointing
-        Attitude of the telescope.
+    wcs
+        Where the pixels lie on the sky.
     detector, band, window
         What looks: detector, imaging band, part of the detector that is read out.
 
@@ -313,8 +302,8 @@ def render_sources(
         Image and table of the sources in it.
     """
     galsim = import_galsim()
-    distortion = get_distortion(detector)
-    x, y = distortion.from_v2v3(*pointing.from_sky(catalog["ra"], catalog["dec"]))
+    distortion = wcs.distortion
+    x, y = wcs.from_sky(np.asarray(catalog["ra"]), np.asarray(catalog["dec"]))
     x, y = x - (window.x_start - 1), y - (window.y_start - 1)
 
     photmjsr, _ = zero_point(detector, band)
@@ -337,7 +326,7 @@ def render_sources(
         np.clip(y + window.y_start - 1, 0, 2047),
     )
     flux = 3631e-6 * 10 ** (-0.4 * mag) / distortion.pixel_area(*at) / photmjsr
-    jacobian = pointing.sky_jacobian(distortion, *at)
+    jacobian = wcs.sky_jacobian(*at)
 
     image = galsim.ImageF(window.nx, window.ny, xmin=0, ymin=0)
     psf, psf_core = _galsim_psfs(band, round(pixel_scale, 5))

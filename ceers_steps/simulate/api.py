@@ -1,0 +1,322 @@
+"""Simulate exposures, their truth, wisp templates and reference files into one folder."""
+
+import os
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from astropy.io import fits
+from astropy.table import Table
+from astropy.time import Time
+
+from ceers_steps.errors import CeersError
+from ceers_steps.io import write_atomic
+from ceers_steps.simulate.calibration import make_calibration
+from ceers_steps.simulate.config import SimulationConfig
+from ceers_steps.simulate.crds_cache import CrdsCache, write_environment
+from ceers_steps.simulate.exposure import expose, make_scene, write_raw
+from ceers_steps.simulate.instrument import (
+    Band,
+    Detector,
+    find_subarray,
+    get_band,
+    get_detector,
+    import_galsim,
+    load_siaf,
+)
+from ceers_steps.simulate.patterns import ReadPattern, get_pattern
+from ceers_steps.simulate.plan import DAY, ExposurePlan
+from ceers_steps.simulate.references import calibration_fingerprint, write_references
+from ceers_steps.simulate.scene import make_catalog, read_catalog
+from ceers_steps.simulate.truth import write_truth
+from ceers_steps.simulate.wisps import template_name, wisp_template
+
+__all__ = ["SimulatedExposure", "simulate"]
+
+CEERS_FIELD = (214.92, 52.87)
+"""Right ascension and declination (deg) looked at when nothing else is said."""
+
+_DITHER_STEP = 5.83  # arcsec
+_GOLDEN_ANGLE = np.pi * (3 - np.sqrt(5))
+_OVERHEAD = 120.0  # s between exposures
+
+Tell = Callable[[int, int, str], object]
+
+
+@dataclass(frozen=True)
+class SimulatedExposure:
+    """One exposure that was written.
+
+    Attributes
+    ----------
+    name
+        Name without suffix, e.g. ``jw01345001001_02105_00001_nrcb4``.
+    detector, filter
+        Detector and the element that defines the band.
+    uncal, truth
+        The raw file and the truth.
+    """
+
+    name: str
+    detector: str
+    filter: str
+    uncal: Path
+    truth: Path
+
+
+def simulate(
+    out: str | os.PathLike,
+    detectors: Sequence[str] = ("NRCB4", "NRCBLONG"),
+    filters: Sequence[str] = ("F150W", "F277W"),
+    *,
+    dithers: int = 3,
+    seed: int = 1,
+    catalog: str | os.PathLike | Table | None = None,
+    size: str = "full",
+    read_pattern: str = "MEDIUM8",
+    n_groups: int = 9,
+    n_ints: int = 1,
+    config: SimulationConfig | None = None,
+    target: tuple[float, float] | None = None,
+    roll: float = 130.0,
+    aperture: str | None = None,
+    start: str = "2022-06-21T00:00:00",
+    wisp_components: int = 1,
+    tell: Tell | None = None,
+) -> list[SimulatedExposure]:
+    """Simulate NIRCam exposures and everything the pipeline needs to calibrate them.
+
+    Short-wavelength filters are used on short-wavelength detectors, long on long. The folder gets
+    ``*_uncal.fits``, ``*_truth.asdf``, ``catalog.ecsv``, ``wisp_templates/``, ``crds_cache/`` and
+    ``env.sh``. A later call adds to it; the same arguments give the same files to the bit.
+
+    Parameters
+    ----------
+    out
+        Folder to write to.
+    detectors, filters
+        Names of detectors and bands.
+    dithers
+        Number of dither positions.
+    seed
+        Seed of all random numbers.
+    catalog
+        Sources: a file (see `ceers_steps.simulate.scene.read_catalog`), a table as
+        `ceers_steps.simulate.scene.make_catalog` makes one, or None to make one up.
+    size
+        Subarray, e.g. ``full`` or ``sub640``.
+    read_pattern, n_groups, n_ints
+        Read pattern, groups per integration, integrations.
+    config
+        Effects and their sizes.
+    target
+        Right ascension and declination, deg. The CEERS field by default, or the middle of
+        the catalogue.
+    roll
+        Position angle of the V3 axis at the target, deg.
+    aperture
+        SIAF aperture that the target is put on: by default the short-wavelength detectors of
+        the module, or of both when both are used.
+    start
+        Time of the first exposure (UTC).
+    wisp_components
+        Number of components of each wisp template.
+    tell
+        Called with the number of exposures done, of all, and the name of the next.
+
+    Returns
+    -------
+    list of SimulatedExposure
+        What was written, in the order of detector, filter and dither.
+
+    Raises
+    ------
+    CeersError
+        When an optional package is missing, or an argument cannot be used.
+    """
+    load_siaf()
+    import_galsim()
+    out = Path(out)
+    config = config or SimulationConfig()
+    pattern = _check(dithers, n_groups, n_ints, seed, wisp_components, read_pattern)
+    pairs = _pair(detectors, filters)
+    sources = _sources(catalog, target, config, seed)
+    if target is None:
+        target = CEERS_FIELD if catalog is None else _middle(sources)
+    plans = [
+        ExposurePlan(
+            detector=detector,
+            band=band,
+            window=find_subarray(detector, size),
+            pattern=pattern,
+            n_groups=n_groups,
+            n_ints=n_ints,
+            dither=dither,
+            n_dithers=dithers,
+            offset=_dither_offset(dither),
+            aperture=aperture or _default_aperture(pairs),
+            target_ra=float(target[0]),
+            target_dec=float(target[1]),
+            roll=float(roll),
+            start=0.0,
+        )
+        for detector, band in pairs
+        for dither in range(dithers)
+    ]
+    first = _start_time(start)
+    plans = [_at_its_time(plan, first) for plan in plans]
+    return _run(out, plans, sources, config, seed, wisp_components, tell or _silent)
+
+
+def _silent(done: int, total: int, name: str) -> None:
+    """Tell nobody."""
+
+
+def _check(
+    dithers: int, n_groups: int, n_ints: int, seed: int, wisp_components: int, read_pattern: str
+) -> ReadPattern:
+    smallest = {"dithers": 1, "n_groups": 1, "n_ints": 1, "wisp_components": 1, "seed": 0}
+    given = locals()
+    for name, limit in smallest.items():
+        if given[name] < limit:
+            raise CeersError(f"{name} is {given[name]}: it must be {limit} or more.")
+    if dithers > 999:
+        raise CeersError(f"dithers is {dithers}: it must be 999 or less.")
+    try:
+        return get_pattern(read_pattern)
+    except ValueError as err:
+        raise CeersError(str(err)) from err
+
+
+def _pair(detectors: Sequence[str], filters: Sequence[str]) -> list[tuple[Detector, Band]]:
+    """Detectors with the filters of their channel; every one of either has to find a partner."""
+    chosen = list(dict.fromkeys(get_detector(name) for name in detectors))
+    bands = list(dict.fromkeys(get_band(name) for name in filters))
+    pairs = [(d, b) for d in chosen for b in bands if d.channel == b.channel]
+    for detector in chosen:
+        if not any(d == detector for d, _ in pairs):
+            raise CeersError(
+                f"{detector.name} is a {detector.channel.lower()}-wavelength detector, and none of "
+                f"the filters {', '.join(b.name for b in bands)} is of that channel. Add one."
+            )
+    for band in bands:
+        if not any(b == band for _, b in pairs):
+            raise CeersError(
+                f"{band.name} is a {band.channel.lower()}-wavelength filter, and none of the "
+                f"detectors {', '.join(d.name for d in chosen)} is of that channel. Add one."
+            )
+    return pairs
+
+
+def _sources(
+    catalog: str | os.PathLike | Table | None,
+    target: tuple[float, float] | None,
+    config: SimulationConfig,
+    seed: int,
+) -> Table:
+    if catalog is None:
+        return make_catalog(*(target or CEERS_FIELD), seed, config.sources)
+    return catalog if isinstance(catalog, Table) else read_catalog(catalog, seed)
+
+
+def _middle(catalog: Table) -> tuple[float, float]:
+    """Median place of a catalogue, deg."""
+    if len(catalog) == 0:
+        raise CeersError("The catalogue has no rows: give the target as well.")
+    ra = np.asarray(catalog["ra"])
+    # about the first source, or a catalogue across 0 h would have its middle at 12 h
+    offset = np.median((ra - ra[0] + 180) % 360 - 180)
+    return float((ra[0] + offset) % 360), float(np.median(catalog["dec"]))
+
+
+def _default_aperture(pairs: list[tuple[Detector, Band]]) -> str:
+    modules = {detector.module for detector, _ in pairs}
+    return "NRCALL_FULL" if len(modules) > 1 else f"NRC{modules.pop()}S_FULL"
+
+
+def _dither_offset(dither: int) -> tuple[float, float]:
+    """Points on a spiral: any number of them is spread evenly, at all fractions of a pixel."""
+    radius, angle = _DITHER_STEP * np.sqrt(dither), _GOLDEN_ANGLE * dither
+    return float(radius * np.cos(angle)), float(radius * np.sin(angle))
+
+
+def _start_time(start: str) -> float:
+    try:
+        return float(Time(start, scale="utc").mjd)
+    except ValueError as err:
+        raise CeersError(f"start is '{start}': give a time such as 2022-06-21T00:00:00.") from err
+
+
+def _at_its_time(plan: ExposurePlan, first: float) -> ExposurePlan:
+    """The same plan at the time of its turn: bands one after the other, whichever are simulated."""
+    from dataclasses import replace
+
+    turn = (plan.band.index - 1) * 10 + plan.dither
+    return replace(plan, start=first + turn * (plan.duration + _OVERHEAD) / DAY)
+
+
+def _run(
+    out: Path,
+    plans: list[ExposurePlan],
+    sources: Table,
+    config: SimulationConfig,
+    seed: int,
+    wisp_components: int,
+    tell: Tell,
+) -> list[SimulatedExposure]:
+    cache = CrdsCache(out / "crds_cache")
+    fingerprint = calibration_fingerprint(config, seed)
+    for detector in {plan.detector for plan in plans}:
+        cache.check_calibration(detector.name, fingerprint)
+    write_atomic(
+        out / "catalog.ecsv",
+        lambda path: sources.write(path, format="ascii.ecsv", overwrite=True),
+    )
+    written = []
+    calibration, persistence, templates = None, None, ()
+    for i, plan in enumerate(plans):
+        tell(i, len(plans), plan.root)
+        if calibration is None or calibration.detector != plan.detector.name:
+            calibration = make_calibration(plan.detector.name, config, seed)
+            write_references(
+                cache, plan.detector, plan.window, plan.pattern, plan.n_groups, calibration
+            )
+            cache.commit()
+            write_environment(out)
+        if plan.dither == 0:
+            persistence = None  # the exposures before were of another band, long ago
+            templates = _write_templates(out / "wisp_templates", plan, wisp_components)
+        scene = make_scene(plan, sources, config, seed, templates)
+        ramp = expose(plan, scene, calibration, config, seed, persistence)
+        persistence = ramp.trapped
+        uncal = write_atomic(
+            out / f"{plan.root}_uncal.fits",
+            lambda path, plan=plan, ramp=ramp: write_raw(path, plan, ramp),
+        )
+        truth = write_truth(out / f"{plan.root}_truth.asdf", plan, scene, ramp, seed)
+        written.append(
+            SimulatedExposure(plan.root, plan.detector.name, plan.band.name, uncal, truth)
+        )
+    tell(len(plans), len(plans), "")
+    return written
+
+
+def _write_templates(folder: Path, plan: ExposurePlan, n_components: int) -> tuple[np.ndarray, ...]:
+    """Make the wisp templates of a detector and band and write them; none when it has no wisps."""
+    if not plan.detector.has_wisps or plan.band.channel != "SHORT":
+        return ()
+    templates = []
+    for component in range(n_components):
+        template = wisp_template(plan.detector, plan.band, component=component)
+        templates.append(template)
+        hdu = fits.PrimaryHDU(template)
+        hdu.header["DETECTOR"] = plan.detector.name
+        hdu.header["FILTER"] = (plan.band.filter, "filter wheel")
+        hdu.header["PUPIL"] = (plan.band.pupil, "pupil wheel")
+        hdu.header["BUNIT"] = ("DN/s", "flat field divided out")
+        write_atomic(
+            folder / template_name(plan.detector, plan.band, component),
+            lambda path, hdu=hdu: hdu.writeto(path),
+        )
+    return tuple(templates)
