@@ -144,13 +144,14 @@ def test_one_output():
 
 @settings(deadline=None, max_examples=20)
 @given(shift=st.integers(-64, 64), seed=st.integers(0, 1000))
-def test_stripes_do_not_depend_on_the_sky(shift, seed):
+def test_row_stripes_do_not_depend_on_the_sky(shift, seed):
     image, _ = striped((24, 32), seed=seed)
+    # multiples of 2**-14: single precision holds the sum with a shift exactly
+    image = np.round(image * 2**14) / np.float32(2**14)
     mask = np.random.default_rng(seed).random(image.shape) < 0.3
     before = median_stripes(image, mask, 4)
     after = median_stripes(image + np.float32(shift), mask, 4)
-    # single precision of the shifted image
-    np.testing.assert_allclose(after.total, before.total, atol=64 * 3e-7)
+    np.testing.assert_allclose(after.horizontal, before.horizontal, atol=1e-6)
 
 
 def test_nothing_usable():
@@ -198,9 +199,9 @@ def test_no_tilted_stripes_leaves_next_to_nothing():
 
 def test_rough_stripes_bring_out_hidden_sources():
     """A faint wide source, lost in stripes, is found once they are roughly gone."""
-    image, stripes = striped((512, 512), output_sigma=0.006)
+    image, stripes = striped((512, 512), output_sigma=0.012)
     y, x = np.mgrid[:512, :512]
-    light = 0.6 * NOISE * np.exp(-((y - 260.0) ** 2 + (x - 250.0) ** 2) / (2 * 20.0**2))
+    light = 0.3 * NOISE * np.exp(-((y - 260.0) ** 2 + (x - 250.0) ** 2) / (2 * 20.0**2))
     image += light.astype(np.float32)
     bad = np.zeros(image.shape, bool)
     bad[7] = True
@@ -209,7 +210,7 @@ def test_rough_stripes_bring_out_hidden_sources():
     expected = np.hypot(NOISE * np.sqrt(2.6 / 128), 0.002)
     assert np.std((rough - stripes)[8:]) < 1.1 * expected < 0.6 * np.std(stripes)
     assert not rough[7].any()
-    core = light > 0.3 * NOISE
+    core = light > 0.15 * NOISE
     found = [np.mean(mask_sources(im, bad)[core] > 1) for im in (image, image - rough)]
     assert found[1] > 0.9 > 0.5 > found[0]
 
