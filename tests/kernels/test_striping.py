@@ -151,7 +151,8 @@ def test_row_stripes_do_not_depend_on_the_sky(shift, seed):
     mask = np.random.default_rng(seed).random(image.shape) < 0.3
     before = median_stripes(image, mask, 4)
     after = median_stripes(image + np.float32(shift), mask, 4)
-    np.testing.assert_allclose(after.horizontal, before.horizontal, atol=1e-6)
+    # the level itself is single precision: 4e-6 at 64
+    np.testing.assert_allclose(after.horizontal, before.horizontal, atol=1e-5)
 
 
 def test_nothing_usable():
