@@ -307,7 +307,7 @@ class PersistenceConfig:
     enabled: bool = True
     threshold: float = 0.5
     """Charge above which traps fill, as a fraction of the full well."""
-    trapped_fraction: float = 0.01
+    trapped_fraction: float = 0.003
     """Fraction of the charge above the threshold that is trapped."""
     time_constant: float = 400.0
     """Time in which the trapped charge falls to 1/e (s)."""

@@ -1,25 +1,11 @@
 """From a noiseless rate image to the ramps that the detector sends down.
 
-Photon noise of averaged groups
--------------------------------
-Between the last frame of one group and the last frame of the next lie ``lead`` frame
-times before the first frame of the group (`group_gap` + 1; 1 after the reset), then the
-``n - 1`` between its ``n`` frames. The ``T`` electrons of this interval are one Poisson
-draw. Given ``T``, each fell into any frame time with the same probability, and counts in
-the average with a weight of 1 (before the first frame) or ``1 - i / n`` (before frame
-``i``). The average is therefore
-
-    charge at the last frame before + m T + s sqrt(T) * (standard normal)
-
-with ``m`` and ``s`` the mean and standard deviation of the weights. Mean, variance and
-covariance of all groups are exactly those of averaging the frames; only the third moment
-within a group is not. One Poisson draw per group takes the place of one per frame.
-
-Saturation and non-linearity act on the averaged signal, not on each of its frames.
+Saturation and non-linearity act on the average of the frames of a group, not on each frame.
 """
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
@@ -34,6 +20,7 @@ from ceers_steps.simulate.deposits import (
 )
 from ceers_steps.simulate.noise import one_over_f_groups
 from ceers_steps.simulate.patterns import Readout, ReadPattern, get_pattern
+from ceers_steps.simulate.photons import ChargeCollector, difference_duration
 from ceers_steps.simulate.seeds import rng_for
 
 __all__ = ["SimulatedRamp", "simulate_ramp"]
@@ -195,38 +182,10 @@ def simulate_ramp(
     rate.reshape(-1)[blind] = 0
     electrons = (rate + calibration.dark) * calibration.gain  # e-/s
 
-    counts = {"n_groups": n_groups, "n_ints": n_ints}
-    rays = None
-    if config.cosmic_rays.enabled:
-        rays = deposit_cosmic_rays(
-            readout,
-            pattern,
-            **counts,
-            rng=rng_for(seed, "cosmic_rays", *stream),
-            config=config.cosmic_rays,
-        )
-    balls: tuple[SnowballDeposit, ...] = ()
-    if config.snowballs.enabled:
-        balls = deposit_snowballs(
-            readout,
-            pattern,
-            **counts,
-            full_well=float(np.median(calibration.full_well)),
-            rng=rng_for(seed, "snowballs", *stream),
-            config=config.snowballs,
-        )
-    stripes = None
-    if config.one_over_f.enabled:
-        starts = np.arange(n_ints) * (pattern.total_frames(n_groups) + _RESET_FRAMES)
-        stripes = one_over_f_groups(
-            readout,
-            first_frames=np.add.outer(starts, pattern.first_frames(n_groups)).ravel(),
-            n_frames=pattern.n_frames,
-            rng=rng_for(seed, "one_over_f", *stream),
-            amplitude=config.one_over_f.amplitude,
-            exponent=config.one_over_f.exponent,
-            correlated_fraction=config.one_over_f.correlated_fraction,
-        )
+    plan = _Plan(config, pattern, readout, n_groups, n_ints, seed, stream)
+    rays = _draw_rays(plan)
+    balls = _draw_balls(plan, calibration)
+    stripes = _draw_stripes(plan)
     slope_weights = _slope_weights(pattern.group_times(n_groups, readout.frame_time))
 
     data = np.empty((n_ints, n_groups, *shape), dtype=np.uint16)
@@ -238,20 +197,21 @@ def simulate_ramp(
     read_sigma = calibration.read_noise / np.sqrt(pattern.n_frames)
 
     for integration in range(n_ints):
-
-        def rng(effect: str, integration: int = integration) -> np.random.Generator:
-            return rng_for(seed, effect, *stream, integration)
-
         bias = calibration.superbias
         if config.ktc.enabled:
-            ktc = rng("ktc").standard_normal(shape, dtype=np.float32)
+            ktc = plan.rng("ktc", integration).standard_normal(shape, dtype=np.float32)
             ktc *= config.ktc.sigma / calibration.mean_gain
             bias = bias + ktc
         deposited = np.zeros(shape, dtype=np.float32)
-        collected = _Collector(
-            electrons, trapped, config, pattern, readout.frame_time, rng("photon_noise")
+        collected = ChargeCollector(
+            electrons,
+            pattern,
+            readout.frame_time,
+            rng=plan.rng("photon_noise", integration) if config.photon_noise.enabled else None,
+            trapped=trapped,
+            time_constant=config.persistence.time_constant,
         )
-        read_rng = rng("read_noise")
+        read_rng = plan.rng("read_noise", integration)
         for group in range(n_groups):
             signal = collected.next_group()
             if rays is not None:
@@ -287,7 +247,7 @@ def simulate_ramp(
         data=data,
         rate=rate,
         stripe_rate=stripe_rate,
-        difference_sigma=_difference_sigma(electrons, calibration, config, pattern, readout),
+        difference_sigma=_difference_sigma(plan, electrons, calibration),
         cosmic_rays=rays,
         snowballs=balls,
         trapped=trapped,
@@ -296,65 +256,68 @@ def simulate_ramp(
     )
 
 
-class _Collector:
-    """Charge from light, dark current and persistence, group by group.
+@dataclass(frozen=True)
+class _Plan:
+    """What all effects of an exposure need to know."""
 
-    Attributes
-    ----------
-    charge : numpy.ndarray
-        Charge at the last frame read (e-).
-    time : float
-        Time of that frame since the reset (s).
-    """
+    config: SimulationConfig
+    pattern: ReadPattern
+    readout: Readout
+    n_groups: int
+    n_ints: int
+    seed: int
+    stream: tuple[int, ...]
 
-    def __init__(
-        self,
-        electrons: np.ndarray,
-        trapped: np.ndarray | None,
-        config: SimulationConfig,
-        pattern: ReadPattern,
-        frame_time: float,
-        rng: np.random.Generator,
-    ) -> None:
-        self.charge = np.zeros(electrons.shape, dtype=np.float32)
-        self.time = 0.0
-        self._electrons = electrons.astype(float)  # what the Poisson generator works with
-        self._trapped = trapped
-        self._time_constant = config.persistence.time_constant
-        self._noisy = config.photon_noise.enabled
-        self._pattern = pattern
-        self._frame_time = frame_time
-        self._rng = rng
-
-    def next_group(self) -> np.ndarray:
-        """Collect the charge of the next group and return its average over the frames (e-)."""
-        lead = self._pattern.group_gap + 1 if self.time else 1
-        duration = (lead + self._pattern.n_frames - 1) * self._frame_time
-        arriving = self._electrons * duration
-        if self._trapped is not None:
-            released = np.exp(-self.time / self._time_constant)
-            released *= -np.expm1(-duration / self._time_constant)
-            arriving += self._trapped * released
-        if self._noisy:
-            arriving = self._rng.poisson(arriving)
-        arriving = arriving.astype(np.float32)
-        mean, sigma = _arrival_weights(self._pattern.n_frames, lead)
-        average = arriving * np.float32(mean)
-        average += self.charge
-        self.charge += arriving
-        self.time += duration
-        if self._noisy and sigma > 0:
-            np.sqrt(arriving, out=arriving)
-            arriving *= sigma
-            arriving *= self._rng.standard_normal(arriving.shape, dtype=np.float32)
-            average += arriving
-        return average
+    def rng(self, effect: str, *indices: int) -> np.random.Generator:
+        """Return the random stream of an effect in this exposure."""
+        return rng_for(self.seed, effect, *self.stream, *indices)
 
 
-def _arrival_weights(n_frames: int, lead: int) -> tuple[float, float]:
-    """Return mean and standard deviation of the weight of an electron in the group's average."""
-    weights = np.concatenate([np.ones(lead), 1 - np.arange(1, n_frames) / n_frames])
-    return weights.mean(), weights.std()
+def _draw_rays(plan: _Plan) -> RayDeposits | None:
+    """Draw the cosmic rays, or return None if the effect is off."""
+    if not plan.config.cosmic_rays.enabled:
+        return None
+    return deposit_cosmic_rays(
+        plan.readout,
+        plan.pattern,
+        n_groups=plan.n_groups,
+        n_ints=plan.n_ints,
+        rng=plan.rng("cosmic_rays"),
+        config=plan.config.cosmic_rays,
+    )
+
+
+def _draw_balls(plan: _Plan, calibration: Calibration) -> tuple[SnowballDeposit, ...]:
+    """Draw the snowballs, none if the effect is off."""
+    if not plan.config.snowballs.enabled:
+        return ()
+    return deposit_snowballs(
+        plan.readout,
+        plan.pattern,
+        n_groups=plan.n_groups,
+        n_ints=plan.n_ints,
+        full_well=float(np.median(calibration.full_well)),
+        rng=plan.rng("snowballs"),
+        config=plan.config.snowballs,
+    )
+
+
+def _draw_stripes(plan: _Plan) -> Iterator[np.ndarray] | None:
+    """Return the 1/f noise of all groups in turn (e-), or None if the effect is off."""
+    one_over_f = plan.config.one_over_f
+    if not one_over_f.enabled:
+        return None
+    frames = plan.pattern.total_frames(plan.n_groups) + _RESET_FRAMES
+    starts = np.arange(plan.n_ints)[:, np.newaxis] * frames
+    return one_over_f_groups(
+        plan.readout,
+        first_frames=(starts + plan.pattern.first_frames(plan.n_groups)).ravel(),
+        n_frames=plan.pattern.n_frames,
+        rng=plan.rng("one_over_f"),
+        amplitude=one_over_f.amplitude,
+        exponent=one_over_f.exponent,
+        correlated_fraction=one_over_f.correlated_fraction,
+    )
 
 
 def _slope_weights(times: np.ndarray) -> np.ndarray:
@@ -365,20 +328,12 @@ def _slope_weights(times: np.ndarray) -> np.ndarray:
     return centred / np.sum(centred**2)
 
 
-def _difference_sigma(
-    electrons: np.ndarray,
-    calibration: Calibration,
-    config: SimulationConfig,
-    pattern: ReadPattern,
-    readout: Readout,
-) -> np.ndarray:
+def _difference_sigma(plan: _Plan, electrons: np.ndarray, calibration: Calibration) -> np.ndarray:
     """Return the noise of the difference of two neighbouring groups (e-)."""
+    config, pattern = plan.config, plan.pattern
     variance = np.zeros(electrons.shape, dtype=np.float32)
     if config.photon_noise.enabled:
-        # Frame times within the earlier group, between the groups, and within the later one.
-        within = np.arange(1, pattern.n_frames) / pattern.n_frames
-        steps = np.sum(within**2) + pattern.group_gap + 1 + np.sum((1 - within) ** 2)
-        variance += electrons * (steps * readout.frame_time)
+        variance += electrons * difference_duration(pattern, plan.readout.frame_time)
     if config.read_noise.enabled:
         variance += (2 / pattern.n_frames) * (calibration.read_noise * calibration.gain) ** 2
     return np.sqrt(variance)
