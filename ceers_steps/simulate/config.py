@@ -2,7 +2,9 @@
 
 Every section has ``enabled``. `SimulationConfig.without` and `SimulationConfig.only` turn
 effects off, so that a test can look at one of them alone. Each effect draws from a random
-stream of its own: what is left on does not change when something else is turned off.
+stream of its own: what is left on does not change when something else is turned off. (Photon
+noise, which depends on how much light there is, changes with what adds or removes light:
+sources, sky, wisps, flat, dark current and hot pixels.)
 """
 
 from __future__ import annotations

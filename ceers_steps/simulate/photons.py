@@ -38,6 +38,9 @@ class ChargeCollector:
         Source of the photon noise; without it there is none.
     trapped : numpy.ndarray, optional
         Charge in traps at the reset (e-), shape ``(ny, nx)``.
+    trap_rng : numpy.random.Generator, optional
+        Source of the noise of the released charge: a stream of its own, so that traps leave
+        the photon noise as it is. Without it there is none.
     time_constant : float
         Time in which the traps release all but 1/e (s).
 
@@ -57,6 +60,7 @@ class ChargeCollector:
         *,
         rng: np.random.Generator | None = None,
         trapped: np.ndarray | None = None,
+        trap_rng: np.random.Generator | None = None,
         time_constant: float = np.inf,
     ) -> None:
         self.charge = np.zeros(electrons.shape, dtype=np.float32)
@@ -65,7 +69,9 @@ class ChargeCollector:
         self._pattern = pattern
         self._frame_time = frame_time
         self._rng = rng
-        self._trapped = trapped
+        self._filled = np.flatnonzero(trapped) if trapped is not None else np.empty(0, dtype=int)
+        self._trapped = trapped.reshape(-1)[self._filled] if self._filled.size else None
+        self._trap_rng = trap_rng
         self._time_constant = time_constant
 
     def next_group(self) -> np.ndarray:
@@ -79,13 +85,11 @@ class ChargeCollector:
         lead = self._pattern.group_gap + 1 if self.time else 1
         duration = (lead + self._pattern.n_frames - 1) * self._frame_time
         arriving = self._electrons * duration
-        if self._trapped is not None:
-            released = np.exp(-self.time / self._time_constant)
-            released *= -np.expm1(-duration / self._time_constant)
-            arriving += self._trapped * released
         if self._rng is not None:
             arriving = self._rng.poisson(arriving)
         arriving = arriving.astype(np.float32)
+        if self._trapped is not None:
+            arriving.reshape(-1)[self._filled] += self._release(self._trapped, duration)
         within = np.arange(1, self._pattern.n_frames) / self._pattern.n_frames
         weights = np.concatenate([np.ones(lead), 1 - within])
         average = arriving * np.float32(weights.mean())
@@ -98,6 +102,12 @@ class ChargeCollector:
             arriving *= self._rng.standard_normal(arriving.shape, dtype=np.float32)
             average += arriving
         return average
+
+    def _release(self, trapped: np.ndarray, duration: float) -> np.ndarray:
+        """Return the charge that leaves traps in the next `duration` (e-)."""
+        released = trapped * np.exp(-self.time / self._time_constant)
+        released *= -np.expm1(-duration / self._time_constant)
+        return released if self._trap_rng is None else self._trap_rng.poisson(released)
 
 
 def difference_duration(pattern: ReadPattern, frame_time: float) -> float:

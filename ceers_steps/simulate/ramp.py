@@ -194,6 +194,7 @@ def simulate_ramp(
     if not config.persistence.enabled:
         trapped = None
     ceiling = calibration.saturation * _WELL_MARGIN - calibration.superbias
+    noisy = config.photon_noise.enabled
     read_sigma = calibration.read_noise / np.sqrt(pattern.n_frames)
 
     for integration in range(n_ints):
@@ -207,8 +208,9 @@ def simulate_ramp(
             electrons,
             pattern,
             readout.frame_time,
-            rng=plan.rng("photon_noise", integration) if config.photon_noise.enabled else None,
+            rng=plan.rng("photon_noise", integration) if noisy else None,
             trapped=trapped,
+            trap_rng=plan.rng("persistence", integration) if noisy else None,
             time_constant=config.persistence.time_constant,
         )
         read_rng = plan.rng("read_noise", integration)
