@@ -1,0 +1,301 @@
+"""The products of one simulated exposure against its truth.
+
+Reads what `~ceers_steps.CeersDetector1` and the simulator wrote; runs nothing again.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, fields
+from pathlib import Path
+
+import numpy as np
+from astropy.io import fits
+from numpy.typing import NDArray
+from stdatamodels.jwst import datamodels
+from stdatamodels.jwst.datamodels import dqflags
+
+from ceers_steps.errors import CeersError
+from ceers_steps.report import metrics
+from ceers_steps.report.records import (
+    BlockNoise,
+    HaloBias,
+    PedestalChange,
+    Record,
+    SnowballFlags,
+    SourceFlux,
+    TemplateResidual,
+    WispScale,
+)
+from ceers_steps.simulate.crds_cache import CrdsCache
+from ceers_steps.simulate.truth import Truth, read_truth
+
+__all__ = ["Comparison", "ProductMetrics", "compare"]
+
+DO_NOT_USE = dqflags.pixel["DO_NOT_USE"]
+JUMP = dqflags.pixel["JUMP_DET"] | dqflags.pixel["SATURATED"]
+LEFT_OUT = dqflags.group["JUMP_DET"] | dqflags.group["SATURATED"] | dqflags.group["DO_NOT_USE"]
+
+SOURCE_SIGMA = 1.0
+"""Pixels in which the sources are brighter than this many sigma of the noise count as source."""
+BLANK_SIGMA = 0.2
+"""Pixels in which they are fainter than this many sigma count as blank sky."""
+HALO_SIGMA = (0.3, 30.0)
+"""Halo of a snowball: its charge in a group is in this range of sigmas of a group difference."""
+
+
+@dataclass(frozen=True)
+class ProductMetrics:
+    """How good the products of one exposure are; None where there is nothing to measure.
+
+    Attributes
+    ----------
+    exposure, detector, filter : str
+        Which exposure.
+    noise_before, noise : BlockNoise
+        16 x 16-pixel block noise in blank sky before and after the stripes were removed.
+    flux_before, flux : SourceFlux
+        Flux of all source pixels before and after.
+    pedestal : PedestalChange
+        Level of the blank sky, changed by the removal of stripes.
+    wisp : WispScale or None
+        Fitted against true scale.
+    wisp_left : TemplateResidual or None
+        Template left in the rate image.
+    snowballs : SnowballFlags or None
+        Flags of all groups.
+    halo : HaloBias or None
+        Rate in the halos.
+    """
+
+    exposure: str
+    detector: str
+    filter: str
+    noise_before: BlockNoise
+    noise: BlockNoise
+    flux_before: SourceFlux
+    flux: SourceFlux
+    pedestal: PedestalChange
+    wisp: WispScale | None
+    wisp_left: TemplateResidual | None
+    snowballs: SnowballFlags | None
+    halo: HaloBias | None
+
+    def as_row(self) -> dict[str, float | int | bool | str]:
+        """Return all numbers as a flat dictionary for a table."""
+        row: dict[str, float | int | bool | str] = {}
+        for field in fields(self):
+            value = getattr(self, field.name)
+            if isinstance(value, Record):
+                row |= value.as_row(f"{field.name}_")
+            elif value is not None:
+                row[field.name] = value
+        return row
+
+
+@dataclass(frozen=True)
+class SnowballView:
+    """The group of an exposure with most contaminated pixels, to be drawn.
+
+    Attributes
+    ----------
+    integration, group : int
+        Which one, from 0.
+    difference : array, shape (ny, nx)
+        This group less the one before, DN.
+    flags, jumps, contaminated : bool array, shape (ny, nx)
+        True = flagged after and before the snowball step; truly contaminated.
+    events : tuple of (y, x, radius)
+        Snowballs that arrived in it, with the radius to which they contaminate.
+    """
+
+    integration: int
+    group: int
+    difference: NDArray
+    flags: NDArray
+    jumps: NDArray
+    contaminated: NDArray
+    events: tuple[tuple[float, float, float], ...]
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """What `compare` found: figures of merit, and what the figures need.
+
+    Attributes
+    ----------
+    metrics : ProductMetrics
+        Figures of merit.
+    before, after : array, shape (ny, nx)
+        Rate image before wisps and stripes were taken out, and the product; bad pixels NaN, DN/s.
+    view : SnowballView or None
+        The group with most snowballs, None without any.
+    """
+
+    metrics: ProductMetrics
+    before: NDArray
+    after: NDArray
+    view: SnowballView | None
+
+
+def compare(products: Path, simulated: Path, root: str) -> Comparison:
+    """Compare the products of one exposure with the truth.
+
+    Parameters
+    ----------
+    products : Path
+        Folder with ``<root>_rate.fits``, ``_prewisp``, ``_pre1f``, ``_jump`` and ``_snowball``, as
+        `~ceers_steps.CeersDetector1` writes them with ``save_intermediates`` and with
+        ``save_results`` of these two steps.
+    simulated : Path
+        Folder that the simulator wrote, with ``<root>_truth.asdf``.
+    root : str
+        Name of the exposure.
+
+    Returns
+    -------
+    Comparison
+        Figures of merit, and what the figures need.
+
+    Raises
+    ------
+    CeersError
+        When a file is missing or cannot be read.
+    """
+    truth = read_truth(simulated / f"{root}_truth.asdf")
+    before = _read(products / f"{root}_prewisp.fits", "SCI")
+    striped = _read(products / f"{root}_pre1f.fits", "SCI")
+    rate, err, dq = _read(products / f"{root}_rate.fits", "SCI", "ERR", "DQ")
+    with datamodels.open(products / f"{root}_rate.fits") as model:
+        detector, band = model.meta.instrument.detector, model.meta.instrument.filter
+        fit = model.meta.instance.get("ceers_steps", {}).get("ceers_wispsub", {}).get("merit", {})
+        corner = (model.meta.subarray.ystart - 1, model.meta.subarray.xstart - 1)
+
+    flat = _flat(simulated, detector, truth.exposure["subarray"])
+    template = (
+        _template(simulated, detector, band, corner, rate.shape) if truth.wisp_scales else None
+    )
+    sky = _sky(truth, corner, rate.shape) * flat
+    wisp = 0 if template is None else truth.wisp_scales[0] * template * flat
+    clean = truth.rate - wisp  # what a perfect reduction shows
+
+    blind = truth.rate == 0
+    bad = blind | ((dq & DO_NOT_USE) != 0) | ~np.isfinite(rate) | ~np.isfinite(flat)
+    quiet = bad | ((dq & JUMP) != 0) | ~(err < 2 * np.median(err[~bad]))
+    white = metrics.pixel_noise(rate - clean, mask=quiet)
+    sources = np.where(bad, 0, clean - sky)
+    occupied = quiet | (sources > BLANK_SIGMA * white)
+    bright = sources > SOURCE_SIGMA * white
+
+    flags, halo, view = _snowballs(products, root, truth, rate, clean, err, occupied)
+    measured = ProductMetrics(
+        exposure=root,
+        detector=detector,
+        filter=band,
+        noise_before=metrics.block_noise(striped, clean, white, mask=occupied),
+        noise=metrics.block_noise(rate, clean, white, mask=occupied),
+        flux_before=metrics.source_flux(striped, clean, bright, sky=sky, err=err, mask=quiet),
+        flux=metrics.source_flux(rate, clean, bright, sky=sky, err=err, mask=quiet),
+        pedestal=metrics.pedestal_change(striped, rate, mask=occupied),
+        wisp=None if template is None else _wisp_scale(truth.wisp_scales[0], fit),
+        wisp_left=None
+        if template is None
+        else metrics.template_residual(
+            rate, clean, template * flat, mask=occupied | (template < 0.05 * template.max())
+        ),
+        snowballs=flags,
+        halo=halo,
+    )
+    blank = np.where(bad, np.float32(np.nan), 0)
+    return Comparison(measured, before + blank, rate + blank, view)
+
+
+def _read(path: Path, *names: str) -> NDArray | list[NDArray]:
+    """Return extensions of a FITS file, in memory."""
+    try:
+        with fits.open(path, memmap=False) as hdus:
+            arrays = [hdus[name].data for name in names]
+    except (OSError, KeyError) as err:
+        raise CeersError(f"Cannot read {path}: {err}. Run the reduction again.") from err
+    return arrays[0] if len(arrays) == 1 else arrays
+
+
+def _flat(simulated: Path, detector: str, subarray: str) -> NDArray:
+    """Return the true flat, which is the reference file of the simulation."""
+    path = CrdsCache(simulated / "crds_cache").get("flat", (detector, subarray))
+    if path is None:
+        raise CeersError(f"{simulated} has no flat of {detector} {subarray}: simulate it again.")
+    return _read(path, "SCI")
+
+
+def _template(
+    simulated: Path, detector: str, band: str, corner: tuple[int, int], shape: tuple[int, ...]
+) -> NDArray:
+    """Return the wisp template on the pixels that were read out, DN/s, flattened frame."""
+    path = simulated / "wisp_templates" / f"wisps_{detector.lower()}_{band}.fits"
+    try:
+        with fits.open(path, memmap=False) as hdus:
+            data = next(hdu.data for hdu in hdus if hdu.data is not None)
+    except OSError as err:
+        raise CeersError(f"Cannot read the wisp template {path}: {err}") from err
+    (y, x), (ny, nx) = corner, shape
+    return data[y : y + ny, x : x + nx].astype(np.float32)
+
+
+def _sky(truth: Truth, corner: tuple[int, int], shape: tuple[int, ...]) -> NDArray:
+    """Return the smooth sky in the flattened frame, DN/s."""
+    y, x = (
+        (np.arange(n, dtype=np.float32) + c - 1023.5) / 2048
+        for n, c in zip(shape, corner, strict=True)
+    )
+    gradient_x, gradient_y = truth.sky_gradient
+    return truth.sky * (1 + gradient_x * x + gradient_y * y[:, None])
+
+
+def _wisp_scale(true: float, fit: dict) -> WispScale:
+    """Return the fitted scale against the true one; a step that did not run fitted 0."""
+    return metrics.wisp_scale(true, float(fit.get("scale", 0)), float(fit.get("scale_err", 0)))
+
+
+def _snowballs(products, root, truth, rate, clean, err, occupied):
+    """Return flags, halo bias and view of the snowballs, None where there are none."""
+    if not truth.snowballs:
+        return None, None, None
+    jumps = _read(products / f"{root}_jump.fits", "GROUPDQ") & LEFT_OUT != 0
+    flags = _read(products / f"{root}_snowball.fits", "GROUPDQ") & LEFT_OUT != 0
+    contaminated = np.zeros_like(flags)
+    largest = np.zeros(rate.shape, np.float32)
+    n_ints, n_groups = flags.shape[:2]
+    for integration in range(n_ints):
+        # charge in the first group is there from the start: it leaves no jump
+        for group in range(1, n_groups):
+            excess = truth.snowball_charge(integration, group) / truth.difference_sigma
+            contaminated[integration, group] = excess > 1
+            np.maximum(largest, excess, out=largest)
+    found = metrics.snowball_flags(flags, contaminated, excused=jumps)
+
+    low, high = HALO_SIGMA
+    in_halo = (largest > low) & (largest < high)
+    halo = None
+    if (in_halo & ~occupied).any():
+        blank = ~occupied & (largest == 0)
+        halo = metrics.halo_bias(rate, clean, err, in_halo, mask=occupied, blank=blank)
+
+    counts = contaminated.sum(axis=(2, 3))
+    integration, group = map(int, np.unravel_index(counts.argmax(), counts.shape))
+    with fits.open(products / f"{root}_snowball.fits", memmap=True) as hdus:
+        pair = hdus["SCI"].section[integration, group - 1 : group + 1]
+    sigma = float(np.median(truth.difference_sigma[truth.difference_sigma > 0]))
+    view = SnowballView(
+        integration=integration,
+        group=group,
+        difference=np.diff(pair, axis=0)[0],
+        flags=flags[integration, group],
+        jumps=jumps[integration, group],
+        contaminated=contaminated[integration, group],
+        events=tuple(
+            (deposit.ball.y, deposit.ball.x, deposit.ball.halo_radius(sigma))
+            for deposit in truth.snowballs
+            if deposit.ball.integration == integration and deposit.group == group
+        ),
+    )
+    return found, halo, view
