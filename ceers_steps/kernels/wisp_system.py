@@ -9,7 +9,16 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import ndimage
 
-__all__ = ["HUBER", "Bins", "Pixels", "Solution", "find_sources", "solve", "solve_non_negative"]
+__all__ = [
+    "HUBER",
+    "Bins",
+    "Pixels",
+    "Solution",
+    "find_sources",
+    "influence",
+    "solve",
+    "solve_non_negative",
+]
 
 BIN = 8
 """Columns that are averaged before the fit; rows stay apart, they carry the 1/f noise."""
@@ -19,6 +28,9 @@ BACKGROUND_DEGREE = 3
 
 HUBER = 2.0
 """Residuals beyond this many standard deviations lose weight."""
+
+SPARSE = 3
+"""Every how manieth value (along each axis) is looked at for a measure of scatter."""
 
 SOURCE_SCALES = ((1, 1.5, 5.0), (4, 1.0, 5.0), (4, 3.0, 5.0))
 """Search for sources: block size (pixels), Gaussian sigma (blocks), threshold (sigma)."""
@@ -113,65 +125,102 @@ class Solution:
 
     scales: NDArray  # (k,), not negative
     background: NDArray  # (m,)
-    residual: NDArray  # bins, row levels taken out
+    residual: NDArray  # of the bins
     weight: NDArray  # of the bins, outliers reduced
     sigma: float  # robust scatter of a bin in units of its formal error
-    responses: NDArray  # (k, ...) components, row levels and background taken out
-    scores: NDArray  # (k, ...) instruments likewise
-    free_scales: NDArray  # (k,) without the bound at zero
-    normal: NDArray  # (k, k)
+    normal: NDArray  # (k, k), row levels and background eliminated
+    projection: NDArray  # (2 k, m) background in components and instruments
 
 
-def solve(bins, start, iterations=8):
+def solve(bins, start=None, iterations=8):
     """Fit the bins; outliers lose weight from one iteration to the next.
 
-    Smoothed templates serve as instruments: the noise of a template pixel is nearly independent
-    of its smoothed neighbourhood, so that noise in the template does not dilute the scale.
+    The level of a row of an output is its weighted mean, so that the thousands of levels are
+    eliminated exactly without ever entering a matrix; then the background is, and a system of
+    the size of the number of components is left.
+
+    Smoothed templates serve as instruments: the noise of a template pixel is independent of its
+    neighbourhood in other rows, so that noise in the template does not dilute the scale.
+
+    Parameters
+    ----------
+    bins : Bins
+        The averages.
+    start : Solution, optional
+        A fit to nearly the same data, for the weights of the first iteration.
+    iterations : int
+        Largest number of iterations.
+
+    Returns
+    -------
+    Solution or None
+        None if the data do not constrain a component at all.
     """
-    k = len(bins.components)
+    k, m = len(bins.components), len(bins.background)
+    terms = np.concatenate(
+        [bins.components, bins.instruments, bins.background, bins.data[np.newaxis]]
+    )
+    flat_terms = terms.reshape(len(terms), -1)
     formal = np.sqrt(bins.weight)
-    used = bins.weight > 0
-    robust = np.ones_like(bins.weight) if start is None else _huber(start.residual, formal, start)
+    robust = 1.0 if start is None else _huber(start.residual * formal, start.sigma)
     solution = None
     for _ in range(iterations):
         weight = bins.weight * robust
-        data = _without_rows(bins.data, weight)
-        design = _without_rows(np.concatenate([bins.components, bins.background]), weight)
-        scores = _without_rows(bins.instruments, weight)
-        flat_design = design.reshape(len(design), -1)
-        smooth = flat_design[k:]
-        weighted = smooth * weight.ravel()
-        # the background is eliminated first, then the small system of the scales is left
-        projector = np.linalg.pinv(weighted @ smooth.T, hermitian=True) @ weighted
-        responses = flat_design[:k] - (flat_design[:k] @ projector.T) @ smooth
-        scores = scores.reshape(k, -1) - (scores.reshape(k, -1) @ projector.T) @ smooth
-        normal = (scores * weight.ravel()) @ responses.T
-        right = (scores * weight.ravel()) @ data.ravel()
+        total = weight.sum(axis=-1)
+        share = np.divide(1.0, total, out=np.zeros_like(total), where=total > 0)
+        weighted = terms * weight
+        levels = weighted.sum(axis=-1)  # of every term, times the total weight
+        products = weighted.reshape(len(terms), -1) @ flat_terms.T
+        products -= (levels * share).reshape(len(terms), -1) @ levels.reshape(len(terms), -1).T
+
+        smooth = slice(2 * k, 2 * k + m)
+        projection = products[:, smooth] @ np.linalg.pinv(products[smooth, smooth], hermitian=True)
+        products = products - projection @ products[smooth]
+        normal, right = products[k : 2 * k, :k], products[k : 2 * k, -1]
         if not np.all(np.diag(normal) > 0):
             return solution
-        scales, free = solve_non_negative(normal, right)
-        background = projector @ (data.ravel() - scales @ flat_design[:k])
-        model = scales @ flat_design[:k] + background @ smooth
-        residual = data - model.reshape(data.shape)
-        sigma = 1.4826 * np.median(np.abs(residual[used] * formal[used]))
+        scales = solve_non_negative(normal, right)
+        background = projection[-1] - scales @ projection[:k]
+
+        coefficients = np.concatenate([-scales, np.zeros(k), -background, [1.0]])
+        residual = (coefficients @ flat_terms).reshape(weight.shape)
+        residual -= (np.tensordot(coefficients, levels, axes=1) * share)[..., np.newaxis]
+        normed = residual * formal
+        sigma = 1.4826 * np.median(np.abs(normed[bins.weight > 0][::SPARSE]))
         previous, solution = (
             solution,
             Solution(
-                scales,
-                background,
-                residual,
-                weight,
-                float(sigma),
-                responses.reshape(-1, *data.shape),
-                scores.reshape(-1, *data.shape),
-                free,
-                normal,
+                scales, background, residual, weight, float(sigma), normal, projection[: 2 * k]
             ),
         )
         if previous is not None and np.allclose(previous.scales, scales, rtol=1e-4, atol=1e-6):
             break
-        robust = _huber(residual, formal, solution)
+        robust = _huber(normed, solution.sigma)
     return solution
+
+
+def influence(bins, solution):
+    """Return components and instruments with row levels and background taken out.
+
+    Parameters
+    ----------
+    bins : Bins
+        The averages.
+    solution : Solution
+        The fit to them.
+
+    Returns
+    -------
+    responses, scores : ndarray
+        ``(k, ny, n_outputs, n_bins)``: by how much the model changes with every scale, and what
+        the residuals are correlated with.
+    """
+    terms = np.concatenate([bins.components, bins.instruments])
+    terms -= np.tensordot(solution.projection, bins.background, axes=1)
+    total = solution.weight.sum(axis=-1)
+    share = np.divide(1.0, total, out=np.zeros_like(total), where=total > 0)
+    terms -= ((terms * solution.weight).sum(axis=-1) * share)[..., np.newaxis]
+    return terms[: len(bins.components)], terms[len(bins.components) :]
 
 
 def solve_non_negative(normal, right):
@@ -186,13 +235,13 @@ def solve_non_negative(normal, right):
 
     Returns
     -------
-    bounded, free : ndarray
-        ``(k,)`` solutions with and without the bound.
+    ndarray
+        ``(k,)`` solution.
     """
     k = len(right)
     free = np.linalg.pinv(normal) @ right
     if np.all(free >= 0):
-        return free, free
+        return free
     # the few components allow to try every set of positive ones, largest first
     for size in range(k - 1, 0, -1):
         for chosen in map(list, combinations(range(k), size)):
@@ -201,8 +250,8 @@ def solve_non_negative(normal, right):
             gradient = right - normal @ trial
             idle = np.setdiff1d(np.arange(k), chosen)
             if np.all(trial >= 0) and np.all(gradient[idle] <= 1e-9 * np.abs(right).max()):
-                return trial, free
-    return np.zeros(k), free
+                return trial
+    return np.zeros(k)
 
 
 def find_sources(pixels, bins, solution):
@@ -224,27 +273,19 @@ def find_sources(pixels, bins, solution):
     for block, sigma, threshold in SOURCE_SCALES:
         image = _block_mean(residual, block)
         image = ndimage.gaussian_filter(image, sigma, mode="nearest", truncate=3.0)
-        middle = np.median(image)
-        noise = 1.4826 * np.median(np.abs(image - middle))
+        sample = image[::SPARSE, ::SPARSE]
+        middle = np.median(sample)
+        noise = 1.4826 * np.median(np.abs(sample - middle))
         peaks = (image - middle > threshold * noise).astype(np.uint8)
         grown = ndimage.maximum_filter(peaks, size=2 * round(2 * sigma) + 1, mode="constant")
         found |= _unblock(grown.astype(bool), block, (ny, nx))
     return found
 
 
-def _without_rows(values, weight):
-    """Take the weighted mean of every row of every output out of the values."""
-    total = weight.sum(axis=-1)
-    total[total == 0] = 1
-    return values - ((values * weight).sum(axis=-1) / total)[..., np.newaxis]
-
-
-def _huber(residual, formal, solution):
+def _huber(normed, sigma):
     """Return the factors by which outliers lose weight."""
-    limit = HUBER * solution.sigma
-    return (
-        limit / np.maximum(np.abs(residual) * formal, limit) if limit > 0 else np.ones_like(formal)
-    )
+    limit = HUBER * sigma
+    return limit / np.maximum(np.abs(normed), limit) if limit > 0 else 1.0
 
 
 def _components_sum(components, scales):

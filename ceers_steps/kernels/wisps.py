@@ -13,7 +13,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from ceers_steps.kernels.wisp_system import HUBER, Bins, Pixels, find_sources, solve
+from ceers_steps.kernels.wisp_system import HUBER, Bins, Pixels, find_sources, influence, solve
 from ceers_steps.kernels.wisp_templates import WispTemplate
 
 __all__ = ["WispFit", "fit_wisp"]
@@ -148,12 +148,13 @@ def _summary(bins, solution, template, n_pixels):
     """Turn a solution into scales with errors."""
     used = bins.weight > 0
     normed = solution.residual[used] * np.sqrt(bins.weight[used])
-    covariance = _covariance(bins, solution, template.brightness)
+    responses, scores = influence(bins, solution)
+    covariance = _covariance(bins, solution, responses, scores, template.brightness)
     variance = template.brightness @ covariance @ template.brightness
     brightness = template.brightness @ solution.scales
     # every row of every output with data has spent one degree of freedom on its level
     n_free = used.any(axis=-1).sum() + len(solution.scales) + len(solution.background)
-    trials, objective = _objective(bins, solution)
+    trials, objective = _objective(bins, solution, responses)
     return WispFit(
         scales=solution.scales,
         scale_errs=np.sqrt(np.diag(covariance)),
@@ -165,7 +166,7 @@ def _summary(bins, solution, template, n_pixels):
     )
 
 
-def _covariance(bins, solution, brightness):
+def _covariance(bins, solution, responses, scores, brightness):
     """Covariance of the scales from the scatter of their scores over blocks (a block jackknife).
 
     The block size with the largest error of the brightness counts: it is at least the
@@ -173,21 +174,20 @@ def _covariance(bins, solution, brightness):
     has pulled the fit towards it, which makes this the delete-one-block jackknife.
     """
     inverse = np.linalg.pinv(solution.normal)
-    formal = (solution.scores * solution.weight).reshape(len(inverse), -1)
-    formal = solution.sigma**2 * formal @ solution.scores.reshape(len(inverse), -1).T
-    candidates = [inverse @ formal @ inverse.T]
-    weighted = solution.scores * solution.weight
+    weighted = scores * solution.weight
+    white = weighted.reshape(len(inverse), -1) @ scores.reshape(len(inverse), -1).T
+    candidates = [inverse @ (solution.sigma**2 * white) @ inverse.T]
     gradient = weighted * solution.residual
-    curvature = weighted[:, np.newaxis] * solution.responses
+    curvature = weighted[:, np.newaxis] * responses
     n_columns = bins.data.shape[1] * bins.data.shape[2]
     for rows, columns in ERROR_BLOCKS:
         per_block = n_columns if columns is None else max(columns // bins.columns, 1)
-        scores = _block_sums(gradient, rows, per_block)
+        blocks = _block_sums(gradient, rows, per_block)
         shares = _block_sums(curvature, rows, per_block) @ inverse
         left = np.eye(len(inverse)) - shares
         if np.linalg.eigvals(left).real.min() < 0.5:
             continue  # blocks this large hold too much of the wisp to tell its scatter
-        jackknife = np.linalg.solve(left, scores[..., np.newaxis])[..., 0]
+        jackknife = np.linalg.solve(left, blocks[..., np.newaxis])[..., 0]
         candidates.append(inverse @ (jackknife.T @ jackknife) @ inverse.T)
     return max(candidates, key=lambda matrix: brightness @ matrix @ brightness)
 
@@ -200,7 +200,7 @@ def _block_sums(values, rows, columns):
     return np.moveaxis(values.reshape(*values.shape[:-2], -1), -1, 0)
 
 
-def _objective(bins, solution, n_trials=31):
+def _objective(bins, solution, responses, n_trials=31):
     """Robust loss against a common factor of the templates, everything else fitted anew."""
     strongest = solution.scales.max()
     direction = solution.scales / strongest if strongest > 0 else np.ones_like(solution.scales)
@@ -208,7 +208,7 @@ def _objective(bins, solution, n_trials=31):
     used = bins.weight > 0
     norm = np.sqrt(bins.weight[used]) / solution.sigma if solution.sigma > 0 else 1.0
     residual = solution.residual[used] * norm
-    response = np.tensordot(direction, solution.responses, axes=1)[used] * norm
+    response = np.tensordot(direction, responses, axes=1)[used] * norm
     loss = np.empty(n_trials)
     for i, trial in enumerate(trials):
         size = np.abs(residual + (strongest - trial) * response)

@@ -1,0 +1,335 @@
+"""The wisp step: what it applies to, what it writes, what it refuses."""
+
+import numpy as np
+import pytest
+from astropy.io import fits
+from scipy import ndimage
+from stdatamodels.jwst import datamodels
+from stdatamodels.jwst.datamodels import dqflags
+
+from ceers_steps.errors import CeersError
+from ceers_steps.steps.wisp_files import effective_filter, find_templates
+from ceers_steps.steps.wispsub import WispSubStep
+
+EXPOSURE = "jw01345001001_02201_00001_nrcb4"
+SHAPE = (256, 256)
+START = (1300, 1100)  # of the subarray in the full frame, (y, x) from 0: inside the wisp of B4
+SKY, NOISE, SCALE = 0.12, 0.004, 0.7
+NAME = "wisps_nrcb4_F150W.fits"
+
+
+@pytest.fixture(autouse=True)
+def _no_templates_elsewhere(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.delenv("NIRCAM_WISP_TEMPLATES", raising=False)
+
+
+def wisp(tilt=0.6):
+    """A filament and a veil that leave parts of the subarray free, DN/s."""
+    y, x = np.mgrid[: SHAPE[0], : SHAPE[1]].astype(np.float32)
+    along = (x - 128) * np.cos(tilt) + (y - 128) * np.sin(tilt)
+    across = (y - 128) * np.cos(tilt) - (x - 128) * np.sin(tilt)
+    image = np.exp(-0.5 * (across / 9) ** 2 - 0.5 * (along / 45) ** 2)
+    image += 0.3 * np.exp(-0.5 * (across / 30) ** 2 - 0.5 * (along / 40) ** 2)
+    return (0.03 * image).astype(np.float32)
+
+
+def flat_field():
+    rng = np.random.default_rng(3)
+    return (1 + 4 * ndimage.gaussian_filter(rng.standard_normal(SHAPE), 15)).astype(np.float32)
+
+
+def describe(model, **changes):
+    """Fill in the keywords of a subarray of B4."""
+    model.meta.filename = f"{EXPOSURE}_rate.fits"
+    model.meta.instrument.name = "NIRCAM"
+    keywords = {"detector": "NRCB4", "filter": "F150W", "pupil": "CLEAR", **changes}
+    for key in ("detector", "filter", "pupil"):
+        setattr(model.meta.instrument, key, keywords[key])
+    model.meta.exposure.type = keywords.get("exp_type", "NRC_IMAGE")
+    model.meta.exposure.noutputs = 1
+    model.meta.subarray.name = "SUB256"
+    for axis, first, size in zip("yx", START, SHAPE, strict=True):
+        setattr(model.meta.subarray, f"{axis}start", first + 1)
+        setattr(model.meta.subarray, f"{axis}size", size)
+    return model
+
+
+def rate(scale=SCALE, seed=0, n_integrations=None, **changes):
+    rng = np.random.default_rng(seed)
+    shape = SHAPE if n_integrations is None else (n_integrations, *SHAPE)
+    data = (SKY + scale * wisp()) * flat_field() + NOISE * rng.standard_normal(shape)
+    dq = np.zeros(shape, np.uint32)
+    dq[..., 50, 60:70] = dqflags.pixel["DO_NOT_USE"]
+    data[dq > 0] = np.nan
+    kind = datamodels.ImageModel if n_integrations is None else datamodels.CubeModel
+    model = kind(data=data.astype(np.float32), dq=dq)
+    model.err = np.full(shape, NOISE, np.float32)
+    return describe(model, **changes)
+
+
+@pytest.fixture(scope="session")
+def flat_file(tmp_path_factory):
+    model = describe(datamodels.FlatModel(data=flat_field()))
+    model.dq = np.zeros(SHAPE, np.uint32)
+    model.dq[20, 30] = dqflags.pixel["NO_FLAT_FIELD"]
+    path = tmp_path_factory.mktemp("flat") / "flat.fits"
+    model.save(path)
+    return path
+
+
+@pytest.fixture(scope="session")
+def template_dir(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("templates")
+    full = np.zeros((2048, 2048), np.float32)
+    full[START[0] : START[0] + SHAPE[0], START[1] : START[1] + SHAPE[1]] = wisp()
+    fits.writeto(folder / NAME, full)
+    return folder
+
+
+@pytest.fixture
+def subtract(flat_file, template_dir):
+    def run(model, **parameters):
+        given = {"template_dir": str(template_dir), "override_flat": str(flat_file)}
+        # `process` is what a pipeline runs; nothing of it needs CRDS when the flat is given
+        return WispSubStep(**given | parameters).process(model)
+
+    return run
+
+
+def status(model):
+    return model.meta.cal_step.instance["ceers_wispsub"]
+
+
+def merit(model):
+    return model.meta.instance["ceers_steps"]["ceers_wispsub"]["merit"]
+
+
+def note(model):
+    return model.meta.instance["ceers_steps"]["ceers_wispsub"]["note"]
+
+
+def test_wisp_goes_and_the_rest_stays(subtract, tmp_path):
+    model = rate()
+    before = model.data.copy()
+    result = subtract(model)
+    assert status(result) == "COMPLETE"
+    found = merit(result)
+    assert abs(found["scale"] - SCALE) < 4 * found["scale_err"]
+    assert found["scale"] == found["measured_scale"]
+    assert found["significance"] > 5
+    # what is subtracted is the template times the flat; beyond its extent nothing is
+    expected = found["scale"] * wisp() * flat_field()
+    assert np.nanmax(np.abs(before - result.data - expected)) < 0.02 * 0.03
+    np.testing.assert_array_equal(result.data[:8], before[:8])
+    # the input is not touched, errors and flags neither
+    np.testing.assert_array_equal(model.data, before)
+    np.testing.assert_array_equal(result.err, model.err)
+    np.testing.assert_array_equal(result.dq, model.dq)
+    result.save(tmp_path / "saved.fits")
+    history = "".join(map(str, fits.getheader(tmp_path / "saved.fits")["HISTORY"]))
+    assert "ceers_wispsub COMPLETE; wisp subtracted; method=lsq" in history
+
+
+def test_second_run_does_nothing(subtract):
+    once = subtract(rate(), scale=0.7)
+    twice = subtract(once, scale=0.7)
+    np.testing.assert_array_equal(once.data, twice.data)
+    assert status(twice) == "COMPLETE"
+
+
+def test_no_wisp(subtract):
+    model = rate(scale=0)
+    result = subtract(model)
+    assert status(result) == "SKIPPED"
+    np.testing.assert_array_equal(result.data, model.data)
+    assert "no significant wisp" in note(result)
+    assert merit(result)["scale"] == 0
+    assert merit(result)["significance"] < 5
+
+
+def test_every_integration_has_its_own_scale(subtract):
+    model = rate(n_integrations=2)
+    model.data[1] -= 0.3 * wisp() * flat_field()
+    result = subtract(model)
+    assert status(result) == "COMPLETE"
+    errors = np.array(merit(result)["scale"]) - [SCALE, SCALE - 0.3]
+    assert np.all(np.abs(errors) < 4 * np.array(merit(result)["scale_err"]))
+
+
+def test_scale_by_hand_and_from_the_table(subtract, tmp_path):
+    table = tmp_path / "overrides.csv"
+    table.write_text(f"exposure,wisp_scale,skip_wispsub\n{EXPOSURE},0.5,false\n")
+    model = rate()
+    by_hand = subtract(model, scale=0.5)
+    from_table = subtract(model, scale=0.9, overrides=str(table))
+    np.testing.assert_array_equal(by_hand.data, from_table.data)
+    assert merit(by_hand)["scale"] == 0.5
+    expected = 0.5 * wisp() * flat_field()
+    assert np.nanmax(np.abs(model.data - by_hand.data - expected)) < 0.02 * 0.03
+
+    table.write_text(f"exposure,wisp_scale,skip_wispsub\n{EXPOSURE},0.5,true\n")
+    skipped = subtract(model, overrides=str(table))
+    assert status(skipped) == "SKIPPED"
+    assert "skip_wispsub" in note(skipped)
+
+
+def test_template_frame(subtract, tmp_path):
+    fits.writeto(tmp_path / NAME, wisp() * flat_field())
+    model = rate()
+    raw = subtract(model, template_dir=str(tmp_path), template_frame="raw")
+    flat = subtract(model)
+    assert merit(raw)["scale"] == pytest.approx(merit(flat)["scale"], abs=merit(flat)["scale_err"])
+    np.testing.assert_allclose(raw.data, flat.data, atol=0.02 * 0.03)
+
+
+def test_published_method(subtract, template_dir):
+    model = rate()
+    result = subtract(model, method="ceers")
+    scale = merit(result)["scale"]
+    assert scale in np.arange(0.01, 1.2, 0.02)
+    assert scale == pytest.approx(SCALE, abs=0.1)
+    # as published, the template is subtracted as it is
+    np.testing.assert_allclose(
+        result.data, model.data - np.float32(scale) * wisp(), atol=1e-7, equal_nan=True
+    )
+    by_hand = subtract(model, method="ceers", scale=0.53)
+    np.testing.assert_allclose(by_hand.data, model.data - np.float32(0.53) * wisp(), atol=1e-7)
+
+
+def test_several_components(subtract, template_dir, tmp_path):
+    second = wisp(tilt=-0.7)
+    fits.writeto(tmp_path / NAME, wisp())
+    fits.writeto(tmp_path / NAME.replace(".fits", "_1.fits"), second)
+    fits.writeto(tmp_path / "both.fits", np.stack([wisp(), second]))
+    model = rate()
+    model.data += 0.4 * second * flat_field()
+    by_name = subtract(model, template_dir=str(tmp_path))
+    errors = np.array(merit(by_name)["scale"]) - [SCALE, 0.4]
+    assert np.all(np.abs(errors) < 4 * np.array(merit(by_name)["scale_err"]))
+    listed = subtract(model, templates=[str(tmp_path / "both.fits")])
+    np.testing.assert_array_equal(listed.data, by_name.data)
+    for parameters in ({"scale": 0.7}, {"method": "ceers"}):
+        with pytest.raises(CeersError, match="2 wisp components are given"):
+            subtract(model, templates=[str(tmp_path / "both.fits")], **parameters)
+
+
+@pytest.mark.parametrize(
+    ("changes", "reason"),
+    [
+        ({"detector": "NRCB1"}, "NRCB1 has no wisps"),
+        ({"detector": "NRCBLONG", "filter": "F277W"}, "NRCBLONG has no wisps"),
+        ({"filter": "F090W"}, "no wisp template for NRCB4 F090W"),
+        ({"filter": "F150W2", "pupil": "F164N"}, "no wisp template for NRCB4 F164N"),
+        ({"exp_type": "NRC_CORON"}, "not NIRCam imaging"),
+    ],
+)
+def test_what_is_skipped(subtract, changes, reason):
+    model = rate(**changes)
+    result = subtract(model)
+    assert status(result) == "SKIPPED"
+    assert reason in note(result)
+    np.testing.assert_array_equal(result.data, model.data)
+
+
+def test_wisp_outside_the_subarray(subtract):
+    model = rate()
+    model.meta.subarray.xstart, model.meta.subarray.ystart = 1, 1
+    for method in ("lsq", "ceers"):
+        # a flat made for this place
+        flat = describe(datamodels.FlatModel(data=flat_field(), dq=np.zeros(SHAPE, np.uint32)))
+        flat.meta.subarray.xstart, flat.meta.subarray.ystart = 1, 1
+        flat.save("flat.fits")
+        result = subtract(model, method=method, override_flat="flat.fits")
+        assert status(result) == "SKIPPED"
+        assert "does not reach subarray SUB256" in note(result)
+
+
+def test_extra_products(subtract, tmp_path):
+    pytest.importorskip("matplotlib")
+    for model in (rate(), rate(n_integrations=2)):
+        ints = "ints" if model.data.ndim == 3 else ""
+        result = subtract(
+            model, save_wisp_model=True, save_plots=True, output_dir=str(tmp_path / "out")
+        )
+        with datamodels.open(tmp_path / "out" / f"{EXPOSURE}_wispmodel{ints}.fits") as product:
+            assert product.meta.instrument.detector == "NRCB4"
+            np.testing.assert_allclose(model.data - product.data, result.data, atol=1e-7)
+        figure = tmp_path / "out" / f"{EXPOSURE}_wisp{ints}.png"
+        assert figure.read_bytes().startswith(b"\x89PNG")
+    assert len(list((tmp_path / "out").iterdir())) == 4
+
+
+def test_missing_template(subtract, tmp_path, monkeypatch):
+    monkeypatch.setenv("NIRCAM_WISP_TEMPLATES", f"{tmp_path}/a:{tmp_path}/b")
+    with pytest.raises(CeersError) as caught:
+        subtract(rate(filter="F200W"))
+    for part in ("wisps_nrcb4_F200W.fits", f"{tmp_path}/a", f"{tmp_path}/b", "template_dir"):
+        assert part in str(caught.value)
+    with pytest.raises(CeersError, match=r"absent\.fits cannot be read"):
+        subtract(rate(), templates=["absent.fits"])
+
+
+def test_templates_of_the_environment(subtract, template_dir, monkeypatch):
+    monkeypatch.setenv("NIRCAM_WISP_TEMPLATES", f"elsewhere:{template_dir}")
+    assert status(subtract(rate(), template_dir=None)) == "COMPLETE"
+    assert find_templates("NRCB4", "F150W", None) == [template_dir / NAME]
+
+
+def test_unusable_templates(subtract, tmp_path):
+    path = tmp_path / NAME
+
+    def refuse(message):
+        with pytest.raises(CeersError, match=message) as caught:
+            subtract(rate(), template_dir=str(tmp_path))
+        assert str(path) in str(caught.value)
+
+    path.write_text("no FITS file")
+    refuse("cannot be read")
+    fits.HDUList([fits.PrimaryHDU()]).writeto(path, overwrite=True)
+    refuse("holds no image")
+    fits.writeto(path, np.zeros(10), overwrite=True)
+    refuse("holds an image of shape")
+    fits.writeto(path, wisp()[:100], overwrite=True)
+    refuse("does not cover")
+    fits.writeto(path, np.zeros(SHAPE), overwrite=True)
+    refuse("no wisp above its noise")
+    fits.writeto(path, wisp(), overwrite=True)
+    fits.writeto(tmp_path / NAME.replace(".fits", "_1.fits"), wisp()[:100])
+    refuse("give templates of one size")
+
+
+def test_flat_that_does_not_cover(subtract):
+    flat = describe(datamodels.FlatModel(data=flat_field()[:100]))
+    flat.save("flat.fits")
+    with pytest.raises(CeersError, match="override_flat"):
+        subtract(rate(), override_flat="flat.fits")
+
+
+def test_all_masked(subtract):
+    model = rate()
+    model.dq[:] = dqflags.pixel["DO_NOT_USE"]
+    model.data[:] = np.nan
+    result = subtract(model)
+    assert status(result) == "SKIPPED"
+    assert merit(result)["n_pixels"] == 0
+
+
+@pytest.mark.parametrize(
+    ("names", "expected"),
+    [
+        (("F150W", "CLEAR"), "F150W"),
+        (("F150W2", "F162M"), "F162M"),
+        (("F200W", "WLP8"), "F200W"),
+        (("F200W", "FLAT"), "F200W"),
+        (("F444W", "F405N"), "F405N"),
+        (("f150w", None), "F150W"),
+    ],
+)
+def test_the_filter_that_decides(names, expected):
+    assert effective_filter(*names) == expected
+
+
+def test_the_method_of_stpipe_is_not_shadowed():
+    # a parameter called save_model would replace the method by which stpipe saves products
+    assert callable(WispSubStep(save_wisp_model=True).save_model)
