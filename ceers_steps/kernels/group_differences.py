@@ -1,0 +1,167 @@
+"""Differences between the groups of a ramp: their rate, their noise, which of them can be used."""
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ceers_steps.kernels.disc import Box, grown_box
+
+__all__ = [
+    "DO_NOT_USE",
+    "JUMP_DET",
+    "SATURATED",
+    "Noise",
+    "Ramp",
+    "Window",
+    "finite_median",
+    "measure_noise",
+    "middle",
+]
+
+# the bits of GROUPDQ that matter here
+DO_NOT_USE = 1
+SATURATED = 2
+JUMP_DET = 4
+
+MAD_TO_SIGMA = 1.4826
+_SAMPLE = 100  # columns of an output that are enough to know the level of a row
+
+
+@dataclass(frozen=True)
+class Noise:
+    """Noise of the group differences of an integration.
+
+    Attributes
+    ----------
+    sigma : float
+        Standard deviation of a group difference in blank sky, units of the data; NaN if no
+        pixel could be used.
+    levels : NDArray
+        Shape ``(ngroups - 1, ny, n_outputs)``: level of every row of every output in each
+        difference, over the rate (1/f noise and drifts).
+    """
+
+    sigma: float
+    levels: NDArray[np.float32]
+
+
+@dataclass(frozen=True)
+class Window:
+    """Group differences in a box; the first axis is the group in which they end, less one.
+
+    Attributes
+    ----------
+    differences : NDArray
+        Shape ``(ngroups - 1, ny, nx)``.
+    usable : NDArray
+        Same shape; True = a true difference (finite, not saturated, not a bad pixel).
+    steady : NDArray
+        Same shape; True = usable, and neither a jump nor flagged for an earlier event.
+    """
+
+    differences: NDArray[np.float32]
+    usable: NDArray[np.bool_]
+    steady: NDArray[np.bool_]
+
+    def rate(self, without: list[int]) -> NDArray[np.float32]:
+        """Median of the steady differences without some; NaN where none is left."""
+        steady = np.where(self.steady, self.differences, np.float32(np.nan))
+        return middle(np.delete(steady, without, axis=0))
+
+
+@dataclass(frozen=True)
+class Ramp:
+    """An integration and what is known of it.
+
+    Attributes
+    ----------
+    data : NDArray
+        Shape ``(ngroups, ny, nx)``.
+    groupdq : NDArray
+        Same shape.
+    bad : NDArray
+        Shape ``(ny, nx)``; True = do not use.
+    flags : NDArray
+        Shape of `data`; True = known to be contaminated.
+    """
+
+    data: NDArray
+    groupdq: NDArray[np.uint8]
+    bad: NDArray[np.bool_]
+    flags: NDArray[np.bool_]
+
+    def window(self, box: Box, noise: Noise | None = None) -> Window:
+        """Return the group differences in a box, less their levels (a strided box samples)."""
+        groupdq = self.groupdq[:, *box]
+        differences = np.diff(self.data[:, *box].astype(np.float32, copy=False), axis=0)
+        if noise is not None:
+            output = np.arange(self.bad.shape[1]) * noise.levels.shape[2] // self.bad.shape[1]
+            differences -= noise.levels[:, box[0]][:, :, output[box[1]]]
+        broken = (groupdq & (DO_NOT_USE | SATURATED)) != 0
+        usable = ~(broken[1:] | broken[:-1] | self.bad[box]) & np.isfinite(differences)
+        jumps = (groupdq[1:] & JUMP_DET) != 0
+        return Window(differences, usable, usable & ~jumps & ~self.flags[1:, *box])
+
+
+def measure_noise(ramp: Ramp, events: list[tuple[int, Box]], n_outputs: int) -> Noise:
+    """Measure noise and row levels of the group differences from a sample of the columns.
+
+    Parameters
+    ----------
+    ramp
+        The integration.
+    events
+        Groups and boxes of the cores of large events: they and their surroundings are kept out
+        of the levels.
+    n_outputs
+        Number of outputs, each of which reads a band of columns.
+
+    Returns
+    -------
+    Noise
+        The noise is taken from differences two groups apart, which share no read noise (from
+        the scatter over the frame when there are too few).
+    """
+    nx = ramp.bad.shape[1]
+    # an odd stride takes odd and even columns, which have levels of their own
+    stride = nx // n_outputs // _SAMPLE // 2 * 2 + 1
+    sample = ramp.window((slice(None), slice(None, None, stride)))
+    nothing = np.float32(np.nan)
+    differences = np.where(sample.steady, sample.differences, nothing)
+    above = differences - middle(differences)
+    for group, box in events:
+        margin = max(side.stop - side.start for side in box)
+        rows, cols = grown_box(box, margin, ramp.bad.shape)
+        columns = slice(-(-cols.start // stride), -(-cols.stop // stride))
+        above[group - 1 : group + 1, rows, columns] = nothing
+    output = np.arange(nx)[::stride] * n_outputs // nx
+    levels = np.empty((*above.shape[:2], n_outputs), dtype=np.float32)
+    for k in range(n_outputs):
+        levels[..., k] = middle(above[..., output == k].transpose(2, 0, 1))
+    levels = np.where(np.isfinite(levels), levels, 0)
+    above -= levels[..., output]
+    pairs = (above[2:] - above[:-2]) / np.float32(np.sqrt(2.0))
+    if not np.isfinite(pairs).any():
+        pairs = above
+    return Noise(MAD_TO_SIGMA * finite_median(np.abs(pairs[:, :: _SAMPLE // 16])), levels)
+
+
+def middle(stack: NDArray[np.float32]) -> NDArray[np.float32]:
+    """Median along the first axis without the NaNs; NaN where there is nothing else.
+
+    Several times faster than `numpy.nanmedian` along a short axis.
+    """
+    if len(stack) == 0:
+        return np.full(stack.shape[1:], np.nan, dtype=np.float32)
+    ordered = np.sort(stack, axis=0)  # NaN goes last
+    count = np.isfinite(ordered).sum(axis=0)[np.newaxis]
+    low = np.take_along_axis(ordered, np.maximum(count - 1, 0) // 2, axis=0)[0]
+    high = np.take_along_axis(ordered, np.minimum(count // 2, len(stack) - 1), axis=0)[0]
+    return (low + high) / 2
+
+
+def finite_median(values: NDArray) -> float:
+    """Median of the finite values; NaN if there are none."""
+    finite = values[np.isfinite(values)]
+    return float(np.median(finite)) if finite.size else float("nan")

@@ -1,0 +1,302 @@
+"""Snowballs: large cosmic-ray events with a wide faint halo, flagged in the groups of a ramp.
+
+Two methods.  `published_flags` is that of CEERS (Bagley et al. 2023, ApJL 946 L12, section 3.1).
+`measure_snowballs` finds the same events and then *measures* how far each of them reaches, in
+the difference of the two groups between which it fell and in the differences after it.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy import ndimage
+
+from ceers_steps.kernels.disc import Box, dilate, disc_filled, disc_median
+from ceers_steps.kernels.group_differences import (
+    DO_NOT_USE,
+    JUMP_DET,
+    SATURATED,
+    Ramp,
+    measure_noise,
+)
+from ceers_steps.kernels.snowball_halo import Event, Mark, measure_event
+
+__all__ = [
+    "DO_NOT_USE",
+    "JUMP_DET",
+    "SATURATED",
+    "Snowball",
+    "SnowballFlags",
+    "measure_snowballs",
+    "published_flags",
+]
+
+_FILLED = 0.8  # part of the smallest disc that a core fills; a track three pixels wide does not
+_KNOWN = 0.95  # part of a core that is flagged already when it belongs to an earlier event
+
+
+@dataclass(frozen=True)
+class Snowball:
+    """One event.
+
+    Attributes
+    ----------
+    integration, group : int
+        0-based; the event shows in the difference between this group and the one before.
+    y, x : float
+        Centre of the core, 0-based pixels.
+    core_radius, halo_radius : float
+        Radii of the discs with the area of the core and of the flagged region, pixels.
+    ellipticity, angle : float
+        1 - b/a of the flagged region, and direction of a in degrees from +x towards +y.
+    saturated : bool
+        True if pixels of the core saturated in this group.
+    """
+
+    integration: int
+    group: int
+    y: float
+    x: float
+    core_radius: float
+    halo_radius: float
+    ellipticity: float
+    angle: float
+    saturated: bool
+
+
+@dataclass(frozen=True)
+class SnowballFlags:
+    """What `measure_snowballs` found.
+
+    Attributes
+    ----------
+    flags : NDArray
+        Shape ``(nints, ngroups, ny, nx)``; True = the difference that ends in this group is
+        contaminated (to be flagged as a jump).
+    events : tuple of Snowball
+    capped : tuple of (int, int)
+        Integrations and groups left as they were, because more than the allowed fraction of
+        their pixels would have been flagged.
+    n_spared : int
+        Pixels (summed over integrations) that would have lost their last usable difference;
+        it was given back.
+    """
+
+    flags: NDArray[np.bool_]
+    events: tuple[Snowball, ...]
+    capped: tuple[tuple[int, int], ...]
+    n_spared: int
+
+
+def published_flags(
+    groupdq: NDArray[np.uint8],
+    *,
+    detection_radii: Sequence[int] = (7, 15),
+    growth_radii: Sequence[int] = (7, 35),
+) -> NDArray[np.bool_]:
+    """Flag snowballs as CEERS DR0.5 did (Bagley et al. 2023, section 3.1).
+
+    For each pair of radii the jumps of a group are median-filtered with a disc, saturated pixels
+    that fall on the result join the jumps, the filter is applied again, and what is left is
+    dilated.
+
+    Parameters
+    ----------
+    groupdq
+        Shape ``(nints, ngroups, ny, nx)``, after jump detection.
+    detection_radii, growth_radii
+        Radii of the discs of the median and of the dilation, pixels; equally many.
+
+    Returns
+    -------
+    NDArray
+        Same shape; True = to be flagged as a jump.
+
+    Raises
+    ------
+    ValueError
+        If the two lists differ in length or hold a negative radius.
+    """
+    smallest = min((*detection_radii, *growth_radii), default=0)
+    if len(detection_radii) != len(growth_radii) or smallest < 0:
+        raise ValueError(
+            f"detection_radii = {list(detection_radii)} and growth_radii = {list(growth_radii)} "
+            "must be equally many radii in pixels, none negative, for instance 7, 15 and 7, 35"
+        )
+    flags = np.zeros(groupdq.shape, dtype=bool)
+    planes = groupdq.reshape(-1, *groupdq.shape[-2:])
+    for plane, out in zip(planes, flags.reshape(planes.shape), strict=True):
+        jumps = (plane & JUMP_DET) != 0
+        if not jumps.any():
+            continue
+        saturated = (plane & SATURATED) != 0
+        for detection, growth in zip(detection_radii, growth_radii, strict=True):
+            joined = jumps | (saturated & disc_median(jumps, detection))
+            out |= dilate(disc_median(joined, detection), growth)
+    return flags
+
+
+def measure_snowballs(
+    data: NDArray[np.float32],
+    groupdq: NDArray[np.uint8],
+    bad: NDArray[np.bool_],
+    *,
+    group_time: float,
+    n_outputs: int = 1,
+    min_core_radius: int = 4,
+    halo_threshold: float = 0.6,
+    after_core_time: float = 2000.0,
+    carry: bool = True,
+    max_flagged_fraction: float = 0.5,
+) -> SnowballFlags:
+    """Find snowballs and flag what they contaminate, as far as it is seen.
+
+    A core is a region of jumps and newly saturated pixels that fills a disc, with an excess that
+    the rate of its pixels in the other groups does not explain.  The excess around it, averaged
+    locally, is followed outwards down to `halo_threshold`.  The same is done in the next
+    difference (an event between the frames of an averaged group falls into two) and, for
+    saturated cores, close to the core in all differences up to `after_core_time`.
+
+    Parameters
+    ----------
+    data
+        Shape ``(nints, ngroups, ny, nx)``, linear signal, any unit.
+    groupdq
+        Same shape, after jump detection.
+    bad
+        Shape ``(ny, nx)``; True = do not use (dead, hot, reference pixels).
+    group_time
+        Time between groups, s.
+    n_outputs
+        Number of outputs, each of which reads a band of columns, row by row.
+    min_core_radius
+        Radius of the smallest core, pixels.
+    halo_threshold
+        Mean excess down to which a halo is flagged, in sigma of a group difference.
+    after_core_time
+        Time after the event during which the surroundings of a saturated core are flagged, s.
+    carry
+        Go on with the saturated core into the following integrations, within that time.
+    max_flagged_fraction
+        A group of which a larger fraction is, or would be, flagged as jumps is left as it is.
+    """
+    nints, ngroups = groupdq.shape[:2]
+    after_groups = int(after_core_time / group_time + 1e-6)
+    flags = np.zeros(groupdq.shape, dtype=bool)
+    events: list[Snowball] = []
+    capped: set[tuple[int, int]] = set()
+    n_spared = 0
+    for i in range(nints):
+        cores: dict[int, list[tuple[Box, NDArray[np.bool_]]]] = {}
+        for g in range(1, ngroups):
+            jumps = (groupdq[i, g] & JUMP_DET) != 0
+            fraction = np.count_nonzero(jumps) / jumps.size
+            if fraction > max_flagged_fraction:
+                capped.add((i, g))
+            elif fraction > 0:
+                saturated = (groupdq[i, g] & SATURATED) != 0
+                cores[g] = _cores(jumps, saturated, min_core_radius)
+        places = [(g, box) for g, found in cores.items() for box, _ in found]
+        if places:
+            ramp = Ramp(data[i], groupdq[i], bad, flags[i])
+            noise = measure_noise(ramp, places, n_outputs)
+        for g, candidates in cores.items():
+            measured = [
+                measure_event(
+                    ramp, noise, g, box, core, threshold=halo_threshold, after_groups=after_groups
+                )
+                for box, core in candidates
+                if not _is_known(core, groupdq[i, g][box], flags[i, g][box])
+            ]
+            # flagged only now, so that the events of a group do not depend on their order
+            for event in filter(None, measured):
+                for mark in event.marks:
+                    flags[i, mark.group][mark.box] |= mark.pixels
+                if carry and event.discharging is not None:
+                    _carry(flags[i + 1 :], event.discharging, g + after_groups - ngroups)
+                events.append(_record(i, g, event))
+        capped.update((i, g) for g in _cap(flags[i], groupdq[i], max_flagged_fraction))
+        n_spared += _spare(flags[i], groupdq[i])
+    return SnowballFlags(flags, tuple(events), tuple(sorted(capped)), n_spared)
+
+
+def _cores(
+    jumps: NDArray[np.bool_], saturated: NDArray[np.bool_], radius: int
+) -> list[tuple[Box, NDArray[np.bool_]]]:
+    """Return box and pixels of the regions that fill a disc, tracks that touch them cut off.
+
+    What saturated in an earlier group fills the disc too: an event in the middle of the first
+    group leaves only a ring of jumps.  But without jumps it is a star.
+    """
+    mask = jumps | saturated
+    centres = disc_filled(mask, radius, _FILLED)
+    if not centres.any():
+        return []
+    solid = dilate(centres, radius) & mask
+    labels, _ = ndimage.label(solid, structure=np.ones((3, 3), dtype=bool))
+    cores = []
+    for label, box in enumerate(ndimage.find_objects(labels), start=1):
+        core = ndimage.binary_fill_holes(labels[box] == label)
+        if (centres[box] & core).any() and (jumps[box] & core).any():
+            cores.append((box, core))
+    return cores
+
+
+def _carry(flags: NDArray[np.bool_], core: Mark, n_groups: int) -> None:
+    """Flag a core in the first groups of the integrations that follow."""
+    for integration in flags:
+        if n_groups < 1:
+            return
+        for plane in integration[1 : n_groups + 1]:
+            plane[core.box] |= core.pixels
+        n_groups -= len(integration)
+
+
+def _is_known(
+    core: NDArray[np.bool_], groupdq: NDArray[np.uint8], flags: NDArray[np.bool_]
+) -> bool:
+    """Tell if the jumps of a core are those of an event of an earlier group."""
+    jumps = core & ((groupdq & JUMP_DET) != 0)
+    return int(np.count_nonzero(jumps & flags)) >= _KNOWN * np.count_nonzero(jumps)
+
+
+def _record(integration: int, group: int, event: Event) -> Snowball:
+    return Snowball(
+        integration=integration,
+        group=group,
+        y=event.core.y,
+        x=event.core.x,
+        core_radius=event.core.radius,
+        halo_radius=event.halo.radius,
+        ellipticity=event.halo.ellipticity,
+        angle=event.halo.angle,
+        saturated=event.saturated,
+    )
+
+
+def _cap(flags: NDArray[np.bool_], groupdq: NDArray[np.uint8], fraction: float) -> list[int]:
+    """Take the flags back in groups of which they would leave too little; return these groups."""
+    capped = []
+    for g, (plane, dq) in enumerate(zip(flags, groupdq, strict=True)):
+        if not plane.any():
+            continue
+        plane &= (dq & (SATURATED | DO_NOT_USE)) == 0  # they are not used anyway
+        if np.count_nonzero(plane | ((dq & JUMP_DET) != 0)) > fraction * plane.size:
+            plane[...] = False
+            capped.append(g)
+    return capped
+
+
+def _spare(flags: NDArray[np.bool_], groupdq: NDArray[np.uint8]) -> int:
+    """Give the last usable difference back to the pixels that would lose all; return how many."""
+    y, x = np.nonzero(flags.any(axis=0))
+    dq = groupdq[:, y, x]
+    broken = (dq & (SATURATED | DO_NOT_USE)) != 0
+    usable = ~(broken[1:] | broken[:-1] | ((dq[1:] & JUMP_DET) != 0))
+    lost = usable.any(axis=0) & ~(usable & ~flags[1:, y, x]).any(axis=0)
+    y, x, usable = y[lost], x[lost], usable[:, lost]
+    # what spills out of a core fades: the last group is the least contaminated
+    last = len(usable) - np.argmax(usable[::-1], axis=0)
+    flags[last, y, x] = False
+    return int(lost.sum())
