@@ -1,0 +1,272 @@
+"""Smooth light on a detector, as a Gaussian field with sparse sources.
+
+Light that is smooth over tens of pixels (the wings and discs of large galaxies, gradients
+of the sky) is written as cubic B-splines on a coarse grid.  Its prior says that the field
+is made by sources on that grid, each spread by the same smooth, exponentially falling
+kernel: ``(1/h^2 - laplacian)^2 light = sources``.  Few strong sources therefore explain a
+large galaxy including its faint outskirts, and where the sources have no amplitude the
+field is flat.  In terms of the coefficients the prior precision is banded, so the field
+can be fitted, or marginalised, with one banded Cholesky factor.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.interpolate import BSpline
+from scipy.linalg import cho_solve_banded, cholesky_banded
+
+__all__ = ["SmoothLight"]
+
+_DEGREE = 3
+_PRIOR_REACH = 4  # nodes coupled by the prior precision, on each side
+
+Float = NDArray[np.float32]
+
+
+class SmoothLight:
+    """A smooth field on top of an unknown constant, seen through weighted noisy samples.
+
+    Parameters
+    ----------
+    weight : ndarray
+        ``(ny, nc)`` inverse variance of each sample; zero where there is none.
+    response : ndarray or None
+        ``(ny, nc)`` factor by which a sample responds to light (the flat); None for one.
+    binning : int
+        Pixels along x per sample.
+    spacing : float
+        Distance of the nodes, in pixels.
+    kernel_length : float
+        Length `h` of the kernel, in pixels.
+    """
+
+    def __init__(
+        self,
+        weight: Float,
+        response: Float | None,
+        *,
+        binning: int,
+        spacing: float,
+        kernel_length: float,
+    ) -> None:
+        ny, nc = weight.shape
+        self._weight = weight
+        self._response = response
+        self._spacing = spacing
+        self._n_columns = nc * binning
+        self._rows = _bspline_basis(ny, np.arange(ny) + 0.5, spacing)
+        self._columns = _bspline_basis(self._n_columns, (np.arange(nc) + 0.5) * binning, spacing)
+        self.shape = (len(self._rows), len(self._columns))
+        self._operator = _Stencil.screened_poisson_squared(self.shape, spacing / kernel_length)
+        self._normal = self._normal_matrix()
+        one = np.ones(self.size, np.float64)
+        self._normal_one = _banded_times(self._normal, one)
+        self._one_normal_one = one @ self._normal_one
+
+    @property
+    def size(self) -> int:
+        """Number of coefficients."""
+        return self.shape[0] * self.shape[1]
+
+    def set_amplitude(self, amplitude: NDArray) -> None:
+        """Set the prior standard deviation of the sources.
+
+        Parameters
+        ----------
+        amplitude : ndarray
+            Array of `shape`, > 0: the height of the light that one source makes at its
+            own place.
+        """
+        matrix = self._operator.gram(1 / np.asarray(amplitude, np.float64) ** 2)
+        bands = min(len(matrix), len(self._normal))
+        matrix[:bands] += self._normal[:bands]
+        factor = cholesky_banded(matrix, overwrite_ab=True, lower=True, check_finite=False)
+        self._from_one = cho_solve_banded((factor, True), self._normal_one, check_finite=False)
+        self._constant_precision = self._one_normal_one - self._normal_one @ self._from_one
+        self._factor = factor.astype(np.float32)
+
+    def fit(self, weighted: Float) -> tuple[Float, float]:
+        """Most probable field, given weighted samples.
+
+        Parameters
+        ----------
+        weighted : ndarray
+            ``(ny, nc)`` samples times their weight.
+
+        Returns
+        -------
+        coefficients : ndarray
+            Spline coefficients of the field, array of `shape`, without the constant.
+        constant : float
+            The constant.
+        """
+        if self._response is not None:
+            weighted = weighted * self._response
+        moments = (self._rows @ weighted @ self._columns.T).ravel()
+        field = cho_solve_banded((self._factor, True), moments, check_finite=False)
+        constant = (
+            float(moments.sum(dtype=np.float64) - self._from_one @ moments)
+            / self._constant_precision
+        )
+        field -= np.float32(constant) * self._from_one.astype(np.float32)
+        return field.reshape(self.shape), constant
+
+    def image(self, coefficients: Float, constant: float) -> Float:
+        """Evaluate the field as the samples see it.
+
+        Parameters
+        ----------
+        coefficients : ndarray
+            Spline coefficients, array of `shape`.
+        constant : float
+            Constant to be added.
+
+        Returns
+        -------
+        ndarray
+            ``(ny, nc)`` field plus constant, times the response.
+        """
+        image = self._rows.T @ ((coefficients + np.float32(constant)) @ self._columns)
+        return image if self._response is None else image * self._response
+
+    def pixels(self, coefficients: Float, constant: float) -> Float:
+        """Evaluate the field on the pixels, as it is before the flat.
+
+        Parameters
+        ----------
+        coefficients : ndarray
+            Spline coefficients, array of `shape`.
+        constant : float
+            Constant to be added.
+
+        Returns
+        -------
+        ndarray
+            ``(ny, nc * binning)`` field plus constant.
+        """
+        columns = _bspline_basis(self._n_columns, np.arange(self._n_columns) + 0.5, self._spacing)
+        return self._rows.T @ ((coefficients + np.float32(constant)) @ columns)
+
+    def residual(self, weighted: Float) -> Float:
+        """Weighted samples after the most probable field was taken out.
+
+        Parameters
+        ----------
+        weighted : ndarray
+            ``(ny, nc)`` samples times their weight.
+
+        Returns
+        -------
+        ndarray
+            ``(ny, nc)`` residuals times their weight: what is left when the field is
+            marginalised.
+        """
+        return weighted - self._weight * self.image(*self.fit(weighted))
+
+    def sources(self, coefficients: Float) -> NDArray[np.float64]:
+        """Sources that make a field.
+
+        Parameters
+        ----------
+        coefficients : ndarray
+            Spline coefficients, array of `shape`.
+
+        Returns
+        -------
+        ndarray
+            Array of `shape`: the sources, in the units of `set_amplitude`.
+        """
+        return self._operator.apply(coefficients)
+
+    def _normal_matrix(self) -> NDArray[np.float64]:
+        """Lower bands of the sum over samples of weight x basis x basis."""
+        # Double precision, so that rounding cannot make the matrix indefinite.
+        weight = self._weight.astype(np.float64)
+        if self._response is not None:
+            weight *= self._response**2
+        my, mx = self.shape
+        bands = np.zeros((_DEGREE * (mx + 1) + 1, my, mx))
+        for dy in range(_DEGREE + 1):
+            rows = (self._rows[: my - dy] * self._rows[dy:]).astype(np.float64) @ weight
+            for dx in range(-_DEGREE if dy else 0, _DEGREE + 1):
+                left, right = max(0, -dx), mx - max(0, dx)
+                columns = self._columns[left:right] * self._columns[left + dx : right + dx]
+                bands[dy * mx + dx, : my - dy, left:right] = rows @ columns.T
+        return bands.reshape(len(bands), -1)
+
+
+class _Stencil:
+    """Linear operator on a grid whose rows are stencils of up to two steps."""
+
+    def __init__(self, terms: dict[tuple[int, int], NDArray[np.float64]]) -> None:
+        self._terms = terms  # offset -> factor of the neighbour at that offset
+
+    @classmethod
+    def screened_poisson_squared(cls, shape: tuple[int, int], screening: float) -> _Stencil:
+        """Return ``((screening^2 - laplacian)^2) / c`` with closed borders.
+
+        `c` makes the answer to a source of one have a peak of one.
+        """
+        my, mx = shape
+        single: dict[tuple[int, int], NDArray[np.float64]] = {(0, 0): np.full(shape, screening**2)}
+        for dy, dx in ((-1, 0), (1, 0), (0, -1), (0, 1)):
+            inside = _shifted(np.ones(shape), -dy, -dx)
+            single[dy, dx] = -inside
+            single[0, 0] += inside
+        double: dict[tuple[int, int], NDArray[np.float64]] = {}
+        for (ay, ax), first in single.items():
+            for (by, bx), second in single.items():
+                term = first * _shifted(second, -ay, -ax)
+                offset = (ay + by, ax + bx)
+                double[offset] = double.get(offset, 0) + term
+        ky = 2 - 2 * np.cos(np.pi * np.arange(my) / my)
+        kx = 2 - 2 * np.cos(np.pi * np.arange(mx) / mx)
+        peak = np.mean((screening**2 + ky[:, None] + kx) ** -2)
+        return cls({offset: peak * term for offset, term in double.items()})
+
+    def apply(self, field: NDArray) -> NDArray[np.float64]:
+        """Operator times a field on the grid."""
+        return sum(
+            (term * _shifted(field, -dy, -dx) for (dy, dx), term in self._terms.items()),
+            np.zeros(field.shape),
+        )
+
+    def gram(self, weight: NDArray[np.float64]) -> NDArray[np.float64]:
+        """Lower bands of ``transpose(operator) diag(weight) operator``."""
+        my, mx = weight.shape
+        bands = np.zeros((_PRIOR_REACH * mx + 1, my, mx))
+        for (ay, ax), first in self._terms.items():
+            for (by, bx), second in self._terms.items():
+                band = (by - ay) * mx + bx - ax
+                if band >= 0:  # node m couples nodes i = m + a and j = m + b >= i
+                    bands[band] += _shifted(weight * first * second, ay, ax)
+        return bands.reshape(len(bands), -1)
+
+
+def _bspline_basis(length: int, x: NDArray, spacing: float) -> Float:
+    """Cubic B-splines with about the given spacing on (0, length): ``(n, len(x))``."""
+    pieces = max(1, round(length / spacing))
+    knots = np.arange(-_DEGREE, pieces + _DEGREE + 1) * (length / pieces)
+    design = BSpline.design_matrix(x, knots, _DEGREE)
+    return np.ascontiguousarray(design.toarray().T, np.float32)
+
+
+def _shifted(field: NDArray, dy: int, dx: int) -> NDArray[np.float64]:
+    """Field moved by (dy, dx), zero where nothing moves in."""
+    ny, nx = field.shape
+    moved = np.zeros((ny, nx))
+    moved[max(0, dy) : ny + min(0, dy), max(0, dx) : nx + min(0, dx)] = field[
+        max(0, -dy) : ny - max(0, dy), max(0, -dx) : nx - max(0, dx)
+    ]
+    return moved
+
+
+def _banded_times(lower: NDArray[np.float64], vector: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Symmetric banded matrix, given by its lower bands, times a vector."""
+    result = lower[0] * vector
+    n = len(vector)
+    for k in range(1, min(len(lower), n)):
+        result[k:] += lower[k, : n - k] * vector[: n - k]
+        result[: n - k] += lower[k, : n - k] * vector[k:]
+    return result
