@@ -5,10 +5,14 @@
 >>> activate("field")  # jwst now uses the simulated reference files  # doctest: +SKIP
 """
 
-from ceers_steps.simulate.api import SimulatedExposure, simulate
-from ceers_steps.simulate.config import SimulationConfig
-from ceers_steps.simulate.crds_cache import activate, active
-from ceers_steps.simulate.truth import Truth, read_truth
+from importlib import import_module
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from ceers_steps.simulate.api import SimulatedExposure, simulate
+    from ceers_steps.simulate.config import SimulationConfig
+    from ceers_steps.simulate.crds_cache import activate, active
+    from ceers_steps.simulate.truth import Truth, read_truth
 
 __all__ = [
     "SimulatedExposure",
@@ -19,3 +23,20 @@ __all__ = [
     "read_truth",
     "simulate",
 ]
+
+_HOME = {
+    "SimulatedExposure": "api",
+    "SimulationConfig": "config",
+    "Truth": "truth",
+    "activate": "crds_cache",
+    "active": "crds_cache",
+    "read_truth": "truth",
+    "simulate": "api",
+}
+
+
+def __getattr__(name: str):
+    # the command line imports this package for its help: the rest comes when it is used
+    if name not in _HOME:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(import_module(f"{__name__}.{_HOME[name]}"), name)

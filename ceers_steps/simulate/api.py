@@ -2,7 +2,7 @@
 
 import os
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -82,14 +82,17 @@ def simulate(
     roll: float = 130.0,
     aperture: str | None = None,
     start: str = "2022-06-21T00:00:00",
+    observation: int = 1,
     wisp_components: int = 1,
     tell: Tell | None = None,
 ) -> list[SimulatedExposure]:
     """Simulate NIRCam exposures and everything the pipeline needs to calibrate them.
 
     Short-wavelength filters are used on short-wavelength detectors, long on long. The folder gets
-    ``*_uncal.fits``, ``*_truth.asdf``, ``catalog.ecsv``, ``wisp_templates/``, ``crds_cache/`` and
+    ``*_uncal.fits``, ``*_truth.asdf``, ``*_catalog.ecsv``, ``wisp_templates/``, ``crds_cache/`` and
     ``env.sh``. A later call adds to it; the same arguments give the same files to the bit.
+    Detectors, telescope and wisp templates are the same in every simulation: the seed decides the
+    sky, the noise and the events.
 
     Parameters
     ----------
@@ -100,7 +103,7 @@ def simulate(
     dithers
         Number of dither positions.
     seed
-        Seed of all random numbers.
+        Seed of the random numbers.
     catalog
         Sources: a file (see `ceers_steps.simulate.scene.read_catalog`), a table as
         `ceers_steps.simulate.scene.make_catalog` makes one, or None to make one up.
@@ -120,6 +123,8 @@ def simulate(
         the module, or of both when both are used.
     start
         Time of the first exposure (UTC).
+    observation
+        Number of the observation in the file names, which keeps simulations of several seeds apart.
     wisp_components
         Number of components of each wisp template.
     tell
@@ -139,7 +144,15 @@ def simulate(
     import_galsim()
     out = Path(out)
     config = config or SimulationConfig()
-    pattern = _check(dithers, n_groups, n_ints, seed, wisp_components, read_pattern)
+    pattern = _check(
+        read_pattern,
+        dithers=(dithers, 1, 999),
+        n_groups=(n_groups, 1, 1000),
+        n_ints=(n_ints, 1, 1000),
+        seed=(seed, 0, 2**63),
+        observation=(observation, 1, 999),
+        wisp_components=(wisp_components, 1, 9),
+    )
     pairs = _pair(detectors, filters)
     sources = _sources(catalog, target, config, seed)
     if target is None:
@@ -160,6 +173,7 @@ def simulate(
             target_dec=float(target[1]),
             roll=float(roll),
             start=0.0,
+            observation=f"{observation:03d}",
         )
         for detector, band in pairs
         for dither in range(dithers)
@@ -173,16 +187,11 @@ def _silent(done: int, total: int, name: str) -> None:
     """Tell nobody."""
 
 
-def _check(
-    dithers: int, n_groups: int, n_ints: int, seed: int, wisp_components: int, read_pattern: str
-) -> ReadPattern:
-    smallest = {"dithers": 1, "n_groups": 1, "n_ints": 1, "wisp_components": 1, "seed": 0}
-    given = locals()
-    for name, limit in smallest.items():
-        if given[name] < limit:
-            raise CeersError(f"{name} is {given[name]}: it must be {limit} or more.")
-    if dithers > 999:
-        raise CeersError(f"dithers is {dithers}: it must be 999 or less.")
+def _check(read_pattern: str, **limits: tuple[int, int, int]) -> ReadPattern:
+    """Return the read pattern when every number is within its limits."""
+    for name, (value, lowest, highest) in limits.items():
+        if not lowest <= value <= highest:
+            raise CeersError(f"{name} is {value}: it must be between {lowest} and {highest}.")
     try:
         return get_pattern(read_pattern)
     except ValueError as err:
@@ -250,8 +259,6 @@ def _start_time(start: str) -> float:
 
 def _at_its_time(plan: ExposurePlan, first: float) -> ExposurePlan:
     """The same plan at the time of its turn: bands one after the other, whichever are simulated."""
-    from dataclasses import replace
-
     turn = (plan.band.index - 1) * 10 + plan.dither
     return replace(plan, start=first + turn * (plan.duration + _OVERHEAD) / DAY)
 
@@ -266,11 +273,11 @@ def _run(
     tell: Tell,
 ) -> list[SimulatedExposure]:
     cache = CrdsCache(out / "crds_cache")
-    fingerprint = calibration_fingerprint(config, seed)
+    fingerprint = calibration_fingerprint(config)
     for detector in {plan.detector for plan in plans}:
         cache.check_calibration(detector.name, fingerprint)
     write_atomic(
-        out / "catalog.ecsv",
+        out / f"jw{plans[0].program}{plans[0].observation}_catalog.ecsv",
         lambda path: sources.write(path, format="ascii.ecsv", overwrite=True),
     )
     written = []
@@ -278,7 +285,7 @@ def _run(
     for i, plan in enumerate(plans):
         tell(i, len(plans), plan.root)
         if calibration is None or calibration.detector != plan.detector.name:
-            calibration = make_calibration(plan.detector.name, config, seed)
+            calibration = make_calibration(plan.detector.name, config)
             write_references(
                 cache, plan.detector, plan.window, plan.pattern, plan.n_groups, calibration
             )
