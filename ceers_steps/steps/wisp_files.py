@@ -81,11 +81,11 @@ def find_templates(detector, filter_name, template_dir):
         return found
     if filter_name not in AFFECTED_FILTERS:
         return []
-    searched = ", ".join(map(str, directories)) or "no directory"
+    searched = ", ".join(map(str, directories)) or f"none: ${TEMPLATE_VARIABLE} is not set either"
     raise CeersError(
-        f"Wisp template {stem}.fits not found; searched {searched}. Put it there, set template_dir "
-        f"(now {template_dir}) or ${TEMPLATE_VARIABLE}, or skip the step for this exposure "
-        "(skip=True, or skip_wispsub in the overrides table)."
+        f"Wisp template {stem}.fits not found (template_dir={template_dir}; directories searched: "
+        f"{searched}). Set template_dir or ${TEMPLATE_VARIABLE} to the directory that holds it, or "
+        "skip the step for this exposure (skip=True, or skip_wispsub in the overrides table)."
     )
 
 
