@@ -115,7 +115,10 @@ class CeersDetector1(CeersMixin, Detector1Pipeline):
         if rate is not None:
             rate = self._clean_rate(rate, "gain_scale")
         if rateints is not None:
-            rateints = self._clean_rate(rateints, "gain_scaleints", ints="ints")
+            if rate is not None and len(rateints.data) == 1:
+                rateints = self._share_cleaning(rate, rateints)
+            else:
+                rateints = self._clean_rate(rateints, "gain_scaleints", ints="ints")
             self.save_model(rateints, "rateints")
         self.setup_output(rate)
         return rate
@@ -129,6 +132,20 @@ class CeersDetector1(CeersMixin, Detector1Pipeline):
                 self.save_model(rate, before + ints, force=True)
             rate = step.run(rate)
         return rate
+
+    def _share_cleaning(self, rate, rateints):
+        """Give the only integration what was done to the rate image: they are the same image."""
+        self.gain_scale.suffix = "gain_scaleints"
+        rateints = self.gain_scale.run(rateints)
+        rateints.data[0] = rate.data
+        rateints.dq[0] = rate.dq
+        for name in ("wispsub", "remstriping"):
+            step = getattr(self, name)
+            done = rate.meta.instance["ceers_steps"].get(step.class_alias)
+            if done:
+                entry = {key: done[key] for key in ("parameters", "merit", "note")}
+                step.record(rateints, done["status"], **entry)
+        return rateints
 
     def _run_stock(self, ramp):
         """Run the parent's own sequence and record that our steps do not apply."""
