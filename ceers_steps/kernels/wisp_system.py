@@ -48,6 +48,7 @@ class Pixels:
 
     @classmethod
     def take(cls, image, err, mask, template, region, flat, flatten_template):
+        """Cut the region out of the exposure and flatten it; see `fit_wisp` for the arguments."""
         data = image[region].astype(np.float32)
         sigma = err[region].astype(np.float32)
         components = template.images[:, *region]
@@ -89,6 +90,7 @@ class Bins:
 
     @classmethod
     def average(cls, pixels, weight, width):
+        """Average pixels with the given weights; ``width`` is that of an output in pixels."""
         ny, nx = pixels.data.shape
         columns = next(n for n in range(BIN, 0, -1) if width % n == 0)
         shape = (ny, nx // width, width // columns)
@@ -259,6 +261,20 @@ def find_sources(pixels, bins, solution):
 
     The wisp of the present fit is subtracted first: a mask made on the image itself would
     remove the brightest parts of the wisp and bias its scale.
+
+    Parameters
+    ----------
+    pixels : Pixels
+        What is searched.
+    bins : Bins
+        Its averages.
+    solution : Solution
+        The present fit to them.
+
+    Returns
+    -------
+    ndarray
+        ``(ny, nx)``, True for sources.
     """
     ny, nx = pixels.data.shape
     # row levels and background are known in bins; sources are narrower than the difference

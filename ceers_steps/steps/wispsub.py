@@ -29,6 +29,8 @@ __all__ = ["WispSubStep"]
 
 log = logging.getLogger(__name__)
 
+DO_NOT_USE = dqflags.pixel["DO_NOT_USE"]
+
 
 class WispSubStep(CeersStep):
     """
@@ -47,7 +49,7 @@ class WispSubStep(CeersStep):
     spec = """
         template_dir = string(default=None)  # Directory with wisps_<detector>_<FILTER>.fits (DN/s); searched before $NIRCAM_WISP_TEMPLATES
         templates = force_list(default=None)  # Template files, one per component, instead of those found by name
-        scale = float(default=None)  # Scale of the template, by hand; None fits it
+        scale = float(min=0, default=None)  # Scale of the template, by hand; None fits it
         method = option('lsq', 'ceers', default='lsq')  # 'lsq': robust least squares; 'ceers': as published by CEERS
         min_significance = float(min=0, default=5.0)  # Subtract only if the wisp is this many times its error (lsq)
         template_frame = option('flat', 'raw', default='flat')  # Whether the flat is divided out of the template ('flat') or not ('raw') (lsq)
@@ -87,6 +89,13 @@ class WispSubStep(CeersStep):
         # a rate image is a stack of one integration; reshaped, the arrays stay the model's own
         planes = [a.reshape(-1, *a.shape[-2:]) for a in (model.data, model.err, model.dq)]
         wisps = np.zeros_like(planes[0]) if self.save_wisp_model or self.save_plots else None
+        usable = np.isfinite(planes[0]) & (planes[2] & DO_NOT_USE == 0)
+        if scale is None and not usable.any():
+            raise CeersError(
+                f"{model.meta.filename}: every pixel is NaN or DO_NOT_USE, so that no wisp can be "
+                "fitted. Look at the image and its DQ, or leave this exposure out (skip_wispsub in "
+                "the overrides table)."
+            )
         results = []
         for number, (image, err, dq) in enumerate(zip(*planes, strict=True)):
             fit, wisp = measure(image, err, dq)
@@ -99,6 +108,8 @@ class WispSubStep(CeersStep):
             self._save_extras(model, wisps.reshape(model.data.shape), results[0][0])
 
         done = any(subtracted for _, subtracted in results)
+        found = any(fit.n_pixels for fit, _ in results)
+        reason = "no significant wisp" if found else "no usable pixel on the wisp"
         self.record(
             model,
             "COMPLETE" if done else "SKIPPED",
@@ -110,7 +121,7 @@ class WispSubStep(CeersStep):
                 "min_significance": self.min_significance,
             },
             merit=_merit(results),
-            note="wisp subtracted" if done else "no significant wisp: nothing subtracted",
+            note="wisp subtracted" if done else f"{reason}: nothing subtracted",
         )
         return model
 
@@ -197,11 +208,10 @@ def _measure_lsq(
 ):
     """Return the fit and the wisp to subtract, None if there is none."""
     if scale is None:
-        bad = (dq & dqflags.pixel["DO_NOT_USE"]) != 0
         fit = fit_wisp(
             image,
             err,
-            bad,
+            (dq & DO_NOT_USE) != 0,
             template,
             n_outputs=n_outputs,
             flat=flat,

@@ -306,12 +306,25 @@ def test_flat_that_does_not_cover(subtract):
         subtract(rate(), override_flat="flat.fits")
 
 
-def test_all_masked(subtract):
+@pytest.mark.parametrize("method", ["lsq", "ceers"])
+@pytest.mark.parametrize("spoilt", ["data", "dq"])
+def test_nothing_usable(subtract, method, spoilt):
     model = rate()
-    model.dq[:] = dqflags.pixel["DO_NOT_USE"]
-    model.data[:] = np.nan
+    if spoilt == "data":
+        model.data[:] = np.nan
+    else:
+        model.dq[:] = dqflags.pixel["DO_NOT_USE"]
+    with pytest.raises(CeersError, match="every pixel is NaN or DO_NOT_USE"):
+        subtract(model, method=method)
+    subtract(model, scale=0.5)
+
+
+def test_wisp_masked(subtract):
+    model = rate()
+    model.dq[8:] = dqflags.pixel["DO_NOT_USE"]
     result = subtract(model)
     assert status(result) == "SKIPPED"
+    assert "no usable pixel on the wisp: nothing subtracted" in note(result)
     assert merit(result)["n_pixels"] == 0
 
 
