@@ -267,7 +267,8 @@ def _draw(comparison, exposure, folder, products, root):
     pictures = [
         (
             "Before and after",
-            f"{exposure.name}: rate image before wisps and stripes were taken out, and the product",
+            f"{exposure.name}: rate image before wisps and stripes were taken out, and the product "
+            "(flat divided out, to look at)",
             before_after_figure(
                 folder.parent / f"before_after_{exposure.slug}.png",
                 comparison.before,
@@ -303,24 +304,22 @@ def _draw(comparison, exposure, folder, products, root):
 
 def _report(folder, results, seed, seconds, open_report):
     """Print the table, write the page and show it; return the page."""
+    from rich import box
     from rich.console import Console
     from rich.table import Table
 
     from ceers_steps.report.page import write_page
 
-    findings = [finding for result in results for finding in result.findings]
-    table = Table("exposure", "what", "measured", "true or limit", "goal", "", title="Measured")
-    for finding in findings:
-        verdict = {True: "[green]reached", False: "[red]missed", None: ""}[finding.reached]
-        table.add_row(
-            finding.exposure,
-            finding.what,
-            finding.measured,
-            finding.expected,
-            finding.goal,
-            verdict,
-        )
     console = Console()
+    if not console.is_terminal:
+        console.width = 120  # a file has no width of its own
+    table = Table("", "measured", "true or limit", "goal", "", box=box.SIMPLE)
+    for result in results:
+        table.add_row(f"[bold]{result.exposure.name}")
+        for finding in result.findings:
+            verdict = {True: "[green]reached", False: "[red]missed", None: ""}[finding.reached]
+            table.add_row(finding.what, finding.measured, finding.expected, finding.goal, verdict)
+        table.add_section()
     console.print(table)
 
     _write_metrics(folder / "metrics.ecsv", [result.row for result in results])
@@ -341,7 +340,7 @@ def _report(folder, results, seed, seconds, open_report):
         title="CeersDetector1 on simulated exposures",
         intro="Each exposure was simulated with sources, sky, wisps, snowballs, cosmic rays and "
         "1/f noise that are known, and reduced without that knowledge.",
-        findings=findings,
+        findings=[finding for result in results for finding in result.findings],
         pictures=pictures,
         facts=facts,
     )

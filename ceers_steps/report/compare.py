@@ -35,7 +35,7 @@ DO_NOT_USE = dqflags.pixel["DO_NOT_USE"]
 JUMP = dqflags.pixel["JUMP_DET"] | dqflags.pixel["SATURATED"]
 LEFT_OUT = dqflags.group["JUMP_DET"] | dqflags.group["SATURATED"] | dqflags.group["DO_NOT_USE"]
 
-SOURCE_SIGMA = 1.0
+SOURCE_SIGMA = 3.0
 """Pixels in which the sources are brighter than this many sigma of the noise count as source."""
 BLANK_SIGMA = 0.2
 """Pixels in which they are fainter than this many sigma count as blank sky."""
@@ -126,7 +126,8 @@ class Comparison:
     metrics : ProductMetrics
         Figures of merit.
     before, after : array, shape (ny, nx)
-        Rate image before wisps and stripes were taken out, and the product; bad pixels NaN, DN/s.
+        Rate image before wisps and stripes were taken out, and the product, to look at: flat
+        divided out, bad pixels NaN, DN/s.
     view : SnowballView or None
         The group with most snowballs, None without any.
     """
@@ -180,21 +181,23 @@ def compare(products: Path, simulated: Path, root: str) -> Comparison:
 
     blind = truth.rate == 0
     bad = blind | ((dq & DO_NOT_USE) != 0) | ~np.isfinite(rate) | ~np.isfinite(flat)
-    quiet = bad | ((dq & JUMP) != 0) | ~(err < 2 * np.median(err[~bad]))
-    white = metrics.pixel_noise(rate - clean, mask=quiet)
+    noisy = bad | ~(err < 2 * np.median(err[~bad]))
+    hit = bad | ((dq & JUMP) != 0)
+    white = metrics.pixel_noise(rate - clean, mask=noisy | hit)
     sources = np.where(bad, 0, clean - sky)
-    occupied = quiet | (sources > BLANK_SIGMA * white)
+    lit = sources > BLANK_SIGMA * white
     bright = sources > SOURCE_SIGMA * white
+    occupied = noisy | hit | lit
 
-    flags, halo, view = _snowballs(products, root, truth, rate, clean, err, occupied)
+    flags, halo, view = _snowballs(products, root, truth, rate, clean, err, bad | lit)
     measured = ProductMetrics(
         exposure=root,
         detector=detector,
         filter=band,
         noise_before=metrics.block_noise(striped, clean, white, mask=occupied),
         noise=metrics.block_noise(rate, clean, white, mask=occupied),
-        flux_before=metrics.source_flux(striped, clean, bright, sky=sky, err=err, mask=quiet),
-        flux=metrics.source_flux(rate, clean, bright, sky=sky, err=err, mask=quiet),
+        flux_before=metrics.source_flux(striped, clean, bright, sky=sky, err=err, mask=hit),
+        flux=metrics.source_flux(rate, clean, bright, sky=sky, err=err, mask=hit),
         pedestal=metrics.pedestal_change(striped, rate, mask=occupied),
         wisp=None if template is None else _wisp_scale(truth.wisp_scales[0], fit),
         wisp_left=None
@@ -205,8 +208,8 @@ def compare(products: Path, simulated: Path, root: str) -> Comparison:
         snowballs=flags,
         halo=halo,
     )
-    blank = np.where(bad, np.float32(np.nan), 0)
-    return Comparison(measured, before + blank, rate + blank, view)
+    to_show = np.where(bad, np.float32(np.nan), 1 / flat)
+    return Comparison(measured, before * to_show, rate * to_show, view)
 
 
 def _read(path: Path, *names: str) -> NDArray | list[NDArray]:

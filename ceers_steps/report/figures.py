@@ -26,6 +26,10 @@ if TYPE_CHECKING:
 __all__ = ["before_after_figure", "snowball_figure", "striping_figure", "wisp_figure"]
 
 
+MIN_OUTLINED = 30
+"""Smallest group of flagged pixels that is outlined."""
+
+
 def before_after_figure(
     path: str | os.PathLike,
     before: NDArray,
@@ -198,6 +202,8 @@ def snowball_figure(
 ) -> Path:
     """Draw the largest snowballs of a group difference with the outlines of their flags.
 
+    Flags of cosmic rays (groups of fewer than `MIN_OUTLINED` pixels) are not outlined.
+
     Parameters
     ----------
     path : path
@@ -249,7 +255,8 @@ def snowball_figure(
         )
         for _, flagged, colour, style in outlines:
             if flagged is not None:
-                canvas.outline(panel, flagged[region], colour, region=region, style=style)
+                large = _regions_above(flagged[region], MIN_OUTLINED)
+                canvas.outline(panel, large, colour, region=region, style=style)
     canvas.colour_bar(figure, drawn, panels, f"{unit} in one group, asinh scale")
     canvas.legend(figure, [(n, c, s) for n, flagged, c, s in outlines if flagged is not None])
     return canvas.write(figure, path)
@@ -322,6 +329,14 @@ def _most_changed(before: NDArray, after: NDArray, parts: int = 5) -> tuple[slic
                 best, where = spread, (j, i)
     j, i = where
     return slice(j * ny, (j + 1) * ny), slice(i * nx, (i + 1) * nx)
+
+
+def _regions_above(flags: NDArray, size: int) -> NDArray:
+    """Return the flags without connected groups of fewer than `size` pixels."""
+    labels, _ = ndimage.label(flags)
+    large = np.bincount(labels.ravel()) >= size
+    large[0] = False
+    return large[labels]
 
 
 def _regions(flags: NDArray) -> list[tuple[float, float, float]]:

@@ -63,28 +63,28 @@ def _lines(metrics: ProductMetrics) -> Iterator[tuple]:
     if metrics.wisp_left is not None:
         left = metrics.wisp_left
         yield (
-            "correlation of the result with the wisp template",
+            "correlation with wisp left",
             f"{left.correlation:+.4f} ± {left.correlation_err:.4f}",
             "0",
         )
     before, after = metrics.noise_before, metrics.noise
     yield (
-        "block noise / white noise (stripes)",
-        f"{before.ratio:.2f} before, {after.ratio:.2f} ± {after.ratio_err:.2f} after",
+        "stripes: block noise / white",
+        f"{after.ratio:.2f} ± {after.ratio_err:.2f} (before: {before.ratio:.2f})",
         "1.00",
         f"at most {MAX_BLOCK_NOISE:g}",
         after.ratio <= MAX_BLOCK_NOISE,
     )
     flux = metrics.flux
     yield (
-        "flux of all sources",
+        "source flux",
         f"{flux.ratio:.3%} ± {flux.ratio_err:.3%}",
         "100%",
-        f"within {MAX_FLUX_ERROR:.1%}, or twice the noise",
+        f"{MAX_FLUX_ERROR:.1%} or 2 sigma",
         abs(flux.ratio - 1) <= max(MAX_FLUX_ERROR, 2 * flux.ratio_err),
     )
     yield (
-        "sky changed by the removal of stripes",
+        "sky level changed by",
         f"{metrics.pedestal.relative:+.1e} of it",
         "0",
         f"at most {MAX_PEDESTAL_CHANGE:g}",
@@ -93,14 +93,14 @@ def _lines(metrics: ProductMetrics) -> Iterator[tuple]:
     if metrics.snowballs is not None and metrics.snowballs.n_contaminated:
         balls = metrics.snowballs
         yield (
-            "pixels hit by snowballs that are flagged",
+            "snowballs: hit pixels flagged",
             f"{balls.recall:.1%}",
             f"100% of {balls.n_contaminated}",
             f"at least {MIN_RECALL:.0%}",
             balls.recall >= MIN_RECALL,
         )
         yield (
-            "clean pixels flagged with them, for each one hit",
+            "snowballs: extra flagged area",
             f"{balls.extra_area:.2f}",
             "0",
             f"below {MAX_EXTRA_AREA:g}",
@@ -109,7 +109,7 @@ def _lines(metrics: ProductMetrics) -> Iterator[tuple]:
     if metrics.halo is not None:
         halo = metrics.halo
         yield (
-            "bias of the rate in snowball halos",
+            "snowballs: bias of rate in halo",
             f"{halo.bias:+.2f} ± {halo.bias_err:.2f} sigma",
             "0",
             f"below {MAX_HALO_BIAS:g} sigma",
