@@ -57,7 +57,7 @@ def test_values_are_typed_and_empty_cells_give_no_value(tmp_path):
         ("exposure,wisp_scale\na_rate,1\na_uncal,2\n", "exposure a stands in two rows"),
         ("exposure,wisp_scale\na_rate,much\n", "row 1, column wisp_scale: 'much' is not a number"),
         ("exposure,skip_wispsub\na_rate,maybe\n", "'maybe' is not a true/false value"),
-        ("", "not a readable table"),
+        ("", "no column 'exposure'"),
     ],
 )
 def test_a_bad_table_is_an_error_that_says_where(tmp_path, text, message):

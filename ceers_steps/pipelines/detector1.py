@@ -141,10 +141,12 @@ class CeersDetector1(CeersMixin, Detector1Pipeline):
         rateints.dq[0] = rate.dq
         for name in ("wispsub", "remstriping"):
             step = getattr(self, name)
-            done = rate.meta.instance["ceers_steps"].get(step.class_alias)
+            done = rate.meta.instance.get("ceers_steps", {}).get(step.class_alias)
             if done:
                 entry = {key: done[key] for key in ("parameters", "merit", "note")}
                 step.record(rateints, done["status"], **entry)
+            else:  # skipped by stpipe
+                rateints = step.run(rateints)
         return rateints
 
     def _run_stock(self, ramp):

@@ -1,0 +1,275 @@
+"""Stage 1 on simulated exposures: parameter files, products, other data, clear errors."""
+
+import logging
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import asdf
+import numpy as np
+import pytest
+from astropy.io import fits
+from jwst.jump import JumpStep
+from stdatamodels.jwst import datamodels
+from stpipe import config_parser
+
+from ceers_steps import CeersDetector1
+from ceers_steps.parameters import parameter_files_dir
+from ceers_steps.pipelines.detector1 import CUSTOM_STEPS
+from ceers_steps.simulate import SimulationConfig, simulate
+from ceers_steps.steps.base import StepError
+
+ALIASES = [step.class_alias for step in CUSTOM_STEPS.values()]
+
+
+def strun(*arguments, **environment):
+    """Run ``strun`` as a user does."""
+    return subprocess.run(
+        [Path(sys.executable).with_name("strun"), *map(str, arguments)],
+        capture_output=True,
+        text=True,
+        check=False,
+        env={**os.environ, **environment},
+    )
+
+
+def environment_of(folder):
+    """Return the variables that a simulation's ``env.sh`` sets."""
+    script = f"source {folder}/env.sh && env"
+    lines = subprocess.check_output(["bash", "-c", script], text=True).splitlines()
+    pairs = (line.partition("=") for line in lines)
+    return {key: value for key, _, value in pairs if key.startswith(("CRDS_", "NIRCAM_"))}
+
+
+def pars_of(path):
+    """Return ``{step or "": {parameter: value}}`` of a parameter file."""
+    with asdf.open(path) as file:
+        tree = file.tree
+    steps = {step["name"]: step["parameters"] for step in tree.get("steps", [])}
+    return {"": tree["parameters"], **steps}
+
+
+@pytest.fixture(scope="module")
+def runs(simulated_field, tmp_path_factory):
+    """Each parameter file through ``strun``, with the parameters it says it used."""
+    done = {}
+    for name in ("detector1.asdf", "dr05/detector1.asdf"):
+        out = tmp_path_factory.mktemp(name.replace("/", "_"))
+        process = strun(
+            parameter_files_dir() / name,
+            simulated_field.uncal("NRCB4", "sub640"),
+            f"--output_dir={out}",
+            "--save_intermediates=true",
+            f"--save-parameters={out / 'used.asdf'}",
+        )
+        assert process.returncode == 0, process.stderr[-3000:]
+        done[name] = out, process.stderr
+    return done
+
+
+@pytest.mark.parametrize("name", ["detector1.asdf", "dr05/detector1.asdf"])
+def test_every_parameter_of_the_file_takes_effect(runs, name):
+    out, _ = runs[name]
+    wanted, used = pars_of(parameter_files_dir() / name), pars_of(out / "used.asdf")
+    wanted[""].pop("save_intermediates")  # given on the command line
+    if "overrides" in wanted[""]:
+        assert used[""].pop("overrides") == str(parameter_files_dir() / "dr05/exposures.ecsv")
+        wanted[""].pop("overrides")
+    for step, parameters in wanted.items():
+        assert {key: used[step][key] for key in parameters} == parameters, step
+
+
+@pytest.mark.parametrize("name", ["detector1.asdf", "dr05/detector1.asdf"])
+def test_parameters_differ_from_a_default_or_are_known(name):
+    """A parameter with a mistyped name would be ignored by nobody: stpipe must refuse it."""
+    spec = CeersDetector1.load_spec_file()
+    for step, parameters in pars_of(parameter_files_dir() / name).items():
+        known = spec["steps"][step] if step else spec
+        assert set(parameters) <= set(known), step
+
+
+def test_dr05_names_every_step_of_the_sequence():
+    near_infrared = set(CeersDetector1.step_defs) - {
+        *("emicorr", "rscd", "firstframe", "lastframe", "reset")  # MIRI only
+    }
+    assert set(pars_of(parameter_files_dir() / "dr05/detector1.asdf")) - {""} == near_infrared
+
+
+@pytest.mark.parametrize("name", ["detector1.asdf", "dr05/detector1.asdf"])
+def test_products_and_provenance(runs, simulated_field, name):
+    out, log = runs[name]
+    exposure = simulated_field.uncal("NRCB4", "sub640").name.removesuffix("_uncal.fits")
+    products = {path.name for path in out.iterdir()} - {"used.asdf"}
+    suffixes = {"rate", "rateints", "1fmask", "prewisp", "pre1f"}
+    assert products == {f"{exposure}_{suffix}.fits" for suffix in suffixes}
+    assert "Snowballs are left to the snowball step" in log
+    for suffix in ("rate", "rateints"):
+        with datamodels.open(out / f"{exposure}_{suffix}.fits") as model:
+            done = model.meta.ceers_steps.instance
+            assert set(done) == set(ALIASES)
+            for alias in ALIASES:
+                assert model.meta.cal_step.instance[alias] == done[alias]["status"]
+            logs = model.cal_logs.instance["ceers_detector1"] if suffix == "rate" else []
+            assert not logs or any("ceers_steps.steps.base" in line for line in logs)
+        history = "".join(map(str, fits.getheader(out / f"{exposure}_{suffix}.fits")["HISTORY"]))
+        for alias in ALIASES:
+            assert alias in history
+    method = {"detector1.asdf": "adaptive", "dr05/detector1.asdf": "ceers"}[name]
+    assert done["ceers_snowball"]["parameters"]["method"] == method
+    rate = fits.getdata(out / f"{exposure}_rate.fits", "SCI")
+    np.testing.assert_array_equal(
+        fits.getdata(out / f"{exposure}_rateints.fits", "SCI")[0], rate, strict=True
+    )
+
+
+def test_stripes_are_gone_and_the_sky_is_kept(runs, simulated_field):
+    """Row-to-row scatter of sky pixels about the truth falls towards the white-noise limit."""
+    out, _ = runs["detector1.asdf"]
+    truth = simulated_field.truth("NRCB4", "sub640")
+    (after,), (before,) = (list(out.glob(f"*_{name}.fits")) for name in ("rate", "pre1f"))
+    sky = truth.rate < np.median(truth.rate) * 1.05
+    good = sky & (fits.getdata(after, "DQ") == 0)
+    white = np.median(fits.getdata(after, "ERR")[good])
+
+    def row_scatter(path):
+        residual = np.where(good, fits.getdata(path, "SCI") - truth.rate, np.nan)
+        rows = np.nanmean(residual[good.sum(axis=1) > 200], axis=1)
+        return np.std(rows)
+
+    count = np.median(good.sum(axis=1))
+    limit = white / np.sqrt(count)
+    assert row_scatter(before) > 1.5 * limit
+    # excess variance of the rows (stripes) falls by a factor of ten at least
+    assert row_scatter(after) ** 2 - limit**2 < 0.1 * (row_scatter(before) ** 2 - limit**2)
+    change = np.mean((fits.getdata(after, "SCI") - fits.getdata(before, "SCI"))[good], dtype=float)
+    assert abs(change) < 0.01 * truth.sky
+
+
+def test_each_integration_is_cleaned_by_itself(simulated_field, tmp_path):
+    (exposure,) = simulate(
+        simulated_field.folder,
+        ["NRCB4"],
+        ["F150W"],
+        dithers=1,
+        size="sub640",
+        n_groups=3,
+        n_ints=2,
+        observation=7,
+        config=SimulationConfig().without("snowballs", "cosmic_rays"),
+    )
+    CeersDetector1.call(
+        str(exposure.uncal), save_results=True, output_dir=str(tmp_path), save_intermediates=True
+    )
+    stem = exposure.uncal.name.removesuffix("_uncal.fits")
+    with datamodels.open(tmp_path / f"{stem}_rateints.fits") as cube:
+        assert cube.data.shape == (2, 640, 640)
+        assert cube.meta.cal_step.instance["ceers_remstriping"] == "COMPLETE"
+        removed = fits.getdata(tmp_path / f"{stem}_pre1fints.fits", "SCI") - cube.data
+    rows = np.nan_to_num(np.nanmedian(removed[..., 4:-4], axis=2)[:, 4:-4])
+    # the 1/f noise of the two integrations has nothing to do with each other
+    assert np.all(rows.std(axis=1) > 0)
+    assert abs(np.corrcoef(rows)[0, 1]) < 0.5
+
+
+class TestOneTreatmentOfEachKind:
+    """jwst's own snowball and 1/f corrections."""
+
+    def test_crds_cannot_turn_them_on(self, simulated_field, monkeypatch):
+        def from_crds(parameters, observatory):
+            return config_parser.ConfigObj({"expand_large_events": True, "min_jump_area": 7.0})
+
+        monkeypatch.setattr(JumpStep, "_get_config_from_parameters", from_crds)
+        uncal = str(simulated_field.uncal("NRCB4", "sub640"))
+        config = CeersDetector1.build_config(uncal)[0]["steps"]
+        assert config["jump"]["expand_large_events"] is False
+        assert config["jump"]["min_jump_area"] == 7.0  # the rest of CRDS's parameters applies
+        assert config["clean_flicker_noise"]["skip"] is True
+
+    def test_the_user_can_and_is_warned(self, caplog):
+        pipeline = CeersDetector1(
+            steps={"jump": {"expand_large_events": True}, "clean_flicker_noise": {"skip": False}}
+        )
+        with caplog.at_level(logging.WARNING, "ceers_steps"):
+            pipeline._warn_of_double_treatment()
+        assert "snowballs are flagged twice" in caplog.text
+        assert "1/f noise is fitted twice" in caplog.text
+
+    def test_one_alone_is_no_reason_to_warn(self, caplog):
+        pipeline = CeersDetector1(
+            steps={
+                "jump": {"expand_large_events": True},
+                "snowball": {"method": "none"},
+                "clean_flicker_noise": {"skip": False},
+                "remstriping": {"skip": True},
+            }
+        )
+        with caplog.at_level(logging.WARNING, "ceers_steps"):
+            pipeline._warn_of_double_treatment()
+        assert caplog.text == ""
+
+
+def test_other_exposures_go_through_the_stock_sequence(simulated_field, tmp_path):
+    path = tmp_path / simulated_field.uncal("NRCBLONG", "sub640").name
+    shutil.copy(simulated_field.uncal("NRCBLONG", "sub640"), path)
+    fits.setval(path, "EXP_TYPE", value="NRC_TACONFIRM")
+    rate = CeersDetector1.call(str(path))
+    assert rate.meta.cal_step.ramp_fit == "COMPLETE"
+    assert [rate.meta.cal_step.instance[alias] for alias in ALIASES] == ["SKIPPED"] * 3
+    note = rate.meta.ceers_steps.instance["ceers_snowball"]["note"]
+    assert note == "not NIRCam imaging (EXP_TYPE NRC_TACONFIRM)"
+
+
+class TestBadInput:
+    """One message that names what is wrong, exit code 1, no product."""
+
+    def check(self, process, out, *words):
+        # strun folds the message: compare without white space
+        text = "".join((process.stdout + process.stderr).split())
+        assert process.returncode == 1, text[-2000:]
+        for word in words:
+            assert "".join(word.split()) in text
+        assert "Traceback" not in text
+        assert not out.exists() or not list(out.iterdir())
+
+    def test_missing_reference_names_its_type(self, simulated_field, tmp_path):
+        cache = tmp_path / "cache"
+        shutil.copytree(simulated_field.folder / "crds_cache", cache, copy_function=os.symlink)
+        for path in cache.glob("references/jwst/nircam/*gain*"):
+            path.unlink()
+        uncal = simulated_field.uncal("NRCB4", "sub640")
+        out = tmp_path / "out"
+        process = strun("ceers_detector1", uncal, f"--output_dir={out}", CRDS_PATH=str(cache))
+        self.check(process, out, "no usable gain for", uncal.name, "override_<type>")
+
+    def test_missing_wisp_template_names_file_and_folder(self, simulated_field, tmp_path):
+        out, empty = tmp_path / "out", tmp_path / "empty"
+        empty.mkdir()
+        uncal = simulated_field.uncal("NRCB4", "sub640")
+        process = strun(
+            *("ceers_detector1", uncal, f"--output_dir={out}"), NIRCAM_WISP_TEMPLATES=str(empty)
+        )
+        self.check(process, out, "wisps_nrcb4_F150W.fits", str(empty))
+
+    def test_one_group(self, simulated_field, tmp_path):
+        (exposure,) = simulate(
+            *(tmp_path / "sim", ["NRCB4"], ["F150W"]), dithers=1, size="sub640", n_groups=1
+        )
+        out = tmp_path / "out"
+        process = strun(
+            *("ceers_detector1", exposure.uncal, f"--output_dir={out}"),
+            **environment_of(tmp_path / "sim"),
+        )
+        self.check(process, out, "the ramp has 1 group", "steps.snowball.skip=true")
+
+    def test_product_of_a_later_stage(self, tmp_path):
+        path = tmp_path / "jw01345001001_02201_00001_nrcb4_cal.fits"
+        datamodels.ImageModel(np.zeros((8, 8), np.float32)).save(path)
+        with pytest.raises(StepError, match=r"holds a ImageModel; this takes Level1bModel"):
+            CeersDetector1.call(str(path))
+
+    def test_parameter_that_does_not_exist(self, simulated_field):
+        process = strun("ceers_detector1", "--steps.snowball.radius=3", "x_uncal.fits")
+        assert process.returncode != 0
+        assert "radius" in process.stderr + process.stdout
