@@ -157,6 +157,12 @@ def simulate(
     sources = _sources(catalog, target, config, seed)
     if target is None:
         target = CEERS_FIELD if catalog is None else _middle(sources)
+    aperture = aperture or _default_aperture(pairs)
+    if aperture not in load_siaf().apernames:
+        raise CeersError(
+            f"aperture is '{aperture}': it must be a NIRCam aperture of the SIAF, such as "
+            f"{_default_aperture(pairs)} or NRCB4_FULL."
+        )
     plans = [
         ExposurePlan(
             detector=detector,
@@ -168,7 +174,7 @@ def simulate(
             dither=dither,
             n_dithers=dithers,
             offset=_dither_offset(dither),
-            aperture=aperture or _default_aperture(pairs),
+            aperture=aperture,
             target_ra=float(target[0]),
             target_dec=float(target[1]),
             roll=float(roll),

@@ -1,6 +1,7 @@
 """Synthetic wisps: curved filaments of stray light at fixed places of four detectors."""
 
 from dataclasses import dataclass
+from functools import lru_cache
 
 import numpy as np
 from scipy.fft import irfft2, rfft2
@@ -62,6 +63,7 @@ def _smooth_field(rng: np.random.Generator, shape: tuple[int, int], scale: float
     return field / field.std()
 
 
+@lru_cache(maxsize=2)
 def wisp_template(detector: Detector, band: Band, seed: int = 0, component: int = 0) -> np.ndarray:
     """Template of the wisps of a detector in a band.
 
@@ -82,7 +84,8 @@ def wisp_template(detector: Detector, band: Band, seed: int = 0, component: int 
     Returns
     -------
     ndarray, shape (2048, 2048), float32
-        DN/s in the flattened frame; never negative, zero far from the region.
+        DN/s in the flattened frame; never negative, zero far from the region. Not writable, as it
+        is kept for the next call.
 
     Raises
     ------
@@ -127,4 +130,5 @@ def wisp_template(detector: Detector, band: Band, seed: int = 0, component: int 
     template = np.zeros((2048, 2048), np.float32)
     template[y0:y1, x0:x1] = body * np.float32(_PEAK * sky / np.percentile(body, 99))
     template[template < 1e-4 * template.max()] = 0
+    template.setflags(write=False)
     return template

@@ -1,0 +1,67 @@
+"""What tests share: small simulated exposures with the reference files that calibrate them."""
+
+import os
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+from filelock import FileLock
+
+from ceers_steps.simulate import Truth, activate, read_truth, simulate
+
+# CRDS must never look for a server, not even before a simulated cache is active
+os.environ["CRDS_SERVER_URL"] = "https://jwst-serverless.invalid"
+os.environ.pop("CRDS_CONTEXT", None)
+for name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "NUMBA_NUM_THREADS"):
+    os.environ.setdefault(name, "1")
+
+
+@dataclass(frozen=True)
+class SimulatedField:
+    """Exposures in a folder whose reference files jwst uses.
+
+    Attributes
+    ----------
+    folder
+        Output folder of the simulator: reference files, wisp templates, all exposures.
+    """
+
+    folder: Path
+
+    def uncal(self, detector: str, size: str) -> Path:
+        """The raw file of a detector, ``full`` or ``sub640``."""
+        observation = {"sub640": "001", "full": "002"}[size]
+        (path,) = self.folder.glob(f"jw01345{observation}001_*_{detector.lower()}_uncal.fits")
+        return path
+
+    def truth(self, detector: str, size: str) -> Truth:
+        """What is true of it."""
+        return read_truth(self.uncal(detector, size))
+
+
+def _simulated(tmp_path_factory, size: str, **arguments) -> SimulatedField:
+    """Simulate once for all processes of a test run, and let jwst use the reference files."""
+    # with pytest-xdist every process has a folder of its own in one that they share
+    shared = tmp_path_factory.getbasetemp()
+    if "PYTEST_XDIST_WORKER" in os.environ:
+        shared = shared.parent
+    folder = shared / "simulated"
+    done = folder / f".{size}"
+    with FileLock(shared / "simulated.lock"):
+        if not done.exists():
+            simulate(folder, dithers=1, seed=1, size=size, **arguments)
+            done.touch()
+    activate(folder)
+    return SimulatedField(folder)
+
+
+@pytest.fixture(scope="session")
+def simulated_field(tmp_path_factory) -> SimulatedField:
+    """NRCB4 F150W and NRCBLONG F277W, 640 x 640 pixels, 5 groups of MEDIUM8."""
+    return _simulated(tmp_path_factory, "sub640", n_groups=5, observation=1)
+
+
+@pytest.fixture(scope="session")
+def full_frame(tmp_path_factory) -> SimulatedField:
+    """NRCB4 F150W (with wisps) and NRCBLONG F277W, full frame, 9 groups of MEDIUM8: slow tests."""
+    return _simulated(tmp_path_factory, "full", n_groups=9, observation=2)
