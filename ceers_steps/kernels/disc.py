@@ -68,6 +68,8 @@ def disc_filled(mask: NDArray[np.bool_], radius: int, fraction: float) -> NDArra
         Shape ``(ny, nx)``; True where more than `fraction` of the disc is True.
     """
     out = np.zeros(mask.shape, dtype=bool)
+    if mask.size == 0:
+        return out
     needed = math.floor(fraction * int(disc(radius).sum())) + 1
     padded = np.pad(mask, radius, mode="symmetric")
     for rows, cols in _crowded(padded, radius, needed, mask.shape):

@@ -29,7 +29,12 @@ _ENOUGH = 3  # differences that are enough to know a rate
 _SUDDEN_SIGMA = 4.0  # excess over the rate, in sigma and ...
 _SUDDEN_RATE = 0.25  # ... relative to the rate, that makes a core an event and not a star
 _FIRST_GROUP = 15.0  # bound on the time between groups over the time to the first group
-_MARGIN = 16  # pixels around a core in which later groups are searched for spilled charge
+_HALO_AREA = 1.1  # area of a halo over that of the core, of which a mere cosmic ray has less
+_MARGIN = 16  # pixels around a core in which the halo is searched for at first
+_RING_REACH = 8.0  # pixels around a core in which spilled charge is searched for ...
+_RING_SLOPE = 0.4  # ... and its growth with the radius of the core
+_ANNULUS = 12  # pixels; width of the annulus that tells the rate under the spilled charge
+_OUTLIER = 4.0  # median deviations of the rate in that annulus that a pixel may have
 _RING_MINIMUM = 1.5  # pixels around a saturated core that are not trusted while it discharges
 _MAX_REACH = 320  # pixels; no halo is followed further
 _FEW = 6  # pixels; fewer do not tell the excess at a distance
@@ -96,7 +101,7 @@ def measure_event(
     threshold: float,
     after_groups: int,
 ) -> Event | None:
-    """Measure what an event contaminates; None if it is not an event but a steady source.
+    """Measure what an event contaminates; None if it is a steady source or has no halo.
 
     Parameters
     ----------
@@ -130,15 +135,17 @@ def measure_event(
         seed = _placed(core, box, outer)
         rate = window.rate(without=left_out)
         # a pixel that is never steady is bright at most as the charge of its first group allows
-        unknown = ~np.isfinite(rate)
+        unknown, level = ~np.isfinite(rate), finite_median(rate)
         bound = _FIRST_GROUP * ramp.data[0][outer][unknown]
-        rate[unknown] = np.fmax(bound, np.nan_to_num(finite_median(rate)))
+        rate[unknown] = np.fmax(bound, level)
         excess = (window.differences[near] - rate) / noise.sigma
         new = _placed(appeared, box, outer)
-        if not _is_sudden(excess[0][new], rate[new] / noise.sigma):
+        if not _is_sudden(excess[0][new], (rate[new] - level) / noise.sigma):
             return None
         usable = window.usable[near] & ~unknown
         halo = seed | _contaminated(excess[0], usable[0], seed, threshold, core_shape.radius)
+        if np.count_nonzero(halo) < _HALO_AREA * np.count_nonzero(seed):
+            return None
         if reach >= _MAX_REACH or not _is_cut(halo, outer, ramp.bad.shape):
             break
         reach = int(1.6 * reach)
@@ -181,27 +188,49 @@ def _rings(
 
     Returns the core with the ring that is never trusted, and what is contaminated in every group.
     """
-    outer = grown_box(box, _MARGIN + 8, ramp.bad.shape)
+    margin = _RING_REACH + _RING_SLOPE * np.sqrt(np.count_nonzero(core) / np.pi)
+    outer = grown_box(box, int(margin + _ANNULUS) + 1, ramp.bad.shape)
     window = ramp.window(outer, noise)
     seed = _placed(core, box, outer)
     distance = ndimage.distance_transform_edt(~seed)
     minimum = distance <= _RING_MINIMUM
-    # the charge may spill in all groups that follow: only those before tell the rate here, and
-    # when there are too few the surroundings do
     n_differences = len(window.differences)
-    surroundings = finite_median(window.rate(without=[group - 1])[distance > _MARGIN])
-    rate = window.rate(without=list(range(group - 1 if group > 2 else 0, n_differences)))
-    rate[~np.isfinite(rate)] = surroundings
+    if group > 2:
+        # the charge may spill in all groups that follow: only those before tell the rate
+        rate = window.rate(without=list(range(group - 1, n_differences)))
+    else:
+        rate = _smooth_rate(window.rate(without=[group - 1]), distance, margin)
     rings = []
     for later in range(group + 1, min(group + after_groups, n_differences) + 1):
         excess = (window.differences[later - 1] - rate) / noise.sigma
-        usable = window.usable[later - 1] & (distance <= _MARGIN)
+        usable = window.usable[later - 1] & (distance <= margin) & np.isfinite(rate)
         rings.append(Mark(later, outer, radial_region(excess, usable, seed, threshold) | minimum))
     return Mark(group, outer, minimum), rings
 
 
+def _smooth_rate(
+    rate: NDArray[np.float32], distance: NDArray[np.float64], margin: float
+) -> NDArray[np.float32]:
+    """Continue the rate beyond `margin` to the core: with a slope across it and one towards it."""
+    y, x = np.indices(rate.shape, dtype=np.float32)
+    terms = np.stack([np.ones_like(rate), y, x, distance.astype(np.float32)], axis=-1)
+    outside = (distance > margin) & np.isfinite(rate)
+    smooth = np.full_like(rate, finite_median(rate[outside]))
+    if np.count_nonzero(outside) < 10 * terms.shape[-1]:
+        return smooth
+    for _ in range(3):  # without sources: at first what stands out from the median
+        residual = np.abs(rate - smooth)
+        use = outside & (residual <= _OUTLIER * finite_median(residual[outside]))
+        coefficients, *_ = np.linalg.lstsq(terms[use], rate[use], rcond=None)
+        smooth = terms @ coefficients
+    return smooth
+
+
 def _is_sudden(excess: NDArray[np.float32], rate: NDArray[np.float32]) -> bool:
-    """Tell an event, which appears, from a source, which was there; both in sigma."""
+    """Tell an event, which appears, from a source, which was there.
+
+    The excess and the rate over that of the surroundings are given in sigma.
+    """
     middle_excess = finite_median(excess)
     return middle_excess > max(_SUDDEN_SIGMA, _SUDDEN_RATE * finite_median(rate))
 

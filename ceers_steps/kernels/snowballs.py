@@ -187,6 +187,7 @@ def measure_snowballs(
     events: list[Snowball] = []
     capped: set[tuple[int, int]] = set()
     n_spared = 0
+    active = _active(bad)
     for i in range(nints):
         cores: dict[int, list[tuple[Box, NDArray[np.bool_]]]] = {}
         for g in range(1, ngroups):
@@ -196,7 +197,7 @@ def measure_snowballs(
                 capped.add((i, g))
             elif fraction > 0:
                 saturated = (groupdq[i, g] & SATURATED) != 0
-                cores[g] = _cores(jumps, saturated, min_core_radius)
+                cores[g] = _cores(jumps, saturated, active, min_core_radius)
         places = [(g, box) for g, found in cores.items() for box, _ in found]
         if places:
             ramp = Ramp(data[i], groupdq[i], bad, flags[i])
@@ -221,8 +222,16 @@ def measure_snowballs(
     return SnowballFlags(flags, tuple(events), tuple(sorted(capped)), n_spared)
 
 
+def _active(bad: NDArray[np.bool_]) -> Box:
+    """Return the box within the reference pixels: an event that they cut is one at the edge."""
+    rows, cols = (np.flatnonzero(~bad.all(axis=axis)) for axis in (1, 0))
+    if rows.size == 0:
+        return slice(0, 0), slice(0, 0)  # no pixel works
+    return slice(int(rows[0]), int(rows[-1]) + 1), slice(int(cols[0]), int(cols[-1]) + 1)
+
+
 def _cores(
-    jumps: NDArray[np.bool_], saturated: NDArray[np.bool_], radius: int
+    jumps: NDArray[np.bool_], saturated: NDArray[np.bool_], active: Box, radius: int
 ) -> list[tuple[Box, NDArray[np.bool_]]]:
     """Return box and pixels of the regions that fill a disc, tracks that touch them cut off.
 
@@ -230,7 +239,8 @@ def _cores(
     group leaves only a ring of jumps.  But without jumps it is a star.
     """
     mask = jumps | saturated
-    centres = disc_filled(mask, radius, _FILLED)
+    centres = np.zeros(mask.shape, dtype=bool)
+    centres[active] = disc_filled(mask[active], radius, _FILLED)
     if not centres.any():
         return []
     solid = dilate(centres, radius) & mask
@@ -258,7 +268,7 @@ def _is_known(
 ) -> bool:
     """Tell if the jumps of a core are those of an event of an earlier group."""
     jumps = core & ((groupdq & JUMP_DET) != 0)
-    return int(np.count_nonzero(jumps & flags)) >= _KNOWN * np.count_nonzero(jumps)
+    return bool(np.count_nonzero(jumps & flags) >= _KNOWN * np.count_nonzero(jumps))
 
 
 def _record(integration: int, group: int, event: Event) -> Snowball:
@@ -291,6 +301,8 @@ def _cap(flags: NDArray[np.bool_], groupdq: NDArray[np.uint8], fraction: float) 
 def _spare(flags: NDArray[np.bool_], groupdq: NDArray[np.uint8]) -> int:
     """Give the last usable difference back to the pixels that would lose all; return how many."""
     y, x = np.nonzero(flags.any(axis=0))
+    if y.size == 0:
+        return 0
     dq = groupdq[:, y, x]
     broken = (dq & (SATURATED | DO_NOT_USE)) != 0
     usable = ~(broken[1:] | broken[:-1] | ((dq[1:] & JUMP_DET) != 0))
