@@ -419,19 +419,20 @@ class TestFullFrame:
         """Detector1 recovers the flux of sources on a full frame."""
         from jwst.pipeline import Detector1Pipeline
 
-        uncal = full_frame.uncal("NRCB4", "full")
+        uncal = full_frame.uncal("NRCBLONG", "full")
         rate = Detector1Pipeline.call(str(uncal), save_results=False)
-        truth = full_frame.truth("NRCB4", "full")
-        bright = truth.rate > 10 * truth.sky
-        good = bright & ((rate.dq & dqflags.pixel["DO_NOT_USE"]) == 0)
-        good &= (
-            sum(truth.cosmic_ray_charge(0, g) + truth.snowball_charge(0, g) for g in range(9)) < 5
-        )
-        assert good.sum() > 500
+        truth = full_frame.truth("NRCBLONG", "full")
+        good = (truth.rate > 2 * truth.sky) & ((rate.dq & dqflags.pixel["DO_NOT_USE"]) == 0)
+        events = np.zeros(good.shape, np.float32)
+        for group in range(9):
+            events += truth.cosmic_ray_charge(0, group) + truth.snowball_charge(0, group)
+        good &= events < 5
+        assert good.sum() > 4000
         ratio = rate.data[good].sum(dtype=float) / truth.rate[good].sum(dtype=float)
-        assert ratio == pytest.approx(1, abs=5e-3)
+        # white noise averages to 2e-4, stripes that the sources lie on to 1e-3
+        assert ratio == pytest.approx(1, abs=3e-3)
 
-    def test_subarray_of_each_detector_has_its_wisp(self, full_frame):
+    def test_wisp_is_the_template_times_its_scale(self, full_frame):
         truth = full_frame.truth("NRCB4", "full")
         template = fits.getdata(full_frame.folder / "wisp_templates" / "wisps_nrcb4_F150W.fits")
         (scale,) = truth.wisp_scales
