@@ -7,12 +7,12 @@ import contextlib
 import logging
 import multiprocessing
 import os
-import queue
 import signal
 import sys
 import traceback
 from collections.abc import Callable
 from dataclasses import dataclass
+from multiprocessing.connection import wait
 from pathlib import Path
 
 from ceers_steps.errors import CeersError
@@ -25,6 +25,9 @@ THREAD_VARIABLES = (
     "MKL_NUM_THREADS",
     "NUMBA_NUM_THREADS",
 )
+
+GRACE = 5.0
+"""Seconds that a process has for an orderly end before it is killed."""
 
 
 @dataclass(frozen=True)
@@ -85,49 +88,53 @@ def run_jobs(jobs, log_folder, *, at_a_time):
     except OSError as err:
         raise CeersError(f"Cannot make the folder {log_folder}: {err.strerror}.") from err
     context = multiprocessing.get_context("spawn")
-    reports = context.Queue()
-    waiting = [
-        context.Process(target=_work, args=(job, log_folder, reports), name=job.key) for job in jobs
-    ]
-    running, results = [], {}
+    waiting, running, results = list(jobs), {}, {}
     with _progress(jobs) as show:
         try:
             while waiting or running:
                 while waiting and len(running) < at_a_time:
-                    waiting[0].start()
-                    running.append(waiting.pop(0))
-                ended = [process for process in running if not process.is_alive()]
-                # what a process said before it ended is in the queue by now
-                while _take(reports, show, results):
-                    pass
-                for process in ended:
-                    running.remove(process)
-                    process.join()
-                    if process.name not in results:
-                        raise CeersError(_why(process, log_folder / f"{process.name}.log"))
+                    process, pipe = _start(context, waiting.pop(0), log_folder)
+                    running[pipe] = process
+                for pipe in wait(running):
+                    process = running[pipe]
+                    try:
+                        kind, value = pipe.recv()
+                    except EOFError:
+                        # closed by the end of the process, after its last message
+                        process.join()
+                        del running[pipe]
+                        pipe.close()
+                        if process.name not in results:
+                            raise CeersError(_why(process, log_folder)) from None
+                        continue
+                    if kind == "failed":
+                        raise CeersError(value)
+                    if kind == "done":
+                        results[process.name] = value
+                    show(process.name, kind, value)
         finally:
-            for process in running:
+            for process in running.values():
                 process.terminate()
+            for pipe, process in running.items():
+                process.join(GRACE)
+                process.kill()
                 process.join()
+                pipe.close()
     return [results[job.key] for job in jobs]
 
 
-def _take(reports, show, results):
-    """Pass one message of a worker on; return whether there was one."""
-    try:
-        key, kind, value = reports.get(timeout=0.2)
-    except queue.Empty:
-        return False
-    if kind == "failed":
-        raise CeersError(value)
-    if kind == "done":
-        results[key] = value
-    show(key, kind, value)
-    return True
+def _start(context, job, log_folder):
+    """Start a worker; return it and the end of the pipe from which its messages come."""
+    receiver, sender = context.Pipe(duplex=False)
+    process = context.Process(target=_work, args=(job, log_folder, sender), name=job.key)
+    process.start()
+    sender.close()  # the worker's end is the only one now, so its end can be seen
+    return process, receiver
 
 
-def _why(process, log):
+def _why(process, log_folder):
     """Say why a worker ended without a result."""
+    log = log_folder / f"{process.name}.log"
     if process.exitcode == -signal.SIGKILL:
         return f"{process.name} was killed, probably for want of memory. Log: {log}"
     lines = log.read_text(errors="replace").split("\n") if log.exists() else []
@@ -166,9 +173,10 @@ def _progress(jobs):
         yield show
 
 
-def _work(job, log_folder, reports):
+def _work(job, log_folder, sender):
     """Run a job; what it prints and logs goes to its log file."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent takes Ctrl-C and ends this process
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent takes Ctrl-C and ends this process,
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))  # which then puts away what it opened
     for name in THREAD_VARIABLES:
         os.environ.setdefault(name, "1")  # the processes fill the cores already
     path = log_folder / f"{job.key}.log"
@@ -185,12 +193,12 @@ def _work(job, log_folder, reports):
     logging.captureWarnings(True)
 
     def tell(*stage):
-        reports.put((job.key, "stage", stage))
+        sender.send(("stage", stage))
 
     try:
         result = job.function(**job.arguments, tell=tell)
     except CeersError as err:
         traceback.print_exc()
-        reports.put((job.key, "failed", f"{job.name}: {err} Log: {path}"))
+        sender.send(("failed", f"{job.name}: {err} Log: {path}"))
     else:
-        reports.put((job.key, "done", result))
+        sender.send(("done", result))

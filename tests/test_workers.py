@@ -31,7 +31,7 @@ def vanish(tell):
     os.kill(os.getpid(), signal.SIGKILL)
 
 
-def wait(path, tell):
+def sleep(path, tell):
     path.touch()
     time.sleep(120)
 
@@ -61,7 +61,7 @@ def test_a_failure_names_the_log_and_ends_the_others(tmp_path, function, message
     start = time.monotonic()
     with pytest.raises(CeersError, match=message):
         run_jobs(
-            [job("bad", function), job("slow", wait, path=tmp_path / "x")], tmp_path, at_a_time=2
+            [job("bad", function), job("slow", sleep, path=tmp_path / "x")], tmp_path, at_a_time=2
         )
     assert time.monotonic() - start < 60  # the other one sleeps for 120 s
 
@@ -70,23 +70,15 @@ def test_an_interrupt_ends_the_jobs(tmp_path, monkeypatch):
     started = tmp_path / "started"
     processes = []
 
-    def interrupt(reports, show, results):
-        if started.exists():
-            raise KeyboardInterrupt
-        time.sleep(0.05)
-        return False
+    def interrupt(running):
+        processes.extend(running.values())
+        while not started.exists():
+            time.sleep(0.05)
+        raise KeyboardInterrupt
 
-    context = workers.multiprocessing.get_context("spawn")
-    original = context.Process.start
-
-    def remember(self):
-        processes.append(self)
-        original(self)
-
-    monkeypatch.setattr(context.Process, "start", remember)
-    monkeypatch.setattr(workers, "_take", interrupt)
+    monkeypatch.setattr(workers, "wait", interrupt)
     with pytest.raises(KeyboardInterrupt):
-        run_jobs([job("slow", wait, path=started)], tmp_path, at_a_time=1)
+        run_jobs([job("slow", sleep, path=started)], tmp_path, at_a_time=1)
     assert [process.is_alive() for process in processes] == [False]
 
 
