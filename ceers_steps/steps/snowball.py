@@ -136,7 +136,7 @@ class SnowballStep(CeersStep):
         )
         if self.save_events:
             self._save_events(model, found.events)
-        note = f"{len(found.events)} snowballs"
+        note = f"{len(found.events)} snowball{'' if len(found.events) == 1 else 's'}"
         if found.capped:
             groups = ", ".join(
                 f"{integration + 1}/{group + 1}" for integration, group in found.capped

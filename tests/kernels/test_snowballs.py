@@ -279,6 +279,17 @@ def test_cosmic_rays_are_no_snowballs():
     assert not found.flags.any()
 
 
+@pytest.mark.parametrize("saturated", [False, True])
+def test_spots_without_halo_are_no_snowballs(saturated):
+    """A heavy nucleus that hits head-on fills a disc too, but has no halo."""
+    spot = replace(ROUND if saturated else FAINT, halo_charge=1.0, ring_charge=0.0)
+    data, groupdq, _ = ramp([spot], seed=20, rays=0)
+    assert np.count_nonzero(groupdq[0, 4]) > 80
+    found = measure(data, groupdq)
+    assert found.events == ()
+    assert not found.flags.any()
+
+
 @pytest.mark.parametrize("n_rays", [0, 300])
 def test_saturating_stars_are_no_snowballs(n_rays):
     y, x = np.indices(SHAPE)

@@ -1,0 +1,216 @@
+"""The snowball step: what it applies to, what it writes, what it refuses."""
+
+import logging
+
+import numpy as np
+import pytest
+from astropy.io import fits
+from astropy.table import QTable
+from stdatamodels.jwst import datamodels
+from stdatamodels.jwst.datamodels import dqflags
+from stpipe.exceptions import ValidationError
+
+from ceers_steps.errors import CeersError
+from ceers_steps.kernels import snowballs
+from ceers_steps.kernels.snowballs import measure_snowballs, published_flags
+from ceers_steps.steps.base import StepError
+from ceers_steps.steps.snowball import SnowballStep
+
+EXPOSURE = "jw01345001001_02201_00001_nrcb4"
+SHAPE = (2, 6, 120, 120)
+GROUP_TIME = 107.4
+NOISE, RATE = 3.0, 10.0
+JUMP, SATURATED = dqflags.group["JUMP_DET"], dqflags.group["SATURATED"]
+
+
+def ramp(seed=0, n_groups=SHAPE[1], **keywords):
+    """Return a ramp with a saturated event in group 3 (from 0) of the first integration."""
+    rng = np.random.default_rng(seed)
+    shape = (SHAPE[0], n_groups, *SHAPE[2:])
+    gathered = RATE + NOISE * rng.standard_normal(shape)
+    y, x = np.indices(SHAPE[2:])
+    radius = np.hypot(y - 70, x - 50)
+    event = np.where(radius < 8, 60_000.0, 1500 * np.maximum(radius / 8, 1) ** -4.5)
+    groupdq = np.zeros(shape, np.uint8)
+    if n_groups > 3:
+        gathered[0, 3] += event
+        groupdq[0, 3][event > 5 * NOISE] = JUMP
+        groupdq[0, 3:, radius < 9] = SATURATED
+    data = np.cumsum(gathered, axis=1).astype(np.float32)
+    model = datamodels.RampModel(data=data, groupdq=groupdq)
+    model.pixeldq = np.zeros(SHAPE[2:], np.uint32)
+    model.pixeldq[:4] = dqflags.pixel["REFERENCE_PIXEL"]
+    model.pixeldq[100, 20:24] = dqflags.pixel["DO_NOT_USE"]
+    model.meta.filename = f"{EXPOSURE}_jump.fits"
+    model.meta.instrument.name = keywords.get("instrument", "NIRCAM")
+    model.meta.instrument.detector = "NRCB4"
+    model.meta.exposure.type = keywords.get("exp_type", "NRC_IMAGE")
+    model.meta.exposure.group_time = keywords.get("group_time", GROUP_TIME)
+    model.meta.exposure.noutputs = 1
+    model.meta.cal_step.jump = keywords.get("jump", "COMPLETE")
+    return model
+
+
+def entry(model):
+    return model.meta.ceers_steps.instance["ceers_snowball"]
+
+
+def test_bits_are_those_of_jwst():
+    for name in ("DO_NOT_USE", "SATURATED", "JUMP_DET"):
+        assert getattr(snowballs, name) == dqflags.group[name]
+
+
+def test_adaptive_flags_are_added_and_recorded(tmp_path):
+    model = ramp()
+    before = model.groupdq.copy()
+    result = SnowballStep.call(model, output_dir=str(tmp_path))
+    bad = model.pixeldq != 0
+    found = measure_snowballs(
+        model.data, before, bad, group_time=GROUP_TIME, halo_threshold=0.6, after_core_time=2000
+    )
+    np.testing.assert_array_equal(result.groupdq, before | np.where(found.flags, JUMP, 0))
+    np.testing.assert_array_equal(model.groupdq, before)  # standalone, the input stays as it was
+    assert found.flags[0, 3].sum() > 200
+    assert found.flags[1].any()
+    assert result.meta.cal_step.instance["ceers_snowball"] == "COMPLETE"
+    merit = entry(result)["merit"]
+    assert (merit["n_events"], merit["n_saturated"], merit["n_capped_groups"]) == (1, 1, 0)
+    new = (result.groupdq & JUMP > 0) & (before & JUMP == 0)
+    assert merit["added_fraction"] == pytest.approx(new.mean())
+    assert entry(result)["parameters"]["halo_threshold"] == 0.6
+
+
+def test_published_method(tmp_path):
+    model = ramp()
+    result = SnowballStep.call(model, method="ceers", growth_radii=[3, 11])
+    flags = published_flags(model.groupdq, growth_radii=(3, 11))
+    assert flags.any()
+    np.testing.assert_array_equal(result.groupdq, model.groupdq | np.where(flags, JUMP, 0))
+    assert entry(result)["parameters"] == {
+        "method": "ceers",
+        "detection_radii": [7, 15],
+        "growth_radii": [3, 11],
+    }
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("halo_threshold", 3.0),
+        ("after_core_time", 0.0),
+        ("carry_to_next_integration", False),
+        ("max_flagged_fraction", 0.01),
+        ("min_core_radius", 30),
+    ],
+)
+def test_every_parameter_takes_effect(name, value):
+    default = SnowballStep.call(ramp())
+    changed = SnowballStep.call(ramp(), **{name: value})
+    assert entry(changed)["parameters"][name] == value
+    assert np.count_nonzero(changed.groupdq & JUMP) < np.count_nonzero(default.groupdq & JUMP)
+
+
+def test_capped_groups_are_told(caplog):
+    with caplog.at_level(logging.WARNING, "ceers_steps"):
+        result = SnowballStep.call(ramp(), max_flagged_fraction=0.01)
+    assert "integration/group 1/4" in entry(result)["note"]
+    assert "max_flagged_fraction=0.01" in caplog.text
+
+
+def test_inside_a_pipeline_nothing_is_copied():
+    model = ramp()
+    data = model.data
+    step = SnowballStep(parent=SnowballStep())
+    assert step.process(model) is model
+    assert model.data is data
+
+
+def test_a_second_run_does_nothing():
+    once = SnowballStep.call(ramp())
+    groupdq = once.groupdq.copy()
+    twice = SnowballStep.call(once, method="ceers")
+    np.testing.assert_array_equal(twice.groupdq, groupdq)
+    assert entry(twice)["parameters"]["method"] == "adaptive"
+
+
+def test_table_of_events(tmp_path):
+    SnowballStep.call(ramp(), save_events=True, save_results=True, output_dir=str(tmp_path))
+    assert sorted(path.name for path in tmp_path.iterdir()) == [
+        f"{EXPOSURE}_snowball.fits",
+        f"{EXPOSURE}_snowballs.ecsv",
+    ]
+    table = QTable.read(tmp_path / f"{EXPOSURE}_snowballs.ecsv")
+    (event,) = table
+    assert (event["integration"], event["group"], event["saturated"]) == (1, 4, True)
+    # the centroid of a region of a thousand pixels, its outline rough by one
+    assert abs(event["y"].value - 70) < 0.5
+    assert abs(event["x"].value - 50) < 0.5
+    assert event["core_radius"] < event["halo_radius"]
+    assert event["ellipticity"] < 0.1
+    with datamodels.open(tmp_path / f"{EXPOSURE}_snowball.fits") as saved:
+        assert saved.meta.cal_step.instance["ceers_snowball"] == "COMPLETE"
+    history = fits.getheader(tmp_path / f"{EXPOSURE}_snowball.fits")["HISTORY"]
+    assert "ceers_snowball COMPLETE; 1 snowball;" in "".join(map(str, history))
+
+
+def test_table_without_events(tmp_path):
+    model = ramp()
+    model.groupdq[...] = 0
+    SnowballStep.call(model, save_events=True, output_dir=str(tmp_path))
+    table = QTable.read(tmp_path / f"{EXPOSURE}_snowballs.ecsv")
+    assert len(table) == 0
+    assert {"integration", "group", "y", "x", "core_radius", "halo_radius"} <= set(table.colnames)
+
+
+@pytest.mark.parametrize(
+    ("keywords", "options", "reason"),
+    [
+        ({"instrument": "NIRISS", "exp_type": "NIS_IMAGE"}, {}, "not NIRCam imaging"),
+        ({"exp_type": "NRC_GRISM"}, {}, "not NIRCam imaging"),
+        ({"jump": "SKIPPED", "n_groups": 2}, {}, "jump step was skipped"),
+        ({}, {"method": "none"}, "method is 'none'"),
+    ],
+)
+def test_skipped(keywords, options, reason):
+    model = ramp(**keywords)
+    result = SnowballStep.call(model, **options)
+    np.testing.assert_array_equal(result.groupdq, model.groupdq)
+    assert result.meta.cal_step.instance["ceers_snowball"] == "SKIPPED"
+    assert reason in entry(result)["note"]
+
+
+def test_skipped_by_the_overrides_table(tmp_path):
+    table = tmp_path / "overrides.csv"
+    table.write_text(f"exposure,skip_snowball\n{EXPOSURE},true\n")
+    result = SnowballStep.call(ramp(), overrides=str(table))
+    assert result.meta.cal_step.instance["ceers_snowball"] == "SKIPPED"
+
+
+@pytest.mark.parametrize(
+    ("keywords", "options", "message"),
+    [
+        ({"n_groups": 1}, {}, "1 group .*at least 2 are needed"),
+        ({"group_time": None}, {}, "no group time .TGROUP."),
+        ({}, {"method": "ceers", "growth_radii": [7]}, "equally many radii"),
+    ],
+)
+def test_errors_name_file_and_remedy(keywords, options, message):
+    with pytest.raises(StepError, match=f"{EXPOSURE}_jump.fits.*{message}") as caught:
+        SnowballStep.call(ramp(**keywords), **options)
+    assert isinstance(caught.value, CeersError)
+    assert caught.value.args[0] == 1  # the exit code of strun
+
+
+@pytest.mark.parametrize(
+    "options", [{"method": "best"}, {"halo_threshold": 0}, {"max_flagged_fraction": 1.5}]
+)
+def test_values_out_of_range(options):
+    with pytest.raises(ValidationError):
+        SnowballStep.call(ramp(), **options)
+
+
+def test_cube_is_refused(tmp_path):
+    path = tmp_path / "jw01_rate.fits"
+    datamodels.ImageModel(np.zeros((10, 10), np.float32)).save(path)
+    with pytest.raises(StepError, match="RampModel"):
+        SnowballStep.call(str(path))
