@@ -159,7 +159,8 @@ def write_raw(path: Path, plan: ExposurePlan, ramp: SimulatedRamp) -> None:
     plan, ramp
         The exposure and its ramps.
     """
-    with datamodels.Level1bModel() as model:
+    # everything is validated when it is saved: not each of the 200 keywords as well
+    with datamodels.Level1bModel(validate_on_assignment=False) as model:
         model.data = ramp.data
         for name, value in metadata(plan).items():
             model[name] = value
