@@ -56,7 +56,8 @@ class ProductMetrics:
     flux_before, flux : SourceFlux
         Flux of all source pixels before and after.
     pedestal : PedestalChange
-        Level of the blank sky, changed by the removal of stripes.
+        Level of the image, changed by the removal of stripes: over all good pixels, since the
+        mean of the stripes themselves is not quite 0 in a part of them.
     wisp : WispScale or None
         Fitted against true scale.
     wisp_left : TemplateResidual or None
@@ -198,7 +199,7 @@ def compare(products: Path, simulated: Path, root: str) -> Comparison:
         noise=metrics.block_noise(rate, clean, white, mask=occupied),
         flux_before=metrics.source_flux(striped, clean, bright, sky=sky, err=err, mask=hit),
         flux=metrics.source_flux(rate, clean, bright, sky=sky, err=err, mask=hit),
-        pedestal=metrics.pedestal_change(striped, rate, mask=occupied),
+        pedestal=metrics.pedestal_change(striped, rate, mask=bad),
         wisp=None if template is None else _wisp_scale(truth.wisp_scales[0], fit),
         wisp_left=None
         if template is None
