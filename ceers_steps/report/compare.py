@@ -38,7 +38,7 @@ LEFT_OUT = dqflags.group["JUMP_DET"] | dqflags.group["SATURATED"] | dqflags.grou
 SOURCE_SIGMA = 3.0
 """Pixels in which the sources are brighter than this many sigma of the noise count as source."""
 BLANK_SIGMA = 0.2
-"""Pixels in which they are fainter than this many sigma count as blank sky."""
+"""Pixels in which they, and snowballs, are fainter than this many sigma count as blank sky."""
 HALO_SIGMA = (0.3, 30.0)
 """Halo of a snowball: its charge in a group is in this range of sigmas of a group difference."""
 
@@ -182,15 +182,21 @@ def compare(products: Path, simulated: Path, root: str) -> Comparison:
 
     blind = truth.rate == 0
     bad = blind | ((dq & DO_NOT_USE) != 0) | ~np.isfinite(rate) | ~np.isfinite(flat)
-    noisy = bad | ~(err < 2 * np.median(err[~bad]))
+    contaminated, excess = _snowball_excess(truth)
     hit = bad | ((dq & JUMP) != 0)
-    white = metrics.pixel_noise(rate - clean, mask=noisy | hit)
+    noisy = hit | ~(err < 2 * np.median(err[~bad]))
+    white = metrics.pixel_noise(rate - clean, mask=noisy)
     sources = np.where(bad, 0, clean - sky)
-    lit = sources > BLANK_SIGMA * white
+    lit = bad | (sources > BLANK_SIGMA * white)
     bright = sources > SOURCE_SIGMA * white
-    occupied = noisy | hit | lit
+    occupied = noisy | lit | (excess > BLANK_SIGMA)
 
-    flags, halo, view = _snowballs(products, root, truth, rate, clean, err, bad | lit)
+    flags, view, halo = None, None, None
+    if contaminated.any():
+        flags, view = _snowballs(products, root, truth, contaminated)
+        in_halo = (excess > HALO_SIGMA[0]) & (excess < HALO_SIGMA[1])
+        if (in_halo & ~lit).any():
+            halo = metrics.halo_bias(rate, clean, err, in_halo, mask=lit, blank=excess == 0)
     measured = ProductMetrics(
         exposure=root,
         detector=detector,
@@ -260,30 +266,29 @@ def _wisp_scale(true: float, fit: dict) -> WispScale:
     return metrics.wisp_scale(true, float(fit.get("scale", 0)), float(fit.get("scale_err", 0)))
 
 
-def _snowballs(products, root, truth, rate, clean, err, occupied):
-    """Return flags, halo bias and view of the snowballs, None where there are none."""
-    if not truth.snowballs:
-        return None, None, None
-    jumps = _read(products / f"{root}_jump.fits", "GROUPDQ") & LEFT_OUT != 0
-    flags = _read(products / f"{root}_snowball.fits", "GROUPDQ") & LEFT_OUT != 0
-    contaminated = np.zeros_like(flags)
-    largest = np.zeros(rate.shape, np.float32)
-    n_ints, n_groups = flags.shape[:2]
+def _snowball_excess(truth: Truth) -> tuple[NDArray, NDArray]:
+    """Return where snowballs add more than one sigma, per group, and the largest of all groups.
+
+    In sigmas of a group difference.  Charge in the first group is there from the start: it leaves
+    no jump.
+    """
+    n_ints, n_groups = truth.exposure["n_ints"], truth.exposure["n_groups"]
+    contaminated = np.zeros((n_ints, n_groups, *truth.rate.shape), bool)
+    largest = np.zeros(truth.rate.shape, np.float32)
     for integration in range(n_ints):
-        # charge in the first group is there from the start: it leaves no jump
         for group in range(1, n_groups):
             excess = truth.snowball_charge(integration, group) / truth.difference_sigma
             contaminated[integration, group] = excess > 1
             np.maximum(largest, excess, out=largest)
-    found = metrics.snowball_flags(flags, contaminated, excused=jumps)
+    return contaminated, largest
 
-    low, high = HALO_SIGMA
-    in_halo = (largest > low) & (largest < high)
-    halo = None
-    if (in_halo & ~occupied).any():
-        blank = ~occupied & (largest == 0)
-        halo = metrics.halo_bias(rate, clean, err, in_halo, mask=occupied, blank=blank)
 
+def _snowballs(
+    products: Path, root: str, truth: Truth, contaminated: NDArray
+) -> tuple[SnowballFlags, SnowballView]:
+    """Return how good the flags of snowballs are, and the group with most of them."""
+    jumps = _read(products / f"{root}_jump.fits", "GROUPDQ") & LEFT_OUT != 0
+    flags = _read(products / f"{root}_snowball.fits", "GROUPDQ") & LEFT_OUT != 0
     counts = contaminated.sum(axis=(2, 3))
     integration, group = map(int, np.unravel_index(counts.argmax(), counts.shape))
     with fits.open(products / f"{root}_snowball.fits", memmap=True) as hdus:
@@ -302,4 +307,4 @@ def _snowballs(products, root, truth, rate, clean, err, occupied):
             if deposit.ball.integration == integration and deposit.group == group
         ),
     )
-    return found, halo, view
+    return metrics.snowball_flags(flags, contaminated, excused=jumps), view
