@@ -74,9 +74,9 @@ def write(figure: Figure, path: str | os.PathLike, greys: int | None = None) -> 
     return write_atomic(path, lambda scratch: scratch.write_bytes(buffer.getvalue()))
 
 
-def binning(shape: tuple[int, ...]) -> int:
-    """Return the binning that brings a frame to about `PANEL_PIXELS`."""
-    return max(1, -(-max(shape) // PANEL_PIXELS))
+def binning(shape: tuple[int, ...], largest: int = PANEL_PIXELS) -> int:
+    """Return the binning that brings a frame to at most `largest` pixels."""
+    return max(1, -(-max(shape) // largest))
 
 
 def binned(image: NDArray, factor: int) -> NDArray:
@@ -211,9 +211,18 @@ def outline_region(panel: Axes, region: Region) -> None:
     )
 
 
-def colour_bar(figure: Figure, drawn: AxesImage, panels: Sequence[Axes], label: str) -> None:
+def colour_bar(
+    figure: Figure,
+    drawn: AxesImage,
+    panels: Sequence[Axes],
+    label: str,
+    ticks: Sequence[float] | None = None,
+) -> None:
     """Add one colour bar for the panels it holds for."""
     bar = figure.colorbar(drawn, ax=list(panels), shrink=0.85, pad=0.02, aspect=30, extend="both")
+    if ticks is not None:
+        bar.set_ticks(list(ticks), labels=[f"{tick:g}" for tick in ticks])
+        bar.minorticks_off()
     bar.set_label(label, fontsize=9)
     bar.ax.tick_params(labelsize=8)
 

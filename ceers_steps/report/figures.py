@@ -68,7 +68,8 @@ def before_after_figure(
     binning = canvas.binning(before.shape)
     frames = [canvas.binned(image, binning) for image in (before, after)]
     details = [
-        canvas.binned(image[zoom], canvas.binning(image[zoom].shape)) for image in (before, after)
+        canvas.binned(image[zoom], canvas.binning(image[zoom].shape, 256))
+        for image in (before, after)
     ]
     figure = canvas.new_figure(9.0, 9.2, title)
     axes = figure.subplots(2, 2)
@@ -257,7 +258,8 @@ def snowball_figure(
             if flagged is not None:
                 large = _regions_above(flagged[region], MIN_OUTLINED)
                 canvas.outline(panel, large, colour, region=region, style=style)
-    canvas.colour_bar(figure, drawn, panels, f"{unit} in one group, asinh scale")
+    powers = 10.0 ** np.arange(np.ceil(np.log10(5 * noise)), np.log10(1000 * noise))
+    canvas.colour_bar(figure, drawn, panels, f"{unit} in one group, asinh scale", [0, *powers])
     canvas.legend(figure, [(n, c, s) for n, flagged, c, s in outlines if flagged is not None])
     return canvas.write(figure, path)
 
@@ -316,19 +318,18 @@ def _middle(size: int, length: int) -> tuple[int, int]:
 
 
 def _most_changed(before: NDArray, after: NDArray, parts: int = 5) -> tuple[slice, slice]:
-    """Return the tile, of `parts` x `parts`, in which the change varies most (not at an edge)."""
+    """Return the region, a fraction 1 / `parts` of each side, in which the change varies most."""
     ny, nx = (max(1, n // parts) for n in before.shape)
     if min(before.shape) < 4 * parts:
         return slice(0, before.shape[0]), slice(0, before.shape[1])
-    best, where = -1.0, (0, 0)
-    for j in range(1, parts - 1):
-        for i in range(1, parts - 1):
-            tile = slice(j * ny, (j + 1) * ny), slice(i * nx, (i + 1) * nx)
-            spread = canvas.sky(before[tile] - after[tile])[1]
-            if spread > best:
-                best, where = spread, (j, i)
-    j, i = where
-    return slice(j * ny, (j + 1) * ny), slice(i * nx, (i + 1) * nx)
+    change = before - after
+    # every half of a region, but not along the edges
+    tiles = [
+        (slice(y, y + ny), slice(x, x + nx))
+        for y in range(ny // 2, before.shape[0] - ny, ny // 2)
+        for x in range(nx // 2, before.shape[1] - nx, nx // 2)
+    ]
+    return max(tiles, key=lambda tile: canvas.sky(change[tile])[1])
 
 
 def _regions_above(flags: NDArray, size: int) -> NDArray:
