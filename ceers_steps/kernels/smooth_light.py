@@ -4,14 +4,16 @@ Light that is smooth over tens of pixels (the wings and discs of large galaxies,
 of the sky) is written as cubic B-splines on a coarse grid.  Its prior says that the field
 is made by sources on that grid, each spread by the same smooth, exponentially falling
 kernel: ``(1/h^2 - laplacian)^2 light = sources``.  Few strong sources therefore explain a
-large galaxy including its faint outskirts, and where the sources have no amplitude the
-field is flat.  In terms of the coefficients the prior precision is banded, so the field
-can be fitted, or marginalised, with one banded Cholesky factor.
+large galaxy including its faint outskirts.  Polynomials of low degree over the whole image
+are added for the level and the gradient of the sky.  In terms of the coefficients the prior
+precision is banded, so that light can be fitted, or marginalised, with one banded Cholesky
+factor.
 """
 
 from __future__ import annotations
 
 import numpy as np
+from numpy.polynomial import Legendre
 from numpy.typing import NDArray
 from scipy.interpolate import BSpline
 from scipy.linalg import cho_solve_banded, cholesky_banded
@@ -19,13 +21,14 @@ from scipy.linalg import cho_solve_banded, cholesky_banded
 __all__ = ["SmoothLight"]
 
 _DEGREE = 3
+_TREND_DEGREE = 3
 _PRIOR_REACH = 4  # nodes coupled by the prior precision, on each side
 
 Float = NDArray[np.float32]
 
 
 class SmoothLight:
-    """A smooth field on top of an unknown constant, seen through weighted noisy samples.
+    """Smooth light made by sparse sources and a polynomial trend, seen in weighted samples.
 
     Parameters
     ----------
@@ -39,6 +42,13 @@ class SmoothLight:
         Distance of the nodes, in pixels.
     kernel_length : float
         Length `h` of the kernel, in pixels.
+
+    Attributes
+    ----------
+    shape : tuple of int
+        Shape of the grid of nodes.
+    degrees : ndarray
+        ``(n,)`` total degree of each polynomial of the trend, ascending from the constant.
     """
 
     def __init__(
@@ -60,34 +70,35 @@ class SmoothLight:
         self.shape = (len(self._rows), len(self._columns))
         self._operator = _Stencil.screened_poisson_squared(self.shape, spacing / kernel_length)
         self._normal = self._normal_matrix()
-        one = np.ones(self.size, np.float64)
-        self._normal_one = _banded_times(self._normal, one)
-        self._one_normal_one = one @ self._normal_one
+        self._trends, self.degrees = _polynomials(self.shape)
+        self._normal_trends = _banded_times(self._normal, self._trends)
+        self._trends_normal_trends = self._trends.T @ self._normal_trends
 
-    @property
-    def size(self) -> int:
-        """Number of coefficients."""
-        return self.shape[0] * self.shape[1]
-
-    def set_amplitude(self, amplitude: NDArray) -> None:
-        """Set the prior standard deviation of the sources.
+    def set_amplitude(self, sources: NDArray, trend: NDArray) -> None:
+        """Set the prior standard deviations.
 
         Parameters
         ----------
-        amplitude : ndarray
+        sources : ndarray
             Array of `shape`, > 0: the height of the light that one source makes at its
             own place.
+        trend : ndarray
+            ``(n,)``, > 0: of the polynomials; infinite for free ones.
         """
-        matrix = self._operator.gram(1 / np.asarray(amplitude, np.float64) ** 2)
+        matrix = self._operator.gram(1 / np.asarray(sources, np.float64) ** 2)
         bands = min(len(matrix), len(self._normal))
         matrix[:bands] += self._normal[:bands]
         factor = cholesky_banded(matrix, overwrite_ab=True, lower=True, check_finite=False)
-        self._from_one = cho_solve_banded((factor, True), self._normal_one, check_finite=False)
-        self._constant_precision = self._one_normal_one - self._normal_one @ self._from_one
+        eliminated = cho_solve_banded((factor, True), self._normal_trends, check_finite=False)
+        precision = self._trends_normal_trends - self._normal_trends.T @ eliminated
+        precision[np.diag_indices_from(precision)] += np.asarray(trend, np.float64) ** -2
+        self._trend_covariance = np.linalg.inv(precision)
+        self._trend_moments = (self._trends - eliminated).T
+        self._eliminated = eliminated.astype(np.float32)
         self._factor = factor.astype(np.float32)
 
-    def fit(self, weighted: Float) -> tuple[Float, float]:
-        """Most probable field, given weighted samples.
+    def fit(self, weighted: Float) -> tuple[Float, NDArray[np.float64]]:
+        """Most probable light, given weighted samples.
 
         Parameters
         ----------
@@ -96,60 +107,68 @@ class SmoothLight:
 
         Returns
         -------
-        coefficients : ndarray
-            Spline coefficients of the field, array of `shape`, without the constant.
-        constant : float
-            The constant.
+        field : ndarray
+            Array of `shape`, spline coefficients of the light that sources make.
+        trend : ndarray
+            ``(n,)`` coefficients of the polynomials, of degree `degrees`.
         """
         if self._response is not None:
             weighted = weighted * self._response
         moments = (self._rows @ weighted @ self._columns.T).ravel()
         field = cho_solve_banded((self._factor, True), moments, check_finite=False)
-        constant = (
-            float(moments.sum(dtype=np.float64) - self._from_one @ moments)
-            / self._constant_precision
-        )
-        field -= np.float32(constant) * self._from_one.astype(np.float32)
-        return field.reshape(self.shape), constant
+        trend = self._trend_covariance @ (self._trend_moments @ moments)
+        field -= self._eliminated @ trend.astype(np.float32)
+        return field.reshape(self.shape), trend
 
-    def image(self, coefficients: Float, constant: float) -> Float:
-        """Evaluate the field as the samples see it.
+    def image(self, field: Float, trend: NDArray[np.float64]) -> Float:
+        """Evaluate light as the samples see it.
 
         Parameters
         ----------
-        coefficients : ndarray
-            Spline coefficients, array of `shape`.
-        constant : float
-            Constant to be added.
+        field, trend : ndarray
+            As returned by `fit`.
 
         Returns
         -------
         ndarray
-            ``(ny, nc)`` field plus constant, times the response.
+            ``(ny, nc)`` light times the response.
         """
-        image = self._rows.T @ ((coefficients + np.float32(constant)) @ self._columns)
+        image = self._rows.T @ (self._coefficients(field, trend) @ self._columns)
         return image if self._response is None else image * self._response
 
-    def pixels(self, coefficients: Float, constant: float) -> Float:
-        """Evaluate the field on the pixels, as it is before the flat.
+    def trend_image(self, index: int) -> Float:
+        """Return one polynomial as the samples see it.
 
         Parameters
         ----------
-        coefficients : ndarray
-            Spline coefficients, array of `shape`.
-        constant : float
-            Constant to be added.
+        index : int
+            Which.
 
         Returns
         -------
         ndarray
-            ``(ny, nc * binning)`` field plus constant.
+            ``(ny, nc)`` polynomial times the response.
+        """
+        return self.image(np.zeros(self.shape, np.float32), np.eye(len(self.degrees))[index])
+
+    def pixels(self, field: Float, trend: NDArray[np.float64]) -> Float:
+        """Evaluate light on the pixels, as it is before the flat.
+
+        Parameters
+        ----------
+        field, trend : ndarray
+            As returned by `fit`.
+
+        Returns
+        -------
+        ndarray
+            ``(ny, nc * binning)`` light.
         """
         columns = _bspline_basis(self._n_columns, np.arange(self._n_columns) + 0.5, self._spacing)
-        return self._rows.T @ ((coefficients + np.float32(constant)) @ columns)
+        return self._rows.T @ (self._coefficients(field, trend) @ columns)
 
     def residual(self, weighted: Float) -> Float:
-        """Weighted samples after the most probable field was taken out.
+        """Weighted samples after the most probable light was taken out.
 
         Parameters
         ----------
@@ -159,25 +178,29 @@ class SmoothLight:
         Returns
         -------
         ndarray
-            ``(ny, nc)`` residuals times their weight: what is left when the field is
+            ``(ny, nc)`` residuals times their weight: what is left when light is
             marginalised.
         """
         return weighted - self._weight * self.image(*self.fit(weighted))
 
-    def sources(self, coefficients: Float) -> NDArray[np.float64]:
-        """Sources that make a field.
+    def sources(self, field: Float) -> NDArray[np.float64]:
+        """Sources that make the light.
 
         Parameters
         ----------
-        coefficients : ndarray
-            Spline coefficients, array of `shape`.
+        field : ndarray
+            As returned by `fit`.
 
         Returns
         -------
         ndarray
             Array of `shape`: the sources, in the units of `set_amplitude`.
         """
-        return self._operator.apply(coefficients)
+        return self._operator.apply(field)
+
+    def _coefficients(self, field: Float, trend: NDArray[np.float64]) -> Float:
+        """Spline coefficients of field and trend together."""
+        return field + (self._trends @ trend).astype(np.float32).reshape(self.shape)
 
     def _normal_matrix(self) -> NDArray[np.float64]:
         """Lower bands of the sum over samples of weight x basis x basis."""
@@ -262,11 +285,29 @@ def _shifted(field: NDArray, dy: int, dx: int) -> NDArray[np.float64]:
     return moved
 
 
-def _banded_times(lower: NDArray[np.float64], vector: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Symmetric banded matrix, given by its lower bands, times a vector."""
-    result = lower[0] * vector
-    n = len(vector)
+def _banded_times(lower: NDArray[np.float64], columns: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Symmetric banded matrix, given by its lower bands, times columns ``(n, k)``."""
+    result = lower[0][:, None] * columns
+    n = len(columns)
     for k in range(1, min(len(lower), n)):
-        result[k:] += lower[k, : n - k] * vector[: n - k]
-        result[: n - k] += lower[k, : n - k] * vector[k:]
+        band = lower[k, : n - k, None]
+        if band.any():
+            result[k:] += band * columns[: n - k]
+            result[: n - k] += band * columns[k:]
     return result
+
+
+def _polynomials(shape: tuple[int, int]) -> tuple[NDArray[np.float64], NDArray[np.int_]]:
+    """Legendre products up to the total degree `_TREND_DEGREE`: ``(ny * nx, n)``, degrees.
+
+    Taken as spline coefficients, which makes polynomials of the same degree.
+    """
+    y, x = (
+        [Legendre.basis(d)(np.linspace(-1, 1, n)) for d in range(_TREND_DEGREE + 1)] for n in shape
+    )
+    columns, degrees = [], []
+    for degree in range(_TREND_DEGREE + 1):
+        for along_x in range(degree + 1):
+            columns.append(np.outer(y[degree - along_x], x[along_x]).ravel())
+            degrees.append(degree)
+    return np.stack(columns, axis=1), np.array(degrees)
