@@ -6,6 +6,7 @@ another in each of the outputs that are read together, and weaker ones along col
 estimate from the read-out time series is in `ceers_steps.kernels.flicker`.
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
@@ -13,7 +14,20 @@ from numpy.typing import NDArray
 
 from ceers_steps.kernels.robust import biweight_scale, clipped_row_medians, mad_sigma, subsample
 
-__all__ = ["MedianStripes", "flatten", "median_stripes", "rough_stripes", "tilted_stripes"]
+__all__ = [
+    "MedianStripes",
+    "column_stripes",
+    "flatten",
+    "median_stripes",
+    "rough_stripes",
+    "tilted_stripes",
+]
+
+_BLOCK_ROWS = 16
+"""Rows over which errors are averaged when they are compared."""
+
+_STATISTICS_SIZE = 500_000
+"""Pixels used for the noise of a whole image."""
 
 _MEDIAN_VARIANCE = 2.7
 """Variance of the median of normal values clipped at 2 sigma over that of their mean.
@@ -136,9 +150,7 @@ def median_stripes(
     ny, nx = image.shape
     if nx % n_outputs:
         raise ValueError(f"{nx} columns cannot be divided among n_outputs={n_outputs}")
-    usable = ~mask & np.isfinite(image)
-    if not usable.any():
-        raise ValueError("no usable pixel: all are masked or NaN")
+    usable = _usable(image, mask)
     mask = ~usable
     width = nx // n_outputs
     counts = usable.reshape(ny, n_outputs, width).sum(axis=2)
@@ -168,12 +180,11 @@ def median_stripes(
         per_column = usable.sum(axis=0)
         mean = np.sum(columns * per_column, dtype=np.float64) / per_column.sum()
         columns[~missing] -= np.float32(mean)
-    return MedianStripes(horizontal, columns, take_whole.sum(axis=0), threshold)
+    full_rows = np.count_nonzero(take_whole & ~undetermined, axis=0)
+    return MedianStripes(horizontal, columns, full_rows, threshold)
 
 
-def tilted_stripes(
-    image: NDArray, mask: NDArray[np.bool_], angle: float, max_iterations: int = 3
-) -> NDArray[np.float32]:
+def tilted_stripes(image: NDArray, mask: NDArray[np.bool_], angle: float) -> NDArray[np.float32]:
     """Measure stripes along straight lines of any direction.
 
     Each line is one pixel wide; its level is a mean with deviations cut at 2 sigma, drawn towards
@@ -188,8 +199,6 @@ def tilted_stripes(
         True = do not use.
     angle : float
         Direction of the stripes, degrees from +x towards +y.
-    max_iterations : int
-        Passes of the robust mean.
 
     Returns
     -------
@@ -201,34 +210,90 @@ def tilted_stripes(
     ValueError
         When no pixel is usable.
     """
-    usable = ~mask & np.isfinite(image)
-    if not usable.any():
-        raise ValueError("no usable pixel: all are masked or NaN")
+    usable = _usable(image, mask)
     ny, nx = image.shape
     radians = np.deg2rad(angle)
     distance = (
         np.cos(radians) * np.arange(ny)[:, np.newaxis] - np.sin(radians) * np.arange(nx)
     ).astype(np.float32)
     line = np.rint(distance - distance.min()).astype(np.intp)
-    n_lines = int(line.max()) + 1
-    values, members = image[usable].astype(np.float64), line[usable]
-    count = np.bincount(members, minlength=n_lines)
-    filled = np.maximum(count, 1)
-    origin = float(np.median(values))
-    sigma = mad_sigma(subsample(values, 500_000))
-    levels = np.full(n_lines, origin)
+    members = line[usable]
+    count = np.bincount(members, minlength=int(line.max()) + 1)
+    levels = _shrunken_levels(
+        image[usable],
+        count,
+        expand=lambda levels: levels[members],
+        add_up=lambda values: np.bincount(members, values, minlength=count.size),
+    )
+    return levels[line]
+
+
+def column_stripes(image: NDArray, mask: NDArray[np.bool_]) -> NDArray[np.float32]:
+    """Measure stripes along columns in the way of `tilted_stripes`.
+
+    Parameters
+    ----------
+    image : ndarray, shape (ny, nx)
+        Without row stripes and without its sky level.
+    mask : ndarray of bool, shape (ny, nx)
+        True = do not use.
+
+    Returns
+    -------
+    ndarray of float32, shape (nx,)
+        Stripes, with zero mean over the usable pixels.
+
+    Raises
+    ------
+    ValueError
+        When no pixel is usable.
+    """
+    usable = _usable(image, mask)
+    return _shrunken_levels(
+        np.where(usable, image, np.float32(0)),
+        np.count_nonzero(usable, axis=0),
+        expand=lambda levels: levels,
+        add_up=lambda values: np.sum(values, axis=0, where=usable),
+    )
+
+
+def _usable(image: NDArray, mask: NDArray[np.bool_]) -> NDArray[np.bool_]:
+    """Return which pixels can be used, of which there must be one."""
+    usable = np.isfinite(image)
+    usable &= ~mask
+    if not usable.any():
+        raise ValueError("no usable pixel: all are masked or NaN")
+    return usable
+
+
+def _shrunken_levels(
+    values: NDArray,
+    count: NDArray[np.int_],
+    expand: Callable[[NDArray], NDArray],
+    add_up: Callable[[NDArray], NDArray],
+    max_iterations: int = 3,
+) -> NDArray[np.float32]:
+    """Return the level of every line: a robust mean, drawn towards zero by its noise.
+
+    ``expand`` takes levels to the shape of the values, ``add_up`` takes such an array to sums
+    per line, and ``count`` is the number of values of each line.
+    """
+    sample = subsample(values, _STATISTICS_SIZE)
+    sample = sample[sample != 0.0]
+    sigma = np.float32(mad_sigma(sample)) if sample.size else np.float32(0)
+    start = float(np.median(sample)) if sample.size else 0.0
+    levels = np.full(count.size, start, dtype=np.float32)
     for _ in range(max_iterations):
-        deviation = values - levels[members]
-        inside = np.bincount(members, np.abs(deviation) < 2.0 * sigma, minlength=n_lines)
-        np.clip(deviation, -2.0 * sigma, 2.0 * sigma, out=deviation)
-        levels += np.bincount(members, deviation, minlength=n_lines) / np.maximum(inside, 1)
-    noise = sigma**2 / filled
-    levels -= np.sum(levels * count) / count.sum()
+        deviation = values - expand(levels)
+        inside = add_up(np.abs(deviation) <= 2 * sigma)
+        np.clip(deviation, -2 * sigma, 2 * sigma, out=deviation)
+        levels += (add_up(deviation) / np.maximum(inside, 1)).astype(np.float32)
+    levels -= np.average(levels, weights=count).astype(np.float32)
+    noise = sigma**2 / np.maximum(count, 1)
     long = count >= 0.5 * count.max()
     spread = max(0.0, biweight_scale(levels[long]) ** 2 - float(np.mean(noise[long])))
     levels *= spread / np.maximum(spread + noise, np.finfo(float).tiny)
-    levels -= np.sum(levels * count) / count.sum()
-    return levels.astype(np.float32)[line]
+    return (levels - np.average(levels, weights=count)).astype(np.float32)
 
 
 def _output_row_medians(
@@ -242,10 +307,14 @@ def _output_row_medians(
 def _choose_by_error(
     image: NDArray, mask: NDArray[np.bool_], whole: NDArray, outputs: NDArray, counts: NDArray
 ) -> tuple[NDArray[np.bool_], float]:
-    """Return where the whole row has the smaller predicted error, and the masked fraction of it."""
+    """Return where the whole row has the smaller predicted error, and the masked fraction of it.
+
+    Errors are those of a mean over `_BLOCK_ROWS` rows: noise goes down with their number, slow
+    drifts of one output against the others do not, and it is these that spoil photometry.
+    """
     n_outputs = outputs.shape[1]
     width = image.shape[1] // n_outputs
-    white = _MEDIAN_VARIANCE * _pixel_sigma(image, mask) ** 2
+    white = _MEDIAN_VARIANCE * _pixel_sigma(image, mask) ** 2 / _BLOCK_ROWS
     total = counts.sum(axis=1, keepdims=True)
     error_output = white / np.maximum(counts, 1)
     error_whole = white / np.maximum(total, 1)
@@ -253,8 +322,11 @@ def _choose_by_error(
     # Spread of one output about the row: measured where both are well determined, its own noise
     # taken off. The mean of the outputs holds a part of each, hence the last factor.
     well = counts > width / 2
-    difference = (outputs - whole[:, np.newaxis])[well]
-    if difference.size >= 2 * n_outputs:
+    blocks = well[: len(well) // _BLOCK_ROWS * _BLOCK_ROWS].reshape(-1, _BLOCK_ROWS, n_outputs)
+    whole_blocks = blocks.all(axis=1)
+    if np.count_nonzero(whole_blocks) >= 2 * n_outputs:
+        difference = (outputs - whole[:, np.newaxis])[: blocks.size // n_outputs]
+        difference = difference.reshape(blocks.shape).mean(axis=1)[whole_blocks]
         noise = float(np.mean((error_output - error_whole)[well]))
         spread = max(biweight_scale(difference) ** 2 - noise, 0.0) * n_outputs / (n_outputs - 1)
     else:
@@ -274,6 +346,6 @@ def _choose_by_error(
 
 def _pixel_sigma(image: NDArray, mask: NDArray[np.bool_]) -> float:
     """Return the noise of single pixels, from differences between neighbours along rows."""
-    pairs = subsample(~(mask[:, 1:] | mask[:, :-1]), 1_000_000)
-    difference = subsample(image[:, 1:] - image[:, :-1], 1_000_000)
+    pairs = subsample(~(mask[:, 1:] | mask[:, :-1]), _STATISTICS_SIZE)
+    difference = subsample(image[:, 1:] - image[:, :-1], _STATISTICS_SIZE)
     return mad_sigma(difference[pairs]) / np.sqrt(2.0)

@@ -1,15 +1,22 @@
 """Step: 1/f stripes out of a rate image."""
 
+from dataclasses import dataclass, replace
+
 import numpy as np
 from astropy.io import fits
 from stdatamodels.jwst.datamodels import dqflags
 
 from ceers_steps.errors import CeersError
 from ceers_steps.io import write_atomic
-from ceers_steps.kernels.robust import subsample
-from ceers_steps.kernels.sky import gaussian_peak, sky_level
+from ceers_steps.kernels.destripe import (
+    add_tilted,
+    find_by_median,
+    find_by_wiener,
+    with_zero_mean,
+)
+from ceers_steps.kernels.readout import ReadoutLayout
 from ceers_steps.kernels.source_mask import RATE_TIERS, mask_sources
-from ceers_steps.kernels.striping import flatten, median_stripes, rough_stripes, tilted_stripes
+from ceers_steps.kernels.striping import flatten, rough_stripes
 from ceers_steps.steps.base import CeersStep
 from ceers_steps.steps.flat import read_flat
 
@@ -18,8 +25,9 @@ __all__ = ["RemStripingStep"]
 DO_NOT_USE = dqflags.pixel["DO_NOT_USE"]
 NO_SKY = DO_NOT_USE | dqflags.pixel["REFERENCE_PIXEL"]
 
-PUBLISHED_HISTOGRAM = (-1.0, 1.5, 0.001)
-"""Bins of the published pedestal: from, to, width, DN/s."""
+WIDEST_TIER = 0b10
+"""Bit of the source mask that 'wiener' does without: wide faint light is in its model, and where
+such light is masked nothing tells it from stripes."""
 
 
 class RemStripingStep(CeersStep):
@@ -27,7 +35,7 @@ class RemStripingStep(CeersStep):
     Subtract 1/f stripes from a NIRCam rate image, or from each integration of rateints.
 
     Sources are masked from the widest to the smallest. 'wiener' models the read-out as a time
-    series together with the smooth sky; 'median' takes clipped medians along the rows of each
+    series together with the smooth light; 'median' takes clipped medians along the rows of each
     output, then along columns (Bagley et al. 2023, ApJL 946 L12, section 3.1.3).
     """
 
@@ -37,9 +45,9 @@ class RemStripingStep(CeersStep):
     reference_file_types = ["flat"]
 
     spec = """
-        method = option('median', default='median')  # median: clipped medians of rows and columns, as published
+        method = option('wiener', 'median', default='wiener')  # wiener: most probable read-out time series, beside smooth light; median: clipped medians of rows and columns, as published
         mask_threshold = pass(default='auto')  # median: masked fraction (0 to 1) of an output's row above which the whole row is used; auto: what has the smaller predicted error
-        pedestal = option('kept', 'published', default='kept')  # median: stripes of zero mean, so that the sky keeps its level; or measured from the peak of a Gaussian fitted to the histogram
+        pedestal = option('kept', 'published', default='kept')  # kept: stripes have zero mean, so that the sky keeps its level; published (median): they are measured from the peak of a Gaussian fitted to the histogram
         tilted_angles = float_list(default=None)  # Directions of further stripes, degrees from +x towards +y (30,150), after rows and columns
         source_mask = input_file(default=None)  # FITS image, not 0 = source (an edited *_1fmask.fits), in place of the search for sources
         search_destriped = boolean(default=True)  # Search for sources after a rough removal of stripes, which hide faint wide ones
@@ -71,54 +79,59 @@ class RemStripingStep(CeersStep):
             self.record(model, "SKIPPED", note=reason)
             return model
         threshold = _parse_threshold(row.get("mask_threshold", self.mask_threshold))
+        layout = _layout(model)
         flat = read_flat(self, model) if self.apply_flat else None
-        n_outputs = _n_outputs(model)
-        images, flags = (a.reshape(-1, *a.shape[-2:]) for a in (model.data, model.dq))
-        first = images[0].copy() if self.save_plots else None
+        planes = _planes(model)
+        patterns, figures = [], []
         try:
-            bits = self._source_bits(images, flags, flat, n_outputs)
-            results = [
-                self._clean_inplace(image, dq, bits, flat, n_outputs, threshold)
-                for image, dq in zip(images, flags, strict=True)
-            ]
+            bits = self._source_bits(planes, flat, layout.n_outputs)
+            for plane in planes:
+                stripes = self._find(plane, bits, flat, layout, threshold)
+                if self.save_plots and not figures:
+                    self._draw(model, plane, stripes, bits)
+                self._subtract_inplace(plane, stripes.total)
+                figures.append(_figures(plane, stripes))
+                if self.save_patterns:
+                    patterns.append(replace(stripes, rest=None))
         except ValueError as err:
             raise CeersError(
                 f"{model.meta.filename}: no stripes can be fitted: {err}. Look at the image and "
                 "its DQ; give a source_mask that leaves some sky, or leave this exposure out "
                 "(skip_remstriping in the overrides table)."
             ) from err
-        patterns = [patterns for patterns, _ in results]
         self._write_products(model, bits, patterns)
-        if self.save_plots:
-            self._draw(model, first, images[0], patterns[0], bits)
         self.record(
             model,
             "COMPLETE",
-            parameters={
-                "method": self.method,
-                "mask_threshold": "auto" if threshold is None else threshold,
-                "pedestal": self.pedestal,
-                "tilted_angles": self.tilted_angles or [],
-                "source_mask": self.source_mask or "",
-                "search_destriped": self.search_destriped,
-                "apply_flat": flat is not None,
-            },
-            merit={
-                key: np.mean([merit[key] for _, merit in results], axis=0) for key in results[0][1]
-            },
+            parameters=self._parameters_used(threshold, flat),
+            merit={key: np.mean([each[key] for each in figures]) for key in figures[0]},
         )
         return model
 
-    def _source_bits(self, images, flags, flat, n_outputs):
-        """Return the source mask of all integrations: bit 0 bad, higher bits sources."""
-        shape = images.shape[1:]
+    def _parameters_used(self, threshold, flat):
+        """Return the parameters that this run depended on."""
+        used = {
+            "method": self.method,
+            "tilted_angles": self.tilted_angles or [],
+            "source_mask": self.source_mask or "",
+            "apply_flat": flat is not None,
+        }
+        if not self.source_mask:
+            used["search_destriped"] = self.search_destriped
+        if self.method == "median":
+            used["mask_threshold"] = "auto" if threshold is None else threshold
+            used["pedestal"] = self.pedestal
+        return used
+
+    def _source_bits(self, planes, flat, n_outputs):
+        """Return the mask of the mean of all integrations: bit 0 bad, higher bits sources."""
+        shape = planes[0].image.shape
         if self.source_mask:
             return _read_mask(self.source_mask, shape)
         total, count = np.zeros(shape, np.float32), np.zeros(shape, np.int32)
-        for image, dq in zip(images, flags, strict=True):
-            good = np.isfinite(image) & (dq & NO_SKY == 0)
-            np.add(total, image, out=total, where=good)
-            count += good
+        for plane in planes:
+            np.add(total, plane.image, out=total, where=plane.sees_sky)
+            count += plane.sees_sky
         mean = total / np.maximum(count, 1)
         if flat is not None:
             mean = flatten(mean, flat)
@@ -126,72 +139,115 @@ class RemStripingStep(CeersStep):
             mean -= rough_stripes(mean, count == 0, n_outputs)
         return mask_sources(mean, count == 0, RATE_TIERS)
 
-    def _clean_inplace(self, image, dq, bits, flat, n_outputs, threshold):
-        """Subtract the stripes of one integration; return the patterns and figures of merit."""
-        work = image if flat is None else flatten(image, flat)
-        usable = np.isfinite(work) & (dq == 0) & (bits == 0)
-        sky = sky_level(subsample(work[usable], 1_000_000))
-        pedestal = None
-        if self.pedestal == "published":
-            pedestal = gaussian_peak(work[usable], *PUBLISHED_HISTOGRAM)
-        fit = median_stripes(work, ~usable, n_outputs, threshold, pedestal)
-        patterns = {"horiz": fit.horizontal, "vert": np.broadcast_to(fit.vertical, image.shape)}
-        pattern = fit.total
+    def _find(self, plane, bits, flat, layout, threshold):
+        """Find the stripes of one integration."""
+        if self.method == "median":
+            mask = (bits > 0) | (plane.dq != 0)
+            published = self.pedestal == "published"
+            stripes = find_by_median(
+                plane.image,
+                mask,
+                layout.n_outputs,
+                flat=flat,
+                mask_threshold=threshold,
+                published_pedestal=published,
+            )
+        else:
+            # a mask from a file is taken as it is
+            used_bits = bits if self.source_mask else bits & ~np.uint8(WIDEST_TIER)
+            mask = (used_bits > 0) | ~plane.sees_sky
+            published = False
+            stripes = find_by_wiener(plane.image, mask, plane.white_sigma, layout, flat=flat)
         if self.tilted_angles:
-            patterns["tilt"] = np.zeros_like(pattern)
-            for angle in self.tilted_angles:
-                rest = work - np.float32(sky.value) - pattern
-                tilted = tilted_stripes(rest, ~usable, angle)
-                patterns["tilt"] += tilted
-                pattern += tilted
-        merit = {
-            "sky": sky.value,
-            "sky_change": -np.mean(pattern, where=usable, dtype=float) / sky.value,
-            "stripe_rms": np.std(pattern, where=usable, dtype=float),
-            "masked_fraction": 1.0 - np.mean(usable),
-            "mask_threshold": fit.threshold,
-            "full_rows": fit.full_rows,
-        }
-        zero = image == 0
-        image -= pattern
-        image[zero] = 0
-        bad = ~np.isfinite(image)
-        # as published; the flat-field step turns every DO_NOT_USE pixel into NaN again
-        image[bad] = 0
-        dq[bad] |= DO_NOT_USE
-        return patterns, merit
+            stripes = add_tilted(stripes, mask, self.tilted_angles)
+        return stripes if published else with_zero_mean(stripes, plane.sees_sky)
+
+    def _subtract_inplace(self, plane, total):
+        """Subtract the stripes; pixels without a value stay without."""
+        zero = plane.image == 0
+        plane.image -= total
+        plane.image[zero] = 0
+        bad = ~np.isfinite(plane.image)
+        plane.dq[bad] |= DO_NOT_USE
+        if self.method == "median":
+            # as published; with 'wiener' they are NaN, as jwst 3 has them
+            plane.image[bad] = 0
 
     def _write_products(self, model, bits, patterns):
         """Write the mask and the patterns, where asked for."""
         # in a pipeline the mask of the rate image stands for that of its integrations too
         if self.save_mask and (model.data.ndim == 2 or self.parent is None):
-            header = fits.Header([("COMMENT", "bit 0: bad pixel; bit k: source of tier k (sigma)")])
+            header = fits.Header([("COMMENT", "bit 0: bad pixel; bit k: source of tier k")])
             for number, tier in enumerate(RATE_TIERS.tiers, start=1):
                 header[f"TIER{number}"] = (tier.sigma, "[pixel] sigma of the smoothing Gaussian")
             self._write(model, "1fmask", bits, header)
         if self.save_patterns:
-            for suffix in patterns[0]:
-                stack = np.stack([pattern[suffix] for pattern in patterns])
+            shape = model.data.shape
+            images = {
+                "horiz": [stripes.horizontal for stripes in patterns],
+                "vert": [np.broadcast_to(stripes.vertical, shape[-2:]) for stripes in patterns],
+            }
+            if self.tilted_angles:
+                images["tilt"] = [stripes.tilted for stripes in patterns]
+            for suffix, stack in images.items():
                 header = fits.Header([("BUNIT", "DN/s")])
-                self._write(model, suffix, stack.reshape(model.data.shape), header)
+                self._write(model, suffix, np.stack(stack).reshape(shape), header)
 
     def _write(self, model, suffix, data, header):
         """Write one image."""
         hdu = fits.PrimaryHDU(data, header)
         write_atomic(self.extra_product_path(model, suffix), hdu.writeto)
 
-    def _draw(self, model, before, after, patterns, bits):
+    def _draw(self, model, plane, stripes, bits):
         """Draw one frame before and after."""
         from ceers_steps.report.figures import striping_figure  # matplotlib is an extra
 
+        total = stripes.total
         striping_figure(
             self.extra_product_path(model, "1f", "png"),
-            before,
-            sum(patterns.values()),
-            after,
+            plane.image,
+            total,
+            plane.image - total,
             mask=bits > 0,
             title=model.meta.filename,
         )
+
+
+@dataclass
+class _Plane:
+    """One integration: views of the model's arrays, and what follows from them."""
+
+    image: np.ndarray
+    dq: np.ndarray
+    sees_sky: np.ndarray
+    white_sigma: np.ndarray
+
+
+def _planes(model):
+    """Return the integrations of a model, in a list of one for an image."""
+
+    def split(array):
+        return array.reshape(-1, *model.data.shape[-2:])
+
+    arrays = (model.data, model.dq, model.var_rnoise, model.var_poisson)
+    planes = []
+    for image, dq, var_rnoise, var_poisson in zip(*map(split, arrays), strict=True):
+        sees_sky = np.isfinite(image) & (dq & NO_SKY == 0)
+        # the photon noise of single pixels follows their values: it must not weight them
+        photon = np.median(var_poisson[sees_sky]) if sees_sky.any() else 0.0
+        planes.append(_Plane(image, dq, sees_sky, np.sqrt(var_rnoise + photon)))
+    return planes
+
+
+def _figures(plane, stripes):
+    """Return the figures of merit of one integration."""
+    total = stripes.total[plane.sees_sky]
+    return {
+        "sky": stripes.sky,
+        "sky_change": -np.mean(total, dtype=float),
+        "stripe_rms": np.std(total, dtype=float),
+        **stripes.figures,
+    }
 
 
 def _why_not(model, row):
@@ -203,9 +259,27 @@ def _why_not(model, row):
     return None
 
 
-def _n_outputs(model):
-    """Return the number of read-out outputs: NOUTPUTS, or what the width of the image says."""
-    return model.meta.exposure.noutputs or (4 if model.data.shape[-1] == 2048 else 1)
+def _layout(model):
+    """Return the order in which the pixels were read."""
+    shape = model.data.shape[-2:]
+    keywords = {
+        "FASTAXIS": model.meta.subarray.fastaxis,
+        "SLOWAXIS": model.meta.subarray.slowaxis,
+        "NOUTPUTS": model.meta.exposure.noutputs,
+    }
+    missing = [name for name, value in keywords.items() if value is None]
+    if missing:
+        raise CeersError(
+            f"{model.meta.filename}: no {', '.join(missing)}; without these keywords the order "
+            "of the read-out is not known. Run stage 1 on the original *_uncal.fits."
+        )
+    fast, slow, n_outputs = keywords.values()
+    try:
+        return ReadoutLayout.from_keywords(
+            shape, fast_axis=fast, slow_axis=slow, n_outputs=n_outputs
+        )
+    except ValueError as err:
+        raise CeersError(f"{model.meta.filename}: {err}") from err
 
 
 def _parse_threshold(value):

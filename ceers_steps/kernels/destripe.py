@@ -1,0 +1,198 @@
+"""One rate image without its 1/f stripes: either method, the same answer from both."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from ceers_steps.kernels.flicker import fit_stripes
+from ceers_steps.kernels.readout import ReadoutLayout
+from ceers_steps.kernels.robust import subsample
+from ceers_steps.kernels.sky import gaussian_peak, sky_level
+from ceers_steps.kernels.striping import (
+    column_stripes,
+    flatten,
+    median_stripes,
+    tilted_stripes,
+)
+
+__all__ = ["Stripes", "add_tilted", "find_by_median", "find_by_wiener", "with_zero_mean"]
+
+_PUBLISHED_HISTOGRAM = (-1.0, 1.5, 0.001)
+"""Bins of the published pedestal: from, to, width, DN/s."""
+
+_SKY_SAMPLE = 1_000_000
+"""Pixels that the sky level is measured from: its error is then a thousandth of their noise."""
+
+
+@dataclass(frozen=True)
+class Stripes:
+    """What is to be subtracted from a rate image.
+
+    Attributes
+    ----------
+    horizontal : ndarray of float32, shape (ny, nx)
+        Stripes along rows.
+    vertical : ndarray of float32, shape (nx,)
+        Stripes along columns.
+    tilted : ndarray of float32, shape (ny, nx), or None
+        Stripes along other directions, None when they were not looked for.
+    rest : ndarray of float32, shape (ny, nx)
+        Image less stripes and smooth light: noise, and the sources where they are masked.
+    sky : float
+        Level of the sky, in the units of the image.
+    figures : dict of str to float
+        What else the method tells of itself.
+    """
+
+    horizontal: NDArray[np.float32]
+    vertical: NDArray[np.float32]
+    tilted: NDArray[np.float32] | None
+    rest: NDArray[np.float32]
+    sky: float
+    figures: dict[str, float]
+
+    @property
+    def total(self) -> NDArray[np.float32]:
+        """All patterns together, shape (ny, nx)."""
+        total = self.horizontal + self.vertical
+        return total if self.tilted is None else total + self.tilted
+
+
+def find_by_median(
+    image: NDArray,
+    mask: NDArray[np.bool_],
+    n_outputs: int,
+    *,
+    flat: NDArray | None = None,
+    mask_threshold: float | None = None,
+    published_pedestal: bool = False,
+) -> Stripes:
+    """Find stripes with clipped medians, rows first (Bagley et al. 2023, section 3.1).
+
+    Parameters
+    ----------
+    image : ndarray, shape (ny, nx)
+        Rate image, not flat-fielded, DN/s.
+    mask : ndarray of bool, shape (ny, nx)
+        True = do not use: bad pixels and sources.
+    n_outputs : int
+        Number of read-out outputs.
+    flat : ndarray, shape (ny, nx), optional
+        Flat field; pixels without one are not used.
+    mask_threshold : float or None
+        As in `ceers_steps.kernels.striping.median_stripes`.
+    published_pedestal : bool
+        Measure the stripes from the peak of a Gaussian fitted to the histogram; otherwise their
+        mean over the pixels used is zero.
+
+    Returns
+    -------
+    Stripes
+
+    Raises
+    ------
+    ValueError
+        When no pixel is usable.
+    """
+    work = np.asarray(image, np.float32) if flat is None else flatten(image, flat)
+    mask = mask | ~np.isfinite(work)
+    sky = sky_level(subsample(work[~mask], _SKY_SAMPLE)).value
+    pedestal = gaussian_peak(work[~mask], *_PUBLISHED_HISTOGRAM) if published_pedestal else None
+    fit = median_stripes(work, mask, n_outputs, mask_threshold, pedestal)
+    figures = {"mask_threshold": fit.threshold, "full_rows": float(fit.full_rows.sum())}
+    rest = work - np.float32(sky) - fit.total
+    return Stripes(fit.horizontal, fit.vertical, None, rest, sky, figures)
+
+
+def find_by_wiener(
+    image: NDArray,
+    mask: NDArray[np.bool_],
+    white_sigma: ArrayLike,
+    layout: ReadoutLayout,
+    *,
+    flat: NDArray | None = None,
+) -> Stripes:
+    """Find stripes as the most probable read-out time series, then what is left along columns.
+
+    Parameters
+    ----------
+    image : ndarray, shape (ny, nx)
+        Rate image, not flat-fielded, in any unit.
+    mask : ndarray of bool, shape (ny, nx)
+        True = do not use: bad pixels and sources.
+    white_sigma : float or ndarray, shape (ny, nx)
+        Noise of a pixel without the stripes; only its pattern matters.
+    layout : ReadoutLayout
+        Read-out order of the image.
+    flat : ndarray, shape (ny, nx), optional
+        Flat field; pixels without one are not used.
+
+    Returns
+    -------
+    Stripes
+
+    Raises
+    ------
+    ValueError
+        When no pixel is usable.
+    """
+    fit = fit_stripes(image, mask, white_sigma, layout, flat=flat)
+    rest = image - fit.stripes
+    rest -= fit.light if flat is None else fit.light * flat
+    columns = column_stripes(rest, mask)
+    rest -= columns
+    figures = {
+        "white_sigma": fit.white_sigma,
+        "noise_scale": fit.noise_scale,
+        "predicted_error": fit.predicted_error,
+    }
+    return Stripes(fit.stripes, columns, None, rest, fit.sky, figures)
+
+
+def add_tilted(stripes: Stripes, mask: NDArray[np.bool_], angles: Sequence[float]) -> Stripes:
+    """Find stripes along other directions in what is left, one direction after the other.
+
+    Parameters
+    ----------
+    stripes : Stripes
+        Of rows and columns.
+    mask : ndarray of bool, shape (ny, nx)
+        True = do not use.
+    angles : sequence of float
+        Directions, degrees from +x towards +y.
+
+    Returns
+    -------
+    Stripes
+    """
+    tilted = np.zeros_like(stripes.rest)
+    rest = stripes.rest.copy()
+    for angle in angles:
+        pattern = tilted_stripes(rest, mask, angle)
+        tilted += pattern
+        rest -= pattern
+    return replace(stripes, tilted=tilted, rest=rest)
+
+
+def with_zero_mean(stripes: Stripes, where: NDArray[np.bool_]) -> Stripes:
+    """Return the same stripes shifted so that they leave the level of the sky as it is.
+
+    An offset common to all pixels cannot be told from sky. In a part of them, such as those
+    outside a mask, the mean of true stripes is not zero.
+
+    Parameters
+    ----------
+    stripes : Stripes
+    where : ndarray of bool, shape (ny, nx)
+        Pixels whose mean stays: all that see the sky, with or without sources.
+
+    Returns
+    -------
+    Stripes
+    """
+    if not where.any():
+        return stripes
+    mean = np.float32(np.mean(stripes.total, where=where, dtype=np.float64))
+    return replace(stripes, horizontal=stripes.horizontal - mean, rest=stripes.rest + mean)
