@@ -179,14 +179,13 @@ def add_tilted(stripes: Stripes, mask: NDArray[np.bool_], angles: Sequence[float
 def with_zero_mean(stripes: Stripes, where: NDArray[np.bool_]) -> Stripes:
     """Return the same stripes shifted so that they leave the level of the sky as it is.
 
-    An offset common to all pixels cannot be told from sky. In a part of them, such as those
-    outside a mask, the mean of true stripes is not zero.
+    An offset common to all pixels cannot be told from sky, so it is left there.
 
     Parameters
     ----------
     stripes : Stripes
     where : ndarray of bool, shape (ny, nx)
-        Pixels whose mean stays: all that see the sky, with or without sources.
+        Pixels whose mean stays: those of the sky.
 
     Returns
     -------

@@ -86,11 +86,16 @@ class RemStripingStep(CeersStep):
         try:
             bits = self._source_bits(planes, flat, layout.n_outputs)
             for plane in planes:
+                sky = plane.sees_sky & (bits == 0)
+                if not sky.any():
+                    sky = plane.sees_sky
                 stripes = self._find(plane, bits, flat, layout, threshold)
+                if self.pedestal == "kept" or self.method == "wiener":
+                    stripes = with_zero_mean(stripes, sky)
                 if self.save_plots and not figures:
                     self._draw(model, plane, stripes, bits)
                 self._subtract_inplace(plane, stripes.total)
-                figures.append(_figures(plane, stripes))
+                figures.append(_figures(stripes, sky))
                 if self.save_patterns:
                     patterns.append(replace(stripes, rest=None))
         except ValueError as err:
@@ -143,24 +148,20 @@ class RemStripingStep(CeersStep):
         """Find the stripes of one integration."""
         if self.method == "median":
             mask = (bits > 0) | (plane.dq != 0)
-            published = self.pedestal == "published"
             stripes = find_by_median(
                 plane.image,
                 mask,
                 layout.n_outputs,
                 flat=flat,
                 mask_threshold=threshold,
-                published_pedestal=published,
+                published_pedestal=self.pedestal == "published",
             )
         else:
             # a mask from a file is taken as it is
             used_bits = bits if self.source_mask else bits & ~np.uint8(WIDEST_TIER)
             mask = (used_bits > 0) | ~plane.sees_sky
-            published = False
             stripes = find_by_wiener(plane.image, mask, plane.white_sigma, layout, flat=flat)
-        if self.tilted_angles:
-            stripes = add_tilted(stripes, mask, self.tilted_angles)
-        return stripes if published else with_zero_mean(stripes, plane.sees_sky)
+        return add_tilted(stripes, mask, self.tilted_angles) if self.tilted_angles else stripes
 
     def _subtract_inplace(self, plane, total):
         """Subtract the stripes; pixels without a value stay without."""
@@ -239,9 +240,9 @@ def _planes(model):
     return planes
 
 
-def _figures(plane, stripes):
-    """Return the figures of merit of one integration."""
-    total = stripes.total[plane.sees_sky]
+def _figures(stripes, sky):
+    """Return the figures of merit of one integration, from the pixels of the sky."""
+    total = stripes.total[sky]
     return {
         "sky": stripes.sky,
         "sky_change": -np.mean(total, dtype=float),

@@ -110,8 +110,10 @@ def block_scatter(image):
 
 
 def sky_change(result, before):
-    """Mean change of all pixels that see the sky."""
-    change = (result.data - before.data)[(before.dq & DO_NOT_USE) == 0]
+    """Mean change of the pixels of the sky, outside the mask that was written."""
+    sky = (before.dq & DO_NOT_USE) == 0
+    sky &= fits.getdata(f"{EXPOSURE}_1fmask.fits") == 0
+    change = (result.data - before.data)[sky]
     # the pixel that was exactly 0 keeps its value
     return np.sum(change, dtype=float) / change.size
 
