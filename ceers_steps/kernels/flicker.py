@@ -31,6 +31,8 @@ _KERNEL_LENGTH = 90.0  # of the smooth light, pixels
 _FIRST_AMPLITUDE = 0.03  # prior of light in the first pass, units of the noise of a pixel
 _LEAST_AMPLITUDE = 1e-3  # and its floor
 _PASSES = 4
+_CLIP = 5.0  # samples farther from the model are left out, units of their noise
+_CLIPPED_PASSES = 2  # passes after which that is decided
 _EVIDENCE = 25.0  # gain in chi2 for which a trend of the sky is accepted
 
 
@@ -113,18 +115,13 @@ def fit_stripes(
     ValueError
         If the shapes disagree or no pixel can be used.
     """
-    samples = Samples.of(image, mask, white_sigma, layout, flat)
-    light = SmoothLight(
-        samples.weight,
-        samples.response,
-        binning=samples.binning,
-        spacing=_SPACING,
-        kernel_length=_KERNEL_LENGTH,
-    )
+    everything = samples = Samples.of(image, mask, white_sigma, layout, flat)
+    light = _smooth_light(samples)
     series = StripeSeries(samples)
     spectrum = series.first_spectrum()
     sources = np.full(light.shape, _FIRST_AMPLITUDE * samples.white_sigma)
     trend = np.where(light.degrees == 0, np.inf, samples.white_sigma)
+    least = _LEAST_AMPLITUDE * samples.white_sigma
     modes = None
     n_iter = 0
     for i in range(_PASSES):
@@ -132,10 +129,10 @@ def fit_stripes(
         modes, iterations = series.solve(spectrum, light, modes)
         n_iter += iterations
         pattern = series.to_image(modes)
-        field, polynomials = light.fit(samples.weight * (samples.value - pattern))
+        rest = samples.value - pattern
+        field, polynomials = light.fit(samples.weight * rest)
         if i == _PASSES - 1:
             break
-        least = _LEAST_AMPLITUDE * samples.white_sigma
         spread = gaussian_filter(light.sources(field) ** 2, 1.0, mode="nearest")
         sources = np.maximum(np.sqrt(spread), least)
         if i > 0:
@@ -145,6 +142,11 @@ def fit_stripes(
             for degree in range(1, light.degrees[-1] + 1):
                 members = light.degrees == degree
                 trend[members] = _common_spread(polynomials[members], errors[members])
+        if i < _CLIPPED_PASSES:
+            rest -= light.image(field, polynomials)
+            samples = everything.without(rest**2 * everything.weight > _CLIP**2)
+            light = _smooth_light(samples)
+            series = StripeSeries(samples)
     stripes = np.repeat(pattern, samples.binning, axis=1)
     stripes -= stripes.mean(where=samples.used, dtype=np.float64)
     polynomials[0] += samples.level
@@ -161,6 +163,17 @@ def fit_stripes(
         predicted_error=series.predicted_error(spectrum),
         used_fraction=float(samples.used.mean()),
         n_iter=n_iter,
+    )
+
+
+def _smooth_light(samples: Samples) -> SmoothLight:
+    """Set up the model of light for the samples."""
+    return SmoothLight(
+        samples.weight,
+        samples.response,
+        binning=samples.binning,
+        spacing=_SPACING,
+        kernel_length=_KERNEL_LENGTH,
     )
 
 

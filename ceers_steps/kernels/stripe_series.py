@@ -5,7 +5,7 @@ The working parts of `ceers_steps.kernels.flicker`.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import scipy.fft
@@ -109,6 +109,10 @@ class Samples:
             layout, binning, used, value, weight, response, level,
             float(typical) * noise_scale, noise_scale,
         )  # fmt: skip
+
+    def without(self, bad: NDArray[np.bool_]) -> Samples:
+        """Leave samples out."""
+        return replace(self, weight=np.where(bad, np.float32(0), self.weight))
 
 
 class StripeSeries:
