@@ -56,8 +56,8 @@ class ProductMetrics:
     flux_before, flux : SourceFlux
         Flux of all source pixels before and after.
     pedestal : PedestalChange
-        Level of the image, changed by the removal of stripes: over all good pixels, since true
-        stripes have no zero mean in a part of them.
+        Level of the sky, changed by the removal of stripes: outside the source mask of that step,
+        where stage 3 measures it too.
     wisp : WispScale or None
         Fitted against true scale.
     wisp_left : TemplateResidual or None
@@ -145,9 +145,9 @@ def compare(products: Path, simulated: Path, root: str) -> Comparison:
     Parameters
     ----------
     products : Path
-        Folder with ``<root>_rate.fits``, ``_prewisp``, ``_pre1f``, ``_jump`` and ``_snowball``, as
-        `~ceers_steps.CeersDetector1` writes them with ``save_intermediates`` and with
-        ``save_results`` of these two steps.
+        Folder with ``<root>_rate.fits``, ``_1fmask``, ``_prewisp``, ``_pre1f``, ``_jump`` and
+        ``_snowball``, as `~ceers_steps.CeersDetector1` writes them with ``save_intermediates`` and
+        with ``save_results`` of the last two steps.
     simulated : Path
         Folder that the simulator wrote, with ``<root>_truth.asdf``.
     root : str
@@ -166,6 +166,7 @@ def compare(products: Path, simulated: Path, root: str) -> Comparison:
     truth = read_truth(simulated / f"{root}_truth.asdf")
     before = _read(products / f"{root}_prewisp.fits", "SCI")
     striped = _read(products / f"{root}_pre1f.fits", "SCI")
+    masked = _read(products / f"{root}_1fmask.fits", "PRIMARY") > 0
     rate, err, dq = _read(products / f"{root}_rate.fits", "SCI", "ERR", "DQ")
     with datamodels.open(products / f"{root}_rate.fits") as model:
         detector, band = model.meta.instrument.detector, model.meta.instrument.filter
@@ -205,7 +206,7 @@ def compare(products: Path, simulated: Path, root: str) -> Comparison:
         noise=metrics.block_noise(rate, clean, white, mask=occupied),
         flux_before=metrics.source_flux(striped, clean, bright, sky=sky, err=err, mask=hit),
         flux=metrics.source_flux(rate, clean, bright, sky=sky, err=err, mask=hit),
-        pedestal=metrics.pedestal_change(striped, rate, mask=bad),
+        pedestal=metrics.pedestal_change(striped, rate, mask=bad | masked),
         wisp=None if template is None else _wisp_scale(truth.wisp_scales[0], fit),
         wisp_left=None
         if template is None

@@ -69,6 +69,9 @@ def faulty(simulated_field, tmp_path_factory):
     for suffix, extra in (("prewisp", stripes + 0.9 * wisp), ("pre1f", stripes + 1e-3)):
         hdu = fits.ImageHDU((clean + extra).astype(np.float32), name="SCI")
         fits.HDUList([fits.PrimaryHDU(), hdu]).writeto(products / f"{root}_{suffix}.fits")
+    mask = fits.PrimaryHDU((sources > SIGMA).astype(np.uint8))
+    mask.writeto(products / f"{root}_1fmask.fits")
+
     hit = np.zeros(shape, bool)
     for group in range(1, shape[1]):
         hit[0, group] = truth.snowball_charge(0, group) > truth.difference_sigma
