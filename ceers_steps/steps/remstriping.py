@@ -1,5 +1,6 @@
 """Step: 1/f stripes out of a rate image."""
 
+import logging
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -21,6 +22,8 @@ from ceers_steps.steps.base import CeersStep
 from ceers_steps.steps.flat import read_flat
 
 __all__ = ["RemStripingStep"]
+
+log = logging.getLogger(__name__)
 
 DO_NOT_USE = dqflags.pixel["DO_NOT_USE"]
 NO_SKY = DO_NOT_USE | dqflags.pixel["REFERENCE_PIXEL"]
@@ -73,6 +76,9 @@ class RemStripingStep(CeersStep):
             The same without stripes.
         """
         model = self.prepare_output(input_data)
+        if model.meta.cal_step.instance.get(self.class_alias) == "COMPLETE":
+            log.warning("%s is free of stripes already: nothing done", model.meta.filename)
+            return model
         row = self.overrides_row(model)
         reason = _why_not(model, row)
         if reason:

@@ -13,6 +13,7 @@ from ceers_steps.kernels.sky import gaussian_peak
 from ceers_steps.kernels.source_mask import mask_sources
 from ceers_steps.kernels.striping import flatten, median_stripes
 from ceers_steps.simulate.noise import one_over_f_frame
+from ceers_steps.steps import remstriping
 from ceers_steps.steps.base import StepError
 from ceers_steps.steps.remstriping import RemStripingStep
 
@@ -183,6 +184,21 @@ def test_input_is_not_changed(rate, flat_file):
     clean(rate, flat_file)
     np.testing.assert_array_equal(rate.data, before)
     np.testing.assert_array_equal(rate.dq, dq)
+
+
+def test_twice_is_once(rate, flat_file):
+    once = clean(rate, flat_file)
+    twice = clean(once, flat_file)
+    np.testing.assert_array_equal(twice.data, once.data)
+
+
+def test_covered_by_wide_light_is_fitted_all_the_same(rate, flat_file, monkeypatch):
+    """A frame that the widest tier covers whole: the sky is modelled there, not masked."""
+    everywhere = np.full(SHAPE, 0b10, np.uint8)
+    monkeypatch.setattr(remstriping, "mask_sources", lambda *arguments: everywhere)
+    data, _, stripes = scene()
+    result = clean(rate, flat_file, method="wiener")
+    assert block_scatter(data - stripes - result.data) < 1.2 * WHITE_LIMIT
 
 
 def test_zero_stays_and_bad_pixels_are_flagged(rate, flat_file):
