@@ -240,8 +240,8 @@ class StripeSeries:
     ) -> NDArray[np.float64]:
         """Standard errors of the polynomials of the light, given the spectrum of the stripes.
 
-        Within a row the errors are those of white noise.  From row to row stripes add to them:
-        their covariance is taken over blocks of rows, of each output.
+        Within rows stripes are taken as white noise of the strength that they have at one cycle
+        per row.  From row to row their covariance is taken, over blocks of rows of each output.
         """
         samples, n_outputs = self._samples, self._samples.layout.n_outputs
         ny = len(samples.weight)
@@ -261,8 +261,9 @@ class StripeSeries:
             [[np.sum(samples.weight * a * b, dtype=np.float64) for b in trends] for a in trends]
         )
         within -= means.T @ (weight[seen][:, None] * means)
-
         ticks = samples.layout.row_ticks // samples.binning
+        stripes = np.interp(1 / ticks, self.frequency, spectrum.max(axis=0))
+        within /= 1 + stripes * samples.binning / samples.white_sigma**2
         frequency = np.geomspace(self.frequency[0] / _TREND_PERIODS, 0.5 / (rows * ticks), 500)
         lags = np.arange(len(edges)) * rows * ticks
         waves = np.cos(2 * np.pi * np.outer(lags, frequency)) * np.gradient(frequency)
@@ -275,7 +276,10 @@ class StripeSeries:
         covariance = covariance[np.ix_(seen.ravel(), seen.ravel())]
         covariance[np.diag_indices_from(covariance)] += 1 / weight[seen]
         precision = within + means.T @ np.linalg.solve(covariance, means)
-        return np.sqrt(np.diag(np.linalg.pinv(precision, hermitian=True)))
+        scale = np.sqrt(np.diag(precision))
+        values, vectors = np.linalg.eigh(precision / np.outer(scale, scale))
+        # A trend that the samples hardly tell from others has an error that is large but finite.
+        return np.sqrt(vectors**2 @ (1 / np.maximum(values, 1e-9))) / scale
 
     def _extrapolated(
         self, spectrum: NDArray[np.float64], frequency: NDArray[np.float64]
