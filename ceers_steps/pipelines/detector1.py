@@ -110,6 +110,9 @@ class CeersDetector1(CeersMixin, Detector1Pipeline):
             return self.ramp_fit.run(ramp)
 
         rate, rateints = self.ramp_fit.run(ramp)
+        for product in (rate, rateints):
+            if product is not None:
+                self._carry_record("snowball", ramp, product)
         # the ramp is the largest array by far: let it go before the rate is worked on
         del ramp
         if rate is not None:
@@ -140,14 +143,18 @@ class CeersDetector1(CeersMixin, Detector1Pipeline):
         rateints.data[0] = rate.data
         rateints.dq[0] = rate.dq
         for name in ("wispsub", "remstriping"):
-            step = getattr(self, name)
-            done = rate.meta.instance.get("ceers_steps", {}).get(step.class_alias)
-            if done:
-                entry = {key: done[key] for key in ("parameters", "merit", "note")}
-                step.record(rateints, done["status"], **entry)
-            else:  # skipped by stpipe
-                rateints = step.run(rateints)
+            self._carry_record(name, rate, rateints)
         return rateints
+
+    def _carry_record(self, name, source, product):
+        """Record in a product what a step did to its source: jwst's own steps drop it."""
+        step = getattr(self, name)
+        done = source.meta.instance.get("ceers_steps", {}).get(step.class_alias)
+        if done:
+            entry = {key: done[key] for key in ("parameters", "merit", "note")}
+            step.record(product, done["status"], **entry)
+        else:
+            step.run(product)  # stpipe skips it and says so in the product
 
     def _run_stock(self, ramp):
         """Run the parent's own sequence and record that our steps do not apply."""

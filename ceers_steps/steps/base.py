@@ -4,8 +4,10 @@ import logging
 import os
 import re
 import warnings
+from datetime import UTC, datetime
 from pathlib import Path
 
+from asdf.tags.core import HistoryEntry
 from astropy.io import fits
 from astropy.utils.exceptions import AstropyUserWarning
 from jwst.stpipe import Step, record_step_status
@@ -219,7 +221,7 @@ class CeersMixin:
         used = ", ".join(f"{key}={value}" for key, value in entry["parameters"].items())
         figures = ", ".join(f"{key}={_short(value)}" for key, value in entry["merit"].items())
         parts = [f"ceers_steps {ceers_steps.__version__} {alias} {status}", note, used, figures]
-        model.add_history_entry("; ".join(part for part in parts if part))
+        _add_history(model, "; ".join(part for part in parts if part))
         log.log(
             logging.WARNING if status == "FAILED" else logging.INFO,
             "%s %s%s",
@@ -297,6 +299,17 @@ def _crds_message(what, dataset, *causes):
         f"{': ' + reasons if reasons else ''}. Check these variables and the network, "
         "or give the file with override_<type>."
     )
+
+
+def _add_history(model, text):
+    """Add a HISTORY line.
+
+    ``model.add_history_entry`` of stdatamodels 6.0 writes into a tree that is no longer the
+    model's once the model has been saved; the line would be lost.
+    """
+    history = model.instance.setdefault("history", {})
+    entries = history if isinstance(history, list) else history.setdefault("entries", [])
+    entries.append(HistoryEntry({"description": text, "time": datetime.now(UTC)}))
 
 
 def _plain(value):

@@ -69,6 +69,17 @@ def test_product_name_and_provenance_survive_the_file(rate_file, tmp_path):
     assert "ceers_halve COMPLETE; halved; factor=0.5; mean=1.5" in history
 
 
+def test_history_goes_on_after_a_model_was_saved(rate_file, tmp_path):
+    step = HalveStep()
+    with datamodels.open(rate_file) as model:
+        step.record(model, "COMPLETE", note="first")
+        model.save(tmp_path / "first.fits")
+        step.record(model, "COMPLETE", note="second")
+        model.save(tmp_path / "second.fits")
+    history = [str(line) for line in fits.getheader(tmp_path / "second.fits")["HISTORY"]]
+    assert [line.rpartition("; ")[2] for line in history] == ["first", "second"]
+
+
 def test_suffixes_do_not_pile_up(rate_file, tmp_path):
     step = HalveStep()
     for name in ("rate", "wispsub", "1fmask", "prewisp", "cal"):
