@@ -69,6 +69,7 @@ def runs(simulated_field, tmp_path_factory):
     return done
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["detector1.asdf", "dr05/detector1.asdf"])
 def test_every_parameter_of_the_file_takes_effect(runs, name):
     out, _ = runs[name]
@@ -97,6 +98,7 @@ def test_dr05_names_every_step_of_the_sequence():
     assert set(pars_of(parameter_files_dir() / "dr05/detector1.asdf")) - {""} == near_infrared
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["detector1.asdf", "dr05/detector1.asdf"])
 def test_products_and_provenance(runs, simulated_field, name):
     out, log = runs[name]
@@ -124,6 +126,7 @@ def test_products_and_provenance(runs, simulated_field, name):
     )
 
 
+@pytest.mark.slow
 def test_stripes_are_gone_and_the_sky_is_kept(runs, simulated_field):
     """Row-to-row scatter of sky pixels about the truth falls towards the white-noise limit."""
     out, _ = runs["detector1.asdf"]
@@ -147,6 +150,7 @@ def test_stripes_are_gone_and_the_sky_is_kept(runs, simulated_field):
     assert abs(change) < 0.01 * truth.sky
 
 
+@pytest.mark.slow
 def test_each_integration_is_cleaned_by_itself(simulated_field, tmp_path):
     (exposure,) = simulate(
         simulated_field.folder,
@@ -221,6 +225,7 @@ def test_other_exposures_go_through_the_stock_sequence(simulated_field, tmp_path
     assert note == "not NIRCam imaging (EXP_TYPE NRC_TACONFIRM)"
 
 
+@pytest.mark.slow
 class TestBadInput:
     """One message that names what is wrong, exit code 1, no product."""
 

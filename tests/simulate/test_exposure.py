@@ -125,6 +125,7 @@ class TestRawFile:
         assert exposure["integration_time"] == pytest.approx(10.73676 * frames)
 
 
+@pytest.mark.slow
 class TestReproducible:
     def test_same_bits(self, tmp_path):
         one = small(tmp_path / "one", dithers=2)
@@ -231,6 +232,7 @@ def products(simulated_field, tmp_path_factory):
     return rate, cal, simulated_field.truth("NRCB4", "sub640")
 
 
+@pytest.mark.slow
 class TestPipeline:
     """What calwebb_detector1 and _image2 make of the files, without any change to them."""
 

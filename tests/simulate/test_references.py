@@ -101,6 +101,7 @@ def test_contents_are_those_of_the_detector(simulated_field):
         assert model.data.mean() == pytest.approx(1, abs=0.05)
 
 
+@pytest.mark.slow
 def test_later_calls_add_and_keep(tmp_path):
     out = tmp_path / "out"
     small(out)
