@@ -184,7 +184,10 @@ def _common_spread(values: NDArray, errors: NDArray) -> float:
     strong as those along x, which they cannot make, unless it stands out by itself.
     """
     spread = np.geomspace(1e-2 * errors.min(), 10 * (np.abs(values).max() + errors.max()), 200)
-    variance = spread[:, None] ** 2 + errors**2
-    misfit = np.sum(np.log(variance) + values**2 / variance, axis=1)
-    best = np.argmin(misfit)
-    return float(spread[best if misfit[0] - misfit[best] > _EVIDENCE else 0])
+    for sure in (errors < 3 * errors.min(), errors > 0):
+        variance = spread[:, None] ** 2 + errors[sure] ** 2
+        misfit = np.sum(np.log(variance) + values[sure] ** 2 / variance, axis=1)
+        best = np.argmin(misfit)
+        if misfit[0] - misfit[best] > _EVIDENCE:
+            return float(spread[best])
+    return float(spread[0])
