@@ -30,10 +30,11 @@ _SPACING = 32.0  # nodes of the smooth light, pixels
 _KERNEL_LENGTH = 90.0  # of the smooth light, pixels
 _FIRST_AMPLITUDE = 0.03  # prior of light in the first pass, units of the noise of a pixel
 _LEAST_AMPLITUDE = 1e-3  # and its floor
-_PASSES = 4
+_PASSES = 5
+_FREE_PASSES = 3  # in which trends of the sky are free
 _CLIP = 5.0  # samples farther from the model are left out, units of their noise
 _CLIPPED_PASSES = 2  # passes after which that is decided
-_EVIDENCE = 25.0  # gain in chi2 for which a trend of the sky is accepted
+_EVIDENCE = 36.0  # gain in chi2 for which a trend of the sky is accepted
 
 
 @dataclass(frozen=True)
@@ -118,7 +119,7 @@ def fit_stripes(
     everything = samples = Samples.of(image, mask, white_sigma, layout, flat)
     light = _smooth_light(samples)
     series = StripeSeries(samples)
-    spectrum = series.first_spectrum()
+    covariance = series.first_covariance()
     sources = np.full(light.shape, _FIRST_AMPLITUDE * samples.white_sigma)
     trend = np.where(light.degrees == 0, np.inf, samples.white_sigma)
     least = _LEAST_AMPLITUDE * samples.white_sigma
@@ -126,7 +127,7 @@ def fit_stripes(
     n_iter = 0
     for i in range(_PASSES):
         light.set_amplitude(sources, trend)
-        modes, iterations = series.solve(spectrum, light, modes)
+        modes, iterations = series.solve(covariance, light, modes)
         n_iter += iterations
         pattern = series.to_image(modes)
         rest = samples.value - pattern
@@ -136,9 +137,9 @@ def fit_stripes(
         spread = gaussian_filter(light.sources(field) ** 2, 1.0, mode="nearest")
         sources = np.maximum(np.sqrt(spread), least)
         if i > 0:
-            spectrum = series.updated_spectrum(spectrum, modes)
-        if i == 1:
-            errors = series.trend_errors(spectrum, light)
+            covariance = series.updated_covariance(covariance, modes)
+        if i == _FREE_PASSES - 1:
+            errors = series.trend_errors(covariance, light)
             for degree in range(1, light.degrees[-1] + 1):
                 members = light.degrees == degree
                 trend[members] = _common_spread(polynomials[members], errors[members])
@@ -150,17 +151,20 @@ def fit_stripes(
     stripes = np.repeat(pattern, samples.binning, axis=1)
     stripes -= stripes.mean(where=samples.used, dtype=np.float64)
     polynomials[0] += samples.level
-    common, output = spectrum * samples.binning
+    power = covariance.trace(axis1=1, axis2=2) / layout.n_outputs * samples.binning
+    pairs = layout.n_outputs * (layout.n_outputs - 1)
+    shared = covariance.sum(axis=(1, 2)) * samples.binning - layout.n_outputs * power
+    common = np.maximum(shared, 0) / max(pairs, 1)
     return StripeFit(
         stripes=stripes,
         light=light.pixels(field, polynomials),
         sky=float(polynomials[0]),
         frequency=series.frequency / samples.binning,
-        common_spectrum=np.maximum(common - output, 0) / layout.n_outputs,  # 0 for one output
-        output_spectrum=output,
+        common_spectrum=common,
+        output_spectrum=power - common,
         white_sigma=samples.white_sigma,
         noise_scale=samples.noise_scale,
-        predicted_error=series.predicted_error(spectrum),
+        predicted_error=series.predicted_error(covariance),
         used_fraction=float(samples.used.mean()),
         n_iter=n_iter,
     )

@@ -6,6 +6,7 @@ The working parts of `ceers_steps.kernels.flicker`.
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from itertools import pairwise
 
 import numpy as np
 import scipy.fft
@@ -19,6 +20,7 @@ from ceers_steps.kernels.smooth_light import SmoothLight
 __all__ = ["Samples", "StripeSeries"]
 
 Float = NDArray[np.float32]
+Modes = NDArray[np.complex64]
 
 _BINNINGS = (4, 2, 1)  # columns per sample; stripes hold no power on scales this short
 _PADDING = 1.05  # length of the periodic series relative to the read-out
@@ -118,9 +120,10 @@ class Samples:
 class StripeSeries:
     """Stripes as time series of all outputs: prior, likelihood, posterior.
 
-    A state is held as Fourier modes ``(n_outputs, nf)``: along the first axis an orthonormal
-    transform over outputs, whose first row is the mean of all and takes the common part;
-    along the second the half spectrum of a real series, in a unitary normalisation.
+    A state is held as Fourier modes ``(n_outputs, nf)``, the half spectra of real series in a
+    unitary normalisation.  The prior is the covariance between outputs at every frequency,
+    ``(n_bins, n_outputs, n_outputs)``: the outputs share a part of their noise, and the reference
+    pixels of the outermost two, once subtracted, link all outputs with those.
     """
 
     def __init__(self, samples: Samples) -> None:
@@ -129,57 +132,49 @@ class StripeSeries:
         n = layout.shape[0] * layout.row_ticks // samples.binning
         self._length = scipy.fft.next_fast_len(int(_PADDING * n), real=True)
         self._series = np.zeros((layout.n_outputs, self._length), np.float32)
-        eye = np.eye(layout.n_outputs, dtype=np.float32)
-        self._outputs = scipy.fft.dct(eye, axis=0, norm="ortho")
         self._precision = float(samples.weight.sum(dtype=np.float64)) / self._series.size
         n_frequencies = self._length // 2 + 1
         edges = np.geomspace(1, n_frequencies, 1 + round(3 * np.log2(n_frequencies)))
         self._edges = np.unique(np.round(edges).astype(int))
-        middle = np.sqrt(self._edges[:-1] * (self._edges[1:] - 1))
-        self.frequency = middle / self._length
-        self._log_index = np.log(np.arange(1, n_frequencies))
+        self._counts = np.diff(self._edges)
+        self.frequency = np.sqrt(self._edges[:-1] * (self._edges[1:] - 1)) / self._length
 
-    def to_image(self, modes: NDArray[np.complex64]) -> Float:
+    def to_image(self, modes: Modes) -> Float:
         """Stripes ``(ny, nx / binning)`` of Fourier modes."""
-        series = scipy.fft.irfft(
-            self._outputs.T @ modes, self._length, norm="ortho", overwrite_x=True
-        )
+        series = scipy.fft.irfft(modes, self._length, norm="ortho", overwrite_x=True)
         return self._samples.layout.to_image(series, binning=self._samples.binning)
 
-    def to_modes(self, image: Float) -> NDArray[np.complex64]:
+    def to_modes(self, image: Float) -> Modes:
         """Fourier modes of an image ``(ny, nx / binning)``: the adjoint of `to_image`."""
         self._samples.layout.to_series(image, binning=self._samples.binning, out=self._series)
-        return self._outputs @ scipy.fft.rfft(self._series, norm="ortho")
+        return scipy.fft.rfft(self._series, norm="ortho")
 
     def solve(
-        self,
-        spectrum: NDArray[np.float64],
-        light: SmoothLight,
-        start: NDArray[np.complex64] | None,
-    ) -> tuple[NDArray[np.complex64], int]:
+        self, covariance: NDArray[np.float64], light: SmoothLight, start: Modes | None
+    ) -> tuple[Modes, int]:
         """Most probable stripes, light marginalised: modes and number of iterations.
 
         Preconditioned conjugate gradients for modes divided by the root of their prior
-        variance: ``(1 + root A root) x = root A value`` with `A` the inverse covariance of
-        light and white noise.
+        covariance: ``(1 + root' A root) x = root' A value`` with `A` the inverse covariance
+        of light and white noise.
         """
-        root = self._root(spectrum)
+        prior = _Prior(covariance, self._edges)
 
-        def normal(x: NDArray[np.complex64]) -> NDArray[np.complex64]:
-            image = self.to_image(root * x)
+        def normal(x: Modes) -> Modes:
+            image = self.to_image(prior.colour(x))
             image *= self._samples.weight
-            result = self.to_modes(light.residual(image))
-            result *= root
+            result = prior.colour_adjoint(self.to_modes(light.residual(image)))
             result += x
             return result
 
-        preconditioner = 1 / (1 + root**2 * np.float32(self._precision))
-        residual = root * self.to_modes(light.residual(self._samples.weight * self._samples.value))
+        preconditioner = 1 / (1 + prior.root**2 * np.float32(self._precision))
+        value = self._samples.weight * self._samples.value
+        residual = prior.colour_adjoint(self.to_modes(light.residual(value)))
         goal = _TOLERANCE**2 * _dot(residual, preconditioner * residual)
         if start is None:
             x = np.zeros_like(residual)
         else:
-            x = np.divide(start, root, out=np.zeros_like(start), where=root > 0)
+            x = prior.whiten(start)
             residual -= normal(x)
         direction = preconditioner * residual
         norm = _dot(residual, direction)
@@ -195,50 +190,50 @@ class StripeSeries:
             direction *= np.float32(norm / previous)
             direction += image
             iterations += 1
-        x *= root
-        return x, iterations
+        return prior.colour(x), iterations
 
-    def first_spectrum(self) -> NDArray[np.float64]:
-        """Rough spectrum ``(2, n_bins)``: 1/f, from differences of neighbouring rows.
+    def first_covariance(self) -> NDArray[np.float64]:
+        """Rough covariance: 1/f, a part of it common, from differences of neighbouring rows.
 
         Light hardly differs from one row to the next, so sources do not disturb.
         """
-        samples, layout = self._samples, self._samples.layout
-        ny = layout.shape[0]
-        weight = samples.weight.reshape(ny, layout.n_outputs, -1)
+        samples, n_outputs = self._samples, self._samples.layout.n_outputs
+        ny = len(samples.weight)
+        weight = samples.weight.reshape(ny, n_outputs, -1)
         total = weight.sum(axis=2)
         good = (total > _LEAST_COVERAGE * total.max()).all(axis=1)
         good = good[1:] & good[:-1]
         inverse = 1 / np.maximum(total, np.finfo(np.float32).tiny)
         mean = (weight * samples.value.reshape(weight.shape)).sum(axis=2) * inverse
         noise = (inverse[1:] + inverse[:-1])[good].mean(axis=1)
-        difference = np.diff(mean, axis=0)[good] @ self._outputs.T
+        outputs = scipy.fft.dct(np.eye(n_outputs), axis=0, norm="ortho")  # the first: their mean
+        difference = np.diff(mean, axis=0)[good] @ outputs.T
         typical = np.median(noise) if good.any() else 2 / total.max()
         excess = np.full(2, typical)
         if good.sum() >= _LEAST_ROWS:
             excess[0] = mad_sigma(difference[:, 0]) ** 2 - typical
-            excess[1] = mad_sigma(difference[:, -(layout.n_outputs - 1) :]) ** 2 - typical
-        excess = np.maximum(excess, _LEAST_EXCESS * typical)
-        return np.outer(excess / self._row_difference(), 1 / self.frequency)
+            excess[1] = mad_sigma(difference[:, -(n_outputs - 1) :]) ** 2 - typical
+        common, own = np.maximum(excess, _LEAST_EXCESS * typical) / self._row_difference()
+        between = own * np.eye(n_outputs) + (common - own) / n_outputs
+        return between / self.frequency[:, None, None]
 
-    def updated_spectrum(
-        self, spectrum: NDArray[np.float64], modes: NDArray[np.complex64]
+    def updated_covariance(
+        self, covariance: NDArray[np.float64], modes: Modes
     ) -> NDArray[np.float64]:
-        """Spectrum that agrees with the stripes found, held to the previous one by a few modes."""
-        power = np.add.reduceat(np.abs(modes[:, : self._edges[-1]]) ** 2, self._edges[:-1], axis=1)
-        count = np.diff(self._edges)
-        posterior = spectrum / (1 + spectrum * self._precision)
-        updated = spectrum.copy()
-        for row, members in enumerate((power[:1], power[1 - len(power) :])):
-            total = members.sum(axis=0) + len(members) * count * posterior[row]
-            total += _SHRINKAGE * spectrum[row]
-            updated[row] = total / (len(members) * count + _SHRINKAGE)
+        """Covariance that agrees with the stripes found, held to the previous one."""
+        updated = np.empty_like(covariance)
+        for i, (first, last) in enumerate(pairwise(self._edges)):
+            some = modes[:, first:last]
+            values, vectors = np.linalg.eigh(covariance[i])
+            posterior = (vectors * (values / (1 + values * self._precision))) @ vectors.T
+            found = (some @ some.conj().T).real + (last - first) * posterior
+            updated[i] = (found + _SHRINKAGE * covariance[i]) / (last - first + _SHRINKAGE)
         return updated
 
     def trend_errors(
-        self, spectrum: NDArray[np.float64], light: SmoothLight
+        self, covariance: NDArray[np.float64], light: SmoothLight
     ) -> NDArray[np.float64]:
-        """Standard errors of the polynomials of the light, given the spectrum of the stripes.
+        """Standard errors of the polynomials of the light, given the covariance of the stripes.
 
         Within rows stripes are taken as white noise of the strength that they have at one cycle
         per row.  From row to row their covariance is taken, over blocks of rows of each output.
@@ -262,59 +257,45 @@ class StripeSeries:
         )
         within -= means.T @ (weight[seen][:, None] * means)
         ticks = samples.layout.row_ticks // samples.binning
-        stripes = np.interp(1 / ticks, self.frequency, spectrum.max(axis=0))
+        power = np.trace(covariance, axis1=1, axis2=2) / n_outputs
+        stripes = np.interp(1 / ticks, self.frequency, power)
         within /= 1 + stripes * samples.binning / samples.white_sigma**2
+
         frequency = np.geomspace(self.frequency[0] / _TREND_PERIODS, 0.5 / (rows * ticks), 500)
         lags = np.arange(len(edges)) * rows * ticks
-        waves = np.cos(2 * np.pi * np.outer(lags, frequency)) * np.gradient(frequency)
-        common, own = (
-            scipy.linalg.toeplitz(2 * waves @ self._extrapolated(row, frequency))
-            for row in spectrum
-        )
-        covariance = np.kron(own, np.eye(n_outputs))
-        covariance += np.kron(common - own, np.full((n_outputs, n_outputs), 1 / n_outputs))
-        covariance = covariance[np.ix_(seen.ravel(), seen.ravel())]
-        covariance[np.diag_indices_from(covariance)] += 1 / weight[seen]
-        precision = within + means.T @ np.linalg.solve(covariance, means)
+        waves = 2 * np.cos(2 * np.pi * np.outer(lags, frequency)) * np.gradient(frequency)
+        size = len(edges)
+        total = np.empty((size, n_outputs, size, n_outputs))
+        between = self._extrapolated(covariance, frequency)
+        for a, b in np.ndindex(n_outputs, n_outputs):
+            total[:, a, :, b] = scipy.linalg.toeplitz(waves @ between[:, a, b])
+        total = total.reshape(size * n_outputs, -1)[np.ix_(seen.ravel(), seen.ravel())]
+        total[np.diag_indices_from(total)] += 1 / weight[seen]
+        precision = within + means.T @ np.linalg.solve(total, means)
         scale = np.sqrt(np.diag(precision))
         values, vectors = np.linalg.eigh(precision / np.outer(scale, scale))
         # A trend that the samples hardly tell from others has an error that is large but finite.
         return np.sqrt(vectors**2 @ (1 / np.maximum(values, 1e-9))) / scale
 
-    def _extrapolated(
-        self, spectrum: NDArray[np.float64], frequency: NDArray[np.float64]
-    ) -> NDArray[np.float64]:
-        """Spectrum of one kind, a power law where trends may have taken a part of it."""
-        first = _TREND_CYCLES / self._length
-        row = self._samples.binning / self._samples.layout.row_ticks
-        fair = (self.frequency > first) & (self.frequency < max(row, 4 * first))
-        law = np.polyfit(np.log(self.frequency[fair]), np.log(spectrum[fair]), 1)
-        return np.where(
-            frequency < first,
-            np.exp(np.polyval(law, np.log(frequency))),
-            np.interp(frequency, self.frequency, spectrum),
-        )
-
-    def predicted_error(self, spectrum: NDArray[np.float64]) -> float:
+    def predicted_error(self, covariance: NDArray[np.float64]) -> float:
         """Rms error of the stripes of a sample where every pixel is used."""
         precision = self._samples.binning / self._samples.white_sigma**2
-        error = spectrum / (1 + spectrum * precision)
-        n_outputs = self._samples.layout.n_outputs
-        variance = (error[0] + (n_outputs - 1) * error[1]) / n_outputs
-        return float(np.sqrt(2 * np.sum(variance * np.diff(self._edges)) / self._length))
+        values = np.linalg.eigvalsh(covariance)
+        error = (values / (1 + values * precision)).mean(axis=1)
+        return float(np.sqrt(2 * np.sum(error * self._counts) / self._length))
 
-    def _root(self, spectrum: NDArray[np.float64]) -> Float:
-        """Root of the prior variance of every mode, from the binned spectrum."""
-        log_bins = np.log(self.frequency * self._length)
-        root = np.empty((len(self._outputs), self._length // 2 + 1), np.float32)
-        for row, binned in enumerate(spectrum[: len(root)]):
-            root[row, 1:] = np.exp(0.5 * np.interp(self._log_index, log_bins, np.log(binned)))
-            # What never changes during the read-out is an offset of the output.
-            root[row, 0] = 2 * root[row, 1]
-        root[2:] = root[1:2]
-        # A common offset is sky.
-        root[0, 0] = 0
-        return root
+    def _extrapolated(
+        self, covariance: NDArray[np.float64], frequency: NDArray[np.float64]
+    ) -> NDArray[np.float64]:
+        """Covariance at other frequencies, 1/f below those that trends may have a part of."""
+        first = _TREND_CYCLES / self._length
+        slow = np.mean(
+            [c * f for c, f in zip(covariance, self.frequency, strict=True)
+             if first < f <= 8 * first], axis=0,
+        )  # fmt: skip
+        at = np.searchsorted(self.frequency, frequency).clip(max=len(covariance) - 1)
+        below = slow / frequency[:, None, None]
+        return np.where((frequency < first)[:, None, None], below, covariance[at])
 
     def _row_difference(self) -> float:
         """Variance of the difference of neighbouring row means, for a spectrum 1/f."""
@@ -325,6 +306,47 @@ class StripeSeries:
         return 2 * float(np.trapezoid(power, np.log(f)))
 
 
-def _dot(a: NDArray[np.complex64], b: NDArray[np.complex64]) -> float:
+class _Prior:
+    """Root of a covariance between outputs at every frequency: ``vectors x root``."""
+
+    def __init__(self, covariance: NDArray[np.float64], edges: NDArray[np.int_]) -> None:
+        n_outputs = covariance.shape[1]
+        # What never changes during the read-out is an offset of the output; one that all outputs
+        # share is sky.
+        differences = np.eye(n_outputs) - 1 / n_outputs
+        offset = 4 * differences @ covariance[0] @ differences
+        values, vectors = np.linalg.eigh(np.concatenate([offset[None], covariance]))
+        self._edges = np.concatenate([[0], edges])
+        self._vectors = vectors.astype(np.float32)
+        root = np.sqrt(np.maximum(values, 0)).astype(np.float32)
+        root[0, values[0] < 1e-6 * values[0].max()] = 0
+        self.root = np.repeat(root, np.diff(self._edges), axis=0).T
+        self._inverse = np.divide(1, self.root, out=np.zeros_like(self.root), where=self.root > 0)
+
+    def colour(self, x: Modes) -> Modes:
+        """Give white modes the covariance."""
+        return self._rotated(self.root * x, self._vectors)
+
+    def colour_adjoint(self, modes: Modes) -> Modes:
+        """Apply the transpose of `colour`."""
+        rotated = self._rotated(modes, self._vectors.transpose(0, 2, 1))
+        rotated *= self.root
+        return rotated
+
+    def whiten(self, modes: Modes) -> Modes:
+        """Undo `colour`."""
+        rotated = self._rotated(modes, self._vectors.transpose(0, 2, 1))
+        rotated *= self._inverse
+        return rotated
+
+    def _rotated(self, modes: Modes, matrices: Float) -> Modes:
+        """Multiply the outputs by a matrix, one for each bin of frequency."""
+        result = np.empty_like(modes)
+        for matrix, (first, last) in zip(matrices, pairwise(self._edges), strict=True):
+            np.matmul(matrix, modes[:, first:last], out=result[:, first:last])
+        return result
+
+
+def _dot(a: Modes, b: Modes) -> float:
     """Inner product of the series of which only half the spectrum is held."""
     return float(2 * np.vdot(a, b).real - np.vdot(a[:, 0], b[:, 0]).real)
