@@ -29,7 +29,7 @@ _ENOUGH = 3  # differences that are enough to know a rate
 _SUDDEN_SIGMA = 4.0  # excess over the rate, in sigma and ...
 _SUDDEN_RATE = 0.25  # ... relative to the rate, that makes a core an event and not a star
 _FIRST_GROUP = 15.0  # bound on the time between groups over the time to the first group
-_HALO_AREA = 1.1  # area of a halo over that of the core, of which a mere cosmic ray has less
+_HALO_AREA = 1.1  # least area of halo or ring over the core; a mere cosmic ray has less
 _MARGIN = 16  # pixels around a core in which the halo is searched for at first
 _RING_REACH = 8.0  # pixels around a core in which spilled charge is searched for ...
 _RING_SLOPE = 0.4  # ... and its growth with the radius of the core
@@ -101,7 +101,7 @@ def measure_event(
     threshold: float,
     after_groups: int,
 ) -> Event | None:
-    """Measure what an event contaminates; None if it is a steady source or has no halo.
+    """Measure what an event contaminates; None if it is a steady source or nothing surrounds it.
 
     Parameters
     ----------
@@ -144,8 +144,6 @@ def measure_event(
             return None
         usable = window.usable[near] & ~unknown
         halo = seed | _contaminated(excess[0], usable[0], seed, threshold, core_shape.radius)
-        if np.count_nonzero(halo) < _HALO_AREA * np.count_nonzero(seed):
-            return None
         if reach >= _MAX_REACH or not _is_cut(halo, outer, ramp.bad.shape):
             break
         reach = int(1.6 * reach)
@@ -154,12 +152,21 @@ def measure_event(
         rest = _contaminated(excess[k], usable[k], seed, threshold, core_shape.radius)
         marks.append(Mark(near[k] + 1, outer, rest))
     saturated = (ramp.groupdq[group : group + 2, *box] & SATURATED).any(axis=0) & core
+    surrounded = _exceeds(halo, seed)
     discharging = None
     if saturated.any() and after_groups > 0:
         discharging, rings = _rings(ramp, noise, group, box, saturated, threshold, after_groups)
+        surrounded |= any(_exceeds(ring.pixels, discharging.pixels) for ring in rings)
         marks += rings
+    if not surrounded:
+        return None
     saturates = bool(saturated.any())
     return Event(core_shape, shape_of(halo, outer), saturates, tuple(marks), discharging)
+
+
+def _exceeds(region: NDArray[np.bool_], core: NDArray[np.bool_]) -> bool:
+    """Tell if a region is more than the core that it surrounds."""
+    return bool(np.count_nonzero(region) >= _HALO_AREA * np.count_nonzero(core))
 
 
 def _contaminated(

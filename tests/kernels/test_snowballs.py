@@ -290,6 +290,15 @@ def test_spots_without_halo_are_no_snowballs(saturated):
     assert not found.flags.any()
 
 
+def test_spilled_charge_alone_makes_a_snowball():
+    """A steep halo may lie all within the jumps: the charge spilled later tells the event."""
+    data, groupdq, event = ramp([replace(ROUND, halo_charge=1.0)], seed=21, rays=0)
+    found = measure(data, groupdq)
+    assert len(found.events) == 1
+    recall, _ = recall_and_extra(found, groupdq, event)
+    assert recall >= 0.98
+
+
 @pytest.mark.parametrize("n_rays", [0, 300])
 def test_saturating_stars_are_no_snowballs(n_rays):
     y, x = np.indices(SHAPE)
