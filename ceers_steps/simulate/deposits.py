@@ -13,13 +13,18 @@ from ceers_steps.simulate.events import (
     SnowballStamp,
     draw_cosmic_rays,
     draw_snowballs,
-    group_fractions,
     snowball_stamp,
-    spill_fractions,
 )
 from ceers_steps.simulate.patterns import Readout, ReadPattern
 
-__all__ = ["RayDeposits", "SnowballDeposit", "deposit_cosmic_rays", "deposit_snowballs"]
+__all__ = [
+    "RayDeposits",
+    "SnowballDeposit",
+    "deposit_cosmic_rays",
+    "deposit_snowballs",
+    "group_fractions",
+    "spill_fractions",
+]
 
 
 @dataclass(frozen=True)
@@ -184,3 +189,67 @@ def _step(fractions: np.ndarray, group: int) -> np.ndarray:
 def _duration(readout: Readout, pattern: ReadPattern, n_groups: int) -> float:
     """Return the time from the first reset to the last read of an integration (s)."""
     return (pattern.total_frames(n_groups) + 1) * readout.frame_time
+
+
+def group_fractions(
+    time: np.ndarray | float, pattern: ReadPattern, n_groups: int, frame_time: float
+) -> np.ndarray:
+    """Return the part of each group's frames that is read after an event.
+
+    Charge that arrives while the frames of a group are taken is seen only by those read
+    later, and so shows up in part in the averaged group.
+
+    Parameters
+    ----------
+    time : array_like
+        Seconds since the reset of the pixels hit, shape ``(n_events,)`` or a number.
+    pattern : ReadPattern
+        Read pattern.
+    n_groups : int
+        Number of groups.
+    frame_time : float
+        Frame time (s).
+
+    Returns
+    -------
+    numpy.ndarray
+        0 before the event, 1 after it, shape ``(n_events, n_groups)`` (or ``(n_groups,)``),
+        float32. All 0 for an event before the reset.
+    """
+    time = np.asarray(time, dtype=float)[..., np.newaxis]
+    # Frame j is read (j + 1) frame times after the reset.
+    first_seen = np.maximum(np.ceil(time / frame_time) - 1, 0)
+    missed = np.clip(first_seen - pattern.first_frames(n_groups), 0, pattern.n_frames)
+    return np.where(time < 0, 0, 1 - missed / pattern.n_frames).astype(np.float32)
+
+
+def spill_fractions(
+    time: float, scale: float, pattern: ReadPattern, n_groups: int, frame_time: float
+) -> np.ndarray:
+    """Return the part of the spilled charge that each group has seen.
+
+    A time ``t`` after the event, ``1 - exp(-t / scale)`` of the ring has filled.
+
+    Parameters
+    ----------
+    time : float
+        Event, seconds since the reset of the pixels hit.
+    scale : float
+        Time scale of the spill (s).
+    pattern : ReadPattern
+        Read pattern.
+    n_groups : int
+        Number of groups.
+    frame_time : float
+        Frame time (s).
+
+    Returns
+    -------
+    numpy.ndarray
+        Shape ``(n_groups,)``, float32. All 0 for an event before the reset.
+    """
+    if time < 0:
+        return np.zeros(n_groups, dtype=np.float32)
+    frames = pattern.first_frames(n_groups)[:, np.newaxis] + np.arange(pattern.n_frames)
+    since = np.maximum((frames + 1) * frame_time - time, 0)
+    return -np.expm1(-since / scale).mean(axis=1).astype(np.float32)

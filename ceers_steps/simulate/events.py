@@ -1,7 +1,7 @@
 """Charge left by cosmic rays and snowballs.
 
 Both are drawn as tables of events with an arrival time; where their charge shows up in
-the groups of an integration is decided by `group_fractions` and `spill_fractions`.
+the groups of an integration is decided in `ceers_steps.simulate.deposits`.
 """
 
 from __future__ import annotations
@@ -11,7 +11,6 @@ from dataclasses import dataclass
 import numpy as np
 
 from ceers_steps.simulate.config import CosmicRayConfig, SnowballConfig
-from ceers_steps.simulate.patterns import ReadPattern
 
 __all__ = [
     "PIXEL_SIZE",
@@ -20,9 +19,7 @@ __all__ = [
     "SnowballStamp",
     "draw_cosmic_rays",
     "draw_snowballs",
-    "group_fractions",
     "snowball_stamp",
-    "spill_fractions",
 ]
 
 PIXEL_SIZE = 18.0
@@ -396,67 +393,3 @@ def snowball_stamp(ball: Snowball, shape: tuple[int, int]) -> SnowballStamp | No
     )
     ring[ring < _FAINTEST_HALO] = 0
     return SnowballStamp(y0, x0, prompt.astype(np.float32), ring.astype(np.float32))
-
-
-def group_fractions(
-    time: np.ndarray | float, pattern: ReadPattern, n_groups: int, frame_time: float
-) -> np.ndarray:
-    """Return the part of each group's frames that is read after an event.
-
-    Charge that arrives while the frames of a group are taken is seen only by those read
-    later, and so shows up in part in the averaged group.
-
-    Parameters
-    ----------
-    time : array_like
-        Seconds since the reset of the pixels hit, shape ``(n_events,)`` or a number.
-    pattern : ReadPattern
-        Read pattern.
-    n_groups : int
-        Number of groups.
-    frame_time : float
-        Frame time (s).
-
-    Returns
-    -------
-    numpy.ndarray
-        0 before the event, 1 after it, shape ``(n_events, n_groups)`` (or ``(n_groups,)``),
-        float32. All 0 for an event before the reset.
-    """
-    time = np.asarray(time, dtype=float)[..., np.newaxis]
-    # Frame j is read (j + 1) frame times after the reset.
-    first_seen = np.maximum(np.ceil(time / frame_time) - 1, 0)
-    missed = np.clip(first_seen - pattern.first_frames(n_groups), 0, pattern.n_frames)
-    return np.where(time < 0, 0, 1 - missed / pattern.n_frames).astype(np.float32)
-
-
-def spill_fractions(
-    time: float, scale: float, pattern: ReadPattern, n_groups: int, frame_time: float
-) -> np.ndarray:
-    """Return the part of the spilled charge that each group has seen.
-
-    A time ``t`` after the event, ``1 - exp(-t / scale)`` of the ring has filled.
-
-    Parameters
-    ----------
-    time : float
-        Event, seconds since the reset of the pixels hit.
-    scale : float
-        Time scale of the spill (s).
-    pattern : ReadPattern
-        Read pattern.
-    n_groups : int
-        Number of groups.
-    frame_time : float
-        Frame time (s).
-
-    Returns
-    -------
-    numpy.ndarray
-        Shape ``(n_groups,)``, float32. All 0 for an event before the reset.
-    """
-    if time < 0:
-        return np.zeros(n_groups, dtype=np.float32)
-    frames = pattern.first_frames(n_groups)[:, np.newaxis] + np.arange(pattern.n_frames)
-    since = np.maximum((frames + 1) * frame_time - time, 0)
-    return -np.expm1(-since / scale).mean(axis=1).astype(np.float32)

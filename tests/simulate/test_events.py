@@ -9,13 +9,12 @@ from hypothesis import strategies as st
 from scipy import stats
 
 from ceers_steps.simulate.config import CosmicRayConfig, SnowballConfig
+from ceers_steps.simulate.deposits import group_fractions, spill_fractions
 from ceers_steps.simulate.events import (
     Snowball,
     draw_cosmic_rays,
     draw_snowballs,
-    group_fractions,
     snowball_stamp,
-    spill_fractions,
 )
 from ceers_steps.simulate.patterns import READ_PATTERNS
 
