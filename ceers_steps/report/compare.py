@@ -279,6 +279,7 @@ def _snowball_excess(truth: Truth) -> tuple[NDArray, NDArray]:
     for integration in range(n_ints):
         for group in range(1, n_groups):
             excess = truth.snowball_charge(integration, group) / truth.difference_sigma
+            excess[truth.rate == 0] = 0  # reference and dead pixels are never used
             contaminated[integration, group] = excess > 1
             np.maximum(largest, excess, out=largest)
     return contaminated, largest
