@@ -289,8 +289,9 @@ def _snowballs(
     products: Path, root: str, truth: Truth, contaminated: NDArray
 ) -> tuple[SnowballFlags, SnowballView]:
     """Return how good the flags of snowballs are, and the group with most of them."""
-    jumps = _read(products / f"{root}_jump.fits", "GROUPDQ") & LEFT_OUT != 0
-    flags = _read(products / f"{root}_snowball.fits", "GROUPDQ") & LEFT_OUT != 0
+    seen = truth.rate != 0
+    jumps = (_read(products / f"{root}_jump.fits", "GROUPDQ") & LEFT_OUT != 0) & seen
+    flags = (_read(products / f"{root}_snowball.fits", "GROUPDQ") & LEFT_OUT != 0) & seen
     counts = contaminated.sum(axis=(2, 3))
     integration, group = map(int, np.unravel_index(counts.argmax(), counts.shape))
     with fits.open(products / f"{root}_snowball.fits", memmap=True) as hdus:
