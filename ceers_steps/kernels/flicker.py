@@ -34,7 +34,7 @@ _PASSES = 5
 _FREE_PASSES = 3  # in which trends of the sky are free
 _CLIP = 5.0  # samples farther from the model are left out, units of their noise
 _CLIPPED_PASSES = 2  # passes after which that is decided
-_EVIDENCE = 36.0  # gain in chi2 for which a trend of the sky is accepted
+_EVIDENCE = 25.0  # gain in chi2 for which a trend of the sky is accepted
 
 
 @dataclass(frozen=True)
