@@ -26,8 +26,8 @@ __all__ = ["CeersMixin", "CeersStep", "StepError", "save_atomic"]
 log = logging.getLogger(__name__)
 
 _OUR_SUFFIX = re.compile(
-    r"^(?P<root>.+)_(?:snowball|wispsub|remstriping|(?:prewisp|pre1f|wispmodel)(?:ints)?|1fmask"
-    r"|horiz|vert|tilt)$"
+    r"^(?P<root>.+)_(?:snowball|wispsub|remstriping|1fmask"
+    r"|(?:prewisp|pre1f|wispmodel|horiz|vert|tilt)(?:ints)?)$"
 )
 
 

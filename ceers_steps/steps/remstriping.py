@@ -55,7 +55,7 @@ class RemStripingStep(CeersStep):
         source_mask = input_file(default=None)  # FITS image, not 0 = source (an edited *_1fmask.fits), in place of the search for sources
         search_destriped = boolean(default=True)  # Search for sources after a rough removal of stripes, which hide faint wide ones
         apply_flat = boolean(default=True)  # Allow for the flat field in the fit; the result is not flat-fielded
-        save_patterns = boolean(default=False)  # Write what is subtracted, DN/s: *_horiz.fits, *_vert.fits, and *_tilt.fits with tilted_angles
+        save_patterns = boolean(default=False)  # Write what is subtracted, DN/s: *_horiz.fits, *_vert.fits, and *_tilt.fits with tilted_angles (*_horizints.fits ... of rateints)
         save_mask = boolean(default=True)  # Write the source mask, *_1fmask.fits, which stage 3 uses again
         save_plots = boolean(default=False)  # Draw the (first) frame before and after, *_1f.png
         overrides = input_file(default=None)  # Table (.ecsv or .csv) of per-exposure values: mask_threshold, skip_remstriping
@@ -198,7 +198,8 @@ class RemStripingStep(CeersStep):
                 images["tilt"] = [stripes.tilted for stripes in patterns]
             for suffix, stack in images.items():
                 header = fits.Header([("BUNIT", "DN/s")])
-                self._write(model, suffix, np.stack(stack).reshape(shape), header)
+                name = f"{suffix}{_ints(model)}"
+                self._write(model, name, np.stack(stack).reshape(shape), header)
 
     def _write(self, model, suffix, data, header):
         """Write one image."""
@@ -211,7 +212,7 @@ class RemStripingStep(CeersStep):
 
         total = stripes.total
         striping_figure(
-            self.extra_product_path(model, "1f", "png"),
+            self.extra_product_path(model, f"1f{_ints(model)}", "png"),
             plane.image,
             total,
             plane.image - total,
@@ -244,6 +245,11 @@ def _planes(model):
         photon = np.median(var_poisson[sees_sky]) if sees_sky.any() else 0.0
         planes.append(_Plane(image, dq, sees_sky, np.sqrt(var_rnoise + photon)))
     return planes
+
+
+def _ints(model):
+    """Return what ends the suffix of an extra product of rateints: that of rate is another file."""
+    return "ints" if model.data.ndim == 3 else ""
 
 
 def _figures(stripes, sky):

@@ -232,6 +232,20 @@ def test_extra_products(rate, flat_file, tmp_path):
     assert bits[30, 40] & 1
 
 
+def test_extra_products_of_rate_and_rateints_are_different_files(flat_file, tmp_path):
+    data = np.stack([scene(seed)[0] for seed in (1, 2)])
+    extras = {"save_patterns": True, "save_plots": True, "output_dir": str(tmp_path)}
+    clean(rate_model(data[0]), flat_file, **extras)
+    clean(rate_model(data, datamodels.CubeModel), flat_file, **extras)
+    for suffix in ("horiz", "vert"):
+        assert fits.getdata(tmp_path / f"{EXPOSURE}_{suffix}.fits").shape == SHAPE
+        assert fits.getdata(tmp_path / f"{EXPOSURE}_{suffix}ints.fits").shape == (2, *SHAPE)
+    assert {path.name for path in tmp_path.glob("*_1f*.png")} == {
+        f"{EXPOSURE}_1f.png",
+        f"{EXPOSURE}_1fints.png",
+    }
+
+
 def test_mask_from_a_file_takes_the_place_of_the_search(rate, flat_file, tmp_path):
     mask = np.zeros(SHAPE, np.int32)
     mask[80:120, 20:60] = 256
