@@ -1,14 +1,19 @@
-"""Writing files so that a product is either complete or not there."""
+"""Files: products that are either complete or not there, images that a user gives."""
 
 import os
 import shutil
 import tempfile
+import warnings
 from collections.abc import Callable
 from pathlib import Path
 
+import numpy as np
+from astropy.io import fits
+from astropy.utils.exceptions import AstropyUserWarning
+
 from ceers_steps.errors import CeersError
 
-__all__ = ["write_atomic"]
+__all__ = ["read_image", "write_atomic"]
 
 
 def write_atomic(path: str | os.PathLike, writer: Callable[[Path], object]) -> Path:
@@ -51,3 +56,34 @@ def write_atomic(path: str | os.PathLike, writer: Callable[[Path], object]) -> P
         if scratch is not None:
             shutil.rmtree(scratch, ignore_errors=True)
     return path
+
+
+def read_image(path: str | os.PathLike, name: str) -> np.ndarray | None:
+    """Read the first image of a FITS file.
+
+    Parameters
+    ----------
+    path
+        FITS file.
+    name
+        What the user calls the file, with its path, for the message.
+
+    Returns
+    -------
+    ndarray or None
+        The image; None if there is none.
+
+    Raises
+    ------
+    CeersError
+        When the file cannot be read or is cut off.
+    """
+    try:
+        # without memory mapping, a file that is cut off fails here, not where it is used
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", AstropyUserWarning)
+            with fits.open(path, memmap=False) as hdus:
+                images = (hdu.data for hdu in hdus if hdu.is_image)
+                return next((data for data in images if data is not None), None)
+    except (OSError, TypeError, ValueError, fits.VerifyError) as err:
+        raise CeersError(f"{name} cannot be read, or is not complete: {err}.") from err

@@ -8,7 +8,7 @@ from astropy.io import fits
 from stdatamodels.jwst.datamodels import dqflags
 
 from ceers_steps.errors import CeersError
-from ceers_steps.io import write_atomic
+from ceers_steps.io import read_image, write_atomic
 from ceers_steps.kernels.destripe import (
     add_tilted,
     find_by_median,
@@ -310,11 +310,7 @@ def _parse_threshold(value):
 
 def _read_mask(path, shape):
     """Return the first image of a FITS file, as bits."""
-    try:
-        with fits.open(path) as hdus:
-            data = next((hdu.data for hdu in hdus if hdu.data is not None), None)
-    except OSError as err:
-        raise CeersError(f"source_mask={path}: not a readable FITS file ({err}).") from err
+    data = read_image(path, f"source_mask={path}")
     if data is None or data.shape != shape:
         found = "no image" if data is None else f"an image of {data.shape}"
         raise CeersError(f"source_mask={path}: {found}, while the exposure has {shape} pixels.")

@@ -5,9 +5,9 @@ import os
 from pathlib import Path
 
 import numpy as np
-from astropy.io import fits
 
 from ceers_steps.errors import CeersError
+from ceers_steps.io import read_image
 
 __all__ = [
     "AFFECTED_DETECTORS",
@@ -114,12 +114,7 @@ def read_templates(paths, model):
     """
     stacks = []
     for path in paths:
-        try:
-            with fits.open(path) as hdus:
-                images = (hdu.data for hdu in hdus if hdu.is_image)
-                image = next((data for data in images if data is not None), None)
-        except OSError as err:
-            raise CeersError(f"Wisp template {path} cannot be read: {err}.") from err
+        image = read_image(path, f"Wisp template {path}")
         if image is None or image.ndim not in (2, 3):
             found = "no image" if image is None else f"an image of shape {image.shape}"
             raise CeersError(f"Wisp template {path} holds {found}; wanted is (y, x) or (k, y, x).")

@@ -1,5 +1,7 @@
 """The striping step on small subarray exposures with known stripes."""
 
+import os
+
 import numpy as np
 import pytest
 from astropy.io import fits
@@ -254,10 +256,13 @@ def test_mask_from_a_file_takes_the_place_of_the_search(rate, flat_file, tmp_pat
     np.testing.assert_array_equal(fits.getdata(f"{EXPOSURE}_1fmask.fits") > 0, mask > 0)
 
 
-@pytest.mark.parametrize("content", [None, np.zeros((3, 3), np.uint8), "text"])
+@pytest.mark.parametrize("content", [None, np.zeros((3, 3), np.uint8), "text", "cut off"])
 def test_unusable_mask_file(rate, flat_file, tmp_path, content):
     path = tmp_path / "mask.fits"
-    if isinstance(content, str):
+    if content == "cut off":
+        fits.PrimaryHDU(np.zeros(SHAPE, np.uint8)).writeto(path)
+        os.truncate(path, 20000)
+    elif isinstance(content, str):
         path.write_text(content)
     else:
         fits.PrimaryHDU(content).writeto(path)

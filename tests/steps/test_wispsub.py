@@ -1,5 +1,7 @@
 """The wisp step: what it applies to, what it writes, what it refuses."""
 
+import os
+
 import numpy as np
 import pytest
 from astropy.io import fits
@@ -286,6 +288,9 @@ def test_unusable_templates(subtract, tmp_path):
 
     path.write_text("no FITS file")
     refuse("cannot be read")
+    fits.writeto(path, wisp(), overwrite=True)
+    os.truncate(path, 100_000)
+    refuse("is not complete")
     fits.HDUList([fits.PrimaryHDU()]).writeto(path, overwrite=True)
     refuse("holds no image")
     fits.writeto(path, np.zeros(10), overwrite=True)
