@@ -16,13 +16,10 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["NIRCAM_ROW_OVERHEAD", "REFERENCE_BORDER", "ReadoutLayout"]
+__all__ = ["NIRCAM_ROW_OVERHEAD", "ReadoutLayout"]
 
 NIRCAM_ROW_OVERHEAD = 12
 """Clock ticks after each row in which no pixel is read (JWST HAWAII-2RG detectors)."""
-
-REFERENCE_BORDER = 4
-"""Width of the border of reference pixels of a full-frame image, in pixels."""
 
 
 @dataclass(frozen=True)
@@ -195,26 +192,3 @@ class ReadoutLayout:
                 f"({self.output_width}) and the row overhead ({self.row_overhead})"
             )
         return self.output_width // binning, self.row_ticks // binning
-
-
-def reference_pixels(shape: tuple[int, int], *, full_frame: bool) -> NDArray[np.bool_]:
-    """Where the reference pixels of an image are.
-
-    Parameters
-    ----------
-    shape : tuple of int
-        ``(ny, nx)`` of the image.
-    full_frame : bool
-        Whether the image covers the detector; the border of a subarray holds
-        ordinary pixels.
-
-    Returns
-    -------
-    ndarray
-        ``(ny, nx)``, True for reference pixels.
-    """
-    border = np.zeros(shape, bool)
-    if full_frame:
-        border[:] = True
-        border[REFERENCE_BORDER:-REFERENCE_BORDER, REFERENCE_BORDER:-REFERENCE_BORDER] = False
-    return border

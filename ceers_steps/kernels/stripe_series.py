@@ -86,7 +86,7 @@ class Samples:
         def where_used(array: NDArray, factor: Float) -> Float:
             return np.multiply(array, factor, out=np.zeros(layout.shape, np.float32), where=used)
 
-        pixel_weight = where_used(np.float32(1) / sigma**2, np.float32(1))
+        pixel_weight = np.divide(1, sigma**2, out=np.zeros(layout.shape, np.float32), where=used)
         weight = summed(pixel_weight)
         there = weight > 0
         inverse = np.divide(1, weight, out=np.zeros_like(weight), where=there)

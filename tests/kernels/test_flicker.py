@@ -191,13 +191,15 @@ def test_masked_pixels_do_not_matter(frame):
 
 
 def test_pixels_that_are_not_finite_are_left_out(frame):
-    """NaN in the image, the noise or the flat counts as masked."""
+    """NaN in the image, the noise or the flat, and a noise of 0, count as masked."""
     bad = np.random.default_rng(4).random(frame.white.shape) < 0.01
     masked = frame.fit(mask=bad).stripes
     nan = np.where(bad, np.float32(np.nan), np.float32(1))
     nothing = np.zeros(bad.shape, bool)
     assert_array_equal(frame.fit(added=nan - 1).stripes, masked)
     assert_array_equal(fit_stripes(frame.image, nothing, NOISE * nan, frame.layout).stripes, masked)
+    no_noise = np.where(bad, np.float32(0), np.float32(NOISE))
+    assert_array_equal(fit_stripes(frame.image, nothing, no_noise, frame.layout).stripes, masked)
     with_flat = frame.fit(flat=nan).stripes
     assert_allclose(with_flat, masked, atol=0.01 * NOISE)
 

@@ -6,7 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.testing import assert_array_equal
 
-from ceers_steps.kernels.readout import NIRCAM_ROW_OVERHEAD, ReadoutLayout, reference_pixels
+from ceers_steps.kernels.readout import NIRCAM_ROW_OVERHEAD, ReadoutLayout
 from ceers_steps.simulate.noise import one_over_f_frame
 
 
@@ -83,14 +83,6 @@ def test_simulated_noise_is_smoothest_in_this_order(fast, slow):
     # another, about 140 in the wrong order.
     assert best < 0.3 * roughness(-right.fast_direction, right.slow_direction, right.row_overhead)
     assert best < 0.3 * roughness(right.fast_direction, -right.slow_direction, right.row_overhead)
-
-
-def test_border_of_reference_pixels():
-    """A full frame has a border four pixels wide, a subarray none."""
-    border = reference_pixels((20, 30), full_frame=True)
-    assert border.sum() == 20 * 30 - 12 * 22
-    assert not border[4:-4, 4:-4].any()
-    assert not reference_pixels((20, 30), full_frame=False).any()
 
 
 @pytest.mark.parametrize(
