@@ -20,6 +20,9 @@ CUSTOM_STEPS = {
     "remstriping": RemStripingStep,
 }
 
+IMAGING = "NRC_IMAGE"
+"""EXP_TYPE of the exposures that are corrected."""
+
 BEFORE_RAMP_FIT = (
     "group_scale",
     "dq_init",
@@ -46,7 +49,7 @@ class CeersDetector1(CeersMixin, Detector1Pipeline):
     The steps of calwebb_detector1, with snowballs flagged after the jump step, and wisps
     and 1/f stripes subtracted from the rate image (and from every integration of rateints).
     Exposures that are not NIRCam imaging go through the stock sequence, with the three
-    corrections SKIPPED. Writes *_rate.fits, and *_rateints.fits for several integrations.
+    corrections SKIPPED. Writes *_rate.fits and *_rateints.fits.
     """
 
     class_alias = "ceers_detector1"
@@ -72,12 +75,12 @@ class CeersDetector1(CeersMixin, Detector1Pipeline):
         return Detector1Pipeline.get_config_reftype()
 
     @classmethod
-    def get_config_from_reference(cls, dataset, *args, **kwargs):
+    def _get_config_from_parameters(cls, crds_parameters, crds_observatory):
         """Take the CRDS parameters, less those that do the work of our steps a second time."""
-        config = super().get_config_from_reference(dataset, *args, **kwargs)
-        steps = config.setdefault("steps", {})
-        steps.setdefault("jump", {})["expand_large_events"] = False
-        steps.setdefault("clean_flicker_noise", {})["skip"] = True
+        config = super()._get_config_from_parameters(crds_parameters, crds_observatory)
+        if crds_parameters.get("meta.exposure.type") == IMAGING:
+            config["steps"]["jump"]["expand_large_events"] = False
+            config["steps"]["clean_flicker_noise"]["skip"] = True
         return config
 
     def process(self, input_data):
@@ -190,4 +193,4 @@ class CeersDetector1(CeersMixin, Detector1Pipeline):
 
 def is_nircam_imaging(model):
     """Say whether the corrections apply: NIRCam, imaging."""
-    return model.meta.instrument.name == "NIRCAM" and model.meta.exposure.type == "NRC_IMAGE"
+    return model.meta.instrument.name == "NIRCAM" and model.meta.exposure.type == IMAGING

@@ -191,6 +191,18 @@ class TestOneTreatmentOfEachKind:
         assert config["jump"]["min_jump_area"] == 7.0  # the rest of CRDS's parameters applies
         assert config["clean_flicker_noise"]["skip"] is True
 
+    def test_crds_decides_where_ours_do_not_apply(self, simulated_field, tmp_path, monkeypatch):
+        def from_crds(parameters, observatory):
+            return config_parser.ConfigObj({"expand_large_events": True})
+
+        monkeypatch.setattr(JumpStep, "_get_config_from_parameters", from_crds)
+        path = tmp_path / "jw01345001001_02105_00001_nrcblong_uncal.fits"
+        shutil.copy(simulated_field.uncal("NRCBLONG", "sub640"), path)
+        fits.setval(path, "EXP_TYPE", value="NRC_TACONFIRM")
+        config = CeersDetector1.build_config(str(path))[0]["steps"]
+        assert config["jump"]["expand_large_events"] is True
+        assert "skip" not in config["clean_flicker_noise"]
+
     def test_the_user_can_and_is_warned(self, caplog):
         pipeline = CeersDetector1(
             steps={"jump": {"expand_large_events": True}, "clean_flicker_noise": {"skip": False}}
