@@ -24,10 +24,10 @@ from ceers_steps.steps.base import StepError
 ALIASES = [step.class_alias for step in CUSTOM_STEPS.values()]
 
 
-def strun(*arguments, **environment):
-    """Run ``strun`` as a user does."""
+def strun(*arguments, before=(), **environment):
+    """Run ``strun`` as a user does; `before` is a command that runs it."""
     return subprocess.run(
-        [Path(sys.executable).with_name("strun"), *map(str, arguments)],
+        [*before, Path(sys.executable).with_name("strun"), *map(str, arguments)],
         capture_output=True,
         text=True,
         check=False,
@@ -279,6 +279,27 @@ class TestBadInput:
             **environment_of(tmp_path / "sim"),
         )
         self.check(process, out, "the ramp has 1 group", "steps.snowball.skip=true")
+
+    def test_output_folder_that_is_read_only(self, simulated_field, tmp_path):
+        out = tmp_path / "out"
+        out.mkdir()
+        out.chmod(0o555)
+        # root may write everywhere, unless it gives that up
+        drop = ["setpriv", "--bounding-set=-dac_override", "--"] if os.geteuid() == 0 else []
+        uncal = simulated_field.uncal("NRCB4", "sub640")
+        process = strun("ceers_detector1", uncal, f"--output_dir={out}", before=drop)
+        self.check(process, out, f"Cannot write {out}", "Permission denied", "--output_dir=FOLDER")
+
+    def test_full_disk_while_the_rate_is_written(self, simulated_field, tmp_path):
+        out = tmp_path / "out"
+        uncal = simulated_field.uncal("NRCB4", "sub640")
+        # no file larger than 3 MB, which the system refuses as it does on a full disk
+        limit = ["bash", "-c", 'ulimit -f 3000; exec "$@"', "bash"]
+        process = strun(
+            *("ceers_detector1", uncal, f"--output_dir={out}", "--steps.remstriping.save_mask=0"),
+            before=limit,
+        )
+        self.check(process, out, f"Cannot write {out}", "_rateints.fits", "Free some disk space")
 
     def test_product_of_a_later_stage(self, tmp_path):
         path = tmp_path / "jw01345001001_02201_00001_nrcb4_cal.fits"
