@@ -102,6 +102,9 @@ class CeersDetector1(CeersMixin, Detector1Pipeline):
             return self._run_stock(ramp)
 
         self._warn_of_double_treatment()
+        if not self.wispsub.skip:
+            # a missing template, or a table that cannot be used, is told before the long part
+            self.wispsub.template_files(ramp, self.wispsub.overrides_row(ramp))
         self.dark_current.output_dir = self.output_dir
         self.ramp_fit.output_dir = self.output_dir
         for name in BEFORE_RAMP_FIT:

@@ -79,7 +79,7 @@ class WispSubStep(CeersStep):
         row = self.overrides_row(model)
         scale = row.get("wisp_scale", self.scale)
         measure = None
-        paths, reason = self._find_templates(model, row)
+        paths, reason = self.template_files(model, row)
         if paths:
             measure, reason = self._prepare(model, paths, scale)
         if measure is None:
@@ -125,8 +125,23 @@ class WispSubStep(CeersStep):
         )
         return model
 
-    def _find_templates(self, model, row):
-        """Return the template files, or none and the reason."""
+    def template_files(self, model, row):
+        """Find the templates of an exposure; a missing one is an error.
+
+        Parameters
+        ----------
+        model : `~stdatamodels.jwst.datamodels.JwstDataModel`
+            The exposure, at any level: only its keywords count.
+        row : dict
+            Its overrides.
+
+        Returns
+        -------
+        paths : list of Path
+            Empty if it gets no correction.
+        reason : str
+            Why it gets none.
+        """
         instrument = model.meta.instrument
         if row.get("skip_wispsub"):
             return [], "skip_wispsub is set in the overrides table"

@@ -268,6 +268,8 @@ class TestBadInput:
             *("ceers_detector1", uncal, f"--output_dir={out}"), NIRCAM_WISP_TEMPLATES=str(empty)
         )
         self.check(process, out, "wisps_nrcb4_F150W.fits", str(empty))
+        # told at once, not after minutes of the steps before it
+        assert "Step group_scale running" not in process.stdout + process.stderr
 
     def test_one_group(self, simulated_field, tmp_path):
         (exposure,) = simulate(
