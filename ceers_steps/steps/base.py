@@ -246,7 +246,8 @@ def check_input(dataset, types, step_name):
     Parameters
     ----------
     dataset : object
-        A path is checked; anything else is left to the step.
+        A path, or a data model, of which only the level is checked; anything else is left to the
+        step.
     types : tuple of str
         ``DATAMODL`` values that are taken; empty takes all.
     step_name : str
@@ -257,6 +258,9 @@ def check_input(dataset, types, step_name):
     CeersError
         The message says what was found and what is wanted.
     """
+    if isinstance(dataset, JwstDataModel):
+        _check_level(dataset.meta.filename or "the input", type(dataset).__name__, types, step_name)
+        return
     if not isinstance(dataset, (str, os.PathLike)) or Path(dataset).suffix not in {".fits", ""}:
         return
     path = Path(dataset)
@@ -277,11 +281,17 @@ def check_input(dataset, types, step_name):
             f"{step_name}: {path} is not a complete FITS file ({' '.join(problem.split())}). "
             "Download or copy it again."
         )
+    _check_level(path, kind, types, step_name)
+
+
+def _check_level(name, kind, types, step_name):
+    """Raise `CeersError` for data that are not of one of the types."""
     if types and kind not in types:
+        suffix = {"Level1bModel": "uncal", "RampModel": "ramp"}.get(types[0], "rate")
         raise CeersError(
-            f"{step_name}: {path} holds a {kind or 'file without DATAMODL'}; this takes "
+            f"{step_name}: {name} holds a {kind or 'file without DATAMODL'}; this takes "
             f"{' or '.join(types)}. Give it the product of the right level "
-            f"({'*_uncal.fits' if 'Level1bModel' in types else '*_rate.fits'} for instance)."
+            f"(*_{suffix}.fits for instance)."
         )
 
 

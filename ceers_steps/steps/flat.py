@@ -7,11 +7,33 @@ from stdatamodels.jwst.datamodels import FlatModel, dqflags
 
 from ceers_steps.errors import CeersError
 
-__all__ = ["read_flat"]
+__all__ = ["check_is_rate", "read_flat"]
 
 log = logging.getLogger(__name__)
 
 _UNUSABLE = dqflags.pixel["DO_NOT_USE"] | dqflags.pixel["NO_FLAT_FIELD"]
+
+
+def check_is_rate(model):
+    """Check that an image is in DN/s still: a cal image has the same data model as a rate image.
+
+    Parameters
+    ----------
+    model : `~stdatamodels.jwst.datamodels.JwstDataModel`
+        The exposure.
+
+    Raises
+    ------
+    CeersError
+        If the flat field or the photometric calibration has been applied.
+    """
+    status = model.meta.cal_step.instance
+    done = [name for name in ("flat_field", "photom") if status.get(name) == "COMPLETE"]
+    if done:
+        raise CeersError(
+            f"{model.meta.filename}: {' and '.join(done)} applied already; wisps and stripes are "
+            "subtracted before. Give the *_rate.fits file of this exposure."
+        )
 
 
 def read_flat(step, model):

@@ -19,7 +19,7 @@ from ceers_steps.kernels.readout import ReadoutLayout
 from ceers_steps.kernels.source_mask import RATE_TIERS, mask_sources
 from ceers_steps.kernels.striping import flatten, rough_stripes
 from ceers_steps.steps.base import CeersStep
-from ceers_steps.steps.flat import read_flat
+from ceers_steps.steps.flat import check_is_rate, read_flat
 
 __all__ = ["RemStripingStep"]
 
@@ -84,6 +84,7 @@ class RemStripingStep(CeersStep):
         if reason:
             self.record(model, "SKIPPED", note=reason)
             return model
+        check_is_rate(model)
         threshold = _parse_threshold(row.get("mask_threshold", self.mask_threshold))
         layout = _layout(model)
         flat = read_flat(self, model) if self.apply_flat else None

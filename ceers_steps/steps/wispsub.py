@@ -17,7 +17,7 @@ from ceers_steps.kernels.wisps_published import (
     published_box,
 )
 from ceers_steps.steps.base import CeersStep
-from ceers_steps.steps.flat import read_flat
+from ceers_steps.steps.flat import check_is_rate, read_flat
 from ceers_steps.steps.wisp_files import (
     AFFECTED_DETECTORS,
     effective_filter,
@@ -81,6 +81,7 @@ class WispSubStep(CeersStep):
         measure = None
         paths, reason = self.template_files(model, row)
         if paths:
+            check_is_rate(model)
             measure, reason = self._prepare(model, paths, scale)
         if measure is None:
             self.record(model, "SKIPPED", note=reason)

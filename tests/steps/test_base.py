@@ -125,6 +125,10 @@ class TestBadInput:
         with pytest.raises(StepError, match="holds a Level1bModel; this takes ImageModel"):
             HalveStep.call(str(path))
 
+    def test_model_of_the_wrong_level(self):
+        with pytest.raises(StepError, match="the input holds a CubeModel; this takes ImageModel"):
+            HalveStep.call(datamodels.CubeModel(np.zeros((2, 4, 4), dtype=np.float32)))
+
     def test_output_folder_that_cannot_be_made(self, rate_file, tmp_path):
         (tmp_path / "file").write_text("")
         with pytest.raises(StepError, match=r"output_dir"):

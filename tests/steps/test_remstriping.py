@@ -256,6 +256,13 @@ def test_mask_from_a_file_takes_the_place_of_the_search(rate, flat_file, tmp_pat
     np.testing.assert_array_equal(fits.getdata(f"{EXPOSURE}_1fmask.fits") > 0, mask > 0)
 
 
+def test_a_cal_image_is_refused(rate, flat_file):
+    """It has the data model of a rate image, and another unit."""
+    rate.meta.cal_step.flat_field = rate.meta.cal_step.photom = "COMPLETE"
+    with pytest.raises(StepError, match=r"flat_field and photom applied already.*_rate\.fits"):
+        clean(rate, flat_file)
+
+
 @pytest.mark.parametrize("content", [None, np.zeros((3, 3), np.uint8), "text", "cut off"])
 def test_unusable_mask_file(rate, flat_file, tmp_path, content):
     path = tmp_path / "mask.fits"

@@ -278,6 +278,14 @@ def test_templates_of_the_environment(subtract, template_dir, monkeypatch):
     assert find_templates("NRCB4", "F150W", None) == [template_dir / NAME]
 
 
+def test_a_cal_image_is_refused(subtract):
+    """It has the data model of a rate image, and another unit than the template."""
+    model = rate()
+    model.meta.cal_step.photom = "COMPLETE"
+    with pytest.raises(CeersError, match=r"photom applied already.*_rate\.fits"):
+        subtract(model)
+
+
 def test_unusable_templates(subtract, tmp_path):
     path = tmp_path / NAME
 
