@@ -272,7 +272,7 @@ def check_input(dataset, types, step_name):
             with fits.open(stream, lazy_load_hdus=False) as hdus:
                 kind = hdus[0].header.get("DATAMODL", "")
         # other complaints (a card that is too long, say) do not stop jwst from reading the file
-        texts = [str(complaint.message) for complaint in complaints]
+        texts = dict.fromkeys(str(complaint.message) for complaint in complaints)
         problem = "; ".join(text for text in texts if "truncated" in text or "corrupted" in text)
     except (OSError, fits.VerifyError, ValueError, IndexError) as err:
         problem = str(err)

@@ -110,8 +110,9 @@ class TestBadInput:
     @pytest.mark.parametrize("size", [0, 1000, 9000])
     def test_truncated_file(self, rate_file, size):
         os.truncate(rate_file, size)
-        with pytest.raises(StepError, match=r"_rate\.fits is not a complete FITS file"):
+        with pytest.raises(StepError, match=r"_rate\.fits is not a complete FITS file") as caught:
             HalveStep.call(str(rate_file))
+        assert str(caught.value).count("may have been truncated") <= 1  # once is enough
 
     def test_file_that_is_not_fits(self, tmp_path):
         path = tmp_path / "text.fits"
