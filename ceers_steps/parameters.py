@@ -70,6 +70,8 @@ def list_parameter_files():
 def copy_parameter_file(name, folder, *, force=False):
     """Copy a parameter file, keeping its place below the folder (``dr05/detector1.asdf``).
 
+    The overrides table that it names comes along, unless there is one of that name already.
+
     Parameters
     ----------
     name : str
@@ -77,7 +79,7 @@ def copy_parameter_file(name, folder, *, force=False):
     folder : path
         Made when it is missing.
     force : bool
-        Replace an existing file.
+        Replace an existing file that differs.
 
     Returns
     -------
@@ -87,7 +89,8 @@ def copy_parameter_file(name, folder, *, force=False):
     Raises
     ------
     CeersError
-        For an unknown name, an existing file without `force`, a folder that cannot be written.
+        For an unknown name, an existing file that differs without `force`, a folder that
+        cannot be written.
     """
     files = list_parameter_files()
     wanted = [file for file in files if name in (file.name, os.path.splitext(file.name)[0])]
@@ -96,8 +99,26 @@ def copy_parameter_file(name, folder, *, force=False):
             f"No parameter file {name!r}; there are: {', '.join(file.name for file in files)}"
         )
     target = Path(folder) / wanted[0].name
-    if target.exists() and not force:
+    if target.exists() and not force and target.read_bytes() != wanted[0].path.read_bytes():
         raise CeersError(
             f"{target} exists; choose another folder with -o or replace it with --force"
         )
-    return write_atomic(target, lambda scratch: scratch.write_bytes(wanted[0].path.read_bytes()))
+    table = _table_beside(wanted[0].path)
+    if table is not None and not (target.parent / table.name).exists():
+        _copy(table, target.parent / table.name)
+    return _copy(wanted[0].path, target)
+
+
+def _copy(source, target):
+    """Copy a file whole or not at all."""
+    return write_atomic(target, lambda scratch: scratch.write_bytes(source.read_bytes()))
+
+
+def _table_beside(path):
+    """Return the overrides table that a parameter file names beside it, or None."""
+    if path.suffix != ".asdf":
+        return None
+    from asdf.util import load_yaml
+
+    name = load_yaml(path).get("parameters", {}).get("overrides")
+    return path.parent / name if name else None

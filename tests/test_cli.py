@@ -132,3 +132,9 @@ def test_a_reader_that_leaves_is_no_error():
     os.close(writer)
     assert result.returncode == 1
     assert result.stderr == b""
+
+
+def test_the_table_that_a_parameter_file_names_comes_along(tmp_path):
+    assert cli.main(["params", "dr05/detector1", "-o", str(tmp_path)]) == 0
+    copied = sorted(path.name for path in (tmp_path / "dr05").iterdir())
+    assert copied == ["detector1.asdf", "exposures.ecsv"]

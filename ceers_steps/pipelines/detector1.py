@@ -62,6 +62,8 @@ class CeersDetector1(CeersMixin, Detector1Pipeline):
 
     step_defs = {**Detector1Pipeline.step_defs, **CUSTOM_STEPS}
 
+    stock_note = ""  # why the stock sequence is run, if it is
+
     def __init__(self, *args, **kwargs):
         super().__init__(*args, **kwargs)
         for name in self.step_defs:
@@ -101,9 +103,13 @@ class CeersDetector1(CeersMixin, Detector1Pipeline):
         if not is_nircam_imaging(ramp):
             return self._run_stock(ramp)
 
+        self.stock_note = ""
         self._warn_of_double_treatment()
+        # what our steps cannot do is told before the long part: a single group, a missing
+        # template, a table that cannot be used
+        if not self.snowball.skip:
+            self.snowball.reason_to_skip(ramp)
         if not self.wispsub.skip:
-            # a missing template, or a table that cannot be used, is told before the long part
             self.wispsub.template_files(ramp, self.wispsub.overrides_row(ramp))
         self.dark_current.output_dir = self.output_dir
         self.ramp_fit.output_dir = self.output_dir
@@ -168,13 +174,22 @@ class CeersDetector1(CeersMixin, Detector1Pipeline):
         log.info(
             "%s is not NIRCam imaging (EXP_TYPE %s): stock sequence", ramp.meta.filename, exposure
         )
+        self.stock_note = f"not NIRCam imaging (EXP_TYPE {exposure})"
         result = super().process(ramp)
-        if result is not None:
-            for name in CUSTOM_STEPS:
-                getattr(self, name).record(
-                    result, "SKIPPED", note=f"not NIRCam imaging (EXP_TYPE {exposure})"
-                )
+        self._record_not_applicable(result)
         return result
+
+    def save_model(self, model, suffix=None, **kwargs):
+        """Save a product; rateints of the stock sequence are saved before `process` has them."""
+        if suffix == "rateints":
+            self._record_not_applicable(model)
+        return super().save_model(model, suffix=suffix, **kwargs)
+
+    def _record_not_applicable(self, model):
+        """Record that our steps were left out, where the stock sequence was run."""
+        if self.stock_note and model is not None:
+            for name in CUSTOM_STEPS:
+                getattr(self, name).record(model, "SKIPPED", note=self.stock_note)
 
     def _warn_of_double_treatment(self):
         """Say which treatments the user has turned on twice."""

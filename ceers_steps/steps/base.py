@@ -12,7 +12,7 @@ from astropy.io import fits
 from astropy.utils.exceptions import AstropyUserWarning
 from jwst.stpipe import Step, record_step_status
 from jwst.stpipe.core import JwstStep
-from stdatamodels.jwst.datamodels import JwstDataModel
+from stdatamodels.jwst.datamodels import CubeModel, JwstDataModel
 from stpipe import crds_client
 from stpipe.exceptions import StpipeExitException
 
@@ -26,8 +26,8 @@ __all__ = ["CeersMixin", "CeersStep", "StepError", "save_atomic"]
 log = logging.getLogger(__name__)
 
 _OUR_SUFFIX = re.compile(
-    r"^(?P<root>.+)_(?:snowball|wispsub|remstriping|1fmask"
-    r"|(?:prewisp|pre1f|wispmodel|horiz|vert|tilt)(?:ints)?)$"
+    r"^(?P<root>.+)_(?:snowball|1fmask"
+    r"|(?:wispsub|remstriping|prewisp|pre1f|wispmodel|horiz|vert|tilt)(?:ints)?)$"
 )
 
 
@@ -233,6 +233,12 @@ class CeersMixin:
 
 class CeersStep(CeersMixin, Step):
     """Base class of the Steps of this package."""
+
+    def save_model(self, model, suffix=None, **kwargs):
+        """Save a product; that of rateints is named so, and does not replace that of rate."""
+        if suffix is None and isinstance(model, CubeModel) and self.suffix == self.output_suffix:
+            suffix = f"{self.output_suffix}ints"
+        return super().save_model(model, suffix=suffix, **kwargs)
 
     @classmethod
     def _get_config_from_parameters(cls, crds_parameters, crds_observatory):

@@ -66,7 +66,7 @@ class SnowballStep(CeersStep):
         if model.meta.cal_step.instance.get(self.class_alias) == "COMPLETE":
             log.warning("%s has its snowballs flagged already: nothing done", model.meta.filename)
             return model
-        reason = self._why_not(model)
+        reason = self.reason_to_skip(model)
         if reason:
             self.record(model, "SKIPPED", note=reason)
             return model
@@ -81,9 +81,9 @@ class SnowballStep(CeersStep):
         self.record(model, "COMPLETE", parameters=parameters, merit=merit, note=note)
         return model
 
-    def _why_not(self, model):
-        """Return why this exposure is left alone, or nothing."""
-        exposure, n_groups = model.meta.exposure, model.groupdq.shape[1]
+    def reason_to_skip(self, model):
+        """Return why this exposure is left alone, or nothing; a single group is an error."""
+        exposure, n_groups = model.meta.exposure, model.data.shape[1]
         if self.method == "none":
             return "method is 'none'"
         if self.overrides_row(model).get("skip_snowball"):

@@ -22,7 +22,7 @@ class HalveStep(CeersStep):
 
     class_alias = "ceers_halve"
     output_suffix = "wispsub"
-    input_types = ("ImageModel",)
+    input_types = ("ImageModel", "CubeModel")
     spec = """
         overrides = input_file(default=None) # Table of per-exposure values
     """
@@ -86,6 +86,15 @@ def test_suffixes_do_not_pile_up(rate_file, tmp_path):
         assert step.remove_suffix(f"{EXPOSURE}_{name}")[0] == EXPOSURE
 
 
+def test_product_of_rateints_does_not_replace_that_of_rate(rate_file, tmp_path):
+    cube = datamodels.CubeModel(np.ones((2, 8, 8), dtype=np.float32))
+    cube.meta.filename = f"{EXPOSURE}_rateints.fits"
+    for product in (str(rate_file), cube):
+        HalveStep.call(product, save_results=True, output_dir=str(tmp_path / "out"))
+    names = {path.name for path in (tmp_path / "out").iterdir()}
+    assert names == {f"{EXPOSURE}_wispsub.fits", f"{EXPOSURE}_wispsubints.fits"}
+
+
 def test_input_is_not_changed(rate_file):
     with datamodels.open(rate_file) as model:
         HalveStep.call(model)
@@ -123,11 +132,15 @@ class TestBadInput:
     def test_wrong_level(self, tmp_path):
         path = tmp_path / "jw_uncal.fits"
         datamodels.Level1bModel(np.zeros((1, 2, 4, 4), dtype=np.uint16)).save(path)
-        with pytest.raises(StepError, match="holds a Level1bModel; this takes ImageModel"):
+        with pytest.raises(
+            StepError, match="holds a Level1bModel; this takes ImageModel or CubeModel"
+        ):
             HalveStep.call(str(path))
 
     def test_model_of_the_wrong_level(self):
-        with pytest.raises(StepError, match="the input holds a CubeModel; this takes ImageModel"):
+        with pytest.raises(
+            StepError, match="the input holds a CubeModel; this takes ImageModel or CubeModel"
+        ):
             HalveStep.call(datamodels.CubeModel(np.zeros((2, 4, 4), dtype=np.float32)))
 
     def test_output_folder_that_cannot_be_made(self, rate_file, tmp_path):
