@@ -108,8 +108,8 @@ class RemStripingStep(CeersStep):
         except ValueError as err:
             raise CeersError(
                 f"{model.meta.filename}: no stripes can be fitted: {err}. Look at the image, "
-                "its DQ and its variances; give a source_mask that leaves some sky, or leave this exposure out "
-                "(skip_remstriping in the overrides table)."
+                "its DQ and its variances; give a source_mask that leaves some sky, or leave this "
+                "exposure out (skip_remstriping in the overrides table)."
             ) from err
         self._write_products(model, bits, patterns)
         self.record(
