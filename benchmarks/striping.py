@@ -90,7 +90,8 @@ def on_rate(**parameters):
 METHODS = {
     "none": lambda ramp, rate: rate,
     "jwst `clean_flicker_noise`": on_ramp(),
-    "jwst, `fit_by_channel`": on_ramp(fit_by_channel=True),
+    "jwst, `apply_flat_field`": on_ramp(apply_flat_field=True),
+    "jwst, `fit_by_channel apply_flat_field`": on_ramp(fit_by_channel=True, apply_flat_field=True),
     "jwst, `autoparam`": on_ramp(autoparam=True),
     "published (`method='median'`, dr05)": on_rate(
         method="median", mask_threshold=0.8, pedestal="published", search_destriped=False
