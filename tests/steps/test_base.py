@@ -139,9 +139,9 @@ class TestBadInput:
 
     def test_model_of_the_wrong_level(self):
         with pytest.raises(
-            StepError, match="the input holds a CubeModel; this takes ImageModel or CubeModel"
+            StepError, match="the input holds a RampModel; this takes ImageModel or CubeModel"
         ):
-            HalveStep.call(datamodels.CubeModel(np.zeros((2, 4, 4), dtype=np.float32)))
+            HalveStep.call(datamodels.RampModel(np.zeros((1, 2, 4, 4), dtype=np.float32)))
 
     def test_output_folder_that_cannot_be_made(self, rate_file, tmp_path):
         (tmp_path / "file").write_text("")
