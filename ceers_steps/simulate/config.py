@@ -10,9 +10,15 @@ sources, sky, wisps, flat, dark current and hot pixels.)
 from __future__ import annotations
 
 from dataclasses import dataclass, field, fields, replace
-from typing import Any
 
 from ceers_steps.errors import CeersError
+from ceers_steps.simulate.checks import (
+    require,
+    require_fraction,
+    require_not_negative,
+    require_positive,
+    require_range,
+)
 
 __all__ = [
     "BadPixelConfig",
@@ -36,39 +42,6 @@ __all__ = [
 ]
 
 
-def _require(section: Any, name: str, holds: bool, remedy: str) -> None:
-    """Raise if a parameter of a section is not usable."""
-    if not holds:
-        raise CeersError(
-            f"{type(section).__name__}.{name} is {getattr(section, name)!r}: use {remedy}"
-        )
-
-
-def _require_not_negative(section: Any, *names: str) -> None:
-    for name in names:
-        _require(section, name, getattr(section, name) >= 0, "0 or more")
-
-
-def _require_positive(section: Any, *names: str) -> None:
-    for name in names:
-        _require(section, name, getattr(section, name) > 0, "a value above 0")
-
-
-def _require_fraction(section: Any, *names: str) -> None:
-    for name in names:
-        _require(section, name, 0 <= getattr(section, name) <= 1, "a value from 0 to 1")
-
-
-def _require_range(section: Any, name: str, lowest: float) -> None:
-    low, high = getattr(section, name)
-    _require(
-        section,
-        name,
-        lowest <= low <= high,
-        f"(low, high) with {lowest:g} <= low <= high",
-    )
-
-
 @dataclass(frozen=True)
 class SourceConfig:
     """Galaxies and stars, when no catalogue is given."""
@@ -84,8 +57,8 @@ class SourceConfig:
     """Faintest AB magnitude drawn."""
 
     def __post_init__(self) -> None:
-        _require_not_negative(self, "galaxy_density", "star_density")
-        _require(
+        require_not_negative(self, "galaxy_density", "star_density")
+        require(
             self,
             "faint_limit",
             self.faint_limit > self.bright_limit,
@@ -105,8 +78,8 @@ class SkyConfig:
 
     def __post_init__(self) -> None:
         if self.surface_brightness is not None:
-            _require_not_negative(self, "surface_brightness")
-        _require(
+            require_not_negative(self, "surface_brightness")
+        require(
             self,
             "gradient",
             len(self.gradient) == 2 and sum(abs(g) for g in self.gradient) < 2,
@@ -123,7 +96,7 @@ class WispConfig:
     """Lowest and highest scale of the template; each exposure draws its own."""
 
     def __post_init__(self) -> None:
-        _require_range(self, "scale", 0.0)
+        require_range(self, "scale", 0.0)
 
 
 @dataclass(frozen=True)
@@ -139,7 +112,7 @@ class FlatConfig:
     """Rms between the four outputs."""
 
     def __post_init__(self) -> None:
-        _require_not_negative(self, "large_scale", "pixel_scatter", "output_scatter")
+        require_not_negative(self, "large_scale", "pixel_scatter", "output_scatter")
 
 
 @dataclass(frozen=True)
@@ -163,8 +136,8 @@ class GainConfig:
     """Relative rms from pixel to pixel."""
 
     def __post_init__(self) -> None:
-        _require_positive(self, "short_wavelength", "long_wavelength")
-        _require_not_negative(self, "output_scatter", "pixel_scatter")
+        require_positive(self, "short_wavelength", "long_wavelength")
+        require_not_negative(self, "output_scatter", "pixel_scatter")
 
 
 @dataclass(frozen=True)
@@ -180,8 +153,8 @@ class DarkConfig:
     """Relative scatter (log-normal) from pixel to pixel."""
 
     def __post_init__(self) -> None:
-        _require_positive(self, "short_wavelength", "long_wavelength")
-        _require_not_negative(self, "scatter")
+        require_positive(self, "short_wavelength", "long_wavelength")
+        require_not_negative(self, "scatter")
 
 
 @dataclass(frozen=True)
@@ -199,8 +172,8 @@ class BadPixelConfig:
     """Fraction of pixels whose response is 0.1 to 0.7 of the normal one."""
 
     def __post_init__(self) -> None:
-        _require_fraction(self, "hot_fraction", "dead_fraction", "low_response_fraction")
-        _require_range(self, "hot_range", 1e-6)
+        require_fraction(self, "hot_fraction", "dead_fraction", "low_response_fraction")
+        require_range(self, "hot_range", 1e-6)
 
 
 @dataclass(frozen=True)
@@ -216,9 +189,9 @@ class NonlinearityConfig:
     """Relative scatter of the loss from pixel to pixel."""
 
     def __post_init__(self) -> None:
-        _require(self, "loss", 0 <= self.loss <= 0.15, "a fraction from 0 to 0.15")
-        _require_positive(self, "reference_signal")
-        _require(self, "pixel_scatter", 0 <= self.pixel_scatter <= 0.3, "a value from 0 to 0.3")
+        require(self, "loss", 0 <= self.loss <= 0.15, "a fraction from 0 to 0.15")
+        require_positive(self, "reference_signal")
+        require(self, "pixel_scatter", 0 <= self.pixel_scatter <= 0.3, "a value from 0 to 0.3")
 
 
 @dataclass(frozen=True)
@@ -232,8 +205,8 @@ class SaturationConfig:
     """Relative scatter from pixel to pixel."""
 
     def __post_init__(self) -> None:
-        _require(self, "level", 20000 <= self.level <= 65000, "a raw value from 20000 to 65000 DN")
-        _require(self, "pixel_scatter", 0 <= self.pixel_scatter <= 0.05, "a value from 0 to 0.05")
+        require(self, "level", 20000 <= self.level <= 65000, "a raw value from 20000 to 65000 DN")
+        require(self, "pixel_scatter", 0 <= self.pixel_scatter <= 0.05, "a value from 0 to 0.05")
 
 
 @dataclass(frozen=True)
@@ -251,8 +224,8 @@ class SuperbiasConfig:
     """Rms from pixel to pixel (DN)."""
 
     def __post_init__(self) -> None:
-        _require(self, "level", 3000 <= self.level <= 20000, "a value from 3000 to 20000 DN")
-        _require_not_negative(self, "output_scatter", "column_scatter", "pixel_scatter")
+        require(self, "level", 3000 <= self.level <= 20000, "a value from 3000 to 20000 DN")
+        require_not_negative(self, "output_scatter", "column_scatter", "pixel_scatter")
 
 
 @dataclass(frozen=True)
@@ -264,7 +237,7 @@ class KtcConfig:
     """Standard deviation (e-)."""
 
     def __post_init__(self) -> None:
-        _require_not_negative(self, "sigma")
+        require_not_negative(self, "sigma")
 
 
 @dataclass(frozen=True)
@@ -280,8 +253,8 @@ class ReadNoiseConfig:
     """Noise of the reference pixels relative to the others."""
 
     def __post_init__(self) -> None:
-        _require_positive(self, "sigma", "reference_ratio")
-        _require_not_negative(self, "pixel_scatter")
+        require_positive(self, "sigma", "reference_ratio")
+        require_not_negative(self, "pixel_scatter")
 
 
 @dataclass(frozen=True)
@@ -297,9 +270,9 @@ class OneOverFConfig:
     """Fraction of the variance that is common to all outputs."""
 
     def __post_init__(self) -> None:
-        _require_not_negative(self, "amplitude")
-        _require(self, "exponent", 0.5 <= self.exponent <= 2, "a value from 0.5 to 2")
-        _require_fraction(self, "correlated_fraction")
+        require_not_negative(self, "amplitude")
+        require(self, "exponent", 0.5 <= self.exponent <= 2, "a value from 0.5 to 2")
+        require_fraction(self, "correlated_fraction")
 
 
 @dataclass(frozen=True)
@@ -315,8 +288,8 @@ class PersistenceConfig:
     """Time in which the trapped charge falls to 1/e (s)."""
 
     def __post_init__(self) -> None:
-        _require_fraction(self, "threshold", "trapped_fraction")
-        _require_positive(self, "time_constant")
+        require_fraction(self, "threshold", "trapped_fraction")
+        require_positive(self, "time_constant")
 
 
 @dataclass(frozen=True)
@@ -340,10 +313,10 @@ class CosmicRayConfig:
     """Fraction of the charge of a pixel seen by each of its four neighbours."""
 
     def __post_init__(self) -> None:
-        _require_not_negative(self, "flux", "straggling", "diffusion")
-        _require_positive(self, "thickness", "charge_per_micron")
-        _require_fraction(self, "heavy_fraction")
-        _require(self, "coupling", 0 <= self.coupling <= 0.1, "a value from 0 to 0.1")
+        require_not_negative(self, "flux", "straggling", "diffusion")
+        require_positive(self, "thickness", "charge_per_micron")
+        require_fraction(self, "heavy_fraction")
+        require(self, "coupling", 0 <= self.coupling <= 0.1, "a value from 0 to 0.1")
 
 
 @dataclass(frozen=True)
@@ -373,14 +346,14 @@ class SnowballConfig:
     """Shortest and longest time scale of the spill (s)."""
 
     def __post_init__(self) -> None:
-        _require_not_negative(self, "rate", "halo_charge", "ring_charge")
-        _require_range(self, "core_radius", 0.5)
-        _require_fraction(self, "saturated_fraction")
-        _require_range(self, "axis_ratio", 0.1)
-        _require(self, "axis_ratio", self.axis_ratio[1] <= 1, "ratios of at most 1")
-        _require_range(self, "halo_index", 2.0)
-        _require_range(self, "ring_time", 1.0)
-        _require(self, "ring_width", min(self.ring_width) > 0, "two values above 0")
+        require_not_negative(self, "rate", "halo_charge", "ring_charge")
+        require_range(self, "core_radius", 0.5)
+        require_fraction(self, "saturated_fraction")
+        require_range(self, "axis_ratio", 0.1)
+        require(self, "axis_ratio", self.axis_ratio[1] <= 1, "ratios of at most 1")
+        require_range(self, "halo_index", 2.0)
+        require_range(self, "ring_time", 1.0)
+        require(self, "ring_width", min(self.ring_width) > 0, "two values above 0")
 
 
 @dataclass(frozen=True)
