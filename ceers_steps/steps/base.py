@@ -18,7 +18,7 @@ from stpipe.exceptions import StpipeExitException
 
 import ceers_steps
 from ceers_steps.errors import CeersError
-from ceers_steps.io import write_atomic
+from ceers_steps.io import ASSOCIATION_SUFFIXES, read_association, write_atomic
 from ceers_steps.overrides import exposure_name, read_overrides
 
 __all__ = ["CeersMixin", "CeersStep", "StepError", "save_atomic"]
@@ -26,7 +26,7 @@ __all__ = ["CeersMixin", "CeersStep", "StepError", "save_atomic"]
 log = logging.getLogger(__name__)
 
 _OUR_SUFFIX = re.compile(
-    r"^(?P<root>.+)_(?:snowball|1fmask"
+    r"^(?P<root>.+)_(?:snowball|1fmask|match|m?bkgsub|mergedmask|alignment"
     r"|(?:wispsub|remstriping|prewisp|pre1f|wispmodel|horiz|vert|tilt)(?:ints)?)$"
 )
 
@@ -252,8 +252,8 @@ def check_input(dataset, types, step_name):
     Parameters
     ----------
     dataset : object
-        A path, or a data model, of which only the level is checked; anything else is left to the
-        step.
+        A path, an association file, or a data model, of which only the level is checked; or a
+        list of these. Anything else is left to the step.
     types : tuple of str
         ``DATAMODL`` values that are taken; empty takes all.
     step_name : str
@@ -267,11 +267,22 @@ def check_input(dataset, types, step_name):
     if isinstance(dataset, JwstDataModel):
         _check_level(dataset.meta.filename or "the input", type(dataset).__name__, types, step_name)
         return
-    if not isinstance(dataset, (str, os.PathLike)) or Path(dataset).suffix not in {".fits", ""}:
+    if isinstance(dataset, (list, tuple)):
+        for member in dataset:
+            check_input(member, types, step_name)
+        return
+    if not isinstance(dataset, (str, os.PathLike)):
         return
     path = Path(dataset)
+    if path.suffix not in {".fits", "", *ASSOCIATION_SUFFIXES}:
+        return
     if not path.is_file():
         raise CeersError(f"{step_name}: input file {path} does not exist.")
+    if path.suffix in ASSOCIATION_SUFFIXES:
+        for product in read_association(path)["products"]:
+            for member in product["members"]:
+                check_input(member["expname"], types, f"{step_name}: {path}")
+        return
     try:
         with path.open("rb") as stream, warnings.catch_warnings(record=True) as complaints:
             warnings.simplefilter("always", AstropyUserWarning)
@@ -293,7 +304,7 @@ def check_input(dataset, types, step_name):
 def _check_level(name, kind, types, step_name):
     """Raise `CeersError` for data that are not of one of the types."""
     if types and kind not in types:
-        suffix = {"Level1bModel": "uncal", "RampModel": "ramp"}.get(types[0], "rate")
+        suffix = {"Level1bModel": "uncal", "RampModel": "ramp"}.get(types[0], "rate or *_cal")
         raise CeersError(
             f"{step_name}: {name} holds a {kind or 'file without DATAMODL'}; this takes "
             f"{' or '.join(types)}. Give it the product of the right level "
