@@ -14,6 +14,7 @@ __all__ = [
     "ClippedStats",
     "biweight_location",
     "biweight_scale",
+    "clipped_row_biweights",
     "clipped_row_medians",
     "clipped_stats",
     "mad_sigma",
@@ -190,6 +191,50 @@ def clipped_row_medians(
     return window.median().astype(np.float32)
 
 
+def clipped_row_biweights(
+    values: NDArray, sigma: float = 3.0, max_iterations: int = 10, c: float = 6.0
+) -> tuple[NDArray[np.float64], NDArray[np.intp]]:
+    """Return the biweight location of what sigma clipping leaves of every row.
+
+    Parameters
+    ----------
+    values : ndarray, shape (n, m)
+        NaN and infinities are left out.
+    sigma : float
+        Values further than this from the row's median, in standard deviations, are clipped.
+    max_iterations : int
+        As in `clipped_stats`.
+    c : float
+        As in `biweight_location`.
+
+    Returns
+    -------
+    location : ndarray of float64, shape (n,)
+        NaN for a row without a value.
+    count : ndarray of int, shape (n,)
+        Values that survived.
+    """
+    good = np.isfinite(values)
+    ordered = np.where(good, values, np.inf)
+    ordered.sort(axis=1)
+    window = _ClipWindow(ordered, np.count_nonzero(good, axis=1))
+    window.clip(sigma, max_iterations)
+    count = window.stop - window.start
+    centre = window.median()
+    column = np.arange(values.shape[1])
+    outside = (column < window.start[:, np.newaxis]) | (column >= window.stop[:, np.newaxis])
+    deviation = np.where(outside, np.inf, ordered - centre[:, np.newaxis].astype(ordered.dtype))
+    mad = _ClipWindow.median_of_first(np.sort(np.abs(deviation), axis=1), count)
+    scale = np.where(mad > 0.0, c * mad, np.inf)[:, np.newaxis].astype(ordered.dtype)
+    deviation[outside] = 0.0
+    weight = np.square(1.0 - np.minimum(np.square(deviation / scale), 1.0))
+    weight[outside] = 0.0
+    # without a deviation the median is the answer
+    total = np.where(mad > 0.0, weight.sum(axis=1, dtype=np.float64), np.inf)
+    shift = np.sum(weight * deviation, axis=1, dtype=np.float64) / total
+    return centre + shift, count
+
+
 def _finite(values: NDArray) -> NDArray:
     """Return the finite values, flat."""
     values = np.ravel(values)
@@ -228,6 +273,14 @@ class _ClipWindow:
         np.cumsum(deviation, axis=1, out=self._sum[:, 1:])
         np.square(deviation, out=deviation)
         np.cumsum(deviation, axis=1, out=self._squares[:, 1:])
+
+    @staticmethod
+    def median_of_first(ordered: NDArray, count: NDArray) -> NDArray[np.float64]:
+        """Return the median of the first ``count`` of every sorted row, NaN for none."""
+        low = np.maximum(count - 1, 0) // 2
+        high = np.maximum(np.minimum(count // 2, count - 1), 0)
+        pair = np.take_along_axis(ordered, np.stack([low, high], axis=1), axis=1)
+        return np.where(count > 0, pair.astype(np.float64).mean(axis=1), np.nan)
 
     def median(self) -> NDArray[np.float64]:
         """Return the median of every row, NaN for an empty one."""

@@ -105,3 +105,21 @@ def test_subsample_is_large_enough_and_spread(size):
     assert np.all(np.diff(sample) == sample[1] - sample[0]) if sample.size > 1 else True
     if 100 <= size < image.size:
         assert np.unique(sample % 300).size > 50
+
+
+def test_row_biweights_same_as_astropy():
+    rng = np.random.default_rng(3)
+    values = rng.normal(5.0, 0.02, (60, 101))
+    values[rng.random(values.shape) < 0.05] += 1.0
+    values[rng.random(values.shape) < 0.3] = np.nan
+    values[5] = np.nan
+    values[6] = 4.0
+    location, count = robust.clipped_row_biweights(values, sigma=3.0)
+    assert np.isnan(location[5])
+    assert count[5] == 0
+    for row, result, n in zip(values, location, count, strict=True):
+        if np.isnan(result):
+            continue
+        kept = stats.sigma_clip(row[np.isfinite(row)], sigma=3.0, maxiters=10, masked=False)
+        assert n == kept.size
+        np.testing.assert_allclose(result, stats.biweight_location(kept), rtol=1e-9)
