@@ -1,0 +1,137 @@
+"""World coordinate systems in files of their own, as CEERS published them: ``*_tweakreg.asdf``."""
+
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import asdf
+from gwcs import WCS
+
+from ceers_steps.errors import CeersError
+from ceers_steps.io import write_atomic
+from ceers_steps.overrides import exposure_name
+
+__all__ = ["WcsFile", "read_wcs_file", "wcs_file_name", "write_wcs_file"]
+
+
+@dataclass(frozen=True)
+class WcsFile:
+    """What a file holds.
+
+    Attributes
+    ----------
+    path : Path
+        The file.
+    filename : str
+        Name of the image that the WCS was taken from.
+    wcs : `~gwcs.WCS`
+        From pixels (from 0) to sky (degrees).
+    wcsinfo : dict
+        The image's ``meta.wcsinfo`` of that time.
+    """
+
+    path: Path
+    filename: str
+    wcs: WCS
+    wcsinfo: dict[str, Any]
+
+
+def wcs_file_name(image: Any, suffix: str = "tweakreg") -> str:
+    """Return the name of the file that holds the WCS of an exposure.
+
+    Parameters
+    ----------
+    image : `~stdatamodels.jwst.datamodels.JwstDataModel`, str or path
+        The exposure, or a name of one of its products. Suffix and association id do not count.
+    suffix : str
+        Last part of the name.
+
+    Returns
+    -------
+    str
+        ``<exposure>_<suffix>.asdf``.
+    """
+    name = image if isinstance(image, (str, os.PathLike)) else image.meta.filename
+    if not name:
+        raise CeersError(
+            "The image has no name (meta.filename), which gives the name of its WCS file. "
+            "Set meta.filename."
+        )
+    return f"{exposure_name(name)}_{suffix}.asdf"
+
+
+def read_wcs_file(path: str | os.PathLike) -> WcsFile:
+    """Read the WCS of an exposure.
+
+    Parameters
+    ----------
+    path : str or path
+        ASDF file with the keys ``filename``, ``wcs`` and ``wcsinfo``.
+
+    Returns
+    -------
+    WcsFile
+        What is in it, in memory as a whole.
+
+    Raises
+    ------
+    CeersError
+        When there is no such file, when it cannot be read, or when a key is missing or is not
+        what it should be.
+    """
+    path = Path(path)
+    if not path.is_file():
+        raise CeersError(f"WCS file {path} does not exist.")
+    try:
+        with asdf.open(path, lazy_load=False, memmap=False) as file:
+            tree = dict(file.tree)
+    # a damaged file fails in any of asdf, yaml, gwcs, astropy and numpy
+    except Exception as err:
+        raise CeersError(
+            f"WCS file {path} cannot be read, or is not complete "
+            f"({type(err).__name__}: {' '.join(str(err).split())[:300]}). Copy it again."
+        ) from err
+    wanted = {"filename": str, "wcs": WCS, "wcsinfo": Mapping}
+    for key, kind in wanted.items():
+        if not isinstance(tree.get(key), kind):
+            found = type(tree[key]).__name__ if key in tree else "no such key"
+            raise CeersError(
+                f"WCS file {path}: {key} is not a {kind.__name__} ({found}). Files of "
+                f"UpdateWcsStep with save_wcs, of AlignStep and of CEERS have {', '.join(wanted)}."
+            )
+    return WcsFile(path, tree["filename"], tree["wcs"], dict(tree["wcsinfo"]))
+
+
+def write_wcs_file(path: str | os.PathLike, model: Any) -> Path:
+    """Write the WCS of an image, whole or not at all.
+
+    Parameters
+    ----------
+    path : str or path
+        The file; its folder is made when it is missing.
+    model : `~stdatamodels.jwst.datamodels.JwstDataModel`
+        The image, with ``meta.wcs``.
+
+    Returns
+    -------
+    Path
+        The file.
+
+    Raises
+    ------
+    CeersError
+        When the image has no WCS, or the file cannot be written.
+    """
+    if not isinstance(model.meta.wcs, WCS):
+        raise CeersError(
+            f"{model.meta.filename} has no WCS to write to {path}: assign_wcs has not been run. "
+            "Give the *_cal.fits file of this exposure."
+        )
+    tree = {
+        "filename": model.meta.filename,
+        "wcs": model.meta.wcs,
+        "wcsinfo": dict(model.meta.wcsinfo.instance),
+    }
+    return write_atomic(path, asdf.AsdfFile(tree).write_to)
