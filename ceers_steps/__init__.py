@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from ceers_steps.pipelines.detector1 import CeersDetector1
     from ceers_steps.steps.remstriping import RemStripingStep
     from ceers_steps.steps.snowball import SnowballStep
+    from ceers_steps.steps.update_wcs import UpdateWcsStep
     from ceers_steps.steps.wispsub import WispSubStep
 
 try:
@@ -23,10 +24,18 @@ _HOME = {
     "CeersDetector1": "ceers_steps.pipelines.detector1",
     "RemStripingStep": "ceers_steps.steps.remstriping",
     "SnowballStep": "ceers_steps.steps.snowball",
+    "UpdateWcsStep": "ceers_steps.steps.update_wcs",
     "WispSubStep": "ceers_steps.steps.wispsub",
 }
 
-__all__ = ["CeersDetector1", "RemStripingStep", "SnowballStep", "WispSubStep", "__version__"]
+__all__ = [
+    "CeersDetector1",
+    "RemStripingStep",
+    "SnowballStep",
+    "UpdateWcsStep",
+    "WispSubStep",
+    "__version__",
+]
 
 
 def __getattr__(name):

@@ -9,5 +9,6 @@ def get_steps():
         ("ceers_steps.CeersDetector1", "ceers_detector1", True),
         ("ceers_steps.RemStripingStep", "ceers_remstriping", False),
         ("ceers_steps.SnowballStep", "ceers_snowball", False),
+        ("ceers_steps.UpdateWcsStep", "ceers_update_wcs", False),
         ("ceers_steps.WispSubStep", "ceers_wispsub", False),
     ]

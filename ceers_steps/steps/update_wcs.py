@@ -1,0 +1,208 @@
+"""Step: the WCS of exposures from files, for alignment that was done before."""
+
+import os
+from pathlib import Path
+
+import numpy as np
+from astropy.coordinates import SkyCoord
+from jwst.assign_wcs.util import update_fits_wcsinfo, update_s_region_imaging
+from jwst.datamodels import ModelLibrary
+from stdatamodels.jwst.datamodels import JwstDataModel
+
+from ceers_steps.errors import CeersError
+from ceers_steps.io import ASSOCIATION_SUFFIXES, read_association
+from ceers_steps.overrides import exposure_name
+from ceers_steps.steps.base import CeersStep
+from ceers_steps.wcs_files import read_wcs_file, wcs_file_name, write_wcs_file
+
+__all__ = ["UpdateWcsStep"]
+
+
+class UpdateWcsStep(CeersStep):
+    """
+    Replace the WCS of calibrated exposures by one from a file, <exposure>_tweakreg.asdf.
+
+    The files are those that CEERS published for DR0.5 (Bagley et al. 2023, ApJL 946 L12,
+    section 3.2), or that save_wcs of this step or of AlignStep wrote. Takes an exposure, an
+    association or a list; writes *_tweakreg.fits for each.
+    """
+
+    class_alias = "ceers_update_wcs"
+    output_suffix = "tweakreg"
+    input_types = ("ImageModel",)
+
+    spec = """
+        wcs_dir = string(default=None)  # Folder with the WCS files; none: the WCS stays (to be written with save_wcs)
+        suffix = string(default='tweakreg')  # Last part of the names <exposure>_<suffix>.asdf of WCS files, and of the product
+        missing = option('error', 'skip', default='error')  # An exposure without a WCS file: stop before anything is changed, or leave this exposure as it is (SKIPPED)
+        save_wcs = boolean(default=False)  # Write the WCS of each exposure, <exposure>_<suffix>.asdf, to the output folder
+        output_use_model = boolean(default=True)  # Name each product after its exposure
+        in_memory = boolean(default=True)  # Keep all exposures of an association in memory; false: temporary files
+    """  # noqa: E501
+
+    def process(self, input_data):
+        """
+        Replace the WCS.
+
+        Parameters
+        ----------
+        input_data : str, list, `~jwst.datamodels.ModelLibrary` or data model
+            Exposure or exposures with a WCS (*_cal.fits or later).
+
+        Returns
+        -------
+        `~stdatamodels.jwst.datamodels.ImageModel` or `~jwst.datamodels.ModelLibrary`
+            One exposure gives one, several (and a library) a library.
+        """
+        self._check_parameters()
+        if isinstance(input_data, JwstDataModel) or _is_image_file(input_data):
+            model = self.prepare_output(input_data)
+            self._check_files([model.meta.filename])
+            self._update(model)
+            return model
+
+        library = self._open_library(input_data)
+        with library:
+            metadata = [library.read_metadata(index) for index in range(len(library))]
+            self._check_files([each["meta.filename"] for each in metadata])
+            for index in range(len(library)):
+                model = library.borrow(index)
+                try:
+                    self._update(model)
+                finally:
+                    library.shelve(model, index)
+        return library
+
+    def _check_parameters(self):
+        """Raise `CeersError` if there is nothing to do, or no such folder."""
+        if self.wcs_dir is None:
+            if self.parent is None and not self.save_wcs:
+                raise CeersError(
+                    "UpdateWcsStep: no wcs_dir is given and save_wcs is off, so there is nothing "
+                    "to do. Give wcs_dir (--wcs_dir=FOLDER), the folder that holds "
+                    f"<exposure>_{self.suffix}.asdf, or save_wcs=true to write the WCS they have."
+                )
+        elif not self._folder.is_dir():
+            raise CeersError(
+                f"wcs_dir={self.wcs_dir}: no such folder ({self._folder.absolute()}). "
+                f"Give the folder that holds <exposure>_{self.suffix}.asdf."
+            )
+
+    @property
+    def _folder(self):
+        return Path(os.path.expandvars(self.wcs_dir)).expanduser()
+
+    def _open_library(self, input_data):
+        """Return the exposures as a library; of an association, those of all products."""
+        models = self.prepare_output(input_data, open_models=False)
+        if isinstance(models, ModelLibrary):
+            return models
+        if isinstance(models, (str, os.PathLike)):
+            association = read_association(models)
+            members = {
+                member["expname"]: member
+                for product in association["products"]
+                for member in product["members"]
+            }
+            product = {**association["products"][0], "members": list(members.values())}
+            models = {**association, "products": [product]}
+        return ModelLibrary(models, asn_exptypes=["science"], on_disk=not self.in_memory)
+
+    def _check_files(self, names):
+        """Raise `CeersError` if a file is missing that must be there, before the first change."""
+        if self.wcs_dir is None or self.missing == "skip":
+            return
+        wanted = [wcs_file_name(name, self.suffix) for name in names]
+        missing = [name for name in wanted if not (self._folder / name).is_file()]
+        if missing:
+            listed = ", ".join(missing[:3]) + (", ..." if len(missing) > 3 else "")
+            raise CeersError(
+                f"{len(missing)} of {len(wanted)} WCS files are missing in wcs_dir={self.wcs_dir} "
+                f"({self._folder.absolute()}): {listed}. Put them there, correct wcs_dir or suffix "
+                f"({self.suffix!r}), or leave these exposures as they are with missing='skip'."
+            )
+
+    def _update(self, model):
+        """Update one exposure in place, write its WCS, and record it."""
+        if model.meta.cal_step.resample == "COMPLETE":
+            raise CeersError(
+                f"{model.meta.filename} is a mosaic. Give the *_cal.fits files of its exposures."
+            )
+        if model.meta.wcs is None:
+            raise CeersError(
+                f"{model.meta.filename} has no WCS: assign_wcs has not been run. "
+                "Give the *_cal.fits file of this exposure."
+            )
+        path = None
+        if self.wcs_dir is None:
+            status, note, merit = "SKIPPED", "no wcs_dir: the WCS stays", None
+        else:
+            path = self._folder / wcs_file_name(model, self.suffix)
+            if path.is_file():
+                status, note, merit = "COMPLETE", f"WCS from {path}", _apply(model, path)
+            else:
+                status, note, merit = "SKIPPED", f"no WCS file {path}: the WCS stays", None
+        if self.save_wcs:
+            target = self.extra_product_path(model, self.suffix, "asdf")
+            target = target.with_name(wcs_file_name(model, self.suffix))
+            # that file holds this very WCS already
+            if path is None or target.resolve() != path.resolve():
+                write_wcs_file(target, model)
+                note += f"; written to {target}"
+        parameters = {"wcs_dir": self.wcs_dir or "", "suffix": self.suffix}
+        self.record(model, status, parameters=parameters, merit=merit, note=note)
+
+
+def _is_image_file(input_data):
+    """Say whether this is the path of one image, not of an association."""
+    return isinstance(input_data, (str, os.PathLike)) and not str(input_data).endswith(
+        ASSOCIATION_SUFFIXES
+    )
+
+
+def _apply(model, path):
+    """Give a model the WCS of a file; return how far positions moved."""
+    saved = read_wcs_file(path)
+    _check_same_exposure(model, saved)
+    before = _corners(model)
+    model.meta.wcs = saved.wcs
+    model.meta.wcsinfo.instance.update(saved.wcsinfo)
+    # the published files have the keywords from before the alignment
+    update_s_region_imaging(model)
+    try:
+        update_fits_wcsinfo(model)
+    except (ValueError, RuntimeError) as err:
+        raise CeersError(
+            f"WCS file {path}: its WCS cannot be approximated by FITS keywords ({err}). "
+            "Write the file again, from an image of a NIRCam imaging exposure."
+        ) from err
+    model.meta.cal_step.tweakreg = "COMPLETE"
+    moved = before.separation(_corners(model)).arcsec
+    return {"mean_shift_arcsec": np.mean(moved), "largest_shift_arcsec": np.max(moved)}
+
+
+def _check_same_exposure(model, saved):
+    """Raise `CeersError` for the WCS of another exposure, or of another part of the detector."""
+    exposures = exposure_name(model.meta.filename), exposure_name(saved.filename)
+    if exposures[0] != exposures[1]:
+        raise CeersError(
+            f"WCS file {saved.path} is that of {exposures[1]} (its filename: {saved.filename}), "
+            f"not of {exposures[0]}. Put the right file there, or leave it out with missing='skip'."
+        )
+    if saved.wcs.bounding_box is None:
+        saved.wcs.bounding_box = tuple((-0.5, size - 0.5) for size in model.data.shape[::-1])
+    box = np.asarray(saved.wcs.bounding_box.bounding_box(order="C"))  # rows, columns
+    shape = tuple(round(high - low) for low, high in box)
+    if shape != model.data.shape:
+        raise CeersError(
+            f"WCS file {saved.path} is for an image of {shape[1]} x {shape[0]} pixels; "
+            f"{model.meta.filename} has {model.data.shape[1]} x {model.data.shape[0]}. "
+            "Give the file of this subarray."
+        )
+
+
+def _corners(model):
+    """Return the sky positions of the corner pixels."""
+    ny, nx = model.data.shape
+    ra, dec = model.meta.wcs([0, nx - 1, nx - 1, 0], [0, 0, ny - 1, ny - 1])
+    return SkyCoord(ra, dec, unit="deg")
