@@ -26,9 +26,10 @@ from ceers_steps.simulate.instrument import (
     load_siaf,
 )
 from ceers_steps.simulate.patterns import ReadPattern, get_pattern
-from ceers_steps.simulate.plan import DAY, ExposurePlan
+from ceers_steps.simulate.plan import DAY, ExposurePlan, PointingError
 from ceers_steps.simulate.references import calibration_fingerprint, write_references
 from ceers_steps.simulate.scene import make_catalog, read_catalog
+from ceers_steps.simulate.seeds import rng_for
 from ceers_steps.simulate.truth import write_truth
 from ceers_steps.simulate.wisps import template_name, wisp_template
 
@@ -185,7 +186,10 @@ def simulate(
         for dither in range(dithers)
     ]
     first = _start_time(start)
-    plans = [_at_its_time(plan, first) for plan in plans]
+    plans = [
+        replace(_at_its_time(plan, first), pointing_error=_pointing_error(plan, config, seed))
+        for plan in plans
+    ]
     return _run(out, plans, sources, config, seed, wisp_components, tell or _silent)
 
 
@@ -267,6 +271,21 @@ def _at_its_time(plan: ExposurePlan, first: float) -> ExposurePlan:
     """The same plan at the time of its turn: bands one after the other, whichever are simulated."""
     turn = (plan.band.index - 1) * 10 + plan.dither
     return replace(plan, start=first + turn * (plan.duration + _OVERHEAD) / DAY)
+
+
+def _pointing_error(plan: ExposurePlan, config: SimulationConfig, seed: int) -> PointingError:
+    """The error of a visit, the same for all detectors and bands, and that of an exposure."""
+    pointing = config.pointing
+    if not pointing.enabled:
+        return PointingError()
+    visit = rng_for(seed, "pointing_visit", int(plan.observation), int(plan.visit))
+    exposure = rng_for(seed, "pointing_jitter", int(plan.observation), *plan.stream[1:])
+    v2, v3 = (
+        pointing.visit_shift
+        + pointing.visit_scatter * visit.standard_normal(2)
+        + pointing.jitter * exposure.standard_normal(2)
+    )
+    return PointingError(float(v2), float(v3), float(pointing.roll))
 
 
 def _run(

@@ -31,6 +31,7 @@ __all__ = [
     "OneOverFConfig",
     "PersistenceConfig",
     "PhotonNoiseConfig",
+    "PointingConfig",
     "ReadNoiseConfig",
     "SaturationConfig",
     "SimulationConfig",
@@ -40,6 +41,31 @@ __all__ = [
     "SuperbiasConfig",
     "WispConfig",
 ]
+
+
+@dataclass(frozen=True)
+class PointingConfig:
+    """Errors of the attitude: the header has what was commanded. All are 0 by default."""
+
+    enabled: bool = True
+    visit_scatter: float = 0.0
+    """Standard deviation along V2 and V3 of the error that a visit has (arcsec)."""
+    visit_shift: tuple[float, float] = (0.0, 0.0)
+    """Error along V2 and V3 that is added to that (arcsec)."""
+    jitter: float = 0.0
+    """Standard deviation along V2 and V3 of the error of each exposure (arcsec)."""
+    roll: float = 0.0
+    """Error of the position angle, about the target, of the whole visit (arcsec)."""
+
+    def __post_init__(self) -> None:
+        require_not_negative(self, "visit_scatter", "jitter")
+        require(
+            self,
+            "visit_shift",
+            len(self.visit_shift) == 2 and all(abs(shift) <= 60 for shift in self.visit_shift),
+            "two shifts of up to 60 arcsec",
+        )
+        require(self, "roll", abs(self.roll) <= 7200, "an angle from -7200 to 7200 arcsec")
 
 
 @dataclass(frozen=True)
@@ -369,6 +395,7 @@ class SimulationConfig:
     False
     """
 
+    pointing: PointingConfig = field(default_factory=PointingConfig)
     sources: SourceConfig = field(default_factory=SourceConfig)
     sky: SkyConfig = field(default_factory=SkyConfig)
     wisps: WispConfig = field(default_factory=WispConfig)

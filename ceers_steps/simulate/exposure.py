@@ -84,7 +84,7 @@ def make_scene(
     """
     window = plan.window
     shown = catalog if config.sources.enabled else catalog[:0]
-    sources = render_sources(shown, plan.wcs, plan.detector, plan.band, window)
+    sources = render_sources(shown, plan.true_wcs, plan.detector, plan.band, window)
     level = 0.0
     if config.sky.enabled:
         brightness = config.sky.surface_brightness

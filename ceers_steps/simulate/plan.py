@@ -9,10 +9,27 @@ from ceers_steps.simulate.instrument import Band, Detector, SubarrayWindow, load
 from ceers_steps.simulate.orbit import Orbit
 from ceers_steps.simulate.patterns import Readout, ReadPattern
 
-__all__ = ["DAY", "ExposurePlan"]
+__all__ = ["DAY", "ExposurePlan", "PointingError"]
 
 DAY = 86400.0
 """Seconds."""
+
+
+@dataclass(frozen=True)
+class PointingError:
+    """How the telescope looks elsewhere than it was commanded to.
+
+    Attributes
+    ----------
+    v2, v3
+        Shift of the telescope in its own frame, arcsec.
+    roll
+        Error of the position angle, about the target, arcsec.
+    """
+
+    v2: float = 0.0
+    v3: float = 0.0
+    roll: float = 0.0
 
 
 @dataclass(frozen=True)
@@ -37,6 +54,8 @@ class ExposurePlan:
         Start of the exposure, MJD (UTC).
     program, observation, visit
         Numbers in the file name.
+    pointing_error
+        Of which the header knows nothing.
     """
 
     detector: Detector
@@ -56,6 +75,7 @@ class ExposurePlan:
     program: str = "01345"
     observation: str = "001"
     visit: str = "001"
+    pointing_error: PointingError = PointingError()
 
     @property
     def activity(self) -> str:
@@ -98,14 +118,18 @@ class ExposurePlan:
 
     @property
     def pointing(self) -> Pointing:
-        """Attitude of the telescope at this dither position."""
+        """Attitude of the telescope at this dither position, as commanded."""
+        return self._attitude(PointingError())
+
+    def _attitude(self, error: PointingError) -> Pointing:
         reference = load_siaf()[self.aperture]
         angle, parity = np.deg2rad(reference.V3IdlYAngle), reference.VIdlParity
         x, y = self.offset
         # the telescope moves, so the target lands on the opposite side
-        v2 = reference.V2Ref - (parity * x * np.cos(angle) + y * np.sin(angle))
-        v3 = reference.V3Ref - (-parity * x * np.sin(angle) + y * np.cos(angle))
-        return Pointing(attitude_matrix(v2, v3, self.target_ra, self.target_dec, self.roll))
+        v2 = reference.V2Ref - (parity * x * np.cos(angle) + y * np.sin(angle)) - error.v2
+        v3 = reference.V3Ref - (-parity * x * np.sin(angle) + y * np.cos(angle)) - error.v3
+        roll = self.roll + error.roll / 3600
+        return Pointing(attitude_matrix(v2, v3, self.target_ra, self.target_dec, roll))
 
     @property
     def orbit(self) -> Orbit:
@@ -115,11 +139,19 @@ class ExposurePlan:
 
     @property
     def wcs(self) -> ExposureWcs:
+        """Where the header says that the pixels lie on the sky."""
+        return self._wcs(self.pointing)
+
+    @property
+    def true_wcs(self) -> ExposureWcs:
         """Where the pixels lie on the sky."""
+        return self._wcs(self._attitude(self.pointing_error))
+
+    def _wcs(self, pointing: Pointing) -> ExposureWcs:
         aperture = load_siaf()[self.window.aperture]
         return ExposureWcs(
             distortion=get_distortion(self.detector),
-            pointing=self.pointing,
+            pointing=pointing,
             v2_ref=float(aperture.V2Ref),
             v3_ref=float(aperture.V3Ref),
             va_scale=self.orbit.va_scale,

@@ -33,6 +33,8 @@ class Truth:
     ----------
     exposure
         Name of the exposure and how it was made: detector, filter, read pattern, seed and so on.
+        ``pointing_error`` is where the telescope looked less where it was commanded to look:
+        ``v2`` and ``v3`` along the axes of the telescope, ``roll`` about the target, arcsec.
     rate
         Noiseless rate as a perfect rate product shows it: light times flat, no dark current, 0
         where no light is seen. DN/s, shape ``(ny, nx)``, rounded to 1e-6.
@@ -118,6 +120,7 @@ def write_truth(
             "n_groups": plan.n_groups,
             "n_ints": plan.n_ints,
             "dither": plan.dither + 1,
+            "pointing_error": asdict(plan.pointing_error),
             "seed": seed,
             "made_by": f"ceers_steps {__version__}",
         },
