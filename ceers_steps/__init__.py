@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from ceers_steps.pipelines.detector1 import CeersDetector1
+    from ceers_steps.pipelines.image2 import CeersImage2
     from ceers_steps.steps.remstriping import RemStripingStep
     from ceers_steps.steps.snowball import SnowballStep
     from ceers_steps.steps.update_wcs import UpdateWcsStep
@@ -22,6 +23,7 @@ except PackageNotFoundError:  # a source tree that was never installed
 
 _HOME = {
     "CeersDetector1": "ceers_steps.pipelines.detector1",
+    "CeersImage2": "ceers_steps.pipelines.image2",
     "RemStripingStep": "ceers_steps.steps.remstriping",
     "SnowballStep": "ceers_steps.steps.snowball",
     "UpdateWcsStep": "ceers_steps.steps.update_wcs",
@@ -30,6 +32,7 @@ _HOME = {
 
 __all__ = [
     "CeersDetector1",
+    "CeersImage2",
     "RemStripingStep",
     "SnowballStep",
     "UpdateWcsStep",

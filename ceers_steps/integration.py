@@ -7,6 +7,7 @@ def get_steps():
     """Return ``(class path, alias, is_pipeline)`` of every Step and Pipeline of the package."""
     return [
         ("ceers_steps.CeersDetector1", "ceers_detector1", True),
+        ("ceers_steps.CeersImage2", "ceers_image2", True),
         ("ceers_steps.RemStripingStep", "ceers_remstriping", False),
         ("ceers_steps.SnowballStep", "ceers_snowball", False),
         ("ceers_steps.UpdateWcsStep", "ceers_update_wcs", False),

@@ -1,0 +1,107 @@
+"""Stage 2: from a rate image to one in MJy/sr with a world coordinate system."""
+
+import os
+from functools import partial
+from pathlib import Path
+
+from jwst.pipeline import Image2Pipeline
+from stdatamodels.jwst.datamodels import JwstDataModel, read_metadata
+
+from ceers_steps.errors import CeersError
+from ceers_steps.io import ASSOCIATION_SUFFIXES
+from ceers_steps.steps.base import CeersMixin, save_atomic
+
+__all__ = ["CeersImage2"]
+
+
+class CeersImage2(CeersMixin, Image2Pipeline):
+    """
+    Calibrate rate images: world coordinate system, flat field, MJy/sr.
+
+    The steps of calwebb_image2, without a mosaic of each exposure unless steps.resample.skip=false.
+    Takes *_rate.fits, *_rateints.fits or a level-2 association; writes *_cal.fits (*_calints.fits).
+    """
+
+    class_alias = "ceers_image2"
+    input_types = ("ImageModel", "CubeModel")
+
+    input_folder = Path()  # where the members of an association are
+
+    def __init__(self, *args, **kwargs):
+        super().__init__(*args, **kwargs)
+        for name in self.step_defs:
+            step = getattr(self, name)
+            step.save_model = partial(save_atomic, step)
+
+    @classmethod
+    def get_config_reftype(cls):
+        """Take the CRDS parameters of the pipeline that this one extends."""
+        return Image2Pipeline.get_config_reftype()
+
+    @classmethod
+    def load_spec_file(cls, *args, **kwargs):
+        """Return the parameters of all steps; resample is off unless asked for."""
+        spec = super().load_spec_file(*args, **kwargs)
+        spec["steps"]["resample"]["skip"] = "boolean(default=True)"
+        return spec
+
+    @classmethod
+    def _get_config_from_parameters(cls, crds_parameters, crds_observatory):
+        """Take the CRDS parameters, but for what turns resample on."""
+        config = super()._get_config_from_parameters(crds_parameters, crds_observatory)
+        config["steps"]["resample"]["skip"] = True
+        return config
+
+    def process(self, input_data):
+        """
+        Run the pipeline.
+
+        Parameters
+        ----------
+        input_data : str or `~stdatamodels.jwst.datamodels.JwstDataModel`
+            Rate image or integrations (DN/s), or a level-2 association of them.
+
+        Returns
+        -------
+        list of `~stdatamodels.jwst.datamodels.JwstDataModel`
+            The calibrated images, in MJy/sr.
+        """
+        if isinstance(input_data, os.PathLike):
+            input_data = str(input_data)
+        is_association = isinstance(input_data, str) and input_data.endswith(ASSOCIATION_SUFFIXES)
+        # jwst looks for the members in the working folder
+        self.input_folder = Path(input_data).absolute().parent if is_association else Path()
+        return super().process(input_data)
+
+    def process_exposure_product(self, exp_product, *args, **kwargs):
+        """Calibrate one product of the association, after a look at its members."""
+        members = [
+            {**member, "expname": str(self.input_folder / member["expname"])}
+            if isinstance(member["expname"], str)
+            else member
+            for member in exp_product["members"]
+        ]
+        science = [member for member in members if member["exptype"].lower() == "science"]
+        if len(science) != 1:
+            raise CeersError(
+                f"Product {exp_product['name']} has {len(science)} science members; stage 2 makes "
+                "one product of each exposure. Give a level-2 association, or the files one by one."
+            )
+        for member in members:
+            _check_not_calibrated(member["expname"])
+        return super().process_exposure_product(
+            {**exp_product, "members": members}, *args, **kwargs
+        )
+
+
+def _check_not_calibrated(exposure):
+    """Raise `CeersError` for a later product: a cal image has the data model of a rate image."""
+    in_memory = isinstance(exposure, JwstDataModel)
+    meta = exposure.meta.instance if in_memory else read_metadata(exposure, flatten=False)["meta"]
+    status = meta.get("cal_step", {})
+    done = [name for name in ("flat_field", "photom", "resample") if status.get(name) == "COMPLETE"]
+    if done:
+        raise CeersError(
+            f"{meta.get('filename')} is calibrated already ({', '.join(done)} COMPLETE). "
+            "Give the *_rate.fits file of this exposure."
+        )
