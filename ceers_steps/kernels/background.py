@@ -5,20 +5,76 @@ it reproduces, in strips of boxes and in single precision: a mosaic of 50 millio
 seconds, and little memory beyond the image and the result.
 """
 
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from functools import cached_property
+
 import numpy as np
 from numpy.typing import NDArray
-from scipy import ndimage
+from scipy import ndimage, sparse
 from scipy.spatial import cKDTree
 
 from ceers_steps.kernels.robust import clipped_row_biweights
 
-__all__ = ["fit_background"]
+__all__ = ["BackgroundMesh", "fit_background", "fit_mesh"]
 
 _STRIP_SIZE = 2_000_000
 """Pixels handled at a time."""
 
 _NEIGHBOURS = 10
 """Boxes from which an excluded box is filled."""
+
+_SPLINE_REACH = 2
+"""Boxes beyond the edge whose splines reach into the image."""
+
+
+@dataclass(frozen=True)
+class BackgroundMesh:
+    """A background known in boxes, from which that of any pixel follows.
+
+    Attributes
+    ----------
+    values : ndarray of float64, shape (ny boxes, nx boxes)
+        In the unit of the image.
+    box : tuple of int
+        Height and width of a box, pixels.
+    shape : tuple of int
+        Shape (ny, nx) of the image.
+    """
+
+    values: NDArray[np.float64]
+    box: tuple[int, int]
+    shape: tuple[int, int]
+
+    @cached_property
+    def _coefficients(self) -> NDArray[np.float32]:
+        """Coefficients of the splines, with the boxes that lie mirrored beyond the edges."""
+        coefficients = ndimage.spline_filter(self.values, 3, mode="reflect")
+        return np.pad(coefficients, _SPLINE_REACH, mode="symmetric").astype(np.float32)
+
+    def at(self, rows: NDArray[np.intp], columns: NDArray[np.intp]) -> NDArray[np.float32]:
+        """Return the background where some rows and columns cross, within the range of the boxes.
+
+        Parameters
+        ----------
+        rows, columns : ndarray of int, shape (n,) and (m,)
+            Pixels.
+
+        Returns
+        -------
+        ndarray of float32, shape (n, m)
+        """
+        if np.ptp(self.values) == 0.0:
+            return np.full((len(rows), len(columns)), self.values[0, 0], np.float32)
+        down = _spline_matrix(rows, self.box[0], self.values.shape[0])
+        across = _spline_matrix(columns, self.box[1], self.values.shape[1])
+        result = np.ascontiguousarray((down @ self._coefficients).T)
+        result = np.ascontiguousarray((across @ result).T)
+        return np.clip(result, self.values.min(), self.values.max(), out=result)
+
+    def rows(self, start: int, stop: int) -> NDArray[np.float32]:
+        """Return the background of whole rows, shape (stop - start, nx)."""
+        return self.at(np.arange(start, stop), np.arange(self.shape[1]))
 
 
 def fit_background(
@@ -30,7 +86,35 @@ def fit_background(
     sigma_clip: float = 3.0,
     exclude_fraction: float = 0.9,
 ) -> NDArray[np.float32]:
-    """Fit a smooth background to the unmasked pixels.
+    """Fit a smooth background to the unmasked pixels: `fit_mesh`, taken to all pixels.
+
+    Returns
+    -------
+    ndarray of float32, shape (ny, nx)
+        The background of every pixel, masked or not.
+    """
+    mesh = fit_mesh(
+        image,
+        mask,
+        box_size=box_size,
+        filter_size=filter_size,
+        sigma_clip=sigma_clip,
+        exclude_fraction=exclude_fraction,
+    )
+    return mesh.rows(0, image.shape[0])
+
+
+def fit_mesh(
+    image: NDArray,
+    mask: NDArray[np.bool_],
+    *,
+    box_size: int,
+    filter_size: int,
+    sigma_clip: float = 3.0,
+    exclude_fraction: float = 0.9,
+    n_threads: int = 1,
+) -> BackgroundMesh:
+    """Measure the background in boxes.
 
     Bagley et al. 2023, section 3.3: the biweight location of the clipped pixels of each box,
     boxes with too few pixels filled from their neighbours, a median filter over the boxes, and
@@ -39,7 +123,7 @@ def fit_background(
     Parameters
     ----------
     image : ndarray, shape (ny, nx)
-        In any unit. NaN and infinities count as masked.
+        In any unit. NaN and infinities count as masked. May be memory-mapped.
     mask : ndarray of bool, shape (ny, nx)
         True = do not use.
     box_size : int
@@ -51,11 +135,12 @@ def fit_background(
     exclude_fraction : float
         A box with more than this fraction of its pixels masked or clipped (0 to 1) is filled with
         the mean of the nearest boxes, weighted with the inverse of their distances.
+    n_threads : int
+        Strips of boxes that are worked on at a time.
 
     Returns
     -------
-    ndarray of float32, shape (ny, nx)
-        The background of every pixel, masked or not.
+    BackgroundMesh
 
     Raises
     ------
@@ -64,9 +149,9 @@ def fit_background(
     """
     _check_parameters(image, mask, box_size, filter_size, exclude_fraction)
     box = (min(box_size, image.shape[0]), min(box_size, image.shape[1]))
-    mesh = _box_locations(image, mask, box, sigma_clip, exclude_fraction)
+    mesh = _box_locations(image, mask, box, sigma_clip, exclude_fraction, n_threads)
     mesh = _median_filter(_fill(mesh), filter_size)
-    return _interpolate(mesh, box, image.shape)
+    return BackgroundMesh(mesh, box, image.shape)
 
 
 def _check_parameters(
@@ -91,13 +176,15 @@ def _box_locations(
     box: tuple[int, int],
     sigma_clip: float,
     exclude_fraction: float,
+    n_threads: int,
 ) -> NDArray[np.float64]:
     """Return the clipped biweight location of each box, NaN where too few pixels are left."""
     (ny, nx), (height, width) = image.shape, box
     n_rows, n_columns = -(-ny // height), -(-nx // width)
     mesh = np.full((n_rows, n_columns), np.nan)
     rows_at_once = max(1, _STRIP_SIZE // (height * width * n_columns))
-    for first in range(0, n_rows, rows_at_once):
+
+    def measure(first: int) -> None:
         last = min(first + rows_at_once, n_rows)
         strip = slice(first * height, min(last * height, ny))
         values = np.full(((last - first) * height, n_columns * width), np.nan, np.float32)
@@ -108,6 +195,9 @@ def _box_locations(
         location, count = clipped_row_biweights(flat, sigma_clip, max_iterations=5)
         location[count <= (1.0 - exclude_fraction) * height * width] = np.nan
         mesh[first:last] = location.reshape(last - first, n_columns)
+
+    with ThreadPoolExecutor(n_threads) as pool:
+        list(pool.map(measure, range(0, n_rows, rows_at_once)))
     if np.isnan(mesh).all():
         raise ValueError(
             f"no box of {height} x {width} pixels has more than "
@@ -140,15 +230,21 @@ def _median_filter(mesh: NDArray[np.float64], size: int) -> NDArray[np.float64]:
     around = np.lib.stride_tricks.sliding_window_view(padded, (size, size))
     out = np.empty_like(mesh)
     for row, windows in enumerate(around):
-        out[row] = np.nanmedian(windows.reshape(len(windows), -1), axis=1)
+        # NaN sort to the end; there is none but beyond the edges
+        ordered = np.sort(windows.reshape(len(windows), -1), axis=1)
+        count = np.count_nonzero(~np.isnan(ordered), axis=1)[:, np.newaxis]
+        pair = np.take_along_axis(ordered, np.hstack([(count - 1) // 2, count // 2]), axis=1)
+        out[row] = pair.mean(axis=1)
     return out
 
 
-def _interpolate(
-    mesh: NDArray[np.float64], box: tuple[int, int], shape: tuple[int, int]
-) -> NDArray[np.float32]:
-    """Interpolate box values by cubic splines, within the range of the boxes."""
-    if np.ptp(mesh) == 0.0:
-        return np.full(shape, mesh[0, 0], np.float32)
-    full = ndimage.zoom(mesh.astype(np.float32), box, order=3, mode="reflect", grid_mode=True)
-    return np.clip(full[: shape[0], : shape[1]], mesh.min(), mesh.max()).astype(np.float32)
+def _spline_matrix(pixels: NDArray[np.intp], box: int, n_boxes: int) -> sparse.csr_array:
+    """Return the weights that the (padded) spline coefficients have in each pixel."""
+    place = (pixels + 0.5) / box - 0.5
+    first = np.floor(place).astype(np.intp) - 1
+    columns = first[:, np.newaxis] + np.arange(4)
+    t = np.abs(place[:, np.newaxis] - columns)
+    weights = np.where(t < 1.0, (4.0 - 6.0 * t**2 + 3.0 * t**3) / 6.0, (2.0 - t) ** 3 / 6.0)
+    rows = np.broadcast_to(np.arange(len(pixels))[:, np.newaxis], columns.shape)
+    entries = weights.astype(np.float32).ravel(), (rows.ravel(), columns.ravel() + _SPLINE_REACH)
+    return sparse.csr_array(entries, shape=(len(pixels), n_boxes + 2 * _SPLINE_REACH))

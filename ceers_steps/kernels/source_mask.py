@@ -21,7 +21,20 @@ from ceers_steps.kernels.robust import (
     subsample,
 )
 
-__all__ = ["RATE_TIERS", "Tier", "TierSet", "dilate_square", "mask_sources", "subtract_ring_median"]
+__all__ = [
+    "RATE_TIERS",
+    "Tier",
+    "TierSet",
+    "bin_factor",
+    "bin_median",
+    "connected",
+    "dilate_square",
+    "expand",
+    "mask_sources",
+    "ring_median",
+    "smooth",
+    "subtract_ring_median",
+]
 
 _STATISTICS_SIZE = 500_000
 """Pixels used for the location and scale of a whole image."""
@@ -125,16 +138,16 @@ def mask_sources(
     bits = bad.astype(np.uint8 if len(parameters.tiers) <= 7 else np.uint32)
     excluded = bad.copy()
     for number, tier in enumerate(parameters.tiers, start=1):
-        smooth = _smooth(flat, tier.sigma)
+        smoothed = smooth(flat, tier.sigma)
         if parameters.noise == "pixel":
             threshold = tier.nsigma * scale
         else:
             # a smoothed image holds no more information than a few values per sigma
             step = max(1, int(tier.sigma / 2))
-            sample = smooth[::step, ::step][~excluded[::step, ::step]]
+            sample = smoothed[::step, ::step][~excluded[::step, ::step]]
             stats = clipped_stats(sample)
             threshold = stats.mean + tier.nsigma * stats.std
-        source = _connected(smooth > threshold, tier.npixels)
+        source = connected(smoothed > threshold, tier.npixels)
         source = grow(source, tier.growth)
         excluded |= source
         bits |= source.astype(bits.dtype) << number
@@ -162,21 +175,32 @@ def subtract_ring_median(
     """
     location = biweight_location(subsample(image[~mask], _STATISTICS_SIZE))
     filled = np.where(mask, np.float32(location), image).astype(np.float32, copy=False)
-    factor = _bin_factor(radius / 10.0)
-    binned = _block(filled, factor, fill=location)
-    if factor > 1:
-        binned = np.sort(binned.reshape(*binned.shape[:2], -1), axis=-1)
-        middle = factor**2 // 2
-        binned = 0.5 * (binned[..., middle - 1] + binned[..., middle])
-    else:
-        binned = binned[..., 0, 0]
+    factor = bin_factor(radius / 10.0)
+    sky = ring_median(bin_median(filled, factor, fill=location), radius, width, factor)
+    filled -= expand(sky, image.shape, factor)
+    filled[mask] = 0.0
+    return filled
+
+
+def bin_median(image: NDArray, factor: int, fill: float) -> NDArray:
+    """Return the medians of blocks of ``factor`` (a power of two) by ``factor`` pixels.
+
+    Blocks that reach beyond the image are completed with ``fill``.
+    """
+    blocks = _block(image, factor, fill)
+    if factor == 1:
+        return blocks[..., 0, 0]
+    ordered = np.sort(blocks.reshape(*blocks.shape[:2], -1), axis=-1)
+    middle = factor**2 // 2
+    return 0.5 * (ordered[..., middle - 1] + ordered[..., middle])
+
+
+def ring_median(binned: NDArray, radius: float, width: float, factor: int) -> NDArray:
+    """Return the median over a ring around each block; radius and width in single pixels."""
     middle_radius = radius + 0.5 * width
     half_width = 0.5 * max(width, factor)
     ring = _annulus((middle_radius - half_width) / factor, (middle_radius + half_width) / factor)
-    sky = ndimage.median_filter(binned, footprint=ring, mode="reflect")
-    filled -= _expand(sky, image.shape, factor)
-    filled[mask] = 0.0
-    return filled
+    return ndimage.median_filter(binned, footprint=ring, mode="reflect")
 
 
 def dilate_square(mask: NDArray[np.bool_], half_side: int) -> NDArray[np.bool_]:
@@ -206,7 +230,7 @@ def dilate_square(mask: NDArray[np.bool_], half_side: int) -> NDArray[np.bool_]:
     return mask
 
 
-def _connected(detected: NDArray[np.bool_], npixels: int) -> NDArray[np.bool_]:
+def connected(detected: NDArray[np.bool_], npixels: int) -> NDArray[np.bool_]:
     """Keep groups of at least ``npixels`` pixels that touch, corners included."""
     labels, _ = ndimage.label(detected, structure=np.ones((3, 3)))
     keep = np.bincount(labels.ravel()) >= npixels
@@ -214,9 +238,9 @@ def _connected(detected: NDArray[np.bool_], npixels: int) -> NDArray[np.bool_]:
     return keep[labels]
 
 
-def _smooth(image: NDArray[np.float32], sigma: float) -> NDArray[np.float32]:
+def smooth(image: NDArray[np.float32], sigma: float) -> NDArray[np.float32]:
     """Convolve with a Gaussian; outside the image is zero."""
-    factor = _bin_factor(sigma / 2.5)
+    factor = bin_factor(sigma / 2.5)
     binned = _block(image, factor, fill=0.0).mean(axis=(2, 3))
     # a block has smoothed with a box of this variance already
     width = np.sqrt(sigma**2 - (factor**2 - 1) / 12.0)
@@ -228,7 +252,7 @@ def _smooth(image: NDArray[np.float32], sigma: float) -> NDArray[np.float32]:
     return _resample(binned, image.shape, factor, gaussian, reach=4.0 * sigma, normalise=False)
 
 
-def _expand(binned: NDArray, shape: tuple[int, int], factor: int) -> NDArray[np.float32]:
+def expand(binned: NDArray, shape: tuple[int, int], factor: int) -> NDArray[np.float32]:
     """Interpolate block values linearly to single pixels, constant beyond the outermost centres."""
     if factor == 1:
         return binned
@@ -274,7 +298,7 @@ def _block(image: NDArray, factor: int, fill: float) -> NDArray:
     return blocks.swapaxes(1, 2)
 
 
-def _bin_factor(scale: float) -> int:
+def bin_factor(scale: float) -> int:
     """Return the largest power of two that is not above ``scale``, at least 1."""
     return 2 ** max(0, int(np.log2(max(scale, 1.0))))
 

@@ -1,0 +1,255 @@
+"""Source mask of a mosaic, in strips of rows: little memory beside the image and the mask.
+
+The search is the tiered one of `ceers_steps.kernels.source_mask`. What it needs of the whole image
+is little: the noise, from a sample of pixels, and the ring median, from an image binned by eight
+pixels. Strips overlap by as much as a smoothing Gaussian and a grown source reach.
+"""
+
+import math
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ceers_steps.kernels.background import fit_mesh
+from ceers_steps.kernels.disc import dilate
+from ceers_steps.kernels.robust import biweight_location, biweight_scale
+from ceers_steps.kernels.source_mask import (
+    Tier,
+    TierSet,
+    bin_factor,
+    bin_median,
+    connected,
+    expand,
+    ring_median,
+    smooth,
+)
+
+__all__ = ["CORE", "MOSAIC_TIERS", "Strip", "for_each_strip", "mask_mosaic"]
+
+CORE = np.uint8(128)
+"""Bit of pixels above the threshold of a tier, before sources are grown."""
+
+_STRIP_SIZE = 8_000_000
+"""Pixels of a strip, without its overlap."""
+
+_ALIGNMENT = 64
+"""Strips start at a multiple of this: they bin as the whole image does."""
+
+_CONNECTED = 32
+"""Rows more in which a source can connect to as many pixels as a tier asks for."""
+
+_SAMPLE_SIZE = 500_000
+"""Pixels used for the location and scale of the whole image."""
+
+_CLIP_BOX, _CLIP_FILTER, _CLIP_SIGMA = 100, 3, 5.0
+"""Background above which bright pixels are left out of ring medians, and how far above it."""
+
+
+def _published(nsigma: tuple[float, ...], npixels: tuple[int, ...]) -> TierSet:
+    """Return a published set; the Gaussians, dilations and the ring are the same in all."""
+    tiers = zip((25, 15, 5, 2), nsigma, npixels, (33, 25, 21, 19), strict=True)
+    return TierSet(tuple(Tier(*tier) for tier in tiers), 80, 4, noise="pixel", footprint="disc")
+
+
+MOSAIC_TIERS = {
+    "NIRCAM": _published((1.5, 1.5, 1.5, 1.5), (15, 10, 3, 1)),
+    "F606W": _published((0.8, 0.8, 0.6, 0.6), (5, 5, 1, 1)),
+    "F814W": _published((0.8, 0.8, 0.8, 0.8), (5, 5, 1, 1)),
+    "WFC3": _published((0.8, 0.8, 0.5, 0.5), (5, 5, 1, 1)),
+}
+"""The published searches on mosaics of 30 mas, by instrument or filter."""
+
+
+@dataclass(frozen=True)
+class Strip:
+    """Rows ``start`` to ``stop`` of an image, and as much around them as is needed.
+
+    Attributes
+    ----------
+    start, stop : int
+        Rows that this strip answers for.
+    outer : slice
+        Rows that it looks at.
+    """
+
+    start: int
+    stop: int
+    outer: slice
+
+    @property
+    def rows(self) -> slice:
+        """Rows that it answers for, in the image."""
+        return slice(self.start, self.stop)
+
+    @property
+    def inner(self) -> slice:
+        """The same rows, counted from the first that it looks at."""
+        return slice(self.start - self.outer.start, self.stop - self.outer.start)
+
+
+def for_each_strip(
+    work: Callable[[Strip], None], shape: tuple[int, int], overlap: int, n_threads: int
+) -> None:
+    """Do some work on all strips of an image; results go where the work puts them.
+
+    Parameters
+    ----------
+    work : callable
+        Takes a `Strip`.
+    shape : tuple of int
+        Of the image, (ny, nx).
+    overlap : int
+        Rows looked at above and below those that the strip answers for.
+    n_threads : int
+        Strips worked on at a time.
+    """
+    with ThreadPoolExecutor(n_threads) as pool:
+        list(pool.map(work, _strips(shape, overlap)))
+
+
+def _strips(shape: tuple[int, int], overlap: int) -> Iterator[Strip]:
+    """Cut an image into strips; first rows are multiples of `_ALIGNMENT`, for binning."""
+    ny, nx = shape
+    aligned = -(-overlap // _ALIGNMENT) * _ALIGNMENT
+    height = max(_STRIP_SIZE // (nx * _ALIGNMENT) * _ALIGNMENT, 2 * aligned, _ALIGNMENT)
+    for start in range(0, ny, height):
+        stop = min(start + height, ny)
+        yield Strip(start, stop, slice(max(start - aligned, 0), min(stop + aligned, ny)))
+
+
+def mask_mosaic(
+    image: NDArray, border: NDArray[np.bool_], parameters: TierSet, *, n_threads: int = 1
+) -> NDArray[np.uint8]:
+    """Find the sources of a mosaic, from the widest to the smallest.
+
+    Bagley et al. 2023, section 3.3. Bright light does not raise the ring medians: pixels over five
+    times the noise above a background of 100-pixel boxes count as sky there.
+
+    Parameters
+    ----------
+    image : ndarray, shape (ny, nx)
+        In any unit. NaN are treated as border. May be memory-mapped.
+    border : ndarray of bool, shape (ny, nx)
+        True = do not use: not seen by any detector.
+    parameters : TierSet
+        At most six tiers, thresholds relative to the pixel noise.
+    n_threads : int
+        Strips worked on at a time.
+
+    Returns
+    -------
+    ndarray of uint8, shape (ny, nx)
+        Bit 0: border. Bit k: source of tier k, grown. `CORE`: above the threshold of a tier.
+
+    Raises
+    ------
+    ValueError
+        When no pixel is left, or the noise is zero.
+    """
+    if parameters.noise != "pixel" or len(parameters.tiers) > 6:
+        raise ValueError("a mosaic is searched with noise='pixel' and at most six tiers")
+    sky = _RingSky.measure(image, border, parameters, n_threads)
+    scale = sky.noise(image, border)
+    grow = {tier.growth for tier in parameters.tiers}
+    overlap = math.ceil(max(4 * tier.sigma for tier in parameters.tiers)) + max(grow) + _CONNECTED
+    bits = np.zeros(image.shape, np.uint8)
+
+    def search(strip: Strip) -> None:
+        bad = border[strip.outer] | ~np.isfinite(image[strip.outer])
+        flat = sky.subtract(image, bad, strip.outer)
+        found = bad.astype(np.uint8)
+        for number, tier in enumerate(parameters.tiers, start=1):
+            source = connected(smooth(flat, tier.sigma) > tier.nsigma * scale, tier.npixels)
+            found[source] |= CORE
+            found |= dilate(source, tier.growth).astype(np.uint8) << np.uint8(number)
+        bits[strip.rows] = found[strip.inner]
+
+    for_each_strip(search, image.shape, overlap, n_threads)
+    return bits
+
+
+@dataclass(frozen=True)
+class _RingSky:
+    """Ring medians of a mosaic, binned.
+
+    Attributes
+    ----------
+    binned : ndarray, shape (ny / factor, nx / factor)
+        Sky at the centres of blocks.
+    factor : int
+        Side of a block, pixels.
+    """
+
+    binned: NDArray[np.float32]
+    factor: int
+
+    @classmethod
+    def measure(
+        cls, image: NDArray, border: NDArray[np.bool_], parameters: TierSet, n_threads: int
+    ) -> "_RingSky":
+        """Take the ring medians with bright pixels replaced by the location of the others."""
+        level = fit_mesh(
+            image, border, box_size=_CLIP_BOX, filter_size=_CLIP_FILTER, n_threads=n_threads
+        )
+        rows, columns, good = _sample(image, border)
+        sample = np.asarray(image[np.ix_(rows, columns)], np.float32)
+        residual = sample - level.at(rows, columns)
+        ceiling = _CLIP_SIGMA * biweight_scale(residual[good])
+        location = np.float32(biweight_location(sample[good & ~(residual > ceiling)]))
+        factor = bin_factor(parameters.ring_radius / 10.0)
+        binned = np.empty([-(-size // factor) for size in image.shape], np.float32)
+
+        def work(strip: Strip) -> None:
+            part = np.asarray(image[strip.rows], np.float32)
+            use = ~border[strip.rows] & np.isfinite(part)
+            use &= ~(part > level.rows(strip.start, strip.stop) + np.float32(ceiling))
+            filled = np.where(use, part, location)
+            blocks = bin_median(filled, factor, fill=float(location))
+            binned[strip.start // factor : strip.start // factor + len(blocks)] = blocks
+
+        for_each_strip(work, image.shape, 0, n_threads)
+        sky = ring_median(binned, parameters.ring_radius, parameters.ring_width, factor)
+        return cls(sky.astype(np.float32, copy=False), factor)
+
+    def subtract(self, image: NDArray, bad: NDArray[np.bool_], rows: slice) -> NDArray[np.float32]:
+        """Return some rows of the image without the sky, 0 where bad."""
+        # rows start at a multiple of the block; two blocks more for the interpolation
+        first = max(rows.start // self.factor - 2, 0)
+        last = -(-rows.stop // self.factor) + 2
+        blocks = self.binned[first:last]
+        offset = rows.start - first * self.factor
+        height = rows.stop - first * self.factor
+        sky = expand(blocks, (height, image.shape[1]), self.factor)[offset:]
+        return np.where(bad, np.float32(0.0), image[rows] - sky)
+
+    def noise(self, image: NDArray, border: NDArray[np.bool_]) -> float:
+        """Return the biweight scale of the image without the sky, from a sample of its rows."""
+        step = max(1, image.size // _SAMPLE_SIZE)
+        parts = []
+        for start in range(0, image.shape[0], step):
+            row = slice(start, start + 1)
+            bad = border[row] | ~np.isfinite(image[row])
+            parts.append(self.subtract(image, bad, row)[~bad])
+        scale = biweight_scale(np.concatenate(parts))
+        if not scale > 0.0:
+            raise ValueError("the image has no noise: half of its pixels have one value")
+        return scale
+
+
+def _sample(
+    image: NDArray, border: NDArray[np.bool_]
+) -> tuple[NDArray[np.intp], NDArray[np.intp], NDArray[np.bool_]]:
+    """Return rows and columns evenly spread over an image, and which of their pixels are good."""
+    step = max(1, int(math.sqrt(image.size / _SAMPLE_SIZE)))
+    while True:
+        rows, columns = (np.arange(step // 2, size, step) for size in image.shape)
+        crossing = np.ix_(rows, columns)
+        good = ~border[crossing] & np.isfinite(image[crossing])
+        if good.any():
+            return rows, columns, good
+        if step == 1:
+            raise ValueError("no pixel left to search for sources: all are border or NaN")
+        step = max(1, step // 4)
