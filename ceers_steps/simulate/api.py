@@ -27,7 +27,11 @@ from ceers_steps.simulate.instrument import (
 )
 from ceers_steps.simulate.patterns import ReadPattern, get_pattern
 from ceers_steps.simulate.plan import DAY, ExposurePlan, PointingError
-from ceers_steps.simulate.references import calibration_fingerprint, write_references
+from ceers_steps.simulate.references import (
+    calibration_fingerprint,
+    write_photometry_references,
+    write_references,
+)
 from ceers_steps.simulate.scene import make_catalog, read_catalog
 from ceers_steps.simulate.seeds import rng_for
 from ceers_steps.simulate.truth import write_truth
@@ -301,6 +305,7 @@ def _run(
     fingerprint = calibration_fingerprint(config)
     for detector in {plan.detector for plan in plans}:
         cache.check_calibration(detector.name, fingerprint)
+    write_photometry_references(cache, {plan.band: plan.detector for plan in plans})
     write_atomic(
         out / f"jw{plans[0].program}{plans[0].observation}_catalog.ecsv",
         lambda path: sources.write(path, format="ascii.ecsv", overwrite=True),

@@ -15,6 +15,8 @@ from ceers_steps.io import write_atomic
 __all__ = ["CrdsCache", "activate", "active", "environment"]
 
 _KEYS = {
+    "abvegaoffset": ("META.EXPOSURE.TYPE",),
+    "apcorr": ("META.EXPOSURE.TYPE",),
     "dark": ("META.INSTRUMENT.DETECTOR", "META.SUBARRAY.NAME", "META.EXPOSURE.READPATT"),
     "distortion": ("META.INSTRUMENT.DETECTOR",),
     "photom": ("META.INSTRUMENT.DETECTOR",),

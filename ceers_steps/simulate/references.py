@@ -6,6 +6,8 @@ from dataclasses import asdict
 from pathlib import Path
 
 import numpy as np
+from asdf import AsdfFile
+from astropy.table import Table
 from stdatamodels.jwst import datamodels
 from stdatamodels.jwst.datamodels import dqflags
 
@@ -15,14 +17,16 @@ from ceers_steps.simulate.crds_cache import CrdsCache
 from ceers_steps.simulate.geometry import distortion_model, get_distortion
 from ceers_steps.simulate.instrument import (
     FILTERS,
+    Band,
     Detector,
     SubarrayWindow,
     zero_point,
 )
 from ceers_steps.simulate.models import with_date
 from ceers_steps.simulate.patterns import Readout, ReadPattern
+from ceers_steps.simulate.photometry import ENCIRCLED, aperture_corrections, vega_offset
 
-__all__ = ["calibration_fingerprint", "write_references"]
+__all__ = ["calibration_fingerprint", "write_photometry_references", "write_references"]
 
 _DATE = "2022-06-01T00:00:00.000"
 _CALIBRATION_SECTIONS = (
@@ -36,6 +40,7 @@ _CALIBRATION_SECTIONS = (
     "read_noise",
 )
 _WITHOUT_SUBARRAY = {"area", "photom", "distortion"}  # these models have no such keywords
+_IMAGING = "NRC_IMAGE"
 _FLAGS = dqflags.pixel
 
 
@@ -93,11 +98,62 @@ def write_references(
         cache.add("dark", key, _writer("dark", model, detector, window))
 
 
+def write_photometry_references(cache: CrdsCache, bands: dict[Band, Detector]) -> None:
+    """Write what the source catalogue of stage 3 needs of bands that the cache does not have yet.
+
+    Parameters
+    ----------
+    cache
+        Where the files go, each for all bands; the caller commits.
+    bands
+        The bands, each with a detector that has its pixel scale.
+    """
+    key = (_IMAGING,)
+    path = cache.get("apcorr", key)
+    rows = []
+    if path is not None:
+        with datamodels.NrcImgApcorrModel(path) as model:
+            rows = [tuple(row) for row in np.asarray(model.apcorr_table)]
+    # what is in FILTER and PUPIL: bytes, or text once it has been read
+    known = {(_text(row[0]), _text(row[1])) for row in rows}
+    for band, detector in bands.items():
+        if (band.filter, band.pupil) not in known:
+            arcsec = np.sqrt(zero_point(detector, band)[1]) * 180 / np.pi * 3600
+            rows += [(band.filter, band.pupil, *row) for row in aperture_corrections(band, arcsec)]
+    if len(rows) > len(known) * len(ENCIRCLED):
+        cache.add("apcorr", key, _writer("apcorr", lambda: _apcorr(rows)))
+    if cache.get("abvegaoffset", key) is None:
+        cache.add("abvegaoffset", key, _writer("abvegaoffset", _vega_offsets), "asdf")
+
+
+def _text(value: str | bytes) -> str:
+    return value.decode() if isinstance(value, bytes) else str(value)
+
+
+def _apcorr(rows: list[tuple]) -> datamodels.NrcImgApcorrModel:
+    text = [("filter", "S12"), ("pupil", "S15")]
+    numbers = [(name, "f4") for name in ("eefraction", "radius", "apcorr", "skyin", "skyout")]
+    model = datamodels.NrcImgApcorrModel(apcorr_table=np.array(rows, dtype=text + numbers))
+    model.meta.exposure.type = _IMAGING
+    return model
+
+
+def _vega_offsets() -> datamodels.ABVegaOffsetModel:
+    table = Table(
+        rows=[(band.filter, band.pupil, vega_offset(band)) for band in FILTERS.values()],
+        names=["filter", "pupil", "abvega_offset"],
+        dtype=["U12", "U12", "f4"],
+    )
+    # given as a keyword, the model would wrap the table in a node that its check refuses
+    tree = {"meta": {"instrument": {"name": "NIRCAM"}}, "abvega_offset": table}
+    return datamodels.ABVegaOffsetModel(AsdfFile(tree))
+
+
 def _writer(
     kind: str,
     make_model: Callable[[], datamodels.JwstDataModel],
-    detector: Detector,
-    window: SubarrayWindow,
+    detector: Detector | None = None,
+    window: SubarrayWindow | None = None,
 ) -> Callable[[Path], None]:
     """Return what writes a model with the metadata that every reference file has."""
 
@@ -111,10 +167,11 @@ def _writer(
             meta.reftype = kind.upper()
             meta.telescope = "JWST"
             meta.instrument.name = "NIRCAM"
-            meta.instrument.detector = detector.name
-            meta.instrument.module = detector.module
-            meta.instrument.channel = detector.channel
-            if kind not in _WITHOUT_SUBARRAY:
+            if detector is not None:
+                meta.instrument.detector = detector.name
+                meta.instrument.module = detector.module
+                meta.instrument.channel = detector.channel
+            if window is not None and detector is not None and kind not in _WITHOUT_SUBARRAY:
                 meta.subarray.name = window.name
                 meta.subarray.xstart = window.x_start
                 meta.subarray.ystart = window.y_start
@@ -210,7 +267,7 @@ def _photom(detector: Detector) -> datamodels.NrcImgPhotomModel:
     nominal = zero_point(detector, _first_band(detector))[1]
     model.meta.photometry.pixelarea_steradians = nominal
     model.meta.photometry.pixelarea_arcsecsq = nominal * (180 / np.pi * 3600) ** 2
-    model.meta.exposure.type = "NRC_IMAGE"
+    model.meta.exposure.type = _IMAGING
     return model
 
 
@@ -220,7 +277,7 @@ def _distortion(detector: Detector) -> datamodels.DistortionModel:
     model = datamodels.DistortionModel(
         model=distortion_model(detector), input_units=u.pix, output_units=u.arcsec
     )
-    model.meta.exposure.type = "NRC_IMAGE"
+    model.meta.exposure.type = _IMAGING
     model.meta.exposure.p_exptype = "NRC_IMAGE|"
     model.meta.instrument.p_pupil = "CLEAR|"
     return model
