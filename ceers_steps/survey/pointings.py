@@ -1,0 +1,93 @@
+"""The CEERS pointings: which exposures each is made of."""
+
+import functools
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+
+from ceers_steps.errors import CeersError
+from ceers_steps.parameters import parameter_files_dir
+
+__all__ = ["Pointings", "read_pointings"]
+
+
+@dataclass(frozen=True)
+class Pointings:
+    """The CEERS pointings: which exposures each is made of.
+
+    Attributes
+    ----------
+    exposures : dict
+        ``{exposure: (pointing, filter)}``, as ``(1, "F115W")``.
+    """
+
+    exposures: dict[str, tuple[int, str]]
+
+    @property
+    def numbers(self) -> list[int]:
+        """The pointings."""
+        return sorted({pointing for pointing, _ in self.exposures.values()})
+
+    @functools.cached_property
+    def of_observation(self) -> dict[int, int]:
+        """``{observation: pointing}``."""
+        return {int(name[7:10]): at for name, (at, _) in self.exposures.items()}
+
+    def choose(
+        self,
+        names: Iterable[str],
+        *,
+        observations: Sequence[int] = (),
+        filters: Sequence[str] = (),
+    ) -> list[str]:
+        """Return the exposures of some pointings.
+
+        Parameters
+        ----------
+        names
+            Numbers, as ``1`` or ``nircam1``, or ``all``.
+        observations, filters
+            Only these; empty for all.
+
+        Raises
+        ------
+        CeersError
+            For a pointing that is not in the table, or one without such observation or filter.
+        """
+        wanted = set()
+        for name in names:
+            digits = str(name).lower().removeprefix("nircam")
+            if digits == "all":
+                wanted |= set(self.numbers)
+            elif digits.isdigit() and int(digits) in self.numbers:
+                wanted.add(int(digits))
+            else:
+                raise CeersError(
+                    f"--pointing {name}: the table has the pointings "
+                    f"{', '.join(map(str, self.numbers))} (or all). Give others by their "
+                    "--observation."
+                )
+        bands = {band.upper() for band in filters}
+        chosen = [
+            exposure
+            for exposure, (pointing, band) in self.exposures.items()
+            if pointing in wanted
+            and (not bands or band in bands)
+            and (not observations or int(exposure[7:10]) in observations)
+        ]
+        if not chosen:
+            raise CeersError(
+                f"Pointing {', '.join(map(str, sorted(wanted)))} has no such filter or "
+                "observation: leave out --filter or --observation, or give others."
+            )
+        return chosen
+
+
+def read_pointings() -> Pointings:
+    """Read the table of the CEERS pointings that comes with the package."""
+    from astropy.table import Table
+
+    table = Table.read(parameter_files_dir() / "dr05" / "pointings.ecsv", format="ascii.ecsv")
+    numbers = (int(str(name).lower().removeprefix("nircam")) for name in table["pointing"])
+    bands = (str(band).upper() for band in table["filter"])
+    places = zip(numbers, bands, strict=True)
+    return Pointings(dict(zip(map(str, table["exposure"]), places, strict=True)))

@@ -1,0 +1,45 @@
+"""Free space, whole files, one run at a time."""
+
+import os
+import shutil
+from collections import namedtuple
+
+import pytest
+
+from ceers_steps.errors import CeersError
+from ceers_steps.survey.disk import check_space, fits_problem, folder_lock
+from tests.survey.test_transfer import DATA
+
+
+def test_a_disk_without_room_is_told_before(monkeypatch, tmp_path):
+    usage = namedtuple("usage", "total used free")
+    monkeypatch.setattr(shutil, "disk_usage", lambda path: usage(10**12, 10**12, 10**9))
+    folder = tmp_path / "not" / "yet"
+    assert check_space(10**9, folder) == 10**9
+    with pytest.raises(CeersError, match=r"3\.50 GB .* only 1\.00 GB free"):
+        check_space(3_500_000_000, folder)
+
+
+def test_one_run_at_a_time(tmp_path):
+    second = folder_lock(tmp_path / "new")
+    with folder_lock(tmp_path / "new"), pytest.raises(CeersError, match="Another 'ceers download'"):
+        second.__enter__()
+    with folder_lock(tmp_path / "new"):
+        pass
+
+
+def test_a_folder_that_cannot_be_made(tmp_path):
+    (tmp_path / "file").touch()
+    with pytest.raises(CeersError, match="Cannot write to"):
+        folder_lock(tmp_path / "file" / "below").__enter__()
+
+
+@pytest.mark.parametrize("n_bytes", [0, 100, 2880, 2880 * 2 + 17, len(DATA) - 2880, len(DATA) - 1])
+def test_a_fits_file_that_is_cut_off_is_seen(tmp_path, n_bytes):
+    path = tmp_path / "a.fits"
+    path.write_bytes(DATA)
+    assert fits_problem(path) == ""
+    os.truncate(path, n_bytes)
+    # a cut between two extensions cannot be seen in the file; its size tells
+    whole_hdus = n_bytes in (2880,)
+    assert bool(fits_problem(path)) is not whole_hdus
