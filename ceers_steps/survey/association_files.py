@@ -1,0 +1,196 @@
+"""The files that tell the pipeline what to combine: associations, grids, parameters, tables."""
+
+import io
+import json
+import os
+from collections.abc import Iterable, Sequence
+from functools import partial
+from pathlib import Path
+
+from astropy.table import Table
+
+from ceers_steps.errors import CeersError
+from ceers_steps.io import write_atomic
+from ceers_steps.survey.associations import ALL, Group
+from ceers_steps.survey.exposures import ASN_ID, Exposure
+from ceers_steps.survey.grids import grid_table
+
+__all__ = ["write_associations"]
+
+PARAMETERS = """\
+#ASDF 1.0.0
+#ASDF_STANDARD 1.6.0
+%YAML 1.1
+%TAG ! tag:stsci.edu:asdf/
+--- !core/asdf-1.1.0
+# Stage 3 of {group} with all filters on the same pixels.
+#   strun {group}_image3.asdf {association}
+# What is not named here keeps its default and the parameters that CRDS has for it.
+meta:
+  description: Stage 3 of {group} with all filters on the same pixels.
+class: ceers_steps.CeersImage3
+name: CeersImage3
+parameters: {{}}
+steps:
+- class: ceers_steps.TiledResampleStep
+  name: resample
+  parameters:
+    crpix: {crpix}  # pixels from 0
+    crval: {crval}  # deg
+    rotation: {rotation}  # of the y axis, deg east of north
+    pixel_scale: {pixel_scale}  # arcsec
+    output_shape: {output_shape}  # nx, ny
+...
+"""
+
+
+def write_associations(
+    groups: Sequence[Group],
+    folder: str | os.PathLike,
+    *,
+    mosaics: bool = False,
+    force: bool = False,
+) -> list[Path]:
+    """Write the associations, grids and parameter files of all groups, and the tables.
+
+    Parameters
+    ----------
+    groups
+        With the names of their products.
+    folder
+        Where to write. Members are named relative to it, as jwst wants.
+    mosaics
+        The members are mosaics already, not to be combined but to have their background
+        subtracted together: only the association of all filters is written, with one product.
+    force
+        Replace existing files that differ.
+
+    Returns
+    -------
+    list of Path
+        ``<product>_asn.json`` for each filter and one with all filters as products,
+        ``<group>_grid.asdf`` and ``<group>_image3.asdf`` where there is a grid,
+        ``associations.ecsv`` and ``grids.ecsv``.
+
+    Raises
+    ------
+    CeersError
+        When a file exists and differs, or cannot be written; in the first case none is written.
+    """
+    folder = Path(folder)
+    contents: dict[str, bytes] = {}
+    for group in groups:
+        contents |= _group_files(group, folder, mosaics)
+    contents["associations.ecsv"] = _as_ecsv(_membership(groups, folder, mosaics))
+    grids = {group.name: group.grid for group in groups if group.grid is not None}
+    if grids and not mosaics:
+        contents["grids.ecsv"] = _as_ecsv(grid_table(grids))
+    changed = {
+        name: content for name, content in contents.items() if _differs(folder / name, content)
+    }
+    existing = [name for name in changed if (folder / name).exists()]
+    if existing and not force:
+        raise CeersError(
+            f"{len(existing)} file(s) in {folder} exist and would change: "
+            f"{', '.join(existing[:3])}{', ...' if len(existing) > 3 else ''}. Choose another "
+            "folder with -o or replace them with --force."
+        )
+    for name, content in changed.items():
+        write_atomic(folder / name, partial(_write, content))
+    return [folder / name for name in contents]
+
+
+def _group_files(group: Group, folder: Path, mosaics: bool) -> dict[str, bytes]:
+    """Return the contents of the files of one group by their names."""
+    everything = f"{group.products[ALL]}_asn.json"
+    if mosaics:
+        product = _product(group.products[ALL], group.exposures, folder)
+        return {everything: _as_json(group, [product])}
+    products = [
+        _product(group.products[name], exposures, folder)
+        for name, exposures in group.filters.items()
+    ]
+    files = {f"{product['name']}_asn.json": [product] for product in products}
+    files[everything] = products
+    contents = {name: _as_json(group, products) for name, products in files.items()}
+    if group.grid is not None:
+        contents[f"{group.name}_grid.asdf"] = group.grid.to_asdf()
+        text = PARAMETERS.format(
+            group=group.name, association=everything, **group.grid.parameters()
+        )
+        contents[f"{group.name}_image3.asdf"] = text.encode()
+    return contents
+
+
+def _product(name: str, exposures: Iterable[Exposure], folder: Path) -> dict:
+    """Return a product of an association."""
+    members = [
+        {"expname": _relative(exposure.path, folder), "exptype": "science"}
+        for exposure in exposures
+    ]
+    return {"name": name, "members": members}
+
+
+def _as_json(group: Group, products: list[dict]) -> bytes:
+    """Return a level-3 association as jwst reads it."""
+    targets = {exposure.target for exposure in group.exposures} - {""}
+    association = {
+        "asn_type": "image3",
+        "asn_rule": "DMS_Level3_Base",
+        "asn_id": ASN_ID,
+        "asn_pool": "none",
+        "version_id": None,
+        "program": group.exposures[0].program,
+        "target": targets.pop() if len(targets) == 1 else "none",
+        "constraints": "No constraints",
+        "products": products,
+    }
+    return (json.dumps(association, indent=1) + "\n").encode()
+
+
+def _membership(groups: Iterable[Group], folder: Path, mosaics: bool) -> Table:
+    """Return the table of what went where."""
+    rows = [
+        (
+            f"{group.products[ALL if mosaics else exposure.filter]}_asn.json",
+            group.name,
+            exposure.filter,
+            exposure.name,
+            exposure.detector,
+            exposure.program,
+            exposure.observation,
+            exposure.visit,
+            _relative(exposure.path, folder),
+        )
+        for group in groups
+        for exposures in group.filters.values()
+        for exposure in exposures
+    ]
+    names = ["association", "group", "filter", "exposure", "detector"]
+    names += ["program", "observation", "visit", "file"]
+    table = Table(rows=rows, names=names)
+    table.meta["comments"] = ["Members of the associations; files relative to this folder"]
+    return table
+
+
+def _as_ecsv(table: Table) -> bytes:
+    """Return the text of a table."""
+    stream = io.StringIO()
+    table.write(stream, format="ascii.ecsv")
+    return stream.getvalue().encode()
+
+
+def _relative(path: Path, folder: Path) -> str:
+    """Return the path as seen from the folder of the association."""
+    # `..` leaves a folder for its real parent, whatever link led into it
+    return os.path.relpath(os.path.abspath(path), os.path.realpath(folder))
+
+
+def _write(content: bytes, path: Path) -> None:
+    """Write a file."""
+    path.write_bytes(content)
+
+
+def _differs(path: Path, content: bytes) -> bool:
+    """Say whether a file is not there, or holds something else."""
+    return not path.is_file() or path.read_bytes() != content

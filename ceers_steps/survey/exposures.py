@@ -1,0 +1,333 @@
+"""What exposures there are: read from the headers of files, or from a table, fast."""
+
+import os
+import re
+from collections import Counter
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from astropy.io import fits
+from astropy.table import Table
+from numpy.typing import NDArray
+
+from ceers_steps.errors import CeersError
+from ceers_steps.overrides import exposure_name
+from ceers_steps.steps.wisp_files import effective_filter
+
+__all__ = ["Exposure", "find_files", "parse_s_region", "plan_exposures", "read_exposures"]
+
+BLOCK = 2880
+"""Bytes of a FITS block."""
+
+CARD = 80
+"""Bytes of a header card."""
+
+PRIMARY = (
+    *("INSTRUME", "EXP_TYPE", "FILTER", "PUPIL", "DETECTOR"),
+    *("PROGRAM", "OBSERVTN", "VISIT", "TARGPROP", "NAXIS"),
+)
+"""Keywords of the primary header that are looked at."""
+
+AFTER_STAGE_3 = ("crf", "match")
+"""Suffixes before which names carry the id of the association."""
+
+ASN_ID = "a3001"
+"""Id of every association written here: an exposure is in one group only, so names stay unique."""
+
+_NAME = re.compile(r"jw(?P<program>\d{5})(?P<observation>\d{3})(?P<visit>\d{3})_(?P<rest>.+)")
+
+
+@dataclass(frozen=True)
+class Exposure:
+    """One file of one detector.
+
+    Attributes
+    ----------
+    path : Path
+        The file; it need not exist when planned from a table.
+    name : str
+        Exposure name, ``jw01345001001_02201_00001_nrca1``.
+    program, observation, visit : str
+        With leading zeros: ``01345``, ``001``, ``001``.
+    detector, filter : str
+        The filter in the pupil wheel if there is one, else that of the filter wheel.
+    target : str
+        Name of the target in the proposal; empty if unknown.
+    pointing : str
+        Name of the pointing from a table; empty if there is none.
+    footprint : tuple of ndarray
+        Polygons of (n, 2) corners, RA and Dec in deg; empty if unknown.
+    """
+
+    path: Path
+    name: str
+    program: str
+    observation: str
+    visit: str
+    detector: str
+    filter: str
+    target: str = ""
+    pointing: str = ""
+    footprint: tuple[NDArray[np.float64], ...] = ()
+
+    @property
+    def dither(self) -> str:
+        """Name of the exposure without its detector: all detectors exposed at that time."""
+        return self.name.rpartition("_")[0] or self.name
+
+
+def find_files(inputs: Iterable[str | os.PathLike], suffix: str) -> tuple[list[Path], str]:
+    """Select the files of one level.
+
+    Parameters
+    ----------
+    inputs
+        Files, or folders of which all ``*_<suffix>.fits`` are taken.
+    suffix
+        What stands after the last underscore of the names: ``cal``.
+
+    Returns
+    -------
+    files : list of Path
+        Each once, in the order of their names.
+    note : str
+        What was left out, for people; empty if nothing was.
+
+    Raises
+    ------
+    CeersError
+        For an input that does not exist, or when no file is of that level.
+    """
+    found: dict[str, Path] = {}
+    others: Counter[str] = Counter()
+    for entry in map(Path, inputs):
+        if entry.is_dir():
+            files = [file for file in entry.iterdir() if file.suffix == ".fits"]
+        elif entry.is_file():
+            files = [entry]
+        else:
+            raise CeersError(f"{entry} does not exist. Give FITS files or a folder with them.")
+        for file in files:
+            ending = file.name.partition(".")[0].rpartition("_")[2]
+            if ending == suffix:
+                found.setdefault(os.path.realpath(file), file)
+            else:
+                others[ending] += 1
+    told = ", ".join(f"{count} *_{name}" for name, count in sorted(others.items()))
+    if not found:
+        raise CeersError(
+            f"No *_{suffix}.fits among the input ({told or 'no FITS file at all'}). "
+            "Say with --suffix which files to take, and give folders that hold them themselves."
+        )
+    note = f"left out, being no *_{suffix}.fits: {told}" if others else ""
+    return sorted(found.values(), key=lambda file: (file.name, str(file))), note
+
+
+def read_exposures(files: Iterable[Path]) -> tuple[list[Exposure], str]:
+    """Read what belongs to what from the headers of files.
+
+    Only the cards that are needed are parsed, and no data are read.
+
+    Parameters
+    ----------
+    files
+        FITS files of NIRCam.
+
+    Returns
+    -------
+    exposures : list of Exposure
+        In the order of their names.
+    note : str
+        What was left out since it is no NIRCam imaging; empty if nothing was.
+
+    Raises
+    ------
+    CeersError
+        When files cannot be read, an exposure occurs twice, or no imaging is among them.
+    """
+    exposures: list[Exposure] = []
+    unreadable: list[str] = []
+    others: Counter[str] = Counter()
+    for file in files:
+        try:
+            header, s_region = _read_headers(file)
+            kind = f"{header.get('INSTRUME', 'no INSTRUME')} {header.get('EXP_TYPE', '')}".strip()
+            if kind != "NIRCAM NRC_IMAGE":
+                others[kind] += 1
+                continue
+            exposures.append(_from_header(file, header, s_region))
+        except (OSError, EOFError, ValueError, KeyError, fits.VerifyError) as err:
+            unreadable.append(f"{file} ({err})")
+    if unreadable:
+        raise CeersError(
+            f"{len(unreadable)} file(s) cannot be used: {'; '.join(unreadable[:3])}"
+            f"{'; ...' if len(unreadable) > 3 else ''}. Make or fetch them again, or move them "
+            "away."
+        )
+    told = ", ".join(f"{count} {name}" for name, count in sorted(others.items()))
+    if not exposures:
+        raise CeersError(f"No NIRCam imaging among the files ({told or 'no file'}).")
+    _check_unique(exposures)
+    note = f"left out, being no NIRCam imaging: {told}" if others else ""
+    return sorted(exposures, key=lambda exposure: exposure.name), note
+
+
+def plan_exposures(
+    table: str | os.PathLike, folder: str | os.PathLike, suffix: str
+) -> list[Exposure]:
+    """Take the exposures of a table, whether their files exist already or not.
+
+    Parameters
+    ----------
+    table
+        ECSV with the columns ``exposure`` and ``filter``; ``pointing`` is used if it is there.
+    folder
+        Where the files will be.
+    suffix
+        Their level, ``cal``. Names after stage 3 carry the association's id.
+
+    Returns
+    -------
+    list of Exposure
+        Without footprints, in the order of their names.
+
+    Raises
+    ------
+    CeersError
+        When the table cannot be used.
+    """
+    try:
+        rows = Table.read(table, format="ascii.ecsv")
+    except Exception as err:
+        raise CeersError(f"--exposures {table}: not a readable ECSV table ({err}).") from err
+    missing = {"exposure", "filter"} - set(rows.colnames)
+    if missing:
+        raise CeersError(
+            f"--exposures {table}: no column {' nor '.join(sorted(missing))}; "
+            f"found {', '.join(rows.colnames)}."
+        )
+    middle = f"_{ASN_ID}_" if suffix in AFTER_STAGE_3 else "_"
+    exposures = []
+    for row in rows:
+        name = exposure_name(str(row["exposure"]).strip())
+        match = _NAME.fullmatch(name)
+        if match is None:
+            raise CeersError(
+                f"--exposures {table}: {name!r} is no exposure name. It must look like "
+                "jw01345001001_02201_00001_nrca1."
+            )
+        exposures.append(
+            Exposure(
+                path=Path(folder) / f"{name}{middle}{suffix}.fits",
+                name=name,
+                program=match["program"],
+                observation=match["observation"],
+                visit=match["visit"],
+                detector=name.rpartition("_")[2].upper(),
+                filter=str(row["filter"]).upper(),
+                pointing=str(row["pointing"]) if "pointing" in rows.colnames else "",
+            )
+        )
+    if not exposures:
+        raise CeersError(f"--exposures {table}: the table has no rows.")
+    _check_unique(exposures)
+    return sorted(exposures, key=lambda exposure: exposure.name)
+
+
+def parse_s_region(text: str) -> tuple[NDArray[np.float64], ...]:
+    """Return the polygons of an S_REGION.
+
+    Parameters
+    ----------
+    text
+        ``POLYGON ICRS  ra dec ra dec ...``, one or several; anything else gives no polygon.
+
+    Returns
+    -------
+    tuple of ndarray
+        Each (n, 2): RA and Dec, deg.
+    """
+    polygons = []
+    for part in text.upper().split("POLYGON")[1:]:
+        numbers = np.array([float(word) for word in part.replace("ICRS", " ").split()])
+        if len(numbers) >= 6 and len(numbers) % 2 == 0:
+            polygons.append(numbers.reshape(-1, 2))
+    return tuple(polygons)
+
+
+def _from_header(file: Path, header: fits.Header, s_region: str) -> Exposure:
+    """Make an `Exposure` of header cards; a missing keyword is taken from the file name."""
+    name = exposure_name(file)
+    match = _NAME.match(name)
+    named = match.groupdict() if match else {}
+    numbers = {}
+    for key, keyword in (("program", "PROGRAM"), ("observation", "OBSERVTN"), ("visit", "VISIT")):
+        value = str(header.get(keyword, "")).strip() or named.get(key)
+        if not value:
+            raise ValueError(f"no keyword {keyword}")
+        numbers[key] = value.zfill(5 if key == "program" else 3)
+    band = effective_filter(header["FILTER"], header.get("PUPIL"))
+    return Exposure(
+        path=file,
+        name=name,
+        **numbers,
+        detector=header["DETECTOR"].strip(),
+        filter=band,
+        target=str(header.get("TARGPROP", "")).strip(),
+        footprint=parse_s_region(s_region),
+    )
+
+
+def _check_unique(exposures: list[Exposure]) -> None:
+    """Raise `CeersError` when an exposure stands in two files."""
+    counts = Counter(exposure.name for exposure in exposures)
+    twice = [name for name, count in counts.items() if count > 1]
+    if twice:
+        paths = " and ".join(str(exp.path) for exp in exposures if exp.name == twice[0])
+        raise CeersError(
+            f"{len(twice)} exposure(s) occur twice, {twice[0]} as {paths}. Give each exposure once."
+        )
+
+
+def _read_headers(file: Path) -> tuple[fits.Header, str]:
+    """Read the cards of interest of the primary header, and S_REGION of the first extension."""
+    with open(file, "rb", buffering=16 * BLOCK) as stream:
+        primary = _read_cards(stream, PRIMARY)
+        if primary.get("NAXIS", 0) != 0:
+            return primary, ""
+        try:
+            return primary, str(_read_cards(stream, ("S_REGION",)).get("S_REGION", ""))
+        except EOFError:
+            return primary, ""
+
+
+def _read_cards(stream, keywords: tuple[str, ...]) -> fits.Header:
+    """Read one header to its end; parse the cards of some keywords, which takes most of the time.
+
+    Raises
+    ------
+    EOFError
+        When nothing is left to read.
+    OSError
+        When this is no FITS header, or it is cut off.
+    """
+    wanted = {keyword.ljust(8).encode() for keyword in keywords}
+    kept: list[bytes] = []
+    keep = first = True
+    while True:
+        block = stream.read(BLOCK)
+        if first and not block:
+            raise EOFError("nothing there")
+        if len(block) < BLOCK or (first and block[:8] not in (b"SIMPLE  ", b"XTENSION")):
+            raise OSError("not a complete FITS file")
+        first = False
+        for start in range(0, BLOCK, CARD):
+            key = block[start : start + 8]
+            if key == b"END     ":
+                return fits.Header.fromstring(b"".join(kept).decode("ascii", errors="replace"))
+            # long strings go on in CONTINUE cards
+            keep = keep and bool(kept) if key == b"CONTINUE" else key in wanted
+            if keep:
+                kept.append(block[start : start + CARD])

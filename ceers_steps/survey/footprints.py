@@ -1,0 +1,153 @@
+"""Footprints on the sky: tangent planes, and which of them overlap."""
+
+from collections.abc import Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.sparse import coo_array, csr_array
+from scipy.sparse.csgraph import connected_components
+from scipy.spatial import KDTree
+
+__all__ = ["Positions", "overlap_groups", "sky_center", "to_plane", "to_sky"]
+
+Positions = NDArray[np.float64]
+"""RA and Dec (deg), or pixels, in columns: (n, 2)."""
+
+CELLS = 16
+"""Cells along the side of the smallest footprint, in which overlaps are counted."""
+
+FIELD = 0.5
+"""Footprints whose centres are nearer than this (deg) may be compared in one tangent plane."""
+
+
+def to_plane(positions: Positions, center: tuple[float, float]) -> Positions:
+    """Project the sky onto the plane that touches it at a point (gnomonic, FITS ``TAN``).
+
+    Parameters
+    ----------
+    positions
+        (n, 2): RA and Dec, deg.
+    center
+        RA and Dec of the tangent point, deg.
+
+    Returns
+    -------
+    ndarray
+        (n, 2): towards east and north, deg.
+    """
+    alpha = np.radians(positions[:, 0] - center[0])
+    delta, delta_0 = np.radians(positions[:, 1]), np.radians(center[1])
+    depth = np.sin(delta_0) * np.sin(delta) + np.cos(delta_0) * np.cos(delta) * np.cos(alpha)
+    east = np.cos(delta) * np.sin(alpha)
+    north = np.cos(delta_0) * np.sin(delta) - np.sin(delta_0) * np.cos(delta) * np.cos(alpha)
+    return np.degrees(np.stack([east, north], axis=1) / depth[:, None])
+
+
+def to_sky(xi: float, eta: float, center: tuple[float, float]) -> tuple[float, float]:
+    """Return RA and Dec (deg) of a point of a tangent plane; the inverse of `to_plane`."""
+    x, y, delta_0 = np.radians(xi), np.radians(eta), np.radians(center[1])
+    depth = np.cos(delta_0) - y * np.sin(delta_0)
+    ra = center[0] + np.degrees(np.arctan2(x, depth))
+    dec = np.degrees(np.arctan2(np.sin(delta_0) + y * np.cos(delta_0), np.hypot(x, depth)))
+    return float(ra % 360), float(dec)
+
+
+def sky_center(polygons: Sequence[Positions]) -> tuple[float, float]:
+    """Return RA and Dec (deg) of the mean direction of all corners."""
+    x, y, z = _unit_vectors(np.concatenate(polygons)).mean(axis=0)
+    return float(np.degrees(np.arctan2(y, x)) % 360), float(
+        np.degrees(np.arctan2(z, np.hypot(x, y)))
+    )
+
+
+def overlap_groups(
+    footprints: Sequence[Sequence[Positions]], min_overlap: float
+) -> NDArray[np.intp]:
+    """Find footprints that belong together: those that a chain of overlaps connects.
+
+    Parameters
+    ----------
+    footprints
+        For each item its polygons, (n, 2) RA and Dec in deg.
+    min_overlap
+        Two items overlap if they share more than this fraction of the smaller one's area.
+
+    Returns
+    -------
+    ndarray of int
+        Number of the group of each item, counted from 0 in the order of the items.
+    """
+    count = len(footprints)
+    centers = np.array([_unit_vectors(np.concatenate(item)).mean(axis=0) for item in footprints])
+    centers /= np.linalg.norm(centers, axis=1, keepdims=True)
+    near = KDTree(centers).query_pairs(2 * np.sin(np.radians(FIELD) / 2), output_type="ndarray")
+    _, fields = connected_components(_graph(near, count), directed=False)
+    pairs = [
+        items[_overlapping([footprints[int(item)] for item in items], min_overlap)]
+        for items in (np.flatnonzero(fields == field) for field in np.unique(fields))
+    ]
+    _, labels = connected_components(_graph(np.concatenate(pairs), count), directed=False)
+    _, first, inverse = np.unique(labels, return_index=True, return_inverse=True)
+    return np.argsort(np.argsort(first))[inverse]
+
+
+def _overlapping(footprints: list[Sequence[Positions]], min_overlap: float) -> NDArray[np.intp]:
+    """Return the pairs (m, 2) of items of one field that overlap.
+
+    The plane is cut into cells; the product of the matrix (items x cells) with its transpose
+    counts the cells that two items share, for all pairs at once.
+    """
+    center = sky_center([polygon for item in footprints for polygon in item])
+    planes = [[to_plane(polygon, center) for polygon in item] for item in footprints]
+    everything = np.concatenate([plane for item in planes for plane in item])
+    corner = everything.min(axis=0)
+    # the square root of the area: polygons of mosaics may have sides of no length
+    sizes = [np.sqrt(_area(plane)) for item in planes for plane in item]
+    cell = max(min(sizes), 1e-4) / CELLS
+    columns = int(np.ptp(everything[:, 0]) / cell) + 2
+    covered = [
+        np.unique(np.concatenate([_cells(plane, corner, cell, columns) for plane in item]))
+        for item in planes
+    ]
+    areas = np.array([len(cells) for cells in covered])
+    _, numbers = np.unique(np.concatenate(covered), return_inverse=True)
+    items = np.repeat(np.arange(len(covered)), areas)
+    matrix = csr_array((np.ones(len(items), np.int32), (items, numbers)))
+    shared = coo_array(matrix @ matrix.T)
+    smaller = np.minimum(areas[shared.row], areas[shared.col])
+    linked = (shared.row < shared.col) & (shared.data > min_overlap * smaller)
+    return np.stack([shared.row[linked], shared.col[linked]], axis=1)
+
+
+def _area(plane: Positions) -> float:
+    """Return the area of a polygon (n, 2)."""
+    x, y = plane.T
+    return float(abs(np.sum(x * np.roll(y, -1) - y * np.roll(x, -1))) / 2)
+
+
+def _cells(
+    plane: Positions, corner: NDArray[np.float64], cell: float, columns: int
+) -> NDArray[np.int64]:
+    """Return the numbers of the cells whose centres lie in a polygon (even-odd rule)."""
+    x, y = ((plane - corner) / cell).T
+    columns_here = np.arange(int(x.min()), int(x.max()) + 1)
+    rows_here = np.arange(int(y.min()), int(y.max()) + 1)
+    inside = np.zeros((len(rows_here), len(columns_here)), bool)
+    rows = rows_here[:, None] + 0.5
+    for x1, y1, x2, y2 in zip(x, y, np.roll(x, -1), np.roll(y, -1), strict=True):
+        if y1 != y2:
+            crossing = x1 + (rows - y1) / (y2 - y1) * (x2 - x1)
+            inside ^= ((y1 > rows) != (y2 > rows)) & (columns_here + 0.5 < crossing)
+    row, column = np.nonzero(inside)
+    return rows_here[row].astype(np.int64) * columns + columns_here[column]
+
+
+def _graph(pairs: NDArray[np.intp], count: int) -> coo_array:
+    """Return the matrix whose entries are pairs of items."""
+    return coo_array((np.ones(len(pairs), bool), (pairs[:, 0], pairs[:, 1])), shape=(count, count))
+
+
+def _unit_vectors(polygon: Positions) -> NDArray[np.float64]:
+    """Return the directions (n, 3) of RA and Dec (n, 2)."""
+    ra, dec = np.radians(polygon).T
+    return np.stack([np.cos(dec) * np.cos(ra), np.cos(dec) * np.sin(ra), np.sin(dec)], axis=1)

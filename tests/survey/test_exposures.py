@@ -1,0 +1,173 @@
+"""What files there are and what they say of themselves."""
+
+import numpy as np
+import pytest
+
+from ceers_steps.errors import CeersError
+from ceers_steps.survey.exposures import (
+    find_files,
+    parse_s_region,
+    plan_exposures,
+    read_exposures,
+)
+from tests.survey.sky import s_region, square, write_file
+
+NAME = "jw01727002001_04101_00003_nrcb4_cal.fits"
+
+
+def test_headers_are_read(tmp_path):
+    footprint = square(0, 0, 64, angle=13)
+    path = write_file(tmp_path, NAME, footprint, band="F115W", TARGPROP="COSMOS")
+    (exposure,), note = read_exposures([path])
+    assert note == ""
+    assert exposure.path == path
+    assert exposure.name == "jw01727002001_04101_00003_nrcb4"
+    assert exposure.dither == "jw01727002001_04101_00003"
+    assert (exposure.program, exposure.observation, exposure.visit) == ("01727", "002", "001")
+    assert (exposure.detector, exposure.filter, exposure.target) == ("NRCB4", "F115W", "COSMOS")
+    # S_REGION is too long for one card; it is written with 9 decimals
+    np.testing.assert_allclose(exposure.footprint, [footprint], atol=6e-10)
+
+
+@pytest.mark.parametrize(
+    ("wheel", "pupil", "name"),
+    [
+        ("F150W", "CLEAR", "F150W"),
+        ("F150W2", "F162M", "F162M"),
+        ("F444W", "F470N", "F470N"),
+        ("F322W2", "F323N", "F323N"),
+        ("F200W", "WLP8", "F200W"),
+    ],
+)
+def test_a_filter_in_the_pupil_wheel_counts(tmp_path, wheel, pupil, name):
+    path = write_file(tmp_path, NAME, band=wheel, pupil=pupil)
+    assert read_exposures([path])[0][0].filter == name
+
+
+def test_numbers_come_from_the_name_if_the_header_lacks_them(tmp_path):
+    path = write_file(tmp_path, NAME, PROGRAM=None, OBSERVTN=None, VISIT=None)
+    (exposure,), _ = read_exposures([path])
+    assert (exposure.program, exposure.observation, exposure.visit) == ("01727", "002", "001")
+
+
+def test_without_s_region_there_is_no_footprint(tmp_path):
+    assert read_exposures([write_file(tmp_path, NAME)])[0][0].footprint == ()
+
+
+def test_other_modes_are_left_out_and_told(tmp_path):
+    files = [
+        write_file(tmp_path, NAME),
+        write_file(tmp_path, "a_cal.fits", EXP_TYPE="NRC_WFSS"),
+        write_file(tmp_path, "b_cal.fits", INSTRUME="MIRI", EXP_TYPE="MIR_IMAGE"),
+        write_file(tmp_path, "c_cal.fits", INSTRUME="MIRI", EXP_TYPE="MIR_IMAGE"),
+    ]
+    exposures, note = read_exposures(files)
+    assert len(exposures) == 1
+    assert note == "left out, being no NIRCam imaging: 2 MIRI MIR_IMAGE, 1 NIRCAM NRC_WFSS"
+    with pytest.raises(CeersError, match=r"No NIRCam imaging among the files .*MIR_IMAGE"):
+        read_exposures(files[1:])
+
+
+@pytest.mark.parametrize(
+    ("content", "problem"),
+    [
+        (lambda whole: b"", "nothing there"),
+        (lambda whole: b"not FITS" * 1000, "not a complete FITS file"),
+        (lambda whole: whole[:3000], "not a complete FITS file"),
+        (lambda whole: whole.replace(b"FILTER  ", b"FILTERED"), "FILTER"),
+    ],
+)
+def test_unreadable_files_are_named(tmp_path, content, problem):
+    path = write_file(tmp_path, NAME)
+    path.write_bytes(content(path.read_bytes()))
+    with pytest.raises(CeersError, match=rf"1 file\(s\) cannot be used: .*{NAME}.*{problem}"):
+        read_exposures([path])
+
+
+def test_an_exposure_in_two_files_is_an_error(tmp_path):
+    files = [write_file(tmp_path / folder, NAME) for folder in "ab"]
+    with pytest.raises(CeersError, match=r"occur twice.*/a/.*and.*/b/"):
+        read_exposures(files)
+    crf = [
+        write_file(tmp_path, f"jw01727002001_04101_00003_nrcb4_{number}_crf.fits")
+        for number in ("a3001", "o002")
+    ]
+    with pytest.raises(CeersError, match=r"occur twice.*a3001.*and.*o002"):
+        read_exposures(crf)
+
+
+def test_files_of_one_level_are_selected(tmp_path):
+    wanted = [
+        write_file(tmp_path, f"jw01727002001_04101_0000{number}_nrcb4_cal.fits") for number in "12"
+    ]
+    write_file(tmp_path, "jw01727002001_04101_00001_nrcb4_rate.fits")
+    write_file(tmp_path, "jw01727002001_04101_00001_nrcb4_a3001_crf.fits")
+    (tmp_path / "notes.txt").touch()
+    # a folder and a file in it: the file counts once
+    files, note = find_files([tmp_path, wanted[0]], "cal")
+    assert files == wanted
+    assert note == "left out, being no *_cal.fits: 1 *_crf, 1 *_rate"
+    assert find_files(wanted, "cal") == (wanted, "")
+
+
+def test_what_cannot_be_selected_is_told(tmp_path):
+    with pytest.raises(CeersError, match="nowhere does not exist"):
+        find_files([tmp_path / "nowhere"], "cal")
+    with pytest.raises(CeersError, match="no FITS file at all"):
+        find_files([tmp_path], "cal")
+    write_file(tmp_path, "jw01727002001_04101_00001_nrcb4_rate.fits")
+    with pytest.raises(CeersError, match=r"No \*_cal.fits.*1 \*_rate.*--suffix"):
+        find_files([tmp_path], "cal")
+
+
+def test_polygons_of_s_region():
+    first, second = square(0, 0, 60), square(100, 0, 60)
+    np.testing.assert_allclose(parse_s_region(s_region(first, second)), [first, second], atol=1e-9)
+    assert parse_s_region("CIRCLE ICRS 10 20 0.1") == ()
+    assert parse_s_region("") == ()
+
+
+def write_table(path, text):
+    path.write_text("# %ECSV 1.0\n# ---\n# datatype:\n" + text)
+    return path
+
+
+ROWS = "# - {name: exposure, datatype: string}\n# - {name: filter, datatype: string}\n"
+
+
+@pytest.mark.parametrize(
+    ("suffix", "file"),
+    [
+        ("cal", "jw01727002001_04101_00003_nrcalong_cal.fits"),
+        ("match", "jw01727002001_04101_00003_nrcalong_a3001_match.fits"),
+    ],
+)
+def test_planned_exposures(tmp_path, suffix, file):
+    table = write_table(
+        tmp_path / "t.ecsv", ROWS + "exposure filter\njw01727002001_04101_00003_nrcalong f277w\n"
+    )
+    (exposure,) = plan_exposures(table, tmp_path / "later", suffix)
+    assert exposure.path == tmp_path / "later" / file
+    assert (exposure.program, exposure.observation, exposure.visit) == ("01727", "002", "001")
+    assert (exposure.detector, exposure.filter, exposure.pointing) == ("NRCALONG", "F277W", "")
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        (
+            "# - {name: exposure, datatype: string}\nexposure\na\n",
+            "no column filter; found exposure",
+        ),
+        (ROWS + "exposure filter\nmine F150W\n", "'mine' is no exposure name"),
+        (ROWS + "exposure filter\n", "no rows"),
+        (
+            ROWS + "exposure filter\n" + 2 * "jw01727002001_04101_00003_nrcalong F277W\n",
+            "occur twice",
+        ),
+        ("nonsense", "not a readable ECSV table"),
+    ],
+)
+def test_tables_that_cannot_be_used(tmp_path, text, message):
+    with pytest.raises(CeersError, match=message):
+        plan_exposures(write_table(tmp_path / "t.ecsv", text), ".", "cal")
