@@ -26,7 +26,7 @@ from ceers_steps.report.records import (
     TemplateResidual,
     WispScale,
 )
-from ceers_steps.simulate.crds_cache import CrdsCache
+from ceers_steps.report.true_light import true_light
 from ceers_steps.simulate.truth import Truth, read_truth
 
 __all__ = ["Comparison", "ProductMetrics", "compare"]
@@ -173,13 +173,10 @@ def compare(products: Path, simulated: Path, root: str) -> Comparison:
         fit = model.meta.instance.get("ceers_steps", {}).get("ceers_wispsub", {}).get("merit", {})
         corner = (model.meta.subarray.ystart - 1, model.meta.subarray.xstart - 1)
 
-    flat = _flat(simulated, detector, truth.exposure["subarray"])
-    template = (
-        _template(simulated, detector, band, corner, rate.shape) if truth.wisp_scales else None
-    )
-    sky = _sky(truth, corner, rate.shape) * flat
-    wisp = 0 if template is None else truth.wisp_scales[0] * template * flat
-    clean = truth.rate - wisp  # what a perfect reduction shows
+    light = true_light(simulated, truth, corner)
+    flat, template = light.flat, light.template
+    sky = light.sky * flat
+    clean = truth.rate - light.wisp * flat  # what a perfect reduction shows
 
     blind = truth.rate == 0
     bad = blind | ((dq & DO_NOT_USE) != 0) | ~np.isfinite(rate) | ~np.isfinite(flat)
@@ -228,38 +225,6 @@ def _read(path: Path, *names: str) -> NDArray | list[NDArray]:
     except (OSError, KeyError) as err:
         raise CeersError(f"Cannot read {path}: {err}. Run the reduction again.") from err
     return arrays[0] if len(arrays) == 1 else arrays
-
-
-def _flat(simulated: Path, detector: str, subarray: str) -> NDArray:
-    """Return the true flat, which is the reference file of the simulation."""
-    path = CrdsCache(simulated / "crds_cache").get("flat", (detector, subarray))
-    if path is None:
-        raise CeersError(f"{simulated} has no flat of {detector} {subarray}: simulate it again.")
-    return _read(path, "SCI")
-
-
-def _template(
-    simulated: Path, detector: str, band: str, corner: tuple[int, int], shape: tuple[int, ...]
-) -> NDArray:
-    """Return the wisp template on the pixels that were read out, DN/s, flattened frame."""
-    path = simulated / "wisp_templates" / f"wisps_{detector.lower()}_{band}.fits"
-    try:
-        with fits.open(path, memmap=False) as hdus:
-            data = next(hdu.data for hdu in hdus if hdu.data is not None)
-    except OSError as err:
-        raise CeersError(f"Cannot read the wisp template {path}: {err}") from err
-    (y, x), (ny, nx) = corner, shape
-    return data[y : y + ny, x : x + nx].astype(np.float32)
-
-
-def _sky(truth: Truth, corner: tuple[int, int], shape: tuple[int, ...]) -> NDArray:
-    """Return the smooth sky in the flattened frame, DN/s."""
-    y, x = (
-        (np.arange(n, dtype=np.float32) + c - 1023.5) / 2048
-        for n, c in zip(shape, corner, strict=True)
-    )
-    gradient_x, gradient_y = truth.sky_gradient
-    return truth.sky * (1 + gradient_x * x + gradient_y * y[:, None])
 
 
 def _wisp_scale(true: float, fit: dict) -> WispScale:
