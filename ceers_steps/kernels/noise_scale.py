@@ -1,0 +1,267 @@
+"""How much the empty sky scatters, compared with what variances predict."""
+
+from dataclasses import dataclass, replace
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ceers_steps.kernels.background import fit_background
+from ceers_steps.kernels.blocks import block_sum
+from ceers_steps.kernels.robust import biweight_location, biweight_scale, mad_sigma, subsample
+from ceers_steps.kernels.source_mask import RATE_TIERS, Tier, TierSet, mask_sources
+from ceers_steps.kernels.variance import smooth_sky
+
+__all__ = [
+    "BLOCKS",
+    "PUBLISHED_TIERS",
+    "WIDE_TIERS",
+    "NoiseScale",
+    "published_noise_scale",
+    "sky_noise_scale",
+]
+
+BLOCKS = (1, 2, 4, 8, 16)
+"""Sides of the blocks on which the noise is measured by default, pixels."""
+
+WIDE_TIERS = 0b110
+"""Bits of the two widest tiers of `RATE_TIERS`, which a mask for measuring noise does without.
+
+They are as wide as the largest blocks: where noise is high over such a block it is masked, and what
+is left scatters too little (by 7% in blocks of 16 pixels). The wide light that they are there to
+mask goes with the background."""
+
+PUBLISHED_TIERS = TierSet(
+    tiers=(Tier(25, 3, 15, 0), Tier(15, 3, 15, 0), Tier(5, 3, 5, 0), Tier(2, 3, 2, 3)),
+    ring_radius=40,
+    ring_width=3,
+    noise="pixel",
+    footprint="disc",
+)
+"""The published mask for measuring the noise."""
+
+_SMALL_TIERS = replace(RATE_TIERS, tiers=RATE_TIERS.tiers[2:])
+_CLIP = 5.0
+"""Pixels further than this from the background, in standard deviations, are not noise."""
+_MIN_BLOCKS = 100
+_TOLERANCE = 0.01
+"""How well one factor is asked to hold for every block size, as a fraction of the scatter: a size
+that is measured better than this has no more weight than one that is measured so well."""
+_STATISTICS_SIZE = 500_000
+_CONTROL_SIZE = 2_000_000
+"""Pixels of white noise that are measured for comparison: part of an image, or several times it."""
+_MOST_CONTROLS = 8
+_PUBLISHED_BLOCK = 7
+
+
+@dataclass(frozen=True)
+class NoiseScale:
+    """What a variance is multiplied by, and the evidence.
+
+    Attributes
+    ----------
+    factor : float
+        For the variance that is scaled.
+    uncertainty : float
+        Standard error of the factor, the disagreement among block sizes included.
+    blocks : tuple of int
+        Sides of the blocks used, pixels.
+    before, after : tuple of float
+        Scatter of the blocks over what the variances predict, without and with the factor.
+    errors : tuple of float
+        Relative standard errors of those scatters.
+    n_blocks : tuple of int
+        Number of blocks of each size.
+    """
+
+    factor: float
+    uncertainty: float
+    blocks: tuple[int, ...]
+    before: tuple[float, ...]
+    after: tuple[float, ...]
+    errors: tuple[float, ...]
+    n_blocks: tuple[int, ...]
+
+
+def sky_noise_scale(
+    image: NDArray,
+    scaled: NDArray,
+    fixed: NDArray,
+    mask: NDArray[np.bool_],
+    *,
+    blocks: tuple[int, ...] = BLOCKS,
+) -> NoiseScale:
+    """Find the factor with which ``factor * scaled + fixed`` predicts the scatter of the sky.
+
+    Sums over the unmasked pixels of blocks are divided by their predicted standard deviations;
+    the biweight scale of these over all blocks is the scatter over its prediction. Two things
+    make it too small, the more the larger the block: the background that is subtracted follows the
+    noise, and the search for sources masks its peaks. Both are measured on white noise of the
+    predicted variance that goes through the same search and subtraction, and taken out.
+
+    Correlated noise makes the scatter of large blocks larger than that of small ones. One factor
+    cannot fit both; it is the mean over the block sizes, each weighted with its accuracy, but none
+    taken for better than 1%.
+
+    Parameters
+    ----------
+    image : ndarray, shape (ny, nx)
+        Image with or without its sky.
+    scaled, fixed : ndarray, shape (ny, nx)
+        Variance that gets the factor, and one that does not, in the squared unit of the image.
+    mask : ndarray of bool, shape (ny, nx)
+        True = do not use: bad pixels, and sources found with the small tiers of `RATE_TIERS`.
+    blocks : tuple of int
+        Sides of the blocks, pixels; at least half of the pixels of a block must be unmasked. Sizes
+        with fewer than 100 such blocks are left out.
+
+    Returns
+    -------
+    NoiseScale
+
+    Raises
+    ------
+    ValueError
+        When no size has enough blocks, or the image scatters less than `fixed` alone.
+    """
+    if not blocks or min(blocks) < 1:
+        raise ValueError(f"blocks={blocks}: give sides of 1 pixel or more")
+    total = scaled + fixed
+    usable = ~mask & np.isfinite(image) & (total > 0.0) & np.isfinite(total)
+    sides = [side for side in sorted(set(blocks)) if _n_blocks(usable, side) >= _MIN_BLOCKS]
+    if not sides:
+        raise ValueError(
+            f"no block size of {', '.join(map(str, blocks))} pixels has {_MIN_BLOCKS} blocks that "
+            "are half free of bad pixels and sources"
+        )
+    measured, counts = _scatter(image - smooth_sky(image, ~usable), total, usable, sides)
+    found = np.array(measured) / _lost_scatter(total, usable, sides)
+    errors = np.sqrt(0.5 / (0.9 * np.array(counts)))  # a biweight wastes a tenth
+
+    mean_scaled, mean_fixed = scaled[usable].mean(dtype=float), fixed[usable].mean(dtype=float)
+    share = mean_scaled / (mean_scaled + mean_fixed)
+    factors = (found**2 - (1.0 - share)) / share
+    variance = (2.0 * found**2 * errors / share) ** 2
+    weight = 1.0 / (variance + (2.0 * _TOLERANCE / share) ** 2)
+    factor = float(np.average(factors, weights=weight))
+    if not factor > 0.0:
+        raise ValueError(
+            f"the sky scatters {found[0]:.3f} times as much as predicted, which is less than "
+            "that part of the variance which is not scaled"
+        )
+    statistical = np.sum(weight**2 * variance) / weight.sum() ** 2
+    spread = np.average((factors - factor) ** 2, weights=weight)
+    after = found / np.sqrt(factor * share + 1.0 - share)
+    return NoiseScale(
+        factor,
+        float(np.sqrt(statistical + spread)),
+        tuple(sides),
+        tuple(found.tolist()),
+        tuple(after.tolist()),
+        tuple(errors.tolist()),
+        tuple(counts),
+    )
+
+
+def published_noise_scale(image: NDArray, rnoise: NDArray, mask: NDArray[np.bool_]) -> NoiseScale:
+    """Find the factor with which the read noise variance alone is that of the sky, as published.
+
+    Bagley et al. 2023, section 3.2: background of boxes of 5 pixels subtracted, sums over blocks
+    of 7 x 7 pixels without a masked one; their biweight midvariance per pixel over the biweight
+    location of the read noise variance. The background takes most of the noise of such blocks with
+    it, and the photon noise of the sky is then in two planes; `sky_noise_scale` does neither.
+
+    Parameters
+    ----------
+    image : ndarray, shape (ny, nx)
+    rnoise : ndarray, shape (ny, nx)
+        Read noise variance, in the squared unit of the image.
+    mask : ndarray of bool, shape (ny, nx)
+        True = do not use. Sources are searched for.
+
+    Returns
+    -------
+    NoiseScale
+
+    Raises
+    ------
+    ValueError
+        With fewer than 100 blocks.
+    """
+    side = _PUBLISHED_BLOCK
+    masked = mask_sources(image, mask, PUBLISHED_TIERS) > 0
+    usable = ~masked
+    full = block_sum(usable, side) == side**2
+    n = int(np.count_nonzero(full))
+    if n < _MIN_BLOCKS:
+        raise ValueError(
+            f"{n} blocks of {side} x {side} pixels are free of bad pixels and sources; "
+            f"{_MIN_BLOCKS} are needed"
+        )
+    background = fit_background(image, masked, box_size=5, filter_size=3)
+    sums = block_sum(np.where(usable, image - background, 0.0), side)[full]
+    ny, nx = full.shape
+    in_full = np.repeat(np.repeat(full, side, axis=0), side, axis=1)
+    typical = biweight_location(
+        subsample(rnoise[: ny * side, : nx * side][in_full], _STATISTICS_SIZE)
+    )
+    factor = biweight_scale(sums) ** 2 / side**2 / typical
+    error = float(np.sqrt(0.5 / (0.9 * n)))
+    return NoiseScale(
+        float(factor),
+        float(2.0 * factor * error),
+        (side,),
+        (float(np.sqrt(factor)),),
+        (1.0,),
+        (error,),
+        (n,),
+    )
+
+
+def _scatter(
+    residual: NDArray, variance: NDArray, usable: NDArray[np.bool_], sides: list[int]
+) -> tuple[list[float], list[int]]:
+    """Return scatter over prediction for each block size, and the number of blocks."""
+    with np.errstate(invalid="ignore", divide="ignore"):
+        pull = residual / np.sqrt(variance)
+    limit = _CLIP * mad_sigma(subsample(pull[usable], _STATISTICS_SIZE))
+    with np.errstate(invalid="ignore"):
+        kept = usable & (np.abs(pull) < limit)
+    residual = np.where(kept, residual, np.float32(0.0))
+    variance = np.where(kept, variance, np.float32(0.0))
+    scatter, counts = [], []
+    for side in sides:
+        if side == 1:
+            pulls = pull[kept]
+        else:
+            full = block_sum(kept, side) >= 0.5 * side**2
+            predicted = block_sum(variance, side)[full]
+            pulls = block_sum(residual, side)[full] / np.sqrt(predicted)
+        scatter.append(biweight_scale(subsample(pulls, _STATISTICS_SIZE)))
+        counts.append(pulls.size)
+    return scatter, counts
+
+
+def _lost_scatter(
+    variance: NDArray, usable: NDArray[np.bool_], sides: list[int]
+) -> NDArray[np.float64]:
+    """Return what search and background leave of the scatter of white noise, per block size."""
+    n_rows = min(len(usable), -(-_CONTROL_SIZE // usable.shape[1]))
+    variance, usable = variance[:n_rows], usable[:n_rows]
+    n_controls = int(np.clip(_CONTROL_SIZE // usable.size, 1, _MOST_CONTROLS))
+    # always the same noise: the same image gives the same factor
+    rng = np.random.default_rng(0)
+    sigma = np.sqrt(np.where(usable, variance, 0.0)).astype(np.float32)
+    lost = np.empty((n_controls, len(sides)))
+    for row in lost:
+        noise = rng.standard_normal(variance.shape, dtype=np.float32) * sigma
+        found = mask_sources(noise, ~usable, _SMALL_TIERS) > 0
+        left = usable & ~found
+        whole, _ = _scatter(noise, variance, usable, sides)
+        part, _ = _scatter(noise - smooth_sky(noise, ~left), variance, left, sides)
+        row[:] = np.array(part) / whole
+    return lost.mean(axis=0)
+
+
+def _n_blocks(usable: NDArray[np.bool_], side: int) -> int:
+    """Return the number of blocks at least half of whose pixels are usable."""
+    return int(np.count_nonzero(block_sum(usable, side) >= 0.5 * side**2))

@@ -1,0 +1,141 @@
+"""Sky pedestal of one exposure: what is subtracted before exposures are combined."""
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ceers_steps.kernels.blocks import block_sum
+from ceers_steps.kernels.sky import SkyLevel, gaussian_peak, sky_level
+
+__all__ = ["Pedestal", "find_pedestal", "pedestal_image"]
+
+_BLOCK = 8
+"""Side of the blocks whose means are taken, pixels."""
+_MIN_BLOCKS = 200
+"""Below this many blocks, smaller ones are taken: a mode needs as many values."""
+_CLIP = 5.0
+"""Pixels further than this from the mode, in standard deviations, are left out of the means."""
+
+
+@dataclass(frozen=True)
+class Pedestal:
+    """Level of the sky, in one or several strips of columns.
+
+    Attributes
+    ----------
+    levels : tuple of float
+        One for each strip, from the left, in the unit of the image.
+    uncertainties : tuple of float
+        Their standard errors for independent pixels.
+    """
+
+    levels: tuple[float, ...]
+    uncertainties: tuple[float, ...]
+
+    @property
+    def level(self) -> float:
+        """Mean of the strips."""
+        return float(np.mean(self.levels))
+
+    @property
+    def uncertainty(self) -> float:
+        """Standard error of the mean of the strips."""
+        return float(np.sqrt(np.sum(np.square(self.uncertainties))) / len(self.uncertainties))
+
+
+def find_pedestal(
+    image: NDArray, mask: NDArray[np.bool_], *, method: str = "mode", n_strips: int = 1
+) -> Pedestal:
+    """Measure the level of the empty sky.
+
+    ``'mode'`` is the mode of the means of blocks of 8 x 8 pixels. Noise of single pixels is not
+    symmetric (pixels that lost groups to cosmic rays have a tail), so its mode is not its mean,
+    and the mean is what a mosaic shows; that of blocks is. Sources stay a tail, which the mode
+    leaves out. ``'gaussian'`` is the published estimate (Bagley et al. 2023, section 3.2): the
+    peak of a Gaussian fitted to the histogram of single pixels, clipped at 10 standard deviations
+    below and 5 above; range and bins follow the noise here.
+
+    Parameters
+    ----------
+    image : ndarray, shape (ny, nx)
+        In any unit.
+    mask : ndarray of bool, shape (ny, nx)
+        True = do not use: bad pixels and sources. NaN and infinities are left out too.
+    method : {'mode', 'gaussian'}
+    n_strips : int
+        Strips of columns of equal width, one per amplifier, that have levels of their own.
+        A strip without usable pixels gets the level of the whole image.
+
+    Returns
+    -------
+    Pedestal
+
+    Raises
+    ------
+    ValueError
+        Without a usable pixel, or for parameters that make no sense.
+    """
+    if method not in {"mode", "gaussian"}:
+        raise ValueError(f"method={method!r}: use 'mode' or 'gaussian'")
+    if n_strips < 1 or image.shape[1] % n_strips:
+        raise ValueError(f"{image.shape[1]} columns cannot be divided into {n_strips} strips")
+    usable = ~mask & np.isfinite(image)
+    if not usable.any():
+        raise ValueError("no pixel is left to measure the sky: all are masked or NaN")
+    measure = _block_mode if method == "mode" else _gaussian
+    strips = np.split(np.arange(image.shape[1]), n_strips)
+    found: list[SkyLevel] = []
+    for columns in strips:
+        part = np.s_[:, columns[0] : columns[-1] + 1]
+        where = part if usable[part].any() else np.s_[:, :]
+        found.append(measure(image[where], usable[where]))
+    return Pedestal(
+        tuple(level.value for level in found), tuple(level.uncertainty for level in found)
+    )
+
+
+def pedestal_image(pedestal: Pedestal, shape: tuple[int, int]) -> NDArray[np.float32]:
+    """Return the pedestal of every pixel.
+
+    Parameters
+    ----------
+    pedestal : Pedestal
+    shape : tuple of int
+        ``(ny, nx)`` of the image that it was measured on.
+
+    Returns
+    -------
+    ndarray of float32, shape (ny, nx)
+        A read-only view.
+    """
+    row = np.repeat(pedestal.levels, shape[1] // len(pedestal.levels)).astype(np.float32)
+    return np.broadcast_to(row, shape)
+
+
+def _block_mode(image: NDArray, usable: NDArray[np.bool_]) -> SkyLevel:
+    """Return the mode of block means."""
+    pixels = sky_level(image[usable])
+    kept = usable & (np.abs(image - pixels.value) <= _CLIP * pixels.sigma)
+    block = _BLOCK
+    while block > 1:
+        count = block_sum(kept, block)
+        # one that is mostly masked is noisier than the others, and beside a source
+        full = count >= 0.5 * block**2
+        if np.count_nonzero(full) >= _MIN_BLOCKS:
+            total = block_sum(np.where(kept, image, 0.0), block)
+            return sky_level(total[full] / count[full])
+        block //= 2
+    return pixels
+
+
+def _gaussian(image: NDArray, usable: NDArray[np.bool_]) -> SkyLevel:
+    """Return the published estimate."""
+    values = image[usable]
+    start = sky_level(values)
+    if start.sigma == 0.0:
+        return start
+    lower, upper = start.value - 10.0 * start.sigma, start.value + 5.0 * start.sigma
+    # 0.001 MJy/sr, as published, is about this fraction of the noise of those exposures
+    peak = gaussian_peak(values, lower, upper, start.sigma / 16.0)
+    return SkyLevel(peak, start.sigma / np.sqrt(start.n), start.sigma, start.n)

@@ -1,0 +1,137 @@
+"""Variance planes that agree on every pixel, and the photon noise of the sky in them."""
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ceers_steps.kernels.background import fit_background
+from ceers_steps.kernels.robust import biweight_location
+
+__all__ = ["Variances", "mend_variances", "smooth_sky", "split_sky_photons"]
+
+_BOX, _FILTER = 64, 3
+"""Boxes of the smooth part, pixels, and of its median filter, boxes."""
+
+
+@dataclass(frozen=True)
+class Variances:
+    """Variance planes without holes, shape (ny, nx), float32; NaN in unusable pixels.
+
+    Attributes
+    ----------
+    rnoise, poisson, flat : ndarray
+        In the squared unit of the image.
+    unusable : ndarray of bool
+        True = do not use: pixels that were so, and those without a noise.
+    n_filled : int
+        Usable pixels that had no valid `poisson` or `flat` and got that of the sky.
+    """
+
+    rnoise: NDArray[np.float32]
+    poisson: NDArray[np.float32]
+    flat: NDArray[np.float32]
+    unusable: NDArray[np.bool_]
+    n_filled: int
+
+
+def mend_variances(
+    rnoise: NDArray,
+    poisson: NDArray,
+    flat: NDArray,
+    unusable: NDArray[np.bool_],
+    sources: NDArray[np.bool_],
+    *,
+    poisson_may_be_zero: bool = False,
+) -> Variances:
+    """Make variance planes say the same of every pixel: all valid, or not to be used.
+
+    The read noise decides: a pixel in which it is 0, negative or infinite, or in which any plane
+    is NaN, is unusable. In a usable pixel a photon noise of 0 or less (a ramp fit gives it where
+    the rate came out negative), and an infinite one, becomes that of the sky around. A flat-field
+    variance of 0 is a hole only where most pixels have one above 0.
+
+    Parameters
+    ----------
+    rnoise, poisson, flat : ndarray, shape (ny, nx)
+        Variance planes.
+    unusable : ndarray of bool, shape (ny, nx)
+        True = do not use.
+    sources : ndarray of bool, shape (ny, nx)
+        True = not sky.
+    poisson_may_be_zero : bool
+        True when `poisson` is only that of sources (`split_sky_photons`): then 0 is no hole.
+
+    Returns
+    -------
+    Variances
+    """
+    planes = [np.array(plane, np.float32) for plane in (rnoise, poisson, flat)]
+    with np.errstate(invalid="ignore"):
+        unusable = unusable | np.isnan(sum(planes)) | ~(planes[0] > 0.0) | np.isinf(planes[0])
+    rnoise, poisson, flat = planes
+    n_filled = 0
+    n_usable = np.count_nonzero(~unusable)
+    for plane in (poisson, flat):
+        valid = (plane > 0.0) & np.isfinite(plane)
+        usable_valid = valid & ~unusable
+        if plane is poisson:
+            zero_is_valid = poisson_may_be_zero
+        else:
+            zero_is_valid = bool(np.count_nonzero(usable_valid) < 0.5 * n_usable)
+        if zero_is_valid:
+            holes = ~unusable & ~((plane >= 0.0) & np.isfinite(plane))
+            plane[holes] = 0.0
+        else:
+            holes = ~unusable & ~valid
+            if holes.any() and usable_valid.any():
+                plane[holes] = smooth_sky(plane, sources | ~usable_valid)[holes]
+        n_filled += int(np.count_nonzero(holes))
+    for plane in planes:
+        plane[unusable] = np.nan
+    return Variances(rnoise, poisson, flat, unusable, n_filled)
+
+
+def split_sky_photons(
+    poisson: NDArray, mask: NDArray[np.bool_]
+) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+    """Split the photon noise into that of the sky and that of sources.
+
+    The variance of single pixels follows their values; that of the sky is smooth.
+
+    Parameters
+    ----------
+    poisson : ndarray, shape (ny, nx)
+        Photon noise variance.
+    mask : ndarray of bool, shape (ny, nx)
+        True = do not use: bad pixels and sources.
+
+    Returns
+    -------
+    sky, rest : ndarray of float32, shape (ny, nx)
+        Their sum is `poisson`, or more where it is below that of the sky; `rest` keeps its NaN.
+    """
+    sky = np.maximum(smooth_sky(poisson, mask), 0.0)
+    return sky, np.maximum(poisson - sky, 0.0)
+
+
+def smooth_sky(image: NDArray, mask: NDArray[np.bool_]) -> NDArray[np.float32]:
+    """Return the smooth part of an image or variance plane.
+
+    Boxes of 64 pixels are wide enough to leave blocks of 16 pixels their noise.
+
+    Parameters
+    ----------
+    image : ndarray, shape (ny, nx)
+    mask : ndarray of bool, shape (ny, nx)
+        True = do not use.
+
+    Returns
+    -------
+    ndarray of float32, shape (ny, nx)
+        The biweight location everywhere if too few pixels are left for boxes.
+    """
+    try:
+        return fit_background(image, mask, box_size=_BOX, filter_size=_FILTER)
+    except ValueError:
+        return np.full(image.shape, biweight_location(image[~mask]), np.float32)

@@ -1,0 +1,102 @@
+"""One exposure or many: what a step of stage 3 was given, and where its files are."""
+
+import os
+from pathlib import Path
+
+from jwst.datamodels import ModelLibrary
+
+from ceers_steps.errors import CeersError
+from ceers_steps.io import ASSOCIATION_SUFFIXES, read_association, read_image
+from ceers_steps.overrides import exposure_name
+
+__all__ = ["find_mask", "is_image_file", "open_library", "read_bits"]
+
+
+def is_image_file(input_data):
+    """Say whether this is the path of one image, not of an association."""
+    return isinstance(input_data, (str, os.PathLike)) and not str(input_data).endswith(
+        ASSOCIATION_SUFFIXES
+    )
+
+
+def open_library(step, input_data):
+    """Return exposures as a library; of an association, those of all products, each once.
+
+    Parameters
+    ----------
+    step : `~ceers_steps.steps.base.CeersStep`
+        With a parameter ``in_memory``.
+    input_data : str, list, `~jwst.datamodels.ModelContainer` or `~jwst.datamodels.ModelLibrary`
+        A library comes back as it is.
+
+    Returns
+    -------
+    `~jwst.datamodels.ModelLibrary`
+    """
+    models = step.prepare_output(input_data, open_models=False)
+    if isinstance(models, ModelLibrary):
+        return models
+    if isinstance(models, (str, os.PathLike)):
+        association = read_association(models)
+        members = {
+            member["expname"]: member
+            for product in association["products"]
+            for member in product["members"]
+        }
+        product = {**association["products"][0], "members": list(members.values())}
+        models = {**association, "products": [product]}
+    return ModelLibrary(models, asn_exptypes=["science"], on_disk=not step.in_memory)
+
+
+def find_mask(filename, folders):
+    """Find the source mask of an exposure, ``<exposure>_1fmask.fits``.
+
+    Parameters
+    ----------
+    filename : str
+        Name of a product of the exposure; association id and suffix do not matter.
+    folders : iterable of path
+        Searched in this order.
+
+    Returns
+    -------
+    Path or None
+    """
+    exposure = exposure_name(filename)
+    for folder in folders:
+        exact = Path(folder) / f"{exposure}_1fmask.fits"
+        if exact.is_file():
+            return exact
+        others = sorted(Path(folder).glob(f"{exposure}_*_1fmask.fits"))
+        if others:
+            return others[0]
+    return None
+
+
+def read_bits(path, shape):
+    """Read a source mask as bits, 0 = sky.
+
+    Parameters
+    ----------
+    path : path
+        FITS image; one that does not hold bytes has no tiers, only 0 and not 0.
+    shape : tuple of int
+        What it must have, ``(ny, nx)``.
+
+    Returns
+    -------
+    ndarray of uint8, shape (ny, nx)
+
+    Raises
+    ------
+    CeersError
+        When it cannot be read or has another shape.
+    """
+    data = read_image(path, f"source_mask={path}")
+    if data is None or data.shape != shape:
+        found = "no image" if data is None else f"an image of {data.shape}"
+        raise CeersError(
+            f"source_mask={path}: {found}, while the exposure has {shape} pixels. Give the mask "
+            "of this exposure."
+        )
+    return data if data.dtype == "uint8" else (data != 0).astype("uint8")
