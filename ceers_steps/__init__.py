@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from ceers_steps.pipelines.detector1 import CeersDetector1
     from ceers_steps.pipelines.image2 import CeersImage2
     from ceers_steps.steps.remstriping import RemStripingStep
+    from ceers_steps.steps.skyvar import SkyVarStep
     from ceers_steps.steps.snowball import SnowballStep
     from ceers_steps.steps.update_wcs import UpdateWcsStep
     from ceers_steps.steps.wispsub import WispSubStep
@@ -25,6 +26,7 @@ _HOME = {
     "CeersDetector1": "ceers_steps.pipelines.detector1",
     "CeersImage2": "ceers_steps.pipelines.image2",
     "RemStripingStep": "ceers_steps.steps.remstriping",
+    "SkyVarStep": "ceers_steps.steps.skyvar",
     "SnowballStep": "ceers_steps.steps.snowball",
     "UpdateWcsStep": "ceers_steps.steps.update_wcs",
     "WispSubStep": "ceers_steps.steps.wispsub",
@@ -34,6 +36,7 @@ __all__ = [
     "CeersDetector1",
     "CeersImage2",
     "RemStripingStep",
+    "SkyVarStep",
     "SnowballStep",
     "UpdateWcsStep",
     "WispSubStep",

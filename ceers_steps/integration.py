@@ -9,6 +9,7 @@ def get_steps():
         ("ceers_steps.CeersDetector1", "ceers_detector1", True),
         ("ceers_steps.CeersImage2", "ceers_image2", True),
         ("ceers_steps.RemStripingStep", "ceers_remstriping", False),
+        ("ceers_steps.SkyVarStep", "ceers_skyvar", False),
         ("ceers_steps.SnowballStep", "ceers_snowball", False),
         ("ceers_steps.UpdateWcsStep", "ceers_update_wcs", False),
         ("ceers_steps.WispSubStep", "ceers_wispsub", False),
