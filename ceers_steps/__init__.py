@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from ceers_steps.pipelines.detector1 import CeersDetector1
     from ceers_steps.pipelines.image2 import CeersImage2
+    from ceers_steps.steps.align import AlignStep
     from ceers_steps.steps.remstriping import RemStripingStep
     from ceers_steps.steps.skyvar import SkyVarStep
     from ceers_steps.steps.snowball import SnowballStep
@@ -23,6 +24,7 @@ except PackageNotFoundError:  # a source tree that was never installed
     __version__ = "0+unknown"
 
 _HOME = {
+    "AlignStep": "ceers_steps.steps.align",
     "CeersDetector1": "ceers_steps.pipelines.detector1",
     "CeersImage2": "ceers_steps.pipelines.image2",
     "RemStripingStep": "ceers_steps.steps.remstriping",
@@ -33,6 +35,7 @@ _HOME = {
 }
 
 __all__ = [
+    "AlignStep",
     "CeersDetector1",
     "CeersImage2",
     "RemStripingStep",

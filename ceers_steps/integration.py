@@ -6,6 +6,7 @@ __all__ = ["get_steps"]
 def get_steps():
     """Return ``(class path, alias, is_pipeline)`` of every Step and Pipeline of the package."""
     return [
+        ("ceers_steps.AlignStep", "ceers_align", False),
         ("ceers_steps.CeersDetector1", "ceers_detector1", True),
         ("ceers_steps.CeersImage2", "ceers_image2", True),
         ("ceers_steps.RemStripingStep", "ceers_remstriping", False),

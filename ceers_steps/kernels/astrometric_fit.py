@@ -21,8 +21,8 @@ _LOOSE = np.array([60.0, 60.0, 0.05, 0.05, 0.05, 0.05])
 """Prior of the parameters (arcsec, radians) that decides what the data leave open."""
 
 _ARCSEC = np.pi / 180 / 3600
-_EXPECTED = np.array([60.0, 60.0, 60 * _ARCSEC, 2e-4, 2e-4, 2e-4])
-"""Prior of a pointing error: shifts are free, a rotation is about an arcminute, a scale 2e-4."""
+_EXPECTED = np.array([60.0, 60.0, 30 * _ARCSEC, 1e-4, 1e-4, 1e-4])
+"""Prior of a pointing error: shifts are free, a rotation is about 30 arcsec, a scale 1e-4."""
 
 
 @dataclass(frozen=True)
@@ -67,21 +67,21 @@ class ListFit:
     matrix : ndarray, shape (2, 2)
     shift : ndarray, shape (2,)
         ``matrix @ p + shift``, about the origin of the plane.
+    matched : ndarray of int, shape (n,)
+        Which positions of the list have a match.
     residuals : ndarray, shape (n, 2)
         Reference less corrected position, of all matches.
     used : ndarray of bool, shape (n,)
         False = clipped.
-    weights : ndarray, shape (n,)
-        Inverse variance of each coordinate.
     shift_error : float
         Uncertainty of either coordinate of the middle of the list.
     """
 
     matrix: NDArray[np.float64]
     shift: NDArray[np.float64]
+    matched: NDArray[np.intp]
     residuals: NDArray[np.float64]
     used: NDArray[np.bool_]
-    weights: NDArray[np.float64]
     shift_error: float
 
     @property
@@ -91,17 +91,16 @@ class ListFit:
 
     @property
     def rmse(self) -> float:
-        """Root of the weighted mean squared length of the residuals of the fit."""
-        return float(np.sqrt(self._mean(np.sum(self.residuals**2, axis=1))))
+        """Root mean squared length of the residuals of the fit."""
+        return float(np.sqrt(np.mean(self._lengths() ** 2))) if self.n_used else np.nan
 
     @property
     def mae(self) -> float:
-        """Weighted mean length of the residuals of the fit."""
-        return float(self._mean(np.hypot(*self.residuals.T)))
+        """Mean length of the residuals of the fit."""
+        return float(np.mean(self._lengths())) if self.n_used else np.nan
 
-    def _mean(self, values):
-        weights = np.where(self.used, self.weights, 0)
-        return np.sum(weights * values) / weights.sum() if weights.sum() > 0 else np.nan
+    def _lengths(self) -> NDArray[np.float64]:
+        return np.hypot(*self.residuals[self.used].T)
 
     @property
     def rotation(self) -> float:
@@ -182,12 +181,13 @@ def fit_list(
         normal = design.T @ (twice[:, None] * design) + penalty
         values = np.linalg.solve(normal, design.T @ (twice * target))
         residuals = (target - design @ values).reshape(-1, 2)
-        extra = _extra_scatter(residuals, sigma, extra, np.zeros(n), used)
+        leverage = _leverage(design, np.linalg.inv(normal), weights)
+        extra = _extra_scatter(residuals, sigma, extra, 1 - leverage, used)
         if turn >= 3 and turn < settings.nclip + 3:
             used = _unclipped(residuals, sigma, extra, settings.clip, settings.geometry)
     matrix, shift = _about_origin(values, centre, settings.geometry)
     error = float(np.sqrt(np.linalg.inv(normal)[0, 0]))
-    return ListFit(matrix, shift, residuals, used, 1 / (sigma**2 + extra**2), error)
+    return ListFit(matrix, shift, np.arange(n), residuals, used, error)
 
 
 def fit_jointly(
@@ -240,17 +240,20 @@ def fit_jointly(
         ).toarray()
         mean = (belongs.T @ (twice * place.ravel())) / total
         right = -(weighted.T @ (place.ravel() - mean[coordinate]))
-        values = np.linalg.solve(normal + penalty, right)
+        covariance = np.linalg.inv(normal + penalty)
+        values = covariance @ right
         moved = place.ravel() + design @ values
         common = (belongs.T @ (twice * moved)) / total
         residuals = (common[coordinate] - moved).reshape(-1, 2)
-        alone = total[2 * source] <= weights * (1 + 1e-9)
-        # a position is part of the mean that it is compared with
-        share = np.where(alone, 1, weights / total[2 * source])
-        extra = _extra_scatter(residuals, sigma, extra, share, used & ~alone)
+        share = weights / total[2 * source]
+        alone = share >= 1 - 1e-9
+        # a position is part of the mean that it is compared with, and of the corrections
+        own = design - (by_source.multiply(1 / total[:, None])).tocsr()[coordinate]
+        free = 1 - share - _leverage(own.toarray(), covariance, weights)
+        extra = _extra_scatter(residuals, sigma, extra, free, used & ~alone)
         if turn >= 3 and turn < settings.nclip + 3:
             kept = _unclipped(
-                residuals / np.sqrt(np.maximum(1 - share, 0.05))[:, None],
+                residuals / np.sqrt(np.maximum(free, 0.05))[:, None],
                 sigma,
                 extra,
                 settings.clip,
@@ -260,7 +263,7 @@ def fit_jointly(
             used = np.where(alone, True, kept)
     # relative to the mean of all lists, which they alone cannot tell
     relative = np.eye(n_lists * k) - np.kron(np.full((n_lists, n_lists), 1 / n_lists), np.eye(k))
-    covariance = relative @ np.linalg.inv(normal + penalty) @ relative.T
+    covariance = relative @ covariance @ relative.T
     fits = []
     for i in range(n_lists):
         mine = (lists == i) & (np.bincount(source, minlength=n_sources)[source] > 1)
@@ -270,9 +273,9 @@ def fit_jointly(
             ListFit(
                 matrix,
                 shift,
+                np.flatnonzero(mine[lists == i]),
                 residuals[mine],
                 (used & ~alone)[mine],
-                1 / (sigma[mine] ** 2 + extra**2),
                 error,
             )
         )
@@ -299,19 +302,27 @@ def _about_origin(values, centre, geometry):
     return matrix, v[:2] + centre - matrix @ centre
 
 
-def _extra_scatter(residuals, sigma, extra, share, used) -> float:
-    """Return the scatter of residuals beyond their uncertainties, by one step of a likelihood."""
+def _leverage(design, covariance, weights) -> NDArray[np.float64]:
+    """Return the part of each residual that the parameters take, mean of both coordinates."""
+    taken = np.einsum("ij,jk,ik->i", design, covariance, design, optimize=True)
+    return weights * taken.reshape(-1, 2).mean(axis=1)
+
+
+def _extra_scatter(residuals, sigma, extra, free, used) -> float:
+    """Return the scatter of residuals beyond their uncertainties, by one step of a likelihood.
+
+    ``free`` is the part of each variance that the fit leaves in the residual.
+    """
+    used = used & (free > 0.1)
     if used.sum() < 2:
         return extra
-    r2 = np.mean(residuals[used] ** 2, axis=1) / np.maximum(1 - share[used], 0.05)
+    r2 = np.mean(residuals[used] ** 2, axis=1) / free[used]
     s2 = sigma[used] ** 2
     variance = s2 + extra**2
     # residuals beyond three sigma tell of mistakes, not of the scatter
     r2 = np.minimum(r2, 9 * np.maximum(variance, np.median(r2)))
     weight = 1 / variance**2
-    return float(
-        np.sqrt(max(np.sum(weight * (r2 - s2)) / weight.sum(), (1e-3 * np.sqrt(s2.min())) ** 2))
-    )
+    return float(np.sqrt(max(np.sum(weight * (r2 - s2)) / weight.sum(), 1e-6 * s2.min())))
 
 
 def _unclipped(residuals, sigma, extra, clip, geometry, among=None):

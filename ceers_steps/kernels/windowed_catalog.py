@@ -4,7 +4,7 @@ The centroids are Source Extractor's XWIN and YWIN (`sep.winpos`), which for a p
 close to a fit of its profile, and for a galaxy stay the same from one exposure to the next.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 
 import numpy as np
 import sep
@@ -42,6 +42,7 @@ CLOSE = 64
 _WINDOW_PER_RADIUS = 2 / 2.35  # Source Extractor: sigma of the window per half-light radius
 _REACH = 4.0  # of the window, in its sigma
 _TOUCHED_WEIGHT = 0.03  # part of the weight that unusable pixels may have
+_PHASE = 0.005  # pixels: what the place within a pixel does to a centroid
 _LARGEST_WINDOW = 10.0  # sigma, pixels: a galaxy is centred on its middle
 
 
@@ -75,7 +76,7 @@ class CatalogSettings:
     deblend_contrast: float = 0.005
     kernel_fwhm: float = 2.5
     bkg_boxsize: int = 100
-    snr_threshold: float = 10.0
+    snr_threshold: float = 5.0
     min_radius: float = 0.7
 
 
@@ -88,7 +89,8 @@ class SourceList:
     x, y : ndarray of float64
         Windowed centroids, 0-based pixels.
     sigma : ndarray of float64
-        Uncertainty of each of the two coordinates from the noise of the pixels, pixels.
+        Uncertainty of each of the two coordinates from the noise of the pixels and from their
+        size, pixels.
     flux : ndarray of float64
         Light of the pixels above the threshold, in the unit of the image times pixels.
     snr : ndarray of float64
@@ -111,12 +113,24 @@ class SourceList:
     def __len__(self) -> int:
         return len(self.x)
 
+    @classmethod
+    def at(cls, x: NDArray[np.float64], y: NDArray[np.float64], sigma: float) -> "SourceList":
+        """Return sources of which only the places are known."""
+        unknown = np.full(len(x), np.nan)
+        flags = np.zeros(len(x), int)
+        return cls(x, y, np.full(len(x), sigma), unknown, unknown, unknown, flags)
+
+    @classmethod
+    def empty(cls) -> "SourceList":
+        """Return a list without sources."""
+        return cls.at(np.zeros(0), np.zeros(0), 0.0)
+
     def good(self) -> "SourceList":
         """Return the sources to use, those without flags."""
         return self._take(self.flags == 0)
 
     def _take(self, which) -> "SourceList":
-        return SourceList(**{name: getattr(self, name)[which] for name in self.__annotations__})
+        return SourceList(**{f.name: getattr(self, f.name)[which] for f in fields(self)})
 
 
 def find_sources(
@@ -147,7 +161,7 @@ def find_sources(
     settings = settings or CatalogSettings()
     bad = mask | ~np.isfinite(image) | ~np.isfinite(error) | (error <= 0)
     if bad.all():
-        return _empty()
+        return SourceList.empty()
     filled = np.where(bad, 0, image).astype(np.float32, order="C")
     noise = np.where(bad, 1, error).astype(np.float32, order="C")
     box = int(min(settings.bkg_boxsize, *image.shape))
@@ -165,14 +179,9 @@ def find_sources(
     )
     found = found[np.isfinite(found["flux"]) & (found["flux"] > 0)]
     if len(found) == 0:
-        return _empty()
+        return SourceList.empty()
     filled[bad] = _from_neighbours(filled, bad)[bad]
     return _measure(found, filled, noise, bad, settings)
-
-
-def _empty() -> SourceList:
-    none = np.zeros(0)
-    return SourceList(none, none, none, none, none, none, np.zeros(0, int))
 
 
 def _kernel(fwhm: float) -> NDArray[np.float32]:
@@ -215,7 +224,7 @@ def _measure(found, image, noise, bad, settings: CatalogSettings) -> SourceList:
     return SourceList(
         x=x[order],
         y=y[order],
-        sigma=sigma[order],
+        sigma=np.hypot(sigma, _PHASE)[order],
         flux=found["flux"][order].astype(float),
         snr=snr[order],
         size=radius[order],

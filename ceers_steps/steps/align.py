@@ -1,0 +1,387 @@
+"""Step: exposures aligned with each other and to a reference catalogue."""
+
+import logging
+import os
+from dataclasses import asdict, fields
+from pathlib import Path
+
+import numpy as np
+from astropy.table import Table
+from astropy.time import Time
+from jwst.assign_wcs.util import update_fits_wcsinfo, update_s_region_imaging
+from jwst.datamodels import ModelLibrary
+from jwst.stpipe import record_step_status
+from jwst.tweakreg import TweakRegStep
+from stcal.alignment import wcs_from_sregions
+from stcal.tweakreg.astrometric_utils import create_astrometric_catalog
+from stcal.tweakreg.tweakreg import SINGLE_GROUP_REFCAT
+from stdatamodels.jwst.datamodels import JwstDataModel, dqflags
+from tweakwcs.correctors import JWSTWCSCorrector
+
+from ceers_steps.alignment import (
+    BORROWED,
+    COMPLETE,
+    FAILED,
+    AlignedExposure,
+    align_group,
+    borrow_pointings,
+)
+from ceers_steps.alignment_tables import (
+    AlignmentSettings,
+    ReferenceCatalog,
+    make_results_table,
+    read_alignment_table,
+    read_reference_catalog,
+)
+from ceers_steps.errors import CeersError
+from ceers_steps.io import ASSOCIATION_SUFFIXES, read_association, write_atomic
+from ceers_steps.kernels.windowed_catalog import SourceList, find_sources
+from ceers_steps.overrides import exposure_name
+from ceers_steps.steps.base import CeersMixin
+from ceers_steps.steps.wisp_files import effective_filter
+from ceers_steps.wcs_files import wcs_file_name, write_wcs_file
+
+__all__ = ["AlignStep"]
+
+log = logging.getLogger(__name__)
+
+NOT_FOR_CENTROIDS = dqflags.pixel["DO_NOT_USE"] | dqflags.pixel["SATURATED"]
+CUSTOM_SIGMA = 0.05
+"""Uncertainty of centroids from elsewhere, pixels."""
+
+
+class AlignStep(CeersMixin, TweakRegStep):
+    """
+    Align exposures with each other, detector by detector, and then to a reference catalogue.
+
+    Sources (galaxies as well as stars) are measured by windowed centroids. The exposures of a
+    detector, filter and visit are aligned with each other in one joint fit, and together, in one
+    common fit of their combined sources, to abs_refcat (Bagley et al. 2023, ApJL 946 L12, section
+    3.2). An exposure that cannot be aligned keeps its WCS and is marked FAILED. Takes an
+    exposure, an association or a list; writes *_tweakreg.fits for each, and a table and a figure
+    of the residuals, *_alignment.ecsv and *_alignment.png. The parameters are those of jwst's
+    tweakreg and some of our own; expand_refcat and enforce_user_order have no effect.
+    """
+
+    class_alias = "ceers_align"
+    output_suffix = "tweakreg"
+    input_types = ("ImageModel",)
+
+    spec = """
+        source_lists = option('windowed', 'jwst', default='windowed')  # windowed: windowed centroids of all compact sources (sep); jwst: what starfinder finds
+        detect_thresh = float(min=0, default=3.0)  # windowed: threshold of the search, in standard deviations of the smoothed image
+        detect_minarea = integer(min=1, default=6)  # windowed: connected pixels above the threshold that make a source
+        deblend_levels = integer(min=1, default=32)  # windowed: levels at which blended sources are taken apart
+        kernel_fwhm = float(min=0.5, default=2.5)  # Full width at half maximum of the Gaussian of the search, pixels
+        snr_threshold = float(min=0, default=5.0)  # Least signal to noise of a source, within the window of its centroid
+        bkg_boxsize = integer(min=8, default=100)  # Size of the boxes in which the background is measured, pixels
+        minobj = integer(min=1, default=4)  # Least number of matches of an exposure with the others
+        fitgeometry = option('shift', 'rshift', 'rscale', 'general', default='shift')  # What is fitted between exposures: shift, with rotation, with scale, any linear map
+        searchrad = float(min=0, default=1.0)  # Largest shift between exposures, arcsec
+        separation = float(min=0, default=0.1)  # Sources of one list that are closer together are left out, arcsec
+        tolerance = float(min=0, default=0.1)  # Largest distance of a match after the shift, arcsec; shrinks to what the scatter asks for
+        max_rmse = float(min=0, default=50.0)  # Largest residual (rms length) of an exposure from the others, mas; above, it is FAILED; 0: any
+        abs_minobj = integer(min=1, default=5)  # Least number of matches with the reference
+        abs_fitgeometry = option('auto', 'shift', 'rshift', 'rscale', 'general', default='auto')  # What is fitted to the reference; auto: rshift (short wavelengths) or rscale (long), held near what a telescope does where few sources say otherwise
+        abs_searchrad = float(min=0, default=2.0)  # Largest shift to the reference, arcsec
+        abs_separation = float(min=0, default=0.2)  # Sources of one list that are closer together are left out, arcsec
+        abs_tolerance = float(min=0, default=0.3)  # Largest distance of a match with the reference after the shift, arcsec
+        abs_max_rmse = float(min=0, default=100.0)  # Largest residual (rms length) from the reference, mas; above, the exposures are FAILED; 0: any
+        alignment_table = input_file(default=None)  # Table (.ecsv or .csv) of parameters per visit and filter
+        fallback = option('none', 'visit', default='none')  # What fails: none: keeps its WCS; visit: takes the pointing of the aligned exposure of its visit that is nearest in time
+        save_wcs = boolean(default=False)  # Write the WCS of each aligned exposure, <exposure>_tweakreg.asdf
+        save_table = boolean(default=True)  # Write the results, *_alignment.ecsv
+        save_plots = boolean(default=True)  # Draw the residuals, *_alignment.png
+    """  # noqa: E501
+
+    @classmethod
+    def get_config_reftype(cls):
+        """Take the CRDS parameters of the step that this one extends."""
+        return TweakRegStep.get_config_reftype()
+
+    def process(self, input_data):
+        """
+        Align exposures.
+
+        Parameters
+        ----------
+        input_data : str, list, `~jwst.datamodels.ModelLibrary` or data model
+            Exposures with a WCS (*_cal.fits or later).
+
+        Returns
+        -------
+        `~jwst.datamodels.ModelLibrary`
+            The same with corrected WCS.
+        """
+        settings = AlignmentSettings(**{f.name: getattr(self, f.name) for f in _SETTINGS})
+        table = read_alignment_table(self.alignment_table) if self.alignment_table else None
+        given = (self.abs_refcat or "").strip()
+        online = given.upper() in SINGLE_GROUP_REFCAT
+        reference = read_reference_catalog(given) if given and not online else None
+        library = self._open_library(input_data)
+        exposures = self._measure_sources(library, settings, table)
+        if online:
+            reference = self._fetch_reference(given.upper(), exposures)
+        if reference is not None and self.save_abs_catalog:
+            self._save_reference(reference, exposures)
+        residuals = []
+        for group in _grouped(exposures, by_visit=reference is not None):
+            log.info("Aligning %s", ", ".join(exposure.name for exposure in group))
+            residuals += align_group(group, reference)
+        if self.fallback == "visit" and reference is not None:
+            borrow_pointings(exposures)
+        self._write_back(library, exposures, reference)
+        self._write_results(library, exposures, residuals, reference)
+        return library
+
+    def _open_library(self, input_data):
+        """Return the exposures as a library; of an association, those of all products."""
+        models = self.prepare_output(input_data, open_models=False)
+        if isinstance(models, ModelLibrary):
+            return models
+        if isinstance(models, (str, os.PathLike)) and str(models).endswith(ASSOCIATION_SUFFIXES):
+            association = read_association(models)
+            members = {
+                member["expname"]: member
+                for product in association["products"]
+                for member in product["members"]
+            }
+            product = {**association["products"][0], "members": list(members.values())}
+            models = {**association, "products": [product]}
+        elif isinstance(models, (str, os.PathLike, JwstDataModel)):
+            models = [models]
+        return ModelLibrary(models, asn_exptypes=["science"], on_disk=not self.in_memory)
+
+    def _measure_sources(self, library, settings, table):
+        """Return all exposures, each with its sources and parameters."""
+        custom = _read_catfile(self.catfile) if self.use_custom_catalogs else {}
+        exposures = []
+        with library:
+            for index, model in enumerate(library):
+                try:
+                    exposure = _describe(model, index, settings)
+                    if table is not None:
+                        exposure.settings = table.apply(settings, exposure.visit, exposure.band)
+                        if (exposure.visit, exposure.band) not in table.rows:
+                            log.warning(
+                                "%s has no row for visit %s, filter %s: the parameters of the "
+                                "step are used",
+                                table.path,
+                                exposure.visit,
+                                exposure.band,
+                            )
+                    catalog = custom.get(model.meta.filename) or model.meta.tweakreg_catalog
+                    if self.use_custom_catalogs and catalog:
+                        exposure.sources = _from_table(_read_catalog(catalog), catalog)
+                    else:
+                        exposure.sources = self._find(model, exposure)
+                    exposures.append(exposure)
+                finally:
+                    library.shelve(model, index, modify=False)
+        return exposures
+
+    def _find(self, model, exposure):
+        """Return the sources to use of one exposure."""
+        if self.source_lists == "jwst":
+            return _from_table(self._find_sources(model), "starfinder")
+        mask = (model.dq & NOT_FOR_CENTROIDS) != 0
+        found = find_sources(model.data, model.err, mask, exposure.settings.catalog)
+        if self.save_catalogs:
+            self._save_catalog(model, found)
+        good = found.good()
+        log.info("%s: %d sources, %d of them good", exposure.name, len(found), len(good))
+        return good
+
+    def _save_catalog(self, model, found):
+        """Write a source list, *_cat.ecsv or *_cat.fits."""
+        table = Table(asdict(found))
+        table["x"].unit = table["y"].unit = table["sigma"].unit = table["size"].unit = "pixel"
+        path = self.extra_product_path(model, "cat", self.catalog_format)
+        kind = "ascii.ecsv" if self.catalog_format == "ecsv" else self.catalog_format
+        write_atomic(path, lambda scratch: table.write(scratch, format=kind))
+
+    def _fetch_reference(self, name, exposures):
+        """Get a catalogue of the STScI service for the field of all exposures."""
+        first = exposures[0]
+        footprints = [exposure.corrector.wcs.footprint() for exposure in exposures]
+        field = wcs_from_sregions(
+            footprints, ref_wcs=first.corrector.wcs, ref_wcsinfo=first.corrector.ref_angles
+        )
+        epoch = Time(first.time, format="mjd").decimalyear
+        try:
+            table = create_astrometric_catalog(field, epoch, catalog=name, output=None)
+        # whatever a network, a service or its answer may raise
+        except Exception as err:
+            raise CeersError(
+                f"abs_refcat={name} cannot be had from the network ({err}). Check the connection, "
+                "or give a table with RA and DEC: abs_refcat=FILE."
+            ) from err
+        if len(table) == 0:
+            raise CeersError(
+                f"abs_refcat={name} has no source in this field. Give a table with RA and DEC."
+            )
+        return ReferenceCatalog(name, np.asarray(table["RA"]), np.asarray(table["DEC"]))
+
+    def _save_reference(self, reference, exposures):
+        """Write the part of the reference that was used."""
+        places = [exposure.corrector.wcs.footprint().mean(axis=0) for exposure in exposures]
+        near = np.unique(np.concatenate([reference.near(*place, 180) for place in places]))
+        table = Table({"RA": reference.ra[near], "DEC": reference.dec[near]}, units=["deg", "deg"])
+        path = self.make_output_path(basepath=f"fit_{reference.name.lower()}", suffix="ref")
+        path = Path(path).with_suffix(".ecsv")
+        write_atomic(path, lambda scratch: table.write(scratch, format="ascii.ecsv"))
+
+    def _write_back(self, library, exposures, reference):
+        """Give the exposures their WCS, and record how each ended."""
+        name = reference.name if reference is not None else ""
+        with library:
+            for exposure in exposures:
+                model = library.borrow(exposure.index)
+                try:
+                    if exposure.status in {COMPLETE, BORROWED}:
+                        self._set_wcs(model, exposure.corrector.wcs, name)
+                    status = COMPLETE if exposure.status == BORROWED else exposure.status
+                    if exposure.status in {FAILED, BORROWED}:
+                        log.warning("%s: %s", exposure.name, exposure.note)
+                    record_step_status(model, "tweakreg", status=status)
+                    used = {**asdict(exposure.settings), "abs_refcat": name}
+                    self.record(
+                        model, status, parameters=used, merit=exposure.merit, note=exposure.note
+                    )
+                finally:
+                    library.shelve(model, exposure.index)
+
+    def _set_wcs(self, model, wcs, reference):
+        """Replace the WCS of a model and what follows from it, and write it where asked for."""
+        if wcs.bounding_box is None:
+            wcs.bounding_box = model.meta.wcs.bounding_box
+        if reference:
+            wcs.name = f"FIT-LVL3-{reference}"  # as TweakRegStep does
+        model.meta.wcs = wcs
+        update_s_region_imaging(model)
+        if self.sip_approx:
+            try:
+                update_fits_wcsinfo(
+                    model,
+                    max_pix_error=self.sip_max_pix_error,
+                    degree=self.sip_degree,
+                    max_inv_pix_error=self.sip_max_inv_pix_error,
+                    inv_degree=self.sip_inv_degree,
+                    npoints=self.sip_npoints,
+                )
+            except (ValueError, RuntimeError) as err:
+                log.warning("%s: no FITS keywords for its WCS: %s", model.meta.filename, err)
+        if self.save_wcs:
+            path = self.extra_product_path(model, "tweakreg", "asdf")
+            write_wcs_file(path.with_name(wcs_file_name(model)), model)
+
+    def _write_results(self, library, exposures, residuals, reference):
+        """Write the table and the figure."""
+        failed = [exposure.name for exposure in exposures if exposure.status == FAILED]
+        if failed:
+            log.warning(
+                "%d of %d exposures are not aligned: %s",
+                len(failed),
+                len(exposures),
+                ", ".join(failed),
+            )
+        product = library.asn["products"][0].get("name")
+        basepath = product or exposures[0].name + "_cal"
+        if self.save_table:
+            rows = [row for exposure in exposures for row in exposure.rows]
+            meta = {"abs_refcat": reference.name if reference is not None else ""}
+            table = make_results_table(rows, meta)
+            path = self.make_output_path(basepath=basepath, suffix="alignment", ext="ecsv")
+            write_atomic(path, lambda scratch: table.write(scratch, format="ascii.ecsv"))
+        if self.save_plots and residuals:
+            from ceers_steps.report.alignment import alignment_figure
+
+            path = self.make_output_path(basepath=basepath, suffix="alignment", ext="png")
+            try:
+                alignment_figure(path, residuals)
+            except CeersError as err:
+                if not isinstance(err.__cause__, ImportError):
+                    raise
+                log.info("No figure of the alignment: %s", err)
+
+
+_SETTINGS = fields(AlignmentSettings)
+
+
+def _describe(model, index, settings):
+    """Return what the alignment needs to know of an exposure."""
+    if model.meta.wcs is None:
+        raise CeersError(
+            f"{model.meta.filename} has no WCS: assign_wcs has not been run. "
+            "Give the *_cal.fits file of this exposure."
+        )
+    wcsinfo = model.meta.wcsinfo
+    instrument, observation = model.meta.instrument, model.meta.observation
+    numbers = (
+        observation.program_number,
+        observation.observation_number,
+        observation.visit_number,
+    )
+    corrector = JWSTWCSCorrector(
+        model.meta.wcs,
+        {"roll_ref": wcsinfo.roll_ref, "v2_ref": wcsinfo.v2_ref, "v3_ref": wcsinfo.v3_ref},
+    )
+    return AlignedExposure(
+        index=index,
+        name=exposure_name(model.meta.filename),
+        detector=instrument.detector,
+        channel=instrument.channel,
+        band=effective_filter(instrument.filter, instrument.pupil),
+        visit="jw" + "".join(number or "" for number in numbers),
+        time=model.meta.exposure.start_time,
+        corrector=corrector,
+        sources=SourceList.empty(),
+        settings=settings,
+    )
+
+
+def _grouped(exposures, *, by_visit):
+    """Return the exposures of each detector and filter (and visit) in the order of time."""
+    groups = {}
+    for exposure in sorted(exposures, key=lambda e: (e.time, e.name)):
+        visit = exposure.visit if by_visit else ""
+        groups.setdefault((exposure.detector, exposure.band, visit), []).append(exposure)
+    return list(groups.values())
+
+
+def _read_catfile(catfile):
+    """Return the source lists that a file names, as TweakRegStep reads it."""
+    path = Path(catfile)
+    if not catfile.strip():
+        return {}
+    try:
+        lines = [line.split() for line in path.read_text().splitlines()]
+    except OSError as err:
+        raise CeersError(f"catfile={catfile}: cannot be read ({err.strerror}).") from err
+    lines = [line for line in lines if line and not line[0].startswith("#")]
+    if any(len(line) > 2 for line in lines):
+        raise CeersError(f"catfile={catfile}: more than two columns. Give image and source list.")
+    return {line[0]: str(path.parent / line[1]) for line in lines if len(line) == 2}
+
+
+def _read_catalog(path):
+    """Read a source list."""
+    try:
+        return Table.read(path)
+    except Exception as err:  # astropy raises many kinds for a file that is no table
+        raise CeersError(f"Source list {path} is not a readable table ({err}).") from err
+
+
+def _from_table(table, name):
+    """Return sources with positions from elsewhere, all with the same uncertainty."""
+    columns = []
+    for axis in "xy":
+        names = [n for n in (axis, f"{axis}centroid", f"{axis}_centroid") if n in table.colnames]
+        if not names:
+            raise CeersError(
+                f"Source list {name}: no column {axis}, {axis}centroid or {axis}_centroid; "
+                f"found {', '.join(table.colnames)}."
+            )
+        columns.append(np.asarray(table[names[0]], float))
+    good = np.isfinite(columns[0]) & np.isfinite(columns[1])
+    return SourceList.at(*(column[good] for column in columns), sigma=CUSTOM_SIGMA)
