@@ -13,7 +13,7 @@ from ceers_steps.errors import CeersError
 from ceers_steps.io import write_atomic
 from ceers_steps.overrides import exposure_name
 
-__all__ = ["WcsFile", "read_wcs_file", "wcs_file_name", "write_wcs_file"]
+__all__ = ["WcsFile", "find_wcs_file", "read_wcs_file", "wcs_file_name", "write_wcs_file"]
 
 
 @dataclass(frozen=True)
@@ -60,6 +60,44 @@ def wcs_file_name(image: Any, suffix: str = "tweakreg") -> str:
             "Set meta.filename."
         )
     return f"{exposure_name(name)}_{suffix}.asdf"
+
+
+def find_wcs_file(folder: str | os.PathLike, image: Any, suffix: str = "tweakreg") -> Path | None:
+    """Return the file in a folder that holds the WCS of an exposure.
+
+    Parameters
+    ----------
+    folder : str or path
+        Where to look.
+    image : `~stdatamodels.jwst.datamodels.JwstDataModel`, str or path
+        The exposure, or a name of one of its products.
+    suffix : str
+        Last part of the name.
+
+    Returns
+    -------
+    Path or None
+        ``<exposure>_<suffix>.asdf``, or that name with an association id,
+        ``<exposure>_a3001_<suffix>.asdf``; None if there is neither.
+
+    Raises
+    ------
+    CeersError
+        When there are several with an association id and none without.
+    """
+    folder = Path(folder)
+    name = wcs_file_name(image, suffix)
+    if (folder / name).is_file():
+        return folder / name
+    exposure = name.removesuffix(f"_{suffix}.asdf")
+    candidates = sorted(folder.glob(f"{exposure}_*_{suffix}.asdf"))
+    found = [path for path in candidates if exposure_name(path) == exposure]
+    if len(found) > 1:
+        raise CeersError(
+            f"{folder} has several WCS files of one exposure: {', '.join(p.name for p in found)}. "
+            f"Name the right one {name}."
+        )
+    return found[0] if found else None
 
 
 def read_wcs_file(path: str | os.PathLike) -> WcsFile:

@@ -13,7 +13,7 @@ from ceers_steps.errors import CeersError
 from ceers_steps.io import ASSOCIATION_SUFFIXES, read_association
 from ceers_steps.overrides import exposure_name
 from ceers_steps.steps.base import CeersStep
-from ceers_steps.wcs_files import read_wcs_file, wcs_file_name, write_wcs_file
+from ceers_steps.wcs_files import find_wcs_file, read_wcs_file, wcs_file_name, write_wcs_file
 
 __all__ = ["UpdateWcsStep"]
 
@@ -36,7 +36,6 @@ class UpdateWcsStep(CeersStep):
         suffix = string(default='tweakreg')  # Last part of the names <exposure>_<suffix>.asdf of WCS files, and of the product
         missing = option('error', 'skip', default='error')  # An exposure without a WCS file: stop before anything is changed, or leave this exposure as it is (SKIPPED)
         save_wcs = boolean(default=False)  # Write the WCS of each exposure, <exposure>_<suffix>.asdf, to the output folder
-        output_use_model = boolean(default=True)  # Name each product after its exposure
         in_memory = boolean(default=True)  # Keep all exposures of an association in memory; false: temporary files
     """  # noqa: E501
 
@@ -62,6 +61,12 @@ class UpdateWcsStep(CeersStep):
             return model
 
         library = self._open_library(input_data)
+        if self.output_file is not None:
+            raise CeersError(
+                f"output_file={self.output_file!r} names one product, but there are "
+                f"{len(library)} exposures. Leave it out: each product is named after its exposure."
+            )
+        self.output_use_model = True
         with library:
             metadata = [library.read_metadata(index) for index in range(len(library))]
             self._check_files([each["meta.filename"] for each in metadata])
@@ -98,26 +103,30 @@ class UpdateWcsStep(CeersStep):
         if isinstance(models, ModelLibrary):
             return models
         if isinstance(models, (str, os.PathLike)):
-            association = read_association(models)
-            members = {
-                member["expname"]: member
-                for product in association["products"]
-                for member in product["members"]
-            }
-            product = {**association["products"][0], "members": list(members.values())}
-            models = {**association, "products": [product]}
-        return ModelLibrary(models, asn_exptypes=["science"], on_disk=not self.in_memory)
+            products = read_association(models)["products"]
+            members = [member for product in products for member in product["members"]]
+        elif all(isinstance(model, (str, os.PathLike)) for model in models):
+            members = [{"expname": os.path.abspath(name), "exptype": "science"} for name in models]
+        else:
+            return ModelLibrary(models)
+        # an exposure may be a member of several products
+        members = list({member["expname"]: member for member in members}.values())
+        association = {"products": [{"members": members}]}
+        return ModelLibrary(association, asn_exptypes=["science"], on_disk=not self.in_memory)
 
     def _check_files(self, names):
         """Raise `CeersError` if a file is missing that must be there, before the first change."""
         if self.wcs_dir is None or self.missing == "skip":
             return
-        wanted = [wcs_file_name(name, self.suffix) for name in names]
-        missing = [name for name in wanted if not (self._folder / name).is_file()]
+        missing = [
+            wcs_file_name(name, self.suffix)
+            for name in names
+            if find_wcs_file(self._folder, name, self.suffix) is None
+        ]
         if missing:
             listed = ", ".join(missing[:3]) + (", ..." if len(missing) > 3 else "")
             raise CeersError(
-                f"{len(missing)} of {len(wanted)} WCS files are missing in wcs_dir={self.wcs_dir} "
+                f"{len(missing)} of {len(names)} WCS files are missing in wcs_dir={self.wcs_dir} "
                 f"({self._folder.absolute()}): {listed}. Put them there, correct wcs_dir or suffix "
                 f"({self.suffix!r}), or leave these exposures as they are with missing='skip'."
             )
@@ -137,11 +146,12 @@ class UpdateWcsStep(CeersStep):
         if self.wcs_dir is None:
             status, note, merit = "SKIPPED", "no wcs_dir: the WCS stays", None
         else:
-            path = self._folder / wcs_file_name(model, self.suffix)
-            if path.is_file():
+            path = find_wcs_file(self._folder, model, self.suffix)
+            if path is not None:
                 status, note, merit = "COMPLETE", f"WCS from {path}", _apply(model, path)
             else:
-                status, note, merit = "SKIPPED", f"no WCS file {path}: the WCS stays", None
+                wanted = self._folder / wcs_file_name(model, self.suffix)
+                status, note, merit = "SKIPPED", f"no WCS file {wanted}: the WCS stays", None
         if self.save_wcs:
             target = self.extra_product_path(model, self.suffix, "asdf")
             target = target.with_name(wcs_file_name(model, self.suffix))
