@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from ceers_steps.steps.remstriping import RemStripingStep
     from ceers_steps.steps.skyvar import SkyVarStep
     from ceers_steps.steps.snowball import SnowballStep
+    from ceers_steps.steps.tiled_resample import TiledResampleStep
     from ceers_steps.steps.update_wcs import UpdateWcsStep
     from ceers_steps.steps.wispsub import WispSubStep
 
@@ -30,6 +31,7 @@ _HOME = {
     "RemStripingStep": "ceers_steps.steps.remstriping",
     "SkyVarStep": "ceers_steps.steps.skyvar",
     "SnowballStep": "ceers_steps.steps.snowball",
+    "TiledResampleStep": "ceers_steps.steps.tiled_resample",
     "UpdateWcsStep": "ceers_steps.steps.update_wcs",
     "WispSubStep": "ceers_steps.steps.wispsub",
 }
@@ -41,6 +43,7 @@ __all__ = [
     "RemStripingStep",
     "SkyVarStep",
     "SnowballStep",
+    "TiledResampleStep",
     "UpdateWcsStep",
     "WispSubStep",
     "__version__",

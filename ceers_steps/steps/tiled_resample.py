@@ -1,0 +1,254 @@
+"""Step: exposures drizzled onto one grid, tile by tile where the mosaic is large."""
+
+import logging
+import os
+from pathlib import Path
+
+import numpy as np
+from astropy.io import fits
+from jwst.datamodels import ModelLibrary
+from jwst.resample import ResampleStep
+from stdatamodels import fits_support
+from stdatamodels.jwst import datamodels
+from stdatamodels.jwst.datamodels import JwstDataModel
+
+from ceers_steps.errors import CeersError
+from ceers_steps.fits_planes import PlaneWriter, check_space, file_size, virtual_array
+from ceers_steps.io import ASSOCIATION_SUFFIXES, read_association, write_atomic
+from ceers_steps.kernels.tiles import cut_grid
+from ceers_steps.steps.base import CeersMixin
+from ceers_steps.steps.tiled_mosaic import EXTENSIONS, TiledMosaic
+
+__all__ = ["TiledResampleStep"]
+
+log = logging.getLogger(__name__)
+
+MIN_TILE_SIZE = 64
+
+
+class TiledResampleStep(CeersMixin, ResampleStep):
+    """
+    Drizzle exposures onto one grid; with tile_size, in memory for one tile at a time.
+
+    jwst's ResampleStep with its parameters. With tile_size the output grid is cut into tiles,
+    each drizzled from the exposures that touch it and written to its place in the file, whose
+    pixels and keywords are those of the mosaic drizzled at once. Writes *_i2d.fits, named after
+    the product of the association.
+    """
+
+    class_alias = "ceers_tiled_resample"
+    output_suffix = "i2d"
+    input_types = ("ImageModel",)
+
+    spec = """
+        tile_size = integer(min=64, default=None)  # Height and width of a tile, output pixels; none: the whole mosaic at once, in memory
+        keep_tiles = boolean(default=False)  # With tile_size, keep each tile as *_r<row>c<column>_i2d.fits as well, and use tiles kept by an earlier run with the same input and parameters
+    """  # noqa: E501
+
+    @classmethod
+    def get_config_reftype(cls):
+        """Take the CRDS parameters of the step that this one extends."""
+        return ResampleStep.get_config_reftype()
+
+    def run(self, *args):
+        """Run the step; the name of a product is not kept for the next run."""
+        output_file = self.output_file
+        try:
+            return super().run(*args)
+        finally:
+            self.output_file = output_file
+
+    def process(self, input_data):
+        """
+        Drizzle.
+
+        Parameters
+        ----------
+        input_data : str, list, `~jwst.datamodels.ModelLibrary` or data model
+            Calibrated exposures, or an association of them. With ``tile_size`` they are not
+            changed, and files are opened one at a time, whatever ``in_memory`` is.
+
+        Returns
+        -------
+        `~stdatamodels.jwst.datamodels.ImageModel` or str
+            Without ``tile_size`` the mosaic, as `~jwst.resample.ResampleStep` returns it. With
+            ``tile_size`` the absolute path of the file, which is always written, even if
+            ``save_results`` is off: it may be larger than memory.
+
+        Raises
+        ------
+        CeersError
+            When the parameters contradict each other, no exposure touches the grid, or the disk
+            is too small.
+        """
+        self._check_parameters()
+        self._name_after_product(input_data)
+        if self.tile_size is None:
+            return super().process(input_data)
+
+        mosaic = TiledMosaic(
+            self._open_library(input_data),
+            self._drizzle_parameters(input_data),
+            enable_ctx=self.enable_ctx,
+            enable_err=self.enable_err,
+            report_var=self.report_var,
+        )
+        tiles = cut_grid(mosaic.shape, self.tile_size)
+        exposures = [len(mosaic.exposures_on(tile.box)) for tile in tiles]
+        if not any(exposures):
+            raise CeersError(
+                f"None of the exposures touches the output grid of {mosaic.shape[1]} x "
+                f"{mosaic.shape[0]} pixels. Check crval, crpix, output_shape and output_wcs."
+            )
+        ny, nx = mosaic.shape
+        log.info(
+            "Mosaic of %d x %d pixels in %d tiles, at most %d exposures on one",
+            nx,
+            ny,
+            len(tiles),
+            max(exposures),
+        )
+        path = os.path.abspath(self.make_output_path(suffix=self.suffix))
+        hdus = self._layout(mosaic, tiles, os.path.basename(path))
+        size = file_size(hdus)
+        check_space(
+            os.path.dirname(path),
+            size * (1 + self.keep_tiles),
+            "or leave planes out with enable_ctx=false, report_var=false or enable_err=false",
+        )
+        write_atomic(path, lambda scratch: self._write(scratch, hdus, mosaic, tiles, exposures))
+        log.info("Saved mosaic in %s (%.1f GB)", path, size / 1e9)
+        return path
+
+    def _check_parameters(self):
+        """Raise `CeersError` for parameters that contradict each other."""
+        if self.tile_size is None:
+            if self.keep_tiles:
+                raise CeersError("keep_tiles=true needs tile_size (--tile_size=4096 for instance).")
+            return
+        if self.tile_size < MIN_TILE_SIZE:
+            raise CeersError(
+                f"tile_size={self.tile_size}: use at least {MIN_TILE_SIZE} pixels (4096 for "
+                "instance), or leave it out."
+            )
+        if self.single:
+            raise CeersError(
+                "single=true drizzles every exposure on its own: leave tile_size out, or set "
+                "single=false."
+            )
+
+    def _name_after_product(self, input_data):
+        """Give the mosaic the name of the association's product, unless it has a name."""
+        asn = {}
+        if isinstance(input_data, ModelLibrary):
+            asn = input_data.asn
+        elif isinstance(input_data, dict):
+            asn = input_data
+        elif _is_association(input_data):
+            asn = read_association(input_data)
+        products = asn.get("products", [])
+        if len(products) > 1:
+            names = ", ".join(str(product.get("name")) for product in products)
+            raise CeersError(
+                f"The association has {len(products)} products ({names}), but a mosaic is made "
+                "of one. Give one association per product, or run ceers_steps.CeersImage3."
+            )
+        if products and self.search_attr("output_file") is None:
+            self.output_file = products[0].get("name")
+
+    def _open_library(self, input_data):
+        """Return the exposures as a library; files are opened when they are needed."""
+        if isinstance(input_data, ModelLibrary):
+            return input_data
+        if isinstance(input_data, dict) or _is_association(input_data):
+            return ModelLibrary(input_data, on_disk=True)
+        if isinstance(input_data, (str, os.PathLike, JwstDataModel)):
+            input_data = [input_data]
+        if all(isinstance(item, (str, os.PathLike)) for item in input_data):
+            members = [
+                {"expname": os.path.abspath(item), "exptype": "science"} for item in input_data
+            ]
+            return ModelLibrary({"products": [{"members": members}]}, on_disk=True)
+        return ModelLibrary(list(input_data))
+
+    def _drizzle_parameters(self, input_data):
+        """Return what jwst's step gives to its resampling."""
+        try:
+            parameters = self.get_drizpars()
+        except ValueError as err:
+            raise CeersError(f"{err} Check output_shape, crpix and output_wcs.") from err
+        single = isinstance(input_data, JwstDataModel) or _is_image_file(input_data)
+        return {**parameters, "blendheaders": self.blendheaders and not single}
+
+    def _layout(self, mosaic, tiles, name):
+        """Return the file as it will be, with images that take no memory."""
+        planes = {key: virtual_array(*plane) for key, plane in mosaic.planes.items()}
+        model = mosaic.model(planes)
+        self._record_tiles(model, note=f"{len(tiles)} tiles")
+        return _to_hdus(model, name)
+
+    def _record_tiles(self, model, **entry):
+        """Record what was done, as stpipe does with a result."""
+        self.finalize_result(model, [])
+        self.record(model, "COMPLETE", parameters={"tile_size": self.tile_size}, **entry)
+
+    def _write(self, path, hdus, mosaic, tiles, exposures):
+        """Write the mosaic, tile by tile."""
+        with PlaneWriter(path, hdus) as writer:
+            for number, (tile, count) in enumerate(zip(tiles, exposures, strict=True), start=1):
+                log.info("Tile %d of %d: %d exposures", number, len(tiles), count)
+                planes = self._kept_tile(mosaic, tile) if self.keep_tiles else None
+                if planes is None:
+                    planes = mosaic.drizzle(tile.box)
+                for name, plane in planes.items():
+                    writer.write(EXTENSIONS[name], tile.box.y0, tile.box.x0, plane)
+
+    def _kept_tile(self, mosaic, tile):
+        """Return the planes of a tile from its file, which is made if it is not there."""
+        place = f"r{tile.row:02d}c{tile.column:02d}"
+        path = Path(self.make_output_path(suffix=self.suffix, tile=place))
+        fingerprint = mosaic.fingerprint(tile.box)
+        planes = _read_tile(path, fingerprint, mosaic, tile, self.class_alias)
+        if planes is not None:
+            log.info("%s is used again", path)
+            return planes
+        planes = mosaic.drizzle(tile.box)
+        model = mosaic.model(planes, tile.box)
+        merit = {"x0": tile.box.x0, "y0": tile.box.y0, "fingerprint": fingerprint}
+        self._record_tiles(model, merit=merit, note=f"tile {place}")
+        write_atomic(path, lambda scratch: model.save(str(scratch)))
+        return planes
+
+
+def _is_association(value):
+    """Say whether a value is the path of an association."""
+    return isinstance(value, (str, os.PathLike)) and str(value).endswith(ASSOCIATION_SUFFIXES)
+
+
+def _is_image_file(value):
+    """Say whether a value is the path of an exposure."""
+    return isinstance(value, (str, os.PathLike)) and not _is_association(value)
+
+
+def _to_hdus(model, name):
+    """Return a model as it stands in a FITS file of this name."""
+    model.on_save(name)
+    return fits_support.to_fits(model.instance, model.schema)
+
+
+def _read_tile(path, fingerprint, mosaic, tile, alias):
+    """Return the planes of a tile from its file, or None when they are not the same."""
+    if not path.is_file():
+        return None
+    try:
+        with datamodels.open(path) as model:
+            done = model.meta.instance["ceers_steps"][alias]["merit"]["fingerprint"]
+            if done != fingerprint:
+                return None
+            planes = {name: np.array(model[name]) for name in mosaic.planes}
+    except (OSError, KeyError, ValueError, TypeError, fits.VerifyError) as err:
+        log.warning("%s cannot be used and is made again: %s", path, err)
+        return None
+    if any(plane.shape[-2:] != tile.box.shape for plane in planes.values()):
+        return None
+    return planes
