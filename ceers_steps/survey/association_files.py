@@ -40,8 +40,13 @@ steps:
     rotation: {rotation}  # of the y axis, deg east of north
     pixel_scale: {pixel_scale}  # arcsec
     output_shape: {output_shape}  # nx, ny
-...
+{tiles}...
 """
+
+LARGE = 60_000_000
+"""Pixels above which a mosaic is drizzled in tiles: at once it would take over 5 GB."""
+
+TILES = "    tile_size: 4000  # pixels; the same mosaic in less memory\n"
 
 
 def write_associations(
@@ -115,8 +120,12 @@ def _group_files(group: Group, folder: Path, mosaics: bool) -> dict[str, bytes]:
     contents = {name: _as_json(group, products) for name, products in files.items()}
     if group.grid is not None:
         contents[f"{group.name}_grid.asdf"] = group.grid.to_asdf()
+        nx, ny = group.grid.shape
         text = PARAMETERS.format(
-            group=group.name, association=everything, **group.grid.parameters()
+            group=group.name,
+            association=everything,
+            tiles=TILES if nx * ny > LARGE else "",
+            **group.grid.parameters(),
         )
         contents[f"{group.name}_image3.asdf"] = text.encode()
     return contents

@@ -17,7 +17,7 @@ __all__ = ["ALL", "Group", "group_exposures", "incomplete", "name_products"]
 MIN_OVERLAP = 0.2
 """Dithers that share more than this fraction of their area are of one pointing.
 
-Any value from 0.1 to 0.5 gives the published pointings of CEERS, whose edges overlap by less.
+Any value from 0.06 to 0.6 gives the published pointings of CEERS, whose edges overlap by less.
 """
 
 ALL = "allfilters"

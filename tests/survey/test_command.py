@@ -95,6 +95,9 @@ def test_planned_without_files(tmp_path, capsys):
         for module in "ab"
     ]
     assert find_grid(str(tmp_path / "grids.ecsv"), "nircam6") == find_grid("nircam6", "any")
+    # 71 and 50 million pixels: the larger mosaic is drizzled in tiles
+    assert "tile_size: 4000" in (tmp_path / "nircam2_image3.asdf").read_text()
+    assert "tile_size" not in (tmp_path / "nircam6_image3.asdf").read_text()
     assert associate(later, later, *arguments) == 1
     assert "give the one folder" in capsys.readouterr().err
 
