@@ -1,0 +1,286 @@
+"""The rules of CRDS: which reference file an exposure gets. No reference file is fetched here."""
+
+import bisect
+import functools
+import re
+import warnings
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from astropy.io import fits
+from astropy.utils.exceptions import AstropyUserWarning
+
+from ceers_steps.errors import CeersError
+
+__all__ = ["Rules", "catalogue", "connected", "open_rules", "read_keywords", "server"]
+
+OBSERVATORY = "jwst"
+
+INSTRUMENT = "nircam"
+
+DATE, TIME = "META.OBSERVATION.DATE", "META.OBSERVATION.TIME"
+
+_USE_AFTER = re.compile(r"'(\d{4}-\d\d-\d\d \d\d:\d\d:\d\d)'\s*:")
+
+
+def server() -> str:
+    """Return the address of the CRDS server."""
+    from crds.client import api
+
+    return api.get_crds_server(OBSERVATORY)
+
+
+def connected() -> bool:
+    """Whether the CRDS server answers."""
+    return bool(_info().connected)
+
+
+def catalogue() -> Mapping[str, Mapping[str, str]]:
+    """Return what CRDS knows of its files, ``{name: {"size": ..., "sha1sum": ...}}``.
+
+    It comes from the server, or, without one, from what the last contact left in the cache
+    (``config/jwst/server_config``). Empty where there never was one.
+    """
+    from crds.client import proxy
+
+    encoded = _info().get("download_metadata")
+    return proxy.crds_decode(encoded) if encoded else {}
+
+
+def _info():
+    from crds.core import heavy_client
+    from crds.core.exceptions import CrdsError
+
+    try:
+        return heavy_client.get_config_info(OBSERVATORY)
+    except (CrdsError, OSError, SystemExit) as err:
+        raise CeersError(
+            f"CRDS has neither a server nor a cache to work with. {_settings()}"
+        ) from err
+
+
+def _settings() -> str:
+    import os
+
+    def value(name: str) -> str:
+        return f"{name}={os.environ.get(name) or 'not set'}"
+
+    return (
+        f"{value('CRDS_PATH')}, {value('CRDS_SERVER_URL')}: set the first to the folder of the "
+        "reference files and the second to https://jwst-crds.stsci.edu (or source the env.sh of a "
+        "simulation)."
+    )
+
+
+@dataclass
+class Rules:
+    """The rules of one context, for NIRCam.
+
+    Attributes
+    ----------
+    context : str
+        Its name, ``jwst_1293.pmap``.
+    """
+
+    context: str
+    _imap: object = field(repr=False)
+    _keys: dict = field(default_factory=dict, repr=False)
+
+    def configuration(self, keywords: Mapping[str, object], types: Iterable[str]) -> tuple:
+        """Return what the choice of references depends on; equal for exposures that get the same.
+
+        Parameters
+        ----------
+        keywords
+            As `read_keywords` returns them.
+        types
+            Types of reference.
+        """
+        keys, dates = self._depends_on(tuple(sorted(types)))
+        at = f"{keywords.get(DATE)} {str(keywords.get(TIME))[:8]}"
+        return (
+            *(str(keywords.get(key)) for key in keys if key not in (DATE, TIME)),
+            bisect.bisect_right(dates, at),
+        )
+
+    def _depends_on(self, types: tuple[str, ...]) -> tuple[list[str], list[str]]:
+        """Return the keywords that the rules of some types look at, and their dates."""
+        if types not in self._keys:
+            keys: set[str] = set()
+            dates: set[str] = set()
+            for rmap in filter(None, map(self._rmap, types)):
+                keys |= set(rmap.get_required_parkeys())
+                dates |= set(_USE_AFTER.findall(str(rmap)))
+            self._keys[types] = sorted(keys), sorted(dates)
+        return self._keys[types]
+
+    def _rmap(self, kind: str):
+        """Return the rules of a type; None where it does not apply to NIRCam."""
+        from crds.core.exceptions import (
+            CrdsUnknownReftypeError,
+            IrrelevantReferenceTypeError,
+            OmitReferenceTypeError,
+        )
+
+        try:
+            return self._imap.get_rmap(kind)
+        except (
+            IrrelevantReferenceTypeError,
+            OmitReferenceTypeError,
+            CrdsUnknownReftypeError,
+        ):
+            return None
+
+    def recommend(self, keywords: Mapping[str, object], types: Iterable[str]) -> dict[str, str]:
+        """Return the reference file that an exposure gets, by type.
+
+        Parameters
+        ----------
+        keywords
+            As `read_keywords` returns them.
+        types
+            Types of reference; those that do not apply are left out of the result.
+
+        Returns
+        -------
+        dict
+            ``{type: file name}``; ``NOT FOUND <reason>`` where the rules have none.
+
+        Raises
+        ------
+        CeersError
+            When CRDS calls a file or the context invalid.
+        """
+        import crds
+        from crds.core.exceptions import CrdsError
+
+        wanted = [kind for kind in types if self._rmap(kind) is not None]
+        if not wanted:
+            return {}
+        try:
+            found = crds.getrecommendations(
+                {key: value for key, value in keywords.items() if value is not None},
+                reftypes=wanted,
+                context=self.context,
+                observatory=OBSERVATORY,
+            )
+        except CrdsError as err:
+            raise CeersError(f"CRDS refuses under {self.context}: {err}.") from err
+        return {kind: name for kind, name in found.items() if "N/A" not in name.upper()}
+
+    def load(self, types: Iterable[str]) -> None:
+        """Read the rules of some types, which CRDS would do when they are first used."""
+        for kind in types:
+            self._rmap(kind)
+
+    @staticmethod
+    def path(name: str) -> Path:
+        """Return where a reference file is, or would be."""
+        from crds.core import config
+
+        return Path(config.locate_file(name, OBSERVATORY))
+
+
+def open_rules(context: str | None = None, types: Iterable[str] = ()) -> Rules:
+    """Read the rules of a context. Those that are not in the cache are fetched.
+
+    Parameters
+    ----------
+    context
+        ``jwst_1293.pmap``, or a name that CRDS understands; None takes what jwst would take:
+        ``$CRDS_CONTEXT``, or the context that belongs to the installed jwst.
+    types
+        Types of reference whose rules will be used.
+
+    Raises
+    ------
+    CeersError
+        When the context is not known, or rules are missing or damaged and there is no server.
+    """
+    import crds
+    from crds.client import api
+    from crds.core import heavy_client
+    from crds.core.exceptions import CrdsError
+
+    types = list(types)
+    online = connected()
+    try:
+        name = crds.get_context_name(OBSERVATORY, context)
+    except (CrdsError, AssertionError) as err:
+        raise CeersError(
+            f"CRDS knows no context {context or 'to begin with'}: {err} {_settings()}"
+        ) from err
+    problem: Exception | None = None
+    for fetched in (False, True):
+        try:
+            if fetched:
+                api.dump_mappings(name)
+            rules = Rules(name, heavy_client.get_pickled_mapping(name).get_imap(INSTRUMENT))
+            rules.load(types)
+            return rules
+        except FileNotFoundError as err:
+            problem = err
+            if not online:
+                break
+        except (CrdsError, OSError, LookupError) as err:
+            problem = err
+            break
+    missing = getattr(problem, "filename", None)
+    reason = f"{missing} is missing" if missing else str(problem)
+    remedy = (
+        "Choose another context with --context or $CRDS_CONTEXT, or delete what is damaged."
+        if online
+        else f"The server {server()} cannot be reached to fetch it. {_settings()}"
+    )
+    raise CeersError(f"The rules of {name} cannot be read: {reason}. {remedy}") from problem
+
+
+@functools.cache
+def _keyword_names() -> dict[str, str]:
+    """Return ``{"META.INSTRUMENT.DETECTOR": "DETECTOR", ...}``, as the data models have it."""
+    from stdatamodels.jwst.datamodels import JwstDataModel
+
+    names = {}
+
+    def walk(schema: dict, path: tuple[str, ...]) -> None:
+        for part in schema.get("allOf", []):
+            walk(part, path)
+        for name, entry in schema.get("properties", {}).items():
+            if isinstance(entry, dict):
+                if "fits_keyword" in entry and entry.get("fits_hdu", "PRIMARY") == "PRIMARY":
+                    names[".".join((*path, name)).upper()] = entry["fits_keyword"]
+                walk(entry, (*path, name))
+
+    with JwstDataModel() as model:
+        walk(model.schema, ())
+    return names
+
+
+def read_keywords(path: Path) -> dict[str, object]:
+    """Read the primary header of an exposure; nothing else of the file is touched.
+
+    Returns
+    -------
+    dict
+        ``{"META.INSTRUMENT.DETECTOR": "NRCB4", ...}``, the names that CRDS uses.
+
+    Raises
+    ------
+    OSError
+        When it cannot be read, or is no FITS file of NIRCam.
+    """
+    with open(path, "rb") as stream, warnings.catch_warnings():
+        warnings.simplefilter("ignore", AstropyUserWarning)
+        if stream.read(6) != b"SIMPLE":
+            raise OSError("not a FITS file")
+        stream.seek(0)
+        try:
+            header = fits.Header.fromfile(stream)
+            values = {name: header.get(key) for name, key in _keyword_names().items()}
+        except (ValueError, fits.VerifyError) as err:
+            raise OSError(f"no readable header ({err})") from err
+    found = str(values.get("META.INSTRUMENT.NAME"))
+    if found.lower() != INSTRUMENT:
+        raise OSError(f"not of NIRCam (INSTRUME {found})")
+    return {name: value for name, value in values.items() if isinstance(value, str | int | float)}
