@@ -58,12 +58,15 @@ def build_parser():
     commands = parser.add_subparsers(dest="command", metavar="COMMAND", required=True)
 
     from ceers_steps.simulate import command as simulate
+    from ceers_steps.survey import archive_command, references_command
     from ceers_steps.survey import command as survey
 
     _add_demo(commands)
     _add_params(commands)
     simulate.add_parser(commands)
     survey.add_parser(commands)
+    archive_command.add_parser(commands)
+    references_command.add_parser(commands)
     return parser
 
 
