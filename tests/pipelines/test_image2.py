@@ -1,0 +1,259 @@
+"""Stage 2: calibration of simulated rates, parameter files, associations, clear errors."""
+
+import errno
+import json
+import os
+
+import numpy as np
+import pytest
+from jwst.pipeline import Image2Pipeline
+from jwst.resample import ResampleStep
+from stdatamodels.jwst import datamodels
+from stdatamodels.jwst.datamodels import dqflags
+from stpipe import config_parser
+
+from ceers_steps import CeersImage2
+from ceers_steps.parameters import parameter_files_dir
+from ceers_steps.simulate.calibration import make_calibration
+from ceers_steps.simulate.instrument import find_subarray, get_band, get_detector, zero_point
+from ceers_steps.steps.base import StepError
+from tests.pipelines.test_detector1 import pars_of, strun
+
+FILES = ["image2.asdf", "dr05/image2.asdf"]
+RECORD = {"status": "COMPLETE", "version": "0", "parameters": {"method": "wiener"}, "merit": {}}
+
+
+def make_rate(field, kind=datamodels.ImageModel, number=1):
+    """Return the true rate as stage 1 would give it, with a record of one of our steps."""
+    truth = field.truth("NRCB4", "sub640").rate.astype(np.float32)
+    data = truth if kind is datamodels.ImageModel else np.stack([truth, 2 * truth])
+    model = kind(data=data)
+    with datamodels.open(field.uncal("NRCB4", "sub640")) as raw:
+        model.update(raw)
+    suffix = "rate" if data.ndim == 2 else "rateints"
+    name = raw.meta.filename.replace("_uncal", f"_{suffix}")
+    model.meta.filename = name.replace("_00001_", f"_0000{number}_")
+    model.dq = np.zeros(data.shape, np.uint32)
+    model.err = np.ones(data.shape, np.float32)
+    model.var_poisson = np.full(data.shape, 0.5, np.float32)
+    model.var_rnoise = np.full(data.shape, 0.5, np.float32)
+    model.meta.cal_step.ramp_fit = "COMPLETE"
+    model.meta.cal_step.instance["ceers_remstriping"] = "COMPLETE"
+    model.meta.instance["ceers_steps"] = {"ceers_remstriping": dict(RECORD)}
+    return model
+
+
+@pytest.fixture
+def rate(simulated_field):
+    return make_rate(simulated_field)
+
+
+@pytest.fixture
+def rate_file(rate, tmp_path):
+    path = tmp_path / "in" / rate.meta.filename
+    path.parent.mkdir()
+    rate.save(path)
+    return path
+
+
+class TestCalibration:
+    def test_values_and_products(self, rate_file, rate, tmp_path):
+        out = tmp_path / "out"
+        (result,) = CeersImage2.call(str(rate_file), save_results=True, output_dir=str(out))
+        name = rate_file.name.replace("_rate", "_cal")
+        assert [path.name for path in out.iterdir()] == [name]
+        detector = get_detector("NRCB4")
+        photmjsr, _ = zero_point(detector, get_band("F150W"))
+        window = find_subarray(detector, "sub640")
+        flat = (
+            make_calibration("NRCB4").cut((window.y_start - 1, window.x_start - 1), (640, 640)).flat
+        )
+        with datamodels.open(out / name) as cal:
+            good = cal.dq & dqflags.pixel["DO_NOT_USE"] == 0
+            assert good.mean() > 0.9
+            truth = (rate.data / flat * photmjsr)[good]
+            np.testing.assert_allclose(cal.data[good], truth, rtol=1e-5)
+            assert np.ptp(flat[good]) > 0.01  # the flat field shows
+            assert cal.meta.bunit_data == "MJy/sr"
+            assert cal.meta.wcs.available_frames[-1] == "world"
+            assert cal.meta.cal_step.resample == "SKIPPED"
+            # what stage 1 has recorded survives
+            assert cal.meta.cal_step.instance["ceers_remstriping"] == "COMPLETE"
+            assert cal.meta.ceers_steps.instance == {"ceers_remstriping": RECORD}
+            assert cal.cal_logs.instance["ceers_image2"]
+        assert result.meta.filename == name
+
+    def test_input_is_left_as_it_was(self, rate):
+        before = rate.data.copy()
+        (result,) = CeersImage2.call(rate)
+        np.testing.assert_array_equal(rate.data, before)
+        assert rate.meta.cal_step.photom is None
+        assert result.meta.cal_step.photom == "COMPLETE"
+
+    def test_integrations(self, simulated_field, tmp_path):
+        cube = make_rate(simulated_field, datamodels.CubeModel)
+        path = tmp_path / cube.meta.filename
+        cube.save(path)
+        out = tmp_path / "out"
+        CeersImage2.call(path, save_results=True, output_dir=str(out))
+        (product,) = out.iterdir()
+        assert product.name == path.name.replace("_rateints", "_calints")
+        with datamodels.open(product) as calints:
+            np.testing.assert_allclose(calints.data[1], 2 * calints.data[0], rtol=1e-5)
+            assert calints.meta.ceers_steps.instance == {"ceers_remstriping": RECORD}
+
+
+class TestAssociation:
+    """Members stand relative to the folder of the association, wherever one works."""
+
+    def write(self, folder, members, name="asn.json"):
+        products = [
+            {"name": each[0].split("_rate")[0], "members": self.members(each)} for each in members
+        ]
+        association = {
+            "asn_type": "image2",
+            "asn_rule": "DMSLevel2bBase",
+            "asn_pool": "none",
+            "program": "1345",
+            "products": products,
+        }
+        path = folder / name
+        path.write_text(json.dumps(association))
+        return str(path)
+
+    def members(self, names):
+        return [{"expname": name, "exptype": "science"} for name in names]
+
+    def test_each_exposure_becomes_a_product(self, simulated_field, rate_file, tmp_path):
+        second = make_rate(simulated_field, number=2)
+        second.save(rate_file.parent / second.meta.filename)
+        names = [rate_file.name, second.meta.filename]
+        association = self.write(rate_file.parent, [[name] for name in names])
+        out = tmp_path / "out"
+        results = CeersImage2.call(association, save_results=True, output_dir=str(out))
+        wanted = [name.replace("_rate", "_cal") for name in names]
+        assert [result.meta.filename for result in results] == wanted
+        assert sorted(path.name for path in out.iterdir()) == wanted
+        assert results[0].meta.asn.table_name == "asn.json"
+
+    def test_of_stage_3(self, rate_file):
+        association = self.write(rate_file.parent, [[rate_file.name, rate_file.name]])
+        with pytest.raises(StepError, match=r"has 2 science members.*level-2 association"):
+            CeersImage2.call(association)
+
+    def test_member_that_does_not_exist(self, rate_file):
+        association = self.write(rate_file.parent, [[rate_file.name], ["jw_gone_rate.fits"]])
+        with pytest.raises(StepError, match=r"do not exist: .*jw_gone_rate\.fits"):
+            CeersImage2.call(association)
+
+    def test_no_association(self, tmp_path):
+        path = tmp_path / "asn.json"
+        path.write_text("{}")
+        with pytest.raises(StepError, match=r"asn\.json is not an association"):
+            CeersImage2.call(str(path))
+
+
+class TestResampleIsOffByDefault:
+    def skip(self, config):
+        return config["steps"]["resample"]["skip"]
+
+    def test_instance(self):
+        assert CeersImage2().resample.skip is True
+        assert CeersImage2(steps={"resample": {"skip": False}}).resample.skip is False
+
+    def test_crds_cannot_turn_it_on(self, rate, monkeypatch):
+        def from_crds(parameters, observatory):
+            return config_parser.ConfigObj({"skip": False, "kernel": "gaussian"})
+
+        monkeypatch.setattr(ResampleStep, "_get_config_from_parameters", from_crds)
+        config, _ = CeersImage2.build_config(rate)
+        assert self.skip(config) is True
+        assert config["steps"]["resample"]["kernel"] == "gaussian"  # the rest applies
+
+    def test_the_user_can(self, rate):
+        config, _ = CeersImage2.build_config(rate, steps={"resample": {"skip": False}})
+        assert self.skip(config) is False
+
+    def test_a_parameter_file_can(self, rate, tmp_path):
+        text = (parameter_files_dir() / "image2.asdf").read_text()
+        assert "skip: true" in text
+        (tmp_path / "mine.asdf").write_text(text.replace("skip: true", "skip: false"))
+        path = str(tmp_path / "mine.asdf")
+        config, _ = CeersImage2.build_config(rate, config_file=path)
+        assert str(self.skip(config)).lower() == "false"
+
+    @pytest.mark.slow
+    def test_on_the_command_line(self, rate_file, tmp_path):
+        out = tmp_path / "out"
+        process = strun(
+            *("ceers_image2", rate_file, f"--output_dir={out}", "--steps.resample.skip=false")
+        )
+        assert process.returncode == 0, process.stderr[-2000:]
+        names = {rate_file.name.replace("_rate", suffix) for suffix in ("_cal", "_i2d")}
+        assert {path.name for path in out.iterdir()} == names
+
+
+def test_steps_and_crds_parameters_are_those_of_the_parent():
+    assert CeersImage2.step_defs == Image2Pipeline.step_defs
+    assert CeersImage2.get_config_reftype() == "pars-image2pipeline"
+
+
+class TestParameterFiles:
+    @pytest.mark.parametrize("name", FILES)
+    def test_parameters_are_known(self, name):
+        spec = CeersImage2.load_spec_file()
+        for step, parameters in pars_of(parameter_files_dir() / name).items():
+            assert set(parameters) <= set(spec["steps"][step] if step else spec), step
+
+    def test_dr05_names_every_step(self):
+        named = set(pars_of(parameter_files_dir() / "dr05/image2.asdf")) - {""}
+        assert named == set(CeersImage2.step_defs)
+
+    @pytest.mark.slow
+    @pytest.mark.parametrize("name", FILES)
+    def test_every_parameter_takes_effect(self, name, rate_file, tmp_path):
+        out = tmp_path / "out"
+        process = strun(
+            parameter_files_dir() / name,
+            rate_file,
+            f"--output_dir={out}",
+            f"--save-parameters={tmp_path / 'used.asdf'}",
+        )
+        assert process.returncode == 0, process.stderr[-2000:]
+        assert [path.name for path in out.iterdir()] == [rate_file.name.replace("_rate", "_cal")]
+        used = pars_of(tmp_path / "used.asdf")
+        for step, parameters in pars_of(parameter_files_dir() / name).items():
+            assert {key: used[step][key] for key in parameters} == parameters, step
+
+
+class TestBadInput:
+    """One message that names what is wrong; no product."""
+
+    def test_raw_exposure(self, simulated_field):
+        with pytest.raises(StepError, match=r"holds a Level1bModel.*_rate"):
+            CeersImage2.call(str(simulated_field.uncal("NRCB4", "sub640")))
+
+    @pytest.mark.parametrize("in_memory", [True, False])
+    def test_calibrated_already(self, rate, tmp_path, in_memory):
+        rate.meta.cal_step.flat_field = rate.meta.cal_step.photom = "COMPLETE"
+        given = rate if in_memory else str(rate.save(tmp_path / "x_cal.fits"))
+        with pytest.raises(StepError, match=r"flat_field, photom COMPLETE.*_rate\.fits"):
+            CeersImage2.call(given)
+
+    def test_missing_reference(self, rate, monkeypatch, simulated_field, tmp_path):
+        monkeypatch.setenv("CRDS_PATH", str(tmp_path))
+        with pytest.raises(StepError, match="CRDS has no usable"):
+            CeersImage2.call(rate)
+
+    def test_full_disk_while_a_step_saves_its_result(self, rate, tmp_path, monkeypatch):
+        def save(self, path, *args, **kwargs):
+            with open(path, "w") as file:
+                file.write("SIMPLE")
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+        monkeypatch.setattr(datamodels.ImageModel, "save", save)
+        with pytest.raises(StepError, match=r"Cannot write .*No space left"):
+            CeersImage2.call(
+                rate, output_dir=str(tmp_path / "out"), steps={"assign_wcs": {"save_results": True}}
+            )
+        assert not list((tmp_path / "out").iterdir())
