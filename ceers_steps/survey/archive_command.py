@@ -124,8 +124,12 @@ def run(args: argparse.Namespace) -> int:
         closed = sum(not item.public for item in products)
         if closed and not token:
             print(f"{closed} of them are not public yet, and {TOKEN_VARIABLE} is not set")
-        with _progress(console, due) as tell:
-            outcomes = transfer.fetch(due, at_a_time=args.at_a_time, token=token, tell=tell)
+        try:
+            with _progress(console, due) as tell:
+                outcomes = transfer.fetch(due, at_a_time=args.at_a_time, token=token, tell=tell)
+        except KeyboardInterrupt:
+            print("What has come so far is kept; the same command continues.")
+            raise
     code = _summary(outcomes, len(plan) - len(due))
     return max(code, _tell_absent(absent))
 
@@ -159,7 +163,7 @@ def _list(products: Sequence, plan: Sequence) -> None:
         state = "there" if item.complete else "part" if item.fetched else "to fetch"
         closed = "" if product.public else "  not public"
         size = "size unknown" if item.size is None else _size(item.size)
-        print(f"{item.path}  {product.filter or '-':6} {size:>12}  {state}{closed}")
+        print(f"{product.filter or '-':6} {size:>12}  {state:8}  {item.path}{closed}")
     total = sum(item.size or 0 for item in plan)
     print(f"{len(plan)} files, {_size(total)}; still to fetch {_size(transfer.still_due(plan))}")
 
@@ -194,10 +198,10 @@ def _progress(console, due: Sequence) -> Iterator[Callable]:
 
     progress = Progress(
         TextColumn("{task.description}"),
-        BarColumn(),
+        BarColumn(bar_width=10),
         DownloadColumn(),
         TransferSpeedColumn(),
-        TimeRemainingColumn(),
+        TimeRemainingColumn(compact=True),
         console=console,
         disable=not console.is_terminal,
         transient=True,
@@ -212,7 +216,8 @@ def _progress(console, due: Sequence) -> Iterator[Callable]:
         name = item.path.name
         if kind == "at":
             if item.path not in bars:
-                bars[item.path] = progress.add_task(name, total=item.size)
+                exposure = name.rpartition("_")[0]  # short, for a narrow terminal
+                bars[item.path] = progress.add_task(exposure, total=item.size)
             progress.update(bars[item.path], completed=value)
             reached[item.path] = value
             progress.update(whole, completed=sum(reached.values()))

@@ -4,6 +4,7 @@
 """
 
 import json
+import signal
 from pathlib import Path
 from urllib.parse import unquote
 
@@ -11,7 +12,7 @@ import pytest
 
 from ceers_steps import cli
 from ceers_steps.errors import CeersError
-from ceers_steps.survey import archive, pointings
+from ceers_steps.survey import archive, pointings, transfer
 from ceers_steps.survey.pointings import Pointings, read_pointings
 from ceers_steps.survey.transfer import CHUNK
 from tests.survey.http_files import Answer, serve
@@ -275,6 +276,27 @@ def test_failures_are_listed_and_the_rest_is_fetched(mast, tmp_path, capsys):
         "8 of 8", "6 of 8"
     )
     assert files(tmp_path) == sorted({*UNCALS} - {UNCALS[2], UNCALS[6]})
+
+
+def test_an_interrupted_run_is_continued(mast, tmp_path, capsys, monkeypatch):
+    """Ctrl-C between two files: exit code 130, and the next run does the rest."""
+
+    def interrupt(self, session, number, item, real=transfer._Worker.fetch_one):
+        if number == 3:
+            signal.raise_signal(signal.SIGINT)  # handled by the main thread
+            self.stop.wait(30)
+            raise transfer._StoppedError
+        return real(self, session, number, item)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(transfer._Worker, "fetch_one", interrupt)
+        assert download("1345", "--at-a-time", 1, "-o", tmp_path) == 130
+    captured = capsys.readouterr()
+    assert "the same command continues" in captured.out
+    assert "interrupted" in captured.err
+    assert files(tmp_path) == UNCALS[:3]
+    assert download("1345", "-o", tmp_path) == 0
+    assert sorted(mast.fetched()) == UNCALS
 
 
 def test_the_token_is_used_and_never_told(mast, tmp_path, capsys, caplog, monkeypatch):
