@@ -33,14 +33,14 @@ def to_plane(positions: Positions, center: tuple[float, float]) -> Positions:
     Returns
     -------
     ndarray
-        (n, 2): towards east and north, deg.
+        (n, 2): towards east and north, deg; NaN on the other half of the sky.
     """
     alpha = np.radians(positions[:, 0] - center[0])
     delta, delta_0 = np.radians(positions[:, 1]), np.radians(center[1])
     depth = np.sin(delta_0) * np.sin(delta) + np.cos(delta_0) * np.cos(delta) * np.cos(alpha)
     east = np.cos(delta) * np.sin(alpha)
     north = np.cos(delta_0) * np.sin(delta) - np.sin(delta_0) * np.cos(delta) * np.cos(alpha)
-    return np.degrees(np.stack([east, north], axis=1) / depth[:, None])
+    return np.degrees(np.stack([east, north], axis=1) / np.where(depth > 0, depth, np.nan)[:, None])
 
 
 def to_sky(xi: float, eta: float, center: tuple[float, float]) -> tuple[float, float]:

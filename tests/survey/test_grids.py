@@ -69,6 +69,7 @@ def test_a_grid_covers_its_pixels_and_no_more():
     assert GRID.covers(square(0, 0, 20, center=center))
     assert not GRID.covers(square(0, 0, 80, center=center))
     assert not GRID.covers(square(40, 0, 20, center=center))
+    assert not GRID.covers(square(0, 0, 20, center=((center[0] + 180) % 360, -center[1])))
 
 
 @settings(deadline=None)
