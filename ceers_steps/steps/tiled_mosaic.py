@@ -2,8 +2,11 @@
 
 import hashlib
 import logging
+import warnings
+from collections import OrderedDict
 from contextlib import contextmanager
 from copy import deepcopy
+from importlib.metadata import version
 
 import numpy as np
 from astropy.modeling.models import Shift
@@ -22,6 +25,7 @@ from stcal.resample.utils import compute_mean_pixel_area, get_tmeasure, resample
 from stdatamodels.jwst.datamodels import ImageModel
 from stdatamodels.jwst.datamodels.dqflags import pixel
 
+import ceers_steps
 from ceers_steps.errors import CeersError
 from ceers_steps.kernels.coadd import Coadd, context_planes
 from ceers_steps.kernels.tiles import Box, Footprint
@@ -45,6 +49,7 @@ EXTENSIONS = {
 _INPUT_ARRAYS = ("data", "dq", "err", "var_rnoise", "var_poisson", "var_flat")
 _VARIANCES = tuple(Resample.variance_array_names)
 _KERNEL_REACH = 4  # input pixels over which a pixel is spread at most (lanczos3)
+_KEPT_BYTES = 1 << 30  # drizzled exposures that are kept for the next tiles
 _NODE_STEP = 64  # input pixels between the nodes of a footprint
 
 
@@ -95,6 +100,7 @@ class TiledMosaic:
         # positions beyond the mosaic count as well: pixels there reach into it
         self._unbounded = deepcopy(self._wcs)
         self._unbounded.bounding_box = None
+        self._kept = OrderedDict()
         self._box = Box(0, self.shape[0], 0, self.shape[1])
         self._survey(drizzle["blendheaders"], report_var)
 
@@ -111,7 +117,7 @@ class TiledMosaic:
             **self._options,
         )
         self._footprints = []
-        with quiet("stcal.resample"), self._library:
+        with _quiet(), self._library:
             for index in range(len(self._library)):
                 with _borrowed(self._library, index) as model:
                     header.add_model(model)
@@ -197,7 +203,7 @@ class TiledMosaic:
             with_flags="dq" in self._planes,
             fill=np.nan if fill in ("INDEF", "NAN") else float(fill),
         )
-        with quiet("stcal.resample"), self._library:
+        with _quiet(), self._library:
             for index, cut in self.exposures_on(box).items():
                 self._add(tile, box, index, cut)
         made = {"data": tile.image, "wht": tile.weight, "con": tile.context, "dq": tile.flags}
@@ -208,42 +214,63 @@ class TiledMosaic:
         }
 
     def _add(self, tile, box, index, cut):
-        """Drizzle an exposure on its own, where it falls, and add it to a tile."""
+        """Add an exposure, drizzled on its own, to a tile."""
+        if index in self._kept:
+            cut = self._footprints[index].whole
         reach = self._footprints[index].reach(cut, self._margin)
         window = (reach or self._box).overlap(self._box)
         common = window and window.overlap(box)
         if common is None:
             return
-        entry = self._exposure(index, cut)
+        part = common.within(window)
+        made = {name: plane[part] for name, plane in self._alone(index, cut, window).items()}
+        weight = made.get("variance_weight", 1.0)
+        if self._options["enable_var"] and self._options["weight_type"] == "ivm":
+            with np.errstate(divide="ignore"):
+                weight = 1 / made["var_rnoise"]
+        tile.add(
+            common.within(box),
+            index,
+            image=made["data"],
+            weight=made["wht"],
+            seen=made["con"],
+            variances={name: made[name] for name in _VARIANCES if name in made},
+            variance_weight=weight,
+            flags=made.get("dq"),
+        )
+
+    def _alone(self, index, cut, window):
+        """Return the planes of an exposure in a window of the mosaic.
+
+        Exposures of which nothing can be left out are kept for the next tiles, as far as there is
+        room.
+        """
+        if index in self._kept:
+            self._kept.move_to_end(index)
+            return self._kept[index]
         single = _OneExposure(
             output_wcs={**self._grid, "wcs": _Window(self._unbounded, window)},
             n_input_models=1,
             enable_ctx=True,
             **self._options,
         )
+        entry = self._exposure(index, cut)
         single.add_model(entry)
         single.finalize()
         made = single.output_model
-        part = common.within(window)
-        variances = {}
-        weight = 1.0
+        planes = {"data": made["data"], "wht": made["wht"], "con": made["con"][0] != 0}
+        if "dq" in self._planes:
+            planes["dq"] = made["dq"]
         if self._options["enable_var"]:
-            variances = {name: made[name][part] for name in _VARIANCES}
+            planes |= {name: made[name] for name in _VARIANCES}
             if self._options["weight_type"] == "exptime":
-                weight, _ = get_tmeasure(entry)
-            else:
-                with np.errstate(divide="ignore"):
-                    weight = 1 / variances["var_rnoise"]
-        tile.add(
-            common.within(box),
-            index,
-            image=made["data"][part],
-            weight=made["wht"][part],
-            seen=made["con"][0][part] != 0,
-            variances=variances,
-            variance_weight=weight,
-            flags=made["dq"][part] if "dq" in self._planes else None,
-        )
+                time, _ = get_tmeasure(entry)
+                planes["variance_weight"] = np.broadcast_to(np.float32(time), window.shape)
+        if cut == self._footprints[index].whole:
+            self._kept[index] = planes
+            while sum(map(_n_bytes, self._kept.values())) > _KEPT_BYTES:
+                self._kept.popitem(last=False)
+        return planes
 
     def fingerprint(self, box):
         """Return a digest of all that the pixels of a box follow from.
@@ -255,7 +282,8 @@ class TiledMosaic:
         """
         digest = hashlib.blake2b(digest_size=16)
         grid = [self._grid["pixel_scale"], self._grid["pixel_scale_ratio"]]
-        settings = [sorted(self._options.items()), self._planes, self.shape, box, grid]
+        versions = [ceers_steps.__version__, *map(version, ("jwst", "stcal", "drizzle"))]
+        settings = [sorted(self._options.items()), self._planes, self.shape, box, grid, versions]
         digest.update(repr([*settings, len(self._library)]).encode())
         with self._library:
             for index, cut in self.exposures_on(box).items():
@@ -286,7 +314,9 @@ class TiledMosaic:
         `~stdatamodels.jwst.datamodels.ImageModel`
             With the header of the whole mosaic, and the WCS of the box.
         """
-        model = self._template.copy()
+        # copy() forgets the table of the exposures, which is in the schema of this model only
+        model = ImageModel(schema=self._template.schema)
+        ImageModel.clone(model, self._template, deepcopy=True)
         for name, array in planes.items():
             setattr(model, name, array)
         if box is None:
@@ -363,15 +393,22 @@ class _Window:
 
 
 @contextmanager
-def quiet(name):
-    """Keep what a logger says of every exposure and tile out of the log."""
-    logger = logging.getLogger(name)
+def _quiet():
+    """Keep what stcal says of every exposure and tile out of the log; it has been said once."""
+    logger = logging.getLogger("stcal.resample")
     level = logger.level
     logger.setLevel(logging.WARNING)
     try:
-        yield
+        with warnings.catch_warnings():
+            warnings.filterwarnings("ignore", "Kernel .* is not a flux-conserving kernel")
+            yield
     finally:
         logger.setLevel(level)
+
+
+def _n_bytes(planes):
+    """Return the memory that some arrays take."""
+    return sum(plane.nbytes for plane in planes.values())
 
 
 @contextmanager

@@ -166,7 +166,7 @@ class TiledResampleStep(CeersMixin, ResampleStep):
             input_data = [input_data]
         if all(isinstance(item, (str, os.PathLike)) for item in input_data):
             members = [
-                {"expname": os.path.abspath(item), "exptype": "science"} for item in input_data
+                {"expname": os.path.abspath(item), "exptype": "SCIENCE"} for item in input_data
             ]
             return ModelLibrary({"products": [{"members": members}]}, on_disk=True)
         return ModelLibrary(list(input_data))
@@ -245,7 +245,9 @@ def _read_tile(path, fingerprint, mosaic, tile, alias):
             done = model.meta.instance["ceers_steps"][alias]["merit"]["fingerprint"]
             if done != fingerprint:
                 return None
-            planes = {name: np.array(model[name]) for name in mosaic.planes}
+            planes = {
+                name: np.array(model[name], dtype) for name, (_, dtype) in mosaic.planes.items()
+            }
     except (OSError, KeyError, ValueError, TypeError, fits.VerifyError) as err:
         log.warning("%s cannot be used and is made again: %s", path, err)
         return None
