@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from ceers_steps.pipelines.detector1 import CeersDetector1
     from ceers_steps.pipelines.image2 import CeersImage2
     from ceers_steps.steps.align import AlignStep
+    from ceers_steps.steps.mosaic_background import MosaicBackgroundStep
     from ceers_steps.steps.remstriping import RemStripingStep
     from ceers_steps.steps.skyvar import SkyVarStep
     from ceers_steps.steps.snowball import SnowballStep
@@ -28,6 +29,7 @@ _HOME = {
     "AlignStep": "ceers_steps.steps.align",
     "CeersDetector1": "ceers_steps.pipelines.detector1",
     "CeersImage2": "ceers_steps.pipelines.image2",
+    "MosaicBackgroundStep": "ceers_steps.steps.mosaic_background",
     "RemStripingStep": "ceers_steps.steps.remstriping",
     "SkyVarStep": "ceers_steps.steps.skyvar",
     "SnowballStep": "ceers_steps.steps.snowball",
@@ -40,6 +42,7 @@ __all__ = [
     "AlignStep",
     "CeersDetector1",
     "CeersImage2",
+    "MosaicBackgroundStep",
     "RemStripingStep",
     "SkyVarStep",
     "SnowballStep",

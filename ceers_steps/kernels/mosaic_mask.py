@@ -9,6 +9,7 @@ import math
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -91,9 +92,9 @@ class Strip:
 
 
 def for_each_strip(
-    work: Callable[[Strip], None], shape: tuple[int, int], overlap: int, n_threads: int
-) -> None:
-    """Do some work on all strips of an image; results go where the work puts them.
+    work: Callable[[Strip], Any], shape: tuple[int, int], overlap: int, n_threads: int
+) -> list:
+    """Do some work on all strips of an image, and return what it returns, in their order.
 
     Parameters
     ----------
@@ -107,7 +108,7 @@ def for_each_strip(
         Strips worked on at a time.
     """
     with ThreadPoolExecutor(n_threads) as pool:
-        list(pool.map(work, _strips(shape, overlap)))
+        return list(pool.map(work, _strips(shape, overlap)))
 
 
 def _strips(shape: tuple[int, int], overlap: int) -> Iterator[Strip]:

@@ -1,0 +1,171 @@
+"""Masks from outside, on the pixels of a mosaic: DS9 regions drawn by hand, FITS masks."""
+
+import logging
+import warnings
+from pathlib import Path
+
+import numpy as np
+from astropy.io import fits
+from astropy.utils.exceptions import AstropyUserWarning
+from astropy.wcs import WCS, FITSFixedWarning
+from regions import PixelRegion, Regions
+
+from ceers_steps.errors import CeersError
+from ceers_steps.kernels.mask_grids import sample_nearest
+from ceers_steps.steps.mosaic_images import Mosaic, image_index, pixel_map
+
+__all__ = ["read_fits_mask", "read_regions", "sample_mask"]
+
+log = logging.getLogger(__name__)
+
+
+def read_regions(path, parameter, mosaic, reference):
+    """Return the pixels of a mosaic that lie inside regions.
+
+    Parameters
+    ----------
+    path : str
+        DS9 region file, or a FITS mask (not 0 = inside) with a WCS. Regions in sky coordinates lie
+        where the sky is; those in image coordinates count pixels of the reference. Excluded
+        regions (with a minus) are cut out of those before them.
+    parameter : str
+        Name of the parameter that gives the path, for messages.
+    mosaic, reference : Mosaic
+        Whose pixels are wanted; the first mosaic of the run.
+
+    Returns
+    -------
+    ndarray of bool, shape (ny, nx)
+
+    Raises
+    ------
+    CeersError
+        When the file cannot be read, or holds a region without area.
+    """
+    if Path(path).suffix.lower() in {".fits", ".gz", ".fit"}:
+        return sample_mask(read_fits_mask(path, parameter), mosaic, parameter) != 0
+    try:
+        regions = Regions.read(path, format="ds9")
+    except (OSError, ValueError, KeyError, TypeError, UnicodeDecodeError) as err:
+        raise CeersError(
+            f"{parameter}={path} cannot be read as DS9 regions: {err}. Save them again in DS9 "
+            "(Region, Save Regions, format ds9), or give a FITS mask."
+        ) from err
+    if not len(regions):
+        raise CeersError(f"{parameter}={path} holds no region. Give another file, or leave it out.")
+    inside = np.zeros(mosaic.shape, bool)
+    to_reference = pixel_map(mosaic, reference)
+    for region in regions:
+        try:
+            if not isinstance(region, PixelRegion):
+                _paint_inplace(inside, region.to_pixel(mosaic.wcs), region.meta)
+            elif to_reference is None:
+                _paint_inplace(inside, region, region.meta)
+            else:
+                drawn = np.zeros(reference.shape, np.uint8)
+                _paint_inplace(drawn, region, {})
+                rows = slice(0, mosaic.shape[0])
+                values, _ = sample_nearest(drawn, to_reference, rows, mosaic.shape[1])
+                inside[values != 0] = bool(region.meta.get("include", 1))
+        except (NotImplementedError, ValueError, TypeError, AttributeError) as err:
+            raise CeersError(
+                f"{parameter}={path}: {type(region).__name__} cannot be made a mask ({err}). Use "
+                "circles, ellipses, boxes, polygons and annuli."
+            ) from err
+    if not inside.any():
+        log.warning("%s=%s: no region lies in %s", parameter, path, mosaic.name)
+    return inside
+
+
+def _paint_inplace(inside, region, meta):
+    """Set the pixels of a region; those of an excluded one are cleared."""
+    mask = region.to_mask(mode="center")
+    large, small = mask.get_overlap_slices(inside.shape)
+    if large is not None:
+        inside[large][mask.data[small] > 0] = bool(meta.get("include", 1))
+
+
+def read_fits_mask(path, parameter):
+    """Read a mask with its WCS.
+
+    Parameters
+    ----------
+    path : str
+        FITS image of integers: bits of tiers, or not 0 = source.
+    parameter : str
+        For messages.
+
+    Returns
+    -------
+    Mosaic
+        The mask as its image.
+
+    Raises
+    ------
+    CeersError
+        When it cannot be read or has no celestial WCS.
+    """
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", AstropyUserWarning)
+            warnings.simplefilter("ignore", FITSFixedWarning)
+            with fits.open(path, memmap=False) as hdus:
+                index = image_index(hdus)
+                if index is None:
+                    raise CeersError(f"{parameter}={path} holds no image.")
+                data, wcs = hdus[index].data, WCS(hdus[index].header, hdus)
+    except (OSError, TypeError, ValueError, fits.VerifyError) as err:
+        raise CeersError(f"{parameter}={path} cannot be read: {err}.") from err
+    if data.ndim != 2 or not wcs.has_celestial:
+        raise CeersError(
+            f"{parameter}={path} has no celestial WCS, or is no image. Give a mask with the WCS of "
+            "its mosaic in the header, like the *_mergedmask.fits of this step."
+        )
+    if data.dtype != np.uint8:
+        data = _as_bits(data)
+    return Mosaic(str(path), data, np.zeros(data.shape, bool), wcs.celestial, None)
+
+
+def _as_bits(data):
+    """Return a mask of another type as uint8: its bits if they fit, else 2 for what is not 0."""
+    whole = np.nan_to_num(data, nan=0.0)
+    if whole.dtype.kind in "iu" and whole.min() >= 0 and whole.max() < 256:
+        return whole.astype(np.uint8)
+    return np.where(whole != 0, np.uint8(2), np.uint8(0))
+
+
+def sample_mask(source, mosaic, parameter):
+    """Return a mask on the pixels of a mosaic.
+
+    Parameters
+    ----------
+    source, mosaic : Mosaic
+        The mask, and whose pixels are wanted.
+    parameter : str
+        Where the mask comes from, for messages.
+
+    Returns
+    -------
+    ndarray of uint8, shape (ny, nx)
+        0 where the mask has no pixel.
+
+    Raises
+    ------
+    CeersError
+        When they do not overlap.
+    """
+    to_source = pixel_map(mosaic, source)
+    if to_source is None:
+        return source.image
+    rows = slice(0, mosaic.shape[0])
+    values, covered = sample_nearest(source.image, to_source, rows, mosaic.shape[1])
+    seen = covered & ~mosaic.border
+    if not seen.any():
+        raise CeersError(
+            f"{parameter}: {source.name} and {mosaic.name} do not overlap on the sky. "
+            "Give images of one field."
+        )
+    fraction = seen.sum() / max(np.count_nonzero(~mosaic.border), 1)
+    if fraction < 0.99:
+        log.warning("%s covers %.0f%% of %s", source.name, 100 * fraction, mosaic.name)
+    return values

@@ -1,0 +1,299 @@
+"""What `MosaicBackgroundStep` knows of a mosaic: pixels, border, place on the sky, search tiers."""
+
+import os
+import re
+import warnings
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+from astropy.io import fits
+from astropy.table import Table
+from astropy.utils.exceptions import AstropyUserWarning
+from astropy.wcs import WCS, FITSFixedWarning
+from astropy.wcs.utils import proj_plane_pixel_scales
+
+from ceers_steps.errors import CeersError
+from ceers_steps.kernels.mosaic_mask import MOSAIC_TIERS
+from ceers_steps.kernels.source_mask import Tier, TierSet
+
+__all__ = ["Mosaic", "from_model", "pixel_map", "read_fits_mosaic", "read_tiers"]
+
+PIXEL_OF_TIERS = 0.03
+"""Pixel (arcsec) in which lengths of tiers are given."""
+
+_COMPANION = re.compile(r"_(?:sci|drz|drc|i2d|data)(?=[._])")
+_FILTER = re.compile(r"[fF]\d{3}(?:[wWmMnN]|[lL][pP])")
+_NO_DATA_RMS = 1e9
+"""Noise maps give pixels without data a value above this."""
+
+
+@dataclass(frozen=True)
+class Mosaic:
+    """One mosaic.
+
+    Attributes
+    ----------
+    name : str
+        For messages.
+    image : ndarray, shape (ny, nx)
+    border : ndarray of bool, shape (ny, nx)
+        True = no detector has seen this pixel.
+    wcs : `~astropy.wcs.WCS` or `~gwcs.wcs.WCS`
+        Place on the sky.
+    tiers : TierSet
+        How its sources are searched, lengths in its pixels.
+    path : Path or None
+        File of an image that is no JWST product.
+    """
+
+    name: str
+    image: np.ndarray
+    border: np.ndarray
+    wcs: object
+    tiers: TierSet
+    path: Path | None = None
+
+    @property
+    def shape(self):
+        """Shape (ny, nx)."""
+        return self.image.shape
+
+
+def from_model(model, tiers):
+    """Describe the mosaic of a data model.
+
+    Parameters
+    ----------
+    model : `~stdatamodels.jwst.datamodels.ImageModel`
+    tiers : dict
+        Of `read_tiers`.
+
+    Returns
+    -------
+    Mosaic
+        Its arrays are those of the model.
+
+    Raises
+    ------
+    CeersError
+        When it is not a mosaic or has no WCS.
+    """
+    name = model.meta.filename or "the input"
+    weight = model.wht if model.hasattr("wht") else None
+    if model.meta.cal_step.resample != "COMPLETE" and weight is None:
+        raise CeersError(
+            f"{name} is not a mosaic: it has not been resampled and has no WHT. Give *_i2d.fits."
+        )
+    wcs = _model_wcs(model)
+    if wcs is None:
+        raise CeersError(f"{name} has no WCS. Give the *_i2d.fits that resample wrote.")
+    border = ~np.isfinite(model.data)
+    if model.hasattr("err") and model.err is not None:
+        border |= np.isnan(model.err)
+    if weight is not None:
+        border |= weight == 0
+    instrument = model.meta.instrument
+    used = _choose_tiers(tiers, instrument.name or "NIRCAM", instrument.filter or "", name)
+    return Mosaic(name, model.data, border, wcs, _scaled(used, wcs))
+
+
+def read_fits_mosaic(path, tiers):
+    """Read a drizzled image that is no JWST product: HST, or a cutout.
+
+    The image is in the extension SCI or the first one with data; weights or noise in an extension
+    WHT, RMS or ERR, or in a file whose name has ``_wht``, ``_rms`` or ``_err`` in place of
+    ``_sci``, ``_drz`` or ``_drc``. Without either, pixels that are exactly 0 are border.
+
+    Parameters
+    ----------
+    path : str or Path
+    tiers : dict
+        Of `read_tiers`.
+
+    Returns
+    -------
+    Mosaic
+
+    Raises
+    ------
+    CeersError
+        When the file cannot be read, or has no image or no celestial WCS.
+    """
+    path = Path(os.path.expandvars(path)).expanduser()
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", AstropyUserWarning)
+            warnings.simplefilter("ignore", FITSFixedWarning)
+            with fits.open(path, memmap=False) as hdus:
+                index = image_index(hdus)
+                if index is None:
+                    raise CeersError(f"extra_images: {path} holds no image.")
+                header = hdus[0].header + hdus[index].header
+                image = hdus[index].data
+                wcs = WCS(hdus[index].header, hdus)
+                quality = {hdu.name: hdu.data for hdu in hdus if hdu.name in {"WHT", "RMS", "ERR"}}
+    except (OSError, TypeError, ValueError, fits.VerifyError) as err:
+        raise CeersError(f"extra_images: {path} cannot be read: {err}.") from err
+    if image.ndim != 2 or not wcs.has_celestial:
+        raise CeersError(
+            f"extra_images: {path} holds an array of {image.shape} with axes "
+            f"{', '.join(wcs.wcs.ctype)}; an image with a celestial WCS is needed."
+        )
+    quality |= _companions(path, quality)
+    border = ~np.isfinite(image)
+    if "WHT" in quality:
+        border |= ~(quality["WHT"] > 0)
+    for name in {"RMS", "ERR"} & set(quality):
+        border |= ~((quality[name] > 0) & (quality[name] < _NO_DATA_RMS))
+    if not quality:
+        border |= image == 0
+    if border.all():
+        raise CeersError(f"extra_images: {path} has no pixel with data.")
+    instrument, band = _instrument(header, path)
+    used = _choose_tiers(tiers, instrument, band, str(path))
+    return Mosaic(str(path), image, border, wcs.celestial, _scaled(used, wcs.celestial), path)
+
+
+def image_index(hdus):
+    """Return the index of the image: SCI, or the first extension with data; None without."""
+    if "SCI" in hdus:
+        return hdus.index_of("SCI")
+    return next((i for i, hdu in enumerate(hdus) if hdu.is_image and hdu.data is not None), None)
+
+
+def _companions(path, known):
+    """Return weights or noise from files beside an image, where they are not in it."""
+    found = {}
+    for name in ("RMS", "ERR", "WHT"):
+        other = path.with_name(_COMPANION.sub(f"_{name.lower()}", path.name))
+        if known or found or other == path or not other.is_file():
+            continue
+        try:
+            found[name] = fits.getdata(other)
+        except (OSError, TypeError, ValueError, IndexError, fits.VerifyError) as err:
+            raise CeersError(f"extra_images: {other} cannot be read: {err}.") from err
+    return found
+
+
+def _instrument(header, path):
+    """Return instrument and filter of an image, from its header or its name."""
+    named = _FILTER.search(path.name)
+    bands = [str(header.get(key, "")) for key in ("FILTER", "FILTER1", "FILTER2")]
+    band = next((value for value in bands if _FILTER.fullmatch(value)), named and named[0]) or ""
+    return str(header.get("INSTRUME", "ACS")).upper(), band.upper()
+
+
+def read_tiers(path):
+    """Return the search tiers: those of the package, or of a table.
+
+    Parameters
+    ----------
+    path : str or None
+        Table (.ecsv or .csv) with columns ``name`` (an instrument, or a filter of ACS), ``sigma``
+        (30-mas pixels), ``nsigma``, ``npixels`` and ``growth`` (30-mas pixels), a row per tier.
+
+    Returns
+    -------
+    dict
+        Tiers by name.
+
+    Raises
+    ------
+    CeersError
+        When the table cannot be used.
+    """
+    if not path:
+        return dict(MOSAIC_TIERS)
+    columns = ("name", "sigma", "nsigma", "npixels", "growth")
+    try:
+        table = Table.read(path)
+        rows = [tuple(row[name] for name in columns) for row in table]
+        found = {}
+        for name, sigma, nsigma, npixels, growth in rows:
+            tier = Tier(float(sigma), float(nsigma), int(npixels), int(growth))
+            if tier.sigma <= 0 or tier.nsigma <= 0 or tier.npixels < 1 or tier.growth < 0:
+                raise ValueError(f"{name}: {tier}")
+            found.setdefault(str(name).upper(), []).append(tier)
+    except Exception as err:  # astropy raises many kinds for a file that is no table
+        raise CeersError(
+            f"tiers={path}: {type(err).__name__} {err}. Give a table with the columns "
+            f"{', '.join(columns)}, a row for each tier."
+        ) from err
+    many = [name for name, tiers in found.items() if len(tiers) > 4]
+    if many:
+        raise CeersError(f"tiers={path}: more than 4 tiers for {', '.join(many)}.")
+    base = MOSAIC_TIERS["NIRCAM"]
+    return MOSAIC_TIERS | {name: replace(base, tiers=tuple(t)) for name, t in found.items()}
+
+
+def _choose_tiers(tiers, instrument, band, name):
+    """Return the tiers for an image."""
+    if instrument == "ACS":
+        return tiers.get(band, tiers["F814W"])
+    if instrument not in tiers:
+        known = ", ".join(tiers)
+        raise CeersError(
+            f"{name}: there are no search tiers for instrument {instrument} (only for {known}). "
+            "Give them with a table: tiers=FILE."
+        )
+    return tiers[instrument]
+
+
+def _scaled(tiers, wcs):
+    """Return tiers with their lengths in the pixels of an image."""
+    x, y = 0.0, np.array([0.0, 1.0])
+    first, second = wcs.pixel_to_world(np.array([x, x]), y)
+    ratio = PIXEL_OF_TIERS / first.separation(second).arcsec
+    # 1% is the accuracy of a header; it must not change published pixels
+    if abs(ratio - 1.0) < 0.01:
+        return tiers
+    scaled = tuple(
+        Tier(tier.sigma * ratio, tier.nsigma, tier.npixels, round(tier.growth * ratio))
+        for tier in tiers.tiers
+    )
+    return replace(
+        tiers,
+        tiers=scaled,
+        ring_radius=tiers.ring_radius * ratio,
+        ring_width=max(tiers.ring_width * ratio, 1.0),
+    )
+
+
+def _model_wcs(model):
+    """Return the WCS of a mosaic as FITS keywords have it, which for a tangent plane is exact."""
+    info = model.meta.wcsinfo.instance if model.meta.hasattr("wcsinfo") else {}
+    keywords = {key.upper(): value for key, value in info.items() if key != "s_region"}
+    plain = None
+    if keywords.get("CTYPE1") and keywords.get("CRVAL1") is not None:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", FITSFixedWarning)
+            plain = WCS(fits.Header(keywords)).celestial
+        plain.array_shape = model.data.shape
+    exact = model.meta.wcs
+    if exact is None or plain is None:
+        return exact or plain
+    ny, nx = model.data.shape
+    x, y = np.array([0, nx - 1, nx - 1, 0]), np.array([0, 0, ny - 1, ny - 1])
+    offset = plain.pixel_to_world(x, y).separation(exact.pixel_to_world(x, y)).arcsec
+    return plain if np.all(offset < 0.1 * proj_plane_pixel_scales(plain)[0] * 3600) else exact
+
+
+def pixel_map(wanted, source):
+    """Return a `~ceers_steps.kernels.mask_grids.PixelMap`; None for grids that are the same.
+
+    Parameters
+    ----------
+    wanted, source : Mosaic
+        From pixels of one to pixels of the other.
+    """
+
+    def to_source(x, y):
+        return source.wcs.world_to_pixel(wanted.wcs.pixel_to_world(x, y))
+
+    if wanted.shape == source.shape:
+        ny, nx = wanted.shape
+        x, y = np.array([0.0, nx - 1, nx - 1, 0]), np.array([0.0, 0, ny - 1, ny - 1])
+        if np.allclose(to_source(x, y), (x, y), rtol=0, atol=0.05):
+            return None
+    return to_source
