@@ -66,9 +66,9 @@ def group_exposures(exposures: Sequence[Exposure], by: str) -> list[Group]:
     exposures
         All exposures.
     by
-        ``pointing``, ``visit``, ``observation`` or ``program``. A pointing has the name that the exposures bring or that CEERS gave it;
-        other exposures are of one pointing if their footprints overlap, or, without
-        footprints, if they are of one observation.
+        ``pointing``, ``visit``, ``observation`` or ``program``. A pointing has the name that the
+        exposures bring or that CEERS gave it; other exposures are of one pointing if their
+        footprints overlap, or, without footprints, if they are of one observation.
 
     Returns
     -------
