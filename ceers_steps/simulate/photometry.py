@@ -3,6 +3,7 @@
 import numpy as np
 from astropy.stats import sigma_clip
 from photutils.aperture import CircularAperture
+from scipy.ndimage import uniform_filter
 
 from ceers_steps.simulate.instrument import Band
 from ceers_steps.simulate.psf import OVERSAMPLING, point_spread_function
@@ -39,10 +40,12 @@ def aperture_corrections(
         light that the clipped median in the annulus takes for sky.
     """
     image = point_spread_function(band, pixel_scale)
+    # pixels on the rim of an aperture count in part, as if their light were spread evenly
+    spread = uniform_filter(image, OVERSAMPLING)
     middle = image.shape[0] // 2
     radii = np.geomspace(0.2, 60, 200)  # pixels
     sums = [
-        CircularAperture((middle, middle), OVERSAMPLING * r).do_photometry(image)[0][0]
+        CircularAperture((middle, middle), OVERSAMPLING * r).do_photometry(spread)[0][0]
         for r in radii
     ]
     fractions = np.maximum.accumulate(sums) / OVERSAMPLING**2
