@@ -3,6 +3,7 @@
 import os
 import re
 import warnings
+from copy import deepcopy
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -270,9 +271,13 @@ def _model_wcs(model):
             warnings.simplefilter("ignore", FITSFixedWarning)
             plain = WCS(fits.Header(keywords)).celestial
         plain.array_shape = model.data.shape
-    exact = model.meta.wcs
-    if exact is None or plain is None:
-        return exact or plain
+    exact = deepcopy(model.meta.wcs)
+    if exact is None:
+        return plain
+    # jwst limits it to the exposures: beyond, no pixel would have a place on the sky
+    exact.bounding_box = None
+    if plain is None:
+        return exact
     ny, nx = model.data.shape
     x, y = np.array([0, nx - 1, nx - 1, 0]), np.array([0, 0, ny - 1, ny - 1])
     offset = plain.pixel_to_world(x, y).separation(exact.pixel_to_world(x, y)).arcsec
