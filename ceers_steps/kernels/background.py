@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from scipy import ndimage, sparse
 from scipy.spatial import cKDTree
 
-from ceers_steps.kernels.robust import clipped_row_biweights
+from ceers_steps.kernels.robust import clipped_row_biweights, mad_sigma
 
 __all__ = ["BackgroundMesh", "fit_background", "fit_mesh"]
 
@@ -23,6 +23,9 @@ _STRIP_SIZE = 2_000_000
 
 _NEIGHBOURS = 10
 """Boxes from which an excluded box is filled."""
+
+_PLANE_PASSES = 5
+"""Fits of a plane to boxes, each without the outliers of the one before."""
 
 _SPLINE_REACH = 2
 """Boxes beyond the edge whose splines reach into the image."""
@@ -138,7 +141,8 @@ def fit_mesh(
     fill : {'nearest', 'pyramid'}
         What fills excluded boxes. ``'nearest'``: the mean of the ten nearest boxes, weighted with
         the inverse of their distances. ``'pyramid'``: means over an area about as wide as the
-        hole: less noise in a large hole, and less of what a source leaves at its rim.
+        hole: less noise in a large hole, and less of what a source leaves at its rim; the plane
+        that fits best is taken out first, so that neither this nor the filter flattens it.
     n_threads : int
         Strips of boxes that are worked on at a time.
 
@@ -154,8 +158,11 @@ def fit_mesh(
     _check_parameters(image, mask, box_size, filter_size, exclude_fraction, fill)
     box = (min(box_size, image.shape[0]), min(box_size, image.shape[1]))
     mesh = _box_locations(image, mask, box, sigma_clip, exclude_fraction, n_threads)
-    mesh = _fill_pyramid(mesh) if fill == "pyramid" else _fill_nearest(mesh)
-    mesh = _median_filter(mesh, filter_size)
+    if fill == "nearest":
+        mesh = _median_filter(_fill_nearest(mesh), filter_size)
+    else:
+        plane = _plane(mesh)
+        mesh = plane + _median_filter(_fill_pyramid(mesh - plane), filter_size)
     return BackgroundMesh(mesh, box, image.shape)
 
 
@@ -231,6 +238,22 @@ def _fill_nearest(mesh: NDArray[np.float64]) -> NDArray[np.float64]:
     filled = mesh.copy()
     filled[empty] = np.sum(weight * values[index], axis=1) / weight.sum(axis=1)
     return filled
+
+
+def _plane(mesh: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Return the plane that fits the known boxes best, without outliers."""
+    y, x = np.indices(mesh.shape)
+    terms = np.stack([np.ones(mesh.size), x.ravel(), y.ravel()], axis=1)
+    values = mesh.ravel()
+    keep = known = ~np.isnan(values)
+    for _ in range(_PLANE_PASSES):
+        solution = np.linalg.lstsq(terms[keep], values[keep], rcond=None)[0]
+        rest = values - terms @ solution
+        near = known & (np.abs(rest) <= 3.0 * mad_sigma(rest))
+        if 2 * np.count_nonzero(near) < np.count_nonzero(known):
+            break
+        keep = near
+    return (terms @ solution).reshape(mesh.shape)
 
 
 def _fill_pyramid(mesh: NDArray[np.float64]) -> NDArray[np.float64]:

@@ -44,6 +44,9 @@ _LARGE = 960
 _LARGE_REACH, _SMALL_REACH = 480, 60
 """Pixels by which masks are grown at most."""
 
+_LARGE_SIZES = 4.0
+"""The same in units of the source's size above the threshold (radius of a disc of its area)."""
+
 _CLASS_STEP = 2.5
 """Ratio of fluxes from one class of small sources to the next."""
 
@@ -245,7 +248,11 @@ def _around_large(residual: _Residual, n_threads: int) -> Outskirts:
         distance = ndimage.distance_transform_edt(~own)
         use = (count[window] > 0) & ~own & ~others & ~mask[window]
         level, length = _large_profile((value[window] - light[window])[use], distance[use])
-        radius = np.clip(length * (level - np.log(_EDGE)), 1.0, _LARGE_REACH / factor)
+        # outskirts are no wider than what they surround: the rest is sky
+        size = np.sqrt(area[number] / np.pi)
+        length = min(length, size)
+        reach = min(_LARGE_SIZES * size, _LARGE_REACH / factor)
+        radius = np.clip(length * (level - np.log(_EDGE)), 1.0, reach)
         mask[window] |= distance <= radius
         if length > 0.0:
             light[window] += np.exp(level - np.maximum(distance, radius) / length)
@@ -286,6 +293,10 @@ def _last_exponential(
         Length 0 when there is no light at all.
     """
     distance, profile, limit = distance[known], profile[known], limit[known]
+    if len(profile) < 4:
+        return 0.0, 0.0
+    # structure of the sky that is wider than the source
+    profile = profile - np.mean(profile[-max(2, len(profile) // 5) :])
     faded = np.flatnonzero(profile < limit)
     last = faded[0] if faded.size else len(profile)
     if last == 0:
@@ -297,8 +308,9 @@ def _last_exponential(
         return float(np.log(profile[last - 1]) + 1.0), float(distance[last - 1])
     logs = np.log(profile[first:last])
     slope = np.polyfit(distance[first:last], logs, 1)[0]
-    # a profile that does not fall is that of something else; as long as it is seen, at most
-    length = distance[last - 1] if slope >= 0 else min(-1.0 / slope, distance[last - 1])
+    if slope >= 0.0:
+        return 0.0, 0.0  # what does not fall is the light of something else
+    length = min(-1.0 / slope, distance[last - 1])
     return float(logs[-1] + distance[last - 1] / length), float(length)
 
 
