@@ -7,17 +7,29 @@ import warnings
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 from astropy.io import fits
 from astropy.utils.exceptions import AstropyUserWarning
 
 from ceers_steps.errors import CeersError
 
-__all__ = ["Rules", "catalogue", "connected", "open_rules", "read_keywords", "server"]
+__all__ = [
+    "INSTRUMENT_KEYWORD",
+    "Rules",
+    "catalogue",
+    "connected",
+    "open_rules",
+    "read_keywords",
+    "server",
+]
 
 OBSERVATORY = "jwst"
 
 INSTRUMENT = "nircam"
+
+INSTRUMENT_KEYWORD = "META.INSTRUMENT.NAME"
+"""By which CRDS finds the rules of an instrument."""
 
 DATE, TIME = "META.OBSERVATION.DATE", "META.OBSERVATION.TIME"
 
@@ -81,10 +93,13 @@ class Rules:
     ----------
     context : str
         Its name, ``jwst_1293.pmap``.
+    keywords : tuple of str
+        What the rules look at.
     """
 
     context: str
-    _imap: object = field(repr=False)
+    keywords: tuple[str, ...]
+    _imap: Any = field(repr=False)
     _keys: dict = field(default_factory=dict, repr=False)
 
     def configuration(self, keywords: Mapping[str, object], types: Iterable[str]) -> tuple:
@@ -169,11 +184,6 @@ class Rules:
             raise CeersError(f"CRDS refuses under {self.context}: {err}.") from err
         return {kind: name for kind, name in found.items() if "N/A" not in name.upper()}
 
-    def load(self, types: Iterable[str]) -> None:
-        """Read the rules of some types, which CRDS would do when they are first used."""
-        for kind in types:
-            self._rmap(kind)
-
     @staticmethod
     def path(name: str) -> Path:
         """Return where a reference file is, or would be."""
@@ -182,7 +192,7 @@ class Rules:
         return Path(config.locate_file(name, OBSERVATORY))
 
 
-def open_rules(context: str | None = None, types: Iterable[str] = ()) -> Rules:
+def open_rules(context: str | None = None) -> Rules:
     """Read the rules of a context. Those that are not in the cache are fetched.
 
     Parameters
@@ -190,8 +200,6 @@ def open_rules(context: str | None = None, types: Iterable[str] = ()) -> Rules:
     context
         ``jwst_1293.pmap``, or a name that CRDS understands; None takes what jwst would take:
         ``$CRDS_CONTEXT``, or the context that belongs to the installed jwst.
-    types
-        Types of reference whose rules will be used.
 
     Raises
     ------
@@ -203,7 +211,6 @@ def open_rules(context: str | None = None, types: Iterable[str] = ()) -> Rules:
     from crds.core import heavy_client
     from crds.core.exceptions import CrdsError
 
-    types = list(types)
     online = connected()
     try:
         name = crds.get_context_name(OBSERVATORY, context)
@@ -216,9 +223,8 @@ def open_rules(context: str | None = None, types: Iterable[str] = ()) -> Rules:
         try:
             if fetched:
                 api.dump_mappings(name)
-            rules = Rules(name, heavy_client.get_pickled_mapping(name).get_imap(INSTRUMENT))
-            rules.load(types)
-            return rules
+            imap = heavy_client.get_pickled_mapping(name).get_imap(INSTRUMENT)
+            return Rules(name, tuple(imap.get_required_parkeys()), imap)  # reads all of them
         except FileNotFoundError as err:
             problem = err
             if not online:
@@ -257,13 +263,20 @@ def _keyword_names() -> dict[str, str]:
     return names
 
 
-def read_keywords(path: Path) -> dict[str, object]:
+def read_keywords(path: Path, names: Iterable[str]) -> dict[str, object]:
     """Read the primary header of an exposure; nothing else of the file is touched.
+
+    Parameters
+    ----------
+    path
+        The file.
+    names
+        What is wanted, in the names that CRDS uses: ``META.INSTRUMENT.DETECTOR``.
 
     Returns
     -------
     dict
-        ``{"META.INSTRUMENT.DETECTOR": "NRCB4", ...}``, the names that CRDS uses.
+        ``{"META.INSTRUMENT.DETECTOR": "NRCB4", ...}``, those that are there.
 
     Raises
     ------
@@ -277,10 +290,11 @@ def read_keywords(path: Path) -> dict[str, object]:
         stream.seek(0)
         try:
             header = fits.Header.fromfile(stream)
-            values = {name: header.get(key) for name, key in _keyword_names().items()}
+            found = str(header.get("INSTRUME"))
+            keys = ((name, _keyword_names().get(name)) for name in names)
+            values = {name: header.get(key) for name, key in keys if key}
         except (ValueError, fits.VerifyError) as err:
             raise OSError(f"no readable header ({err})") from err
-    found = str(values.get("META.INSTRUMENT.NAME"))
     if found.lower() != INSTRUMENT:
         raise OSError(f"not of NIRCam (INSTRUME {found})")
     return {name: value for name, value in values.items() if isinstance(value, str | int | float)}

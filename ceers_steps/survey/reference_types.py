@@ -9,12 +9,20 @@ from pathlib import Path
 import ceers_steps
 from ceers_steps.errors import CeersError
 
-__all__ = ["PIPELINES", "Chain", "load_chain"]
+__all__ = ["PIPELINES", "WISP_KEYWORDS", "Chain", "load_chain"]
 
 PIPELINES = ("CeersDetector1", "CeersImage2", "CeersImage3")
 """From raw exposures to mosaics."""
 
 WISPS = "wispsub"
+
+WISP_KEYWORDS = (
+    "META.INSTRUMENT.DETECTOR",
+    "META.INSTRUMENT.FILTER",
+    "META.INSTRUMENT.PUPIL",
+    "META.EXPOSURE.TYPE",
+)
+"""What decides on the wisp template."""
 
 
 @dataclass(frozen=True)
@@ -127,16 +135,13 @@ class Chain:
         table = self._wisp_step.get("overrides")
         rows = read_overrides(table) if table else {}
         for path, keywords in exposures:
-            detector = str(keywords.get("META.INSTRUMENT.DETECTOR"))
+            detector, filter_name, pupil, kind = map(keywords.get, WISP_KEYWORDS)
             if (
                 detector in AFFECTED_DETECTORS
-                and keywords.get("META.EXPOSURE.TYPE") == "NRC_IMAGE"
+                and kind == "NRC_IMAGE"
                 and not rows.get(exposure_name(path), {}).get("skip_wispsub")
             ):
-                band = effective_filter(
-                    keywords.get("META.INSTRUMENT.FILTER"), keywords.get("META.INSTRUMENT.PUPIL")
-                )
-                needed[detector, band] += 1
+                needed[detector, effective_filter(filter_name, pupil)] += 1
         return needed
 
 
@@ -171,17 +176,20 @@ def _asks(step) -> bool:
     """Whether a step asks CRDS for parameters; those of this package do not."""
     from ceers_steps.steps.base import CeersStep
 
-    method = type(step)._get_config_from_parameters.__func__
-    return method is not CeersStep._get_config_from_parameters.__func__
+    methods = (kind._get_config_from_parameters for kind in (type(step), CeersStep))
+    asked, empty = (getattr(method, "__func__", method) for method in methods)
+    return asked is not empty
+
+
+def _load(path: Path | None) -> Mapping:
+    """Return the parameters in a file; nothing where there is none or it cannot be read."""
+    return {} if path is None else _load_version(path, path.stat().st_mtime_ns)
 
 
 @functools.lru_cache(maxsize=256)
-def _load(path: Path | None) -> Mapping:
-    """Return the parameters in a file; nothing where there is none or it cannot be read."""
+def _load_version(path: Path, modified: int) -> Mapping:
     from stpipe import config_parser
 
-    if path is None:
-        return {}
     try:
         return config_parser.load_config_file(str(path))
     except (OSError, ValueError, KeyError):

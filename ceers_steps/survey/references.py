@@ -10,9 +10,9 @@ from pathlib import Path
 
 from ceers_steps.errors import CeersError
 from ceers_steps.survey import crds_rules
-from ceers_steps.survey.crds_rules import Rules
+from ceers_steps.survey.crds_rules import INSTRUMENT_KEYWORD, Rules
 from ceers_steps.survey.disk import check_space, fits_problem
-from ceers_steps.survey.reference_types import PIPELINES, Chain, load_chain
+from ceers_steps.survey.reference_types import PIPELINES, WISP_KEYWORDS, Chain, load_chain
 
 __all__ = ["Reference", "ReferenceReport", "check_references", "fetch_references"]
 
@@ -91,6 +91,11 @@ class ReferenceReport:
         return tuple(item for item in files if item.state != "ok")
 
     @property
+    def due(self) -> tuple[Reference, ...]:
+        """What `fetch_references` is to fetch."""
+        return tuple(item for item in self.references if item.state in ("missing", "damaged"))
+
+    @property
     def ok(self) -> bool:
         """Whether nothing stands against a run."""
         return not self.problems and not self.unreadable
@@ -153,13 +158,14 @@ def check_references(
         When there are no files, or CRDS has no rules to work with.
     """
     chain = load_chain(pipelines, parameters or {})
-    rules = crds_rules.open_rules(context, chain.all_types)
+    rules = crds_rules.open_rules(context)
+    names = {*rules.keywords, *WISP_KEYWORDS, INSTRUMENT_KEYWORD}
     groups: dict[tuple, list[dict]] = {}
     exposures, unreadable = [], {}
     for name in files:
         path = Path(name)
         try:
-            keywords = crds_rules.read_keywords(path)
+            keywords = crds_rules.read_keywords(path, names)
         except OSError as err:
             unreadable[path] = err.strerror or str(err)
             continue
@@ -222,7 +228,7 @@ def fetch_references(
     CeersError
         When the server cannot be reached, or the disk has no room.
     """
-    due = [item for item in report.references if item.state in ("missing", "damaged")]
+    due = report.due
     if not due:
         return []
     if not crds_rules.connected():
@@ -231,7 +237,7 @@ def fetch_references(
             "have to be fetched. Check the network and CRDS_SERVER_URL "
             "(https://jwst-crds.stsci.edu)."
         )
-    check_space(sum(item.size or 0 for item in due), due[0].path.parent)
+    check_space(sum(item.size or 0 for item in due), (due[0].path or Path()).parent)
     listed = crds_rules.catalogue()
     failed = []
     for item in due:
@@ -250,7 +256,7 @@ def _fetch(item: Reference, context: str, listed: Mapping[str, str] | None) -> s
 
     if listed is None:
         return "not from CRDS: put it there yourself, or change the parameter that names it"
-    problem = ""
+    path, problem = Rules.path(item.name), ""
     for _ in range(FETCH_ATTEMPTS):
         try:
             # what is there is not right: crds removes it first
@@ -258,11 +264,11 @@ def _fetch(item: Reference, context: str, listed: Mapping[str, str] | None) -> s
         except (CrdsError, OSError, AssertionError) as err:
             problem = " ".join(str(err).split())
         else:
-            problem = _problem(item.path, listed, checksum=False)
+            problem = _problem(path, listed, checksum=False)
         if not problem:
             return ""
         # crds gives a file its name before it compares the checksum
-        item.path.unlink(missing_ok=True)
+        path.unlink(missing_ok=True)
     return problem
 
 

@@ -3,7 +3,7 @@
 import argparse
 import contextlib
 import logging
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 from ceers_steps.errors import CeersError
@@ -88,9 +88,13 @@ def run(args: argparse.Namespace) -> int:
         )
 
     report = check()
-    if args.action == "fetch" and not report.ok:
-        with _progress(report) as tell:
-            failed = fetch_references(report, tell)
+    if args.action == "fetch" and report.due:
+        try:
+            with _progress(report.due) as tell:
+                failed = fetch_references(report, tell)
+        except CeersError:
+            print(report.summary())
+            raise
         report = check()
         for item in failed:
             print(f"could not be fetched: {item.name}: {item.note}")
@@ -127,13 +131,12 @@ def _list(report) -> None:
 
 
 @contextlib.contextmanager
-def _progress(report) -> Iterator[Callable]:
+def _progress(due: Sequence) -> Iterator[Callable]:
     """Show how far it is: a bar on a terminal, elsewhere a line for each file."""
     from rich.console import Console
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
 
     console = Console(stderr=True)
-    due = [item for item in report.references if item.state in ("missing", "damaged")]
     progress = Progress(
         TextColumn("{task.description}"),
         BarColumn(),

@@ -253,8 +253,7 @@ class _Worker:
             if have and start and known.get("total") not in (None, total):
                 _discard(transfer)
                 raise _AgainError("the file in the archive has changed: starting anew")
-            same = total is not None and total == _size(transfer.path)
-            if same and not _problem(transfer.path):
+            if total is not None and total == _size(transfer.path) and not _problem(transfer.path):
                 # listed with another size, but this is what the archive has
                 _discard(transfer)
                 return Outcome(transfer, "present", _listed_otherwise(transfer, total))

@@ -6,6 +6,7 @@ import json
 import os
 import shutil
 
+import asdf
 import crds
 import pytest
 from astropy.io import fits
@@ -19,7 +20,7 @@ from ceers_steps.simulate.crds_cache import CrdsCache, active
 from ceers_steps.survey import references
 from ceers_steps.survey.crds_rules import open_rules, read_keywords
 from ceers_steps.survey.reference_types import PIPELINES, load_chain
-from ceers_steps.survey.references import check_references
+from ceers_steps.survey.references import check_references, fetch_references
 from tests.survey.http_files import serve
 
 
@@ -138,9 +139,10 @@ def test_all_is_there(field, capsys):
 def test_the_references_are_those_that_the_pipeline_takes(field):
     """Keywords read from the header alone choose the files that jwst's own reading chooses."""
     chain = load_chain(PIPELINES, {})
-    rules = open_rules(types=chain.all_types)
+    rules = open_rules()
     for uncal in field.uncals:
-        ours = rules.recommend(read_keywords(uncal), chain.all_types)
+        names = [*rules.keywords, "META.INSTRUMENT.NAME"]
+        ours = rules.recommend(read_keywords(uncal, names), chain.all_types)
         theirs = crds.getrecommendations(
             read_metadata(uncal, flatten=True), reftypes=chain.all_types, observatory="jwst"
         )
@@ -181,27 +183,32 @@ def test_a_reference_that_the_user_gives_takes_the_place(field, tmp_path):
 def test_parameters_from_crds_count(field):
     """A step that CRDS's parameters skip needs no references; the user has the last word."""
 
-    def write(path):
-        import asdf
-
-        parameters = {"skip": True, "pre_hooks": []}
-        name = "jwst.dark_current.DarkCurrentStep"
-        tree = {"name": "dark_current", "class": name, "parameters": parameters}
-        asdf.AsdfFile(tree).write_to(path)
+    def parameters_file(name, parameters, **more):
+        tree = {"name": name, "class": f"jwst.{name}", "parameters": parameters, **more}
+        return lambda path: asdf.AsdfFile(tree).write_to(path)
 
     cache = CrdsCache(field.cache)
+    of_step = parameters_file("dark_current", {"skip": True, "pre_hooks": []})
+    saturation = {"name": "saturation", "class": "jwst.saturation", "parameters": {"skip": True}}
+    dark = {"name": "dark_current", "class": "jwst.dark", "parameters": {"skip": False}}
+    steps = {"NRCB4": [saturation], "NRCBLONG": [saturation, dark]}
     for uncal in field.uncals:
-        keywords = read_keywords(uncal)
-        key = (keywords["META.INSTRUMENT.DETECTOR"], keywords["META.SUBARRAY.NAME"])
-        cache.add("pars-darkcurrentstep", key, write, "asdf")
+        key = tuple(fits.getheader(uncal)[name] for name in ("DETECTOR", "SUBARRAY"))
+        cache.add("pars-darkcurrentstep", key, of_step, "asdf")
+        of_pipeline = parameters_file("detector1", {}, steps=steps[key[0]])
+        cache.add("pars-detector1pipeline", key, of_pipeline, "asdf")
     cache.commit()
     with active(field.folder):
-        kinds = {kind for item in check_references(field.uncals).references for kind in item.types}
-        assert "pars-darkcurrentstep" in kinds
-        assert "dark" not in kinds
+
+        def uses(kind, **options):
+            report = check_references(field.uncals, **options)
+            return sum(item.exposures for item in report.references if kind in item.types)
+
+        assert uses("pars-darkcurrentstep") == uses("pars-detector1pipeline") == 2
+        assert uses("saturation") == 0
+        assert uses("dark") == 1  # the pipeline's parameters beat those of the step
         parameters = {"CeersDetector1": {"steps": {"dark_current": {"skip": False}}}}
-        report = check_references(field.uncals, parameters=parameters)
-        assert "dark" in {kind for item in report.references for kind in item.types}
+        assert uses("dark", parameters=parameters) == 2
         next(iter(field.cache.glob("references/jwst/nircam/*pars-darkcurrent*"))).unlink()
         (problem,) = check_references(field.uncals).problems
         assert problem.types == ("pars-darkcurrentstep",)
@@ -401,11 +408,12 @@ def test_dates_count_only_where_the_rules_change(field, tmp_path):
     field.rewrite_rules("flat", change)
     field.forget()
     files = field.copies(60, tmp_path / "many")
+    names = [*open_rules().keywords, "META.INSTRUMENT.NAME"]
+    assert "META.OBSERVATION.TIME" in names
     expected = {}
     for path in files:
-        found = crds.getrecommendations(read_keywords(path), reftypes=["flat"], observatory="jwst")[
-            "flat"
-        ]
+        keywords = read_keywords(path, names)
+        found = crds.getrecommendations(keywords, reftypes=["flat"], observatory="jwst")["flat"]
         expected[found] = expected.get(found, 0) + 1
     assert len(expected) == 4  # three of one detector, one of the other
     report = check_references(files)
@@ -496,7 +504,27 @@ def test_fetch_leaves_nothing_that_is_not_right(field, crds_server, capsys):
 def test_fetch_without_a_server(field, capsys):
     field.reference("gain").unlink()
     assert command("fetch", *field.uncals) == 1
-    assert "cannot be reached; 1 reference files have to be fetched" in capsys.readouterr().err
+    captured = capsys.readouterr()
+    assert "cannot be reached; 1 reference files have to be fetched" in captured.err
+    assert f"missing: {field_name('gain')}" in captured.out
+
+
+def test_fetch_cannot_get_what_the_user_gives(field, crds_server, tmp_path):
+    mine = str(tmp_path / "mine.fits")
+    parameters = {"CeersDetector1": {"steps": {"dark_current": {"override_dark": mine}}}}
+    report = check_references(field.uncals, parameters=parameters)
+    (failed,) = fetch_references(report)
+    assert failed.name == "mine.fits"
+    assert "not from CRDS" in failed.note
+
+
+def test_fetch_needs_room(field, crds_server, monkeypatch):
+    field.reference("gain").unlink()
+    usage = shutil.disk_usage(field.cache)._replace(free=10)
+    monkeypatch.setattr(shutil, "disk_usage", lambda path: usage)
+    with pytest.raises(CeersError, match="free"):
+        fetch_references(check_references(field.uncals))
+    assert not any("/references" in path for path, _ in crds_server.requests)
 
 
 def test_fetch_cannot_get_templates(field, crds_server, capsys):
