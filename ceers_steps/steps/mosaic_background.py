@@ -104,7 +104,15 @@ class MosaicBackgroundStep(CeersStep):
             opened = _mosaics_of(opened)
         if not opened:
             raise CeersError("MosaicBackgroundStep: the list of mosaics is empty. Give *_i2d.fits.")
-        return ModelLibrary(list(opened), on_disk=not self.in_memory)
+        opened = list(opened)
+        if all(isinstance(each, (str, os.PathLike)) for each in opened):
+            # a library keeps only what an association names in files
+            members = [{"expname": os.path.abspath(path), "exptype": "science"} for path in opened]
+            opened = {"products": [{"name": "mosaics", "members": members}]}
+        elif not self.in_memory:
+            log.warning("in_memory=False: these mosaics are in memory already")
+            return ModelLibrary(opened)
+        return ModelLibrary(opened, on_disk=not self.in_memory)
 
     def _run_on(self, images):
         """Mask the sources of all mosaics, then subtract the background of each in place."""

@@ -31,7 +31,12 @@ def plain_wcs(shape=(300, 320), pixel=PIXEL, angle=0.0, offset=(0.0, 0.0)):
     return wcs
 
 
-SOURCES = ((0.0, 0.0, 0.15, 0.5), (3.0, 2.0, 0.08, 1.0), (-2.5, 2.8, 0.08, 1.0), (2.0, -3.0, 0.06, 2.0))
+SOURCES = (
+    (0.0, 0.0, 0.15, 0.5),
+    (3.0, 2.0, 0.08, 1.0),
+    (-2.5, 2.8, 0.08, 1.0),
+    (2.0, -3.0, 0.06, 2.0),
+)
 """East and north (arcsec) of the middle, scale length (arcsec), central surface brightness."""
 
 
@@ -71,8 +76,22 @@ def mosaic(wcs=None, band="F150W", image=None, **keywords):
         info[f"cdelt{i}"] = wcs.wcs.cdelt[i - 1]
         for j in (1, 2):
             info[f"pc{i}_{j}"] = wcs.wcs.pc[i - 1, j - 1]
-    for key in ("crpix1", "crpix2", "crval1", "crval2", "ctype1", "ctype2", "cunit1", "cunit2",
-                "cdelt1", "cdelt2", "pc1_1", "pc1_2", "pc2_1", "pc2_2"):
+    for key in (
+        "crpix1",
+        "crpix2",
+        "crval1",
+        "crval2",
+        "ctype1",
+        "ctype2",
+        "cunit1",
+        "cunit2",
+        "cdelt1",
+        "cdelt2",
+        "pc1_1",
+        "pc1_2",
+        "pc2_1",
+        "pc2_2",
+    ):
         setattr(model.meta.wcsinfo, key, info[key])
     return model
 
@@ -99,3 +118,315 @@ def test_sky_is_recovered(method):
     assert not (bits[:, 10:] & 1).any()
     assert np.all(bits[light > 3 * NOISE] > 1)
     np.testing.assert_array_equal(extension(result, "BKGMASK"), bits > 0)
+
+
+def hst_image(path, wcs=None, separate=None, **keywords):
+    """A drizzled image with plain WCS, no data in ten rows; weights beside it or in it."""
+    wcs = wcs or plain_wcs()
+    image = scene(wcs, **keywords)[0]
+    image[:10] = 0
+    weight = np.ones(image.shape, np.float32)
+    weight[:10] = 0
+    header = wcs.to_header()
+    header["TELESCOP"], header["INSTRUME"], header["FILTER1"] = "HST", "ACS", "CLEAR1L"
+    header["FILTER2"] = "F814W"
+    hdus = fits.HDUList([fits.PrimaryHDU(image, header)])
+    if separate:
+        noise = np.where(weight > 0, NOISE, 1e10).astype(np.float32)
+        array = {"rms": noise, "wht": weight}[separate]
+        fits.writeto(path.with_name(path.name.replace("_drz", f"_{separate}")), array)
+    else:
+        hdus.append(fits.ImageHDU(weight, name="WHT"))
+    hdus.writeto(path)
+    return path
+
+
+def only_near(wcs, place, radius=0.4):
+    """Pixels within a radius (arcsec) of a place east and north of the middle."""
+    y, x = np.mgrid[: wcs.array_shape[0], : wcs.array_shape[1]]
+    ra, dec = wcs.pixel_to_world_values(x, y)
+    east = (ra - 214.9) * np.cos(np.deg2rad(52.9)) * 3600
+    return np.hypot(east - place[0], (dec - 52.9) * 3600 - place[1]) < radius
+
+
+BLUE, RED = (2.0, 2.0), (-2.0, -2.0)
+
+
+def two_filters():
+    """Two mosaics with one source each, the second on a coarser, turned and shifted grid."""
+    fine, coarse = plain_wcs(), plain_wcs((200, 180), 2 * PIXEL, 30.0, (0.7, -0.4))
+    first = mosaic(fine, "F150W", sources=[(*BLUE, 0.1, 1.0)], tilt=0.0)
+    second = mosaic(coarse, "F277W", sources=[(*RED, 0.1, 1.0)], tilt=0.0)
+    return (fine, first), (coarse, second)
+
+
+def test_merged_mask_over_different_grids(tmp_path):
+    mosaics = two_filters()
+    library = MosaicBackgroundStep.call(
+        [model for _, model in mosaics], output_dir=str(tmp_path), save_results=True
+    )
+    assert isinstance(library, ModelLibrary)
+    with library:
+        for index, (wcs, _) in enumerate(mosaics):
+            model = library.borrow(index)
+            bits = extension(model, "TIERMASK")
+            for place in (BLUE, RED):
+                near = only_near(wcs, place) & (bits & 1 == 0)
+                assert near.any()
+                assert np.all(bits[near] > 1)
+            assert np.mean(bits > 1) < 0.4
+            library.shelve(model, index, modify=False)
+    names = sorted(path.name for path in tmp_path.iterdir())
+    assert names == [
+        "field_f150w_mbkgsub.fits",
+        "field_f150w_mergedmask.fits",
+        "field_f277w_mbkgsub.fits",
+    ]
+    with fits.open(tmp_path / "field_f277w_mbkgsub.fits") as hdus:
+        placed = WCS(hdus["TIERMASK"].header)
+        np.testing.assert_allclose(placed.wcs.crpix, mosaics[1][0].wcs.crpix)
+        assert hdus["TIERMASK"].data.dtype == np.uint8
+        assert hdus["BKGD"].shape == hdus["SCI"].shape == (200, 180)
+        assert "ceers_mosaic_background COMPLETE" in "".join(map(str, hdus[0].header["HISTORY"]))
+    mask = fits.getdata(tmp_path / "field_f150w_mergedmask.fits")
+    assert not (mask & 1).any()
+
+
+def test_own_masks_of_a_list():
+    mosaics = two_filters()
+    library = MosaicBackgroundStep.call([model for _, model in mosaics], merge_masks=False)
+    with library:
+        model = library.borrow(0)
+        bits = extension(model, "TIERMASK")
+        library.shelve(model, 0, modify=False)
+    wcs = mosaics[0][0]
+    assert np.all(bits[only_near(wcs, BLUE)] > 1)
+    assert np.mean(bits[only_near(wcs, RED)] > 1) < 0.1
+
+
+# the temporary folder of a library ends with it
+@pytest.mark.filterwarnings("ignore:Implicitly cleaning up:ResourceWarning")
+def test_association_of_two_products(tmp_path):
+    products = []
+    for band in ("f150w", "f277w"):
+        mosaic(band=band.upper()).save(tmp_path / f"field_{band}_i2d.fits")
+        datamodels.ImageModel((8, 8)).save(tmp_path / f"exposure_{band}_cal.fits")
+        members = [{"expname": f"exposure_{band}_cal.fits", "exptype": "science"}]
+        products.append({"name": f"field_{band}", "members": members})
+    path = tmp_path / "asn.json"
+    path.write_text(json.dumps({"asn_type": "image3", "asn_id": "a1", "products": products}))
+    MosaicBackgroundStep.call(
+        str(path), output_dir=str(tmp_path), save_results=True, in_memory=False
+    )
+    assert (tmp_path / "field_f150w_mbkgsub.fits").is_file()
+    assert (tmp_path / "field_f277w_mbkgsub.fits").is_file()
+
+
+def test_extensions_survive_being_read_and_written(tmp_path):
+    path = tmp_path / "field_f150w_i2d.fits"
+    mosaic().save(path)
+    MosaicBackgroundStep.call(str(path), output_dir=str(tmp_path), save_results=True)
+    with datamodels.open(tmp_path / "field_f150w_bkgsub.fits") as model:
+        model.save(tmp_path / "again.fits")
+    with fits.open(tmp_path / "again.fits") as hdus, fits.open(path) as before:
+        np.testing.assert_array_equal(hdus["ERR"].data, before["ERR"].data)
+        total = hdus["SCI"].data + hdus["BKGD"].data
+        np.testing.assert_allclose(total, before["SCI"].data, atol=1e-6)
+        assert hdus["BKGMASK"].data.max() == 1
+
+
+def test_twice_subtracts_once():
+    once = MosaicBackgroundStep.call(mosaic())
+    twice = MosaicBackgroundStep.call(once)
+    np.testing.assert_array_equal(once.data, twice.data)
+
+
+def test_input_model_is_not_changed():
+    model = mosaic()
+    before = model.data.copy()
+    MosaicBackgroundStep.call(model)
+    np.testing.assert_array_equal(model.data, before)
+
+
+def test_border_zero_as_published():
+    result = MosaicBackgroundStep.call(mosaic(), method="published", border="zero")
+    assert np.all(result.data[:, :10] == 0.0)
+
+
+@pytest.mark.parametrize("separate", [None, "rms", "wht"])
+def test_hst_image(tmp_path, separate):
+    """Its source is masked in the mosaic; asked for, its own background is subtracted too."""
+    wcs = plain_wcs()
+    path = hst_image(
+        tmp_path / "egs_f814w_drz.fits", sources=[(*RED, 0.1, 1.0)], tilt=0.0, separate=separate
+    )
+    result = MosaicBackgroundStep.call(
+        mosaic(wcs, sources=[(*BLUE, 0.1, 1.0)], tilt=0.0),
+        extra_images=[str(path)],
+        subtract_extra=True,
+        save_results=True,
+        output_dir=str(tmp_path),
+    )
+    bits = extension(result, "TIERMASK")
+    assert np.all(bits[only_near(wcs, RED)] > 1)
+    assert not (bits[20, 20:] & 1).any()
+    (written,) = tmp_path.glob("egs_f814w*_mbkgsub.fits")
+    with fits.open(written) as hdus:
+        assert np.all(hdus[0].data[:10] == 0)
+        blank = hdus["BKGMASK"].data == 0
+        # boxes of 400 pixels over the whole of it: 300 x 320 pixels
+        assert abs(hdus[0].data[blank].mean()) < 0.03 * NOISE
+        assert np.all(hdus["TIERMASK"].data[:10] & 1)
+
+
+def test_merged_mask_is_used(tmp_path):
+    """An edited mask stands in place of any search."""
+    wcs = plain_wcs()
+    mask = np.zeros(wcs.array_shape, np.int32)
+    mask[100:140, 100:140] = 1 << 12
+    path = tmp_path / "mask.fits"
+    fits.writeto(path, mask, wcs.to_header())
+    result = MosaicBackgroundStep.call(mosaic(wcs), merged_mask=str(path), method="published")
+    bits = extension(result, "TIERMASK")
+    np.testing.assert_array_equal(bits > 1, mask > 0)
+
+
+REGIONS = """# Region file format: DS9
+fk5
+circle(214.9,52.9,1.0")
+-circle(214.9,52.9,0.3")
+image
+box(300,280,20,10,0)
+"""
+
+
+def test_regions_add_and_clear(tmp_path):
+    wcs = plain_wcs()
+    add, clear = tmp_path / "add.reg", tmp_path / "clear.reg"
+    add.write_text(REGIONS)
+    clear.write_text('fk5\ncircle(214.9,52.9,0.1")\nimage\nbox(300,282.5,20,5,0)\n')
+    result = MosaicBackgroundStep.call(
+        mosaic(wcs, sources=[(*RED, 0.1, 1.0)], tilt=0.0),
+        mask_regions=str(add),
+        exclude_regions=str(clear),
+        method="published",
+    )
+    bits = extension(result, "TIERMASK")
+    drawn = bits & 64 > 0
+    ring = only_near(wcs, (0, 0), 0.97) & ~only_near(wcs, (0, 0), 0.33)
+    assert drawn[ring].all()
+    assert not drawn[only_near(wcs, (0, 0), 0.27)].any()
+    # DS9 counts from 1: rows 275 to 284 are drawn, 280 to 284 cleared
+    assert drawn[275:279, 290:309].all()
+    assert not drawn[280:285, 290:309].any()
+
+
+def test_image_regions_belong_to_the_first_mosaic(tmp_path):
+    (fine, first), (coarse, second) = two_filters()
+    path = tmp_path / "add.reg"
+    path.write_text("image\ncircle(161,151,10)\n")
+    library = MosaicBackgroundStep.call([first, second], mask_regions=str(path))
+    for index, wcs in enumerate((fine, coarse)):
+        with library:
+            model = library.borrow(index)
+            drawn = extension(model, "TIERMASK") & 64 > 0
+            library.shelve(model, index, modify=False)
+        # the circle of 0.3" around the middle of the first
+        assert drawn[only_near(wcs, (0, 0), 0.24)].all()
+        assert not drawn[~only_near(wcs, (0, 0), 0.36)].any()
+
+
+def test_own_tiers(tmp_path):
+    path = tmp_path / "tiers.csv"
+    path.write_text("name,sigma,nsigma,npixels,growth\nnircam,2,1000,5,1\n")
+    result = MosaicBackgroundStep.call(mosaic(), tiers=str(path), method="published")
+    assert np.all(extension(result, "TIERMASK") <= 1)
+
+
+def no_overlap(tmp_path):
+    far = plain_wcs()
+    far.wcs.crval = 10.0, -5.0
+    path = tmp_path / "far.fits"
+    fits.writeto(path, np.zeros(far.array_shape, np.uint8), far.to_header())
+    return {"merged_mask": str(path)}
+
+
+def no_wcs(tmp_path):
+    path = tmp_path / "mask.fits"
+    fits.writeto(path, np.zeros((300, 320), np.uint8))
+    return {"merged_mask": str(path)}
+
+
+def bad_regions(tmp_path):
+    path = tmp_path / "bad.reg"
+    path.write_text("fk5\ncircle(what)\n")
+    return {"mask_regions": str(path)}
+
+
+def point_region(tmp_path):
+    path = tmp_path / "point.reg"
+    path.write_text("image\npoint(10,10)\n")
+    return {"exclude_regions": str(path)}
+
+
+def no_such_hst(tmp_path):
+    return {"extra_images": [str(tmp_path / "none_drz.fits")]}
+
+
+def bad_tiers(tmp_path):
+    path = tmp_path / "tiers.csv"
+    path.write_text("name,sigma\nnircam,2\n")
+    return {"tiers": str(path)}
+
+
+def everything_masked(tmp_path):
+    path = tmp_path / "mask.fits"
+    wcs = plain_wcs()
+    fits.writeto(path, np.full(wcs.array_shape, 2, np.uint8), wcs.to_header())
+    return {"merged_mask": str(path)}
+
+
+@pytest.mark.parametrize(
+    ("problem", "message"),
+    [
+        (no_overlap, "do not overlap"),
+        (no_wcs, "no celestial WCS"),
+        (bad_regions, "mask_regions"),
+        (point_region, "cannot be made a mask"),
+        (no_such_hst, "none_drz.fits"),
+        (bad_tiers, "Give a table with the columns"),
+        (everything_masked, "no background can be fitted"),
+        (lambda _: {"filter_size": 4}, "odd"),
+    ],
+)
+def test_problems_of_parameters(tmp_path, problem, message):
+    with pytest.raises(StepError, match=message):
+        MosaicBackgroundStep.call(mosaic(), **problem(tmp_path))
+
+
+def test_problems_of_the_input(tmp_path):
+    with pytest.raises(StepError, match="does not exist"):
+        MosaicBackgroundStep.call(str(tmp_path / "none_i2d.fits"))
+    model = mosaic()
+    model.meta.cal_step.resample = None
+    del model.wht
+    with pytest.raises(StepError, match="not a mosaic"):
+        MosaicBackgroundStep.call(model)
+    with pytest.raises(StepError, match="takes ImageModel"):
+        MosaicBackgroundStep.call(datamodels.RampModel((1, 2, 8, 8)))
+    with pytest.raises(StepError, match="is empty"):
+        MosaicBackgroundStep.call([])
+    empty = mosaic(image=np.full((64, 64), np.nan, np.float32))
+    with pytest.raises(StepError, match="no sources can be searched"):
+        MosaicBackgroundStep.call(empty)
+
+
+def test_core_bit_is_kept_for_reuse(tmp_path):
+    """A merged mask that is given back tells the outskirts where sources are."""
+    mosaics = [mosaic(), mosaic(band="F200W", seed=2)]
+    MosaicBackgroundStep.call(mosaics, save_results=True, output_dir=str(tmp_path))
+    path = tmp_path / "field_f150w_mergedmask.fits"
+    assert (fits.getdata(path) & CORE).any()
+    again = MosaicBackgroundStep.call(mosaic(), merged_mask=str(path))
+    first = fits.getdata(tmp_path / "field_f150w_mbkgsub.fits", "TIERMASK")
+    np.testing.assert_array_equal(extension(again, "TIERMASK"), first)
