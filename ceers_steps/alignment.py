@@ -176,6 +176,7 @@ def align_group(
             residuals += _align_to_reference(members, part, places, plane, reference)
         elif len(exposures) == 1:
             members[0].end(SKIPPED, "one exposure and no abs_refcat: nothing to align it with")
+            members[0].add_row("relative", SKIPPED, members[0].note)
         elif number > 0 or len(members) == 1:
             _fail(members, "no sources in common with the other exposures")
         else:
@@ -223,7 +224,7 @@ def _align_among_themselves(usable, places) -> list[AlignedPart]:
 
 def _badness(fit: ListFit, settings: AlignmentSettings) -> float:
     """Return above 1 for a fit that is not good enough."""
-    few = settings.minobj / max(fit.n_used, 1)
+    few = settings.minobj / max(len(fit.used), 1)
     return max(few, 1e3 * fit.rmse / settings.max_rmse if settings.max_rmse > 0 else 0.0)
 
 
@@ -289,8 +290,6 @@ def _align_to_reference(members, part, places, plane, reference) -> list[Residua
 def _why_not_good(absolute: ReferenceFit, settings: AlignmentSettings) -> str:
     """Return what is wrong with a fit to the reference; empty if nothing."""
     fit = absolute.fit
-    if fit.n_used < settings.abs_minobj:
-        return f"{fit.n_used} matches in the fit, at least {settings.abs_minobj} are needed"
     if 1e3 * fit.rmse > settings.abs_max_rmse > 0:
         return (
             f"residuals of {1e3 * fit.rmse:.1f} mas, above {settings.abs_max_rmse} (abs_max_rmse)"

@@ -17,11 +17,11 @@ __all__ = ["GEOMETRIES", "FitSettings", "JointFit", "ListFit", "fit_jointly", "f
 GEOMETRIES = {"shift": 2, "rshift": 3, "rscale": 4, "general": 6}
 """Number of parameters: shifts, with a rotation, with a scale, any linear map."""
 
-_LOOSE = np.array([60.0, 60.0, 0.05, 0.05, 0.05, 0.05])
+_LOOSE = np.array([5.0, 5.0, 0.05, 0.05, 0.05, 0.05])
 """Prior of the parameters (arcsec, radians) that decides what the data leave open."""
 
 _ARCSEC = np.pi / 180 / 3600
-_EXPECTED = np.array([60.0, 60.0, 30 * _ARCSEC, 1e-4, 1e-4, 1e-4])
+_EXPECTED = np.array([5.0, 5.0, 30 * _ARCSEC, 1e-4, 1e-4, 1e-4])
 """Prior of a pointing error: shifts are free, a rotation is about 30 arcsec, a scale 1e-4."""
 
 

@@ -9,7 +9,9 @@ from scipy.stats import poisson
 
 __all__ = ["Match", "MatchSettings", "match_lists"]
 
-_FALSE_ALARM = 1e-3  # probability that unrelated lists match as well at any shift of the search
+_FALSE_ALARM = 1e-4  # probability that unrelated lists match as well at any shift of the search
+
+_MOST_PAIRS = 1_000_000
 
 
 @dataclass(frozen=True)
@@ -104,7 +106,7 @@ def match_lists(reference: ArrayLike, positions: ArrayLike, settings: MatchSetti
     # what unrelated lists give; a tolerance that shrank onto few sources says nothing about them
     radius = max(tolerance, 0.25 * settings.tolerance)
     trials = max(1.0, (settings.search_radius / radius) ** 2)
-    chance = votes * (radius / max(settings.search_radius, settings.tolerance)) ** 2
+    chance = max(votes - len(i), 0.0) * (radius / _reach(settings)) ** 2
     probability = poisson.sf(len(i) - 1, chance) * trials
     significant = len(i) >= max(settings.minimum, 1) and probability < _FALSE_ALARM
     return Match(rows[i], columns[j], offset + shift, float(chance), bool(significant))
@@ -119,30 +121,38 @@ def _alone(positions: NDArray[np.float64], separation: float) -> NDArray[np.intp
     return finite[nearest >= separation]
 
 
-def _densest_shift(tree, moved, settings: MatchSettings) -> tuple[NDArray[np.float64], int]:
-    """Return the difference that most pairs have, and the number of pairs in the search area."""
-    reach = settings.search_radius + settings.tolerance
-    near = tree.query_ball_point(moved, reach)
+def _reach(settings: MatchSettings) -> float:
+    """Return the largest difference that is looked at: beyond it all pairs are by chance."""
+    return max(settings.search_radius + settings.tolerance, 5 * settings.tolerance)
+
+
+def _densest_shift(tree, moved, settings: MatchSettings) -> tuple[NDArray[np.float64], float]:
+    """Return the difference that most pairs have, and the number of pairs within reach."""
+    reach = _reach(settings)
+    total = tree.count_neighbors(cKDTree(moved), reach)
+    if total == 0:
+        return np.zeros(2), 0.0
+    # in a crowded field a part of the list finds the shift as well
+    step = -(-total // _MOST_PAIRS)
+    near = tree.query_ball_point(moved[::step], reach)
     count = np.array([len(found) for found in near])
-    if count.sum() == 0:
-        return np.zeros(2), 0
-    pairs = np.repeat(np.arange(len(moved)), count)
-    difference = tree.data[np.concatenate([f for f in near if f]).astype(int)] - moved[pairs]
-    if settings.search_radius == 0:
-        return np.zeros(2), len(difference)
+    pairs = np.repeat(np.arange(len(count)), count)
+    difference = tree.data[np.concatenate(near).astype(int)] - moved[::step][pairs]
+    if settings.search_radius == 0 or len(difference) == 0:
+        return np.zeros(2), float(total)
     cloud = cKDTree(difference)
+    possible = difference[np.hypot(*difference.T) <= settings.search_radius + settings.tolerance]
     best = (-np.inf, np.zeros(2))
-    for part in (1.0, 0.3, 0.1):
+    for part in (1.0, 0.3, 0.1) if len(possible) else ():
         radius = part * settings.tolerance
-        neighbours = cloud.query_ball_point(difference, radius, return_length=True)
+        neighbours = cloud.query_ball_point(possible, radius, return_length=True)
         expected = len(difference) * (radius / reach) ** 2
         peak = int(np.argmax(neighbours))
         score = (neighbours[peak] - expected) / np.sqrt(expected + 1)
         if score > best[0]:
-            members = cloud.query_ball_point(difference[peak], radius)
+            members = cloud.query_ball_point(possible[peak], radius)
             best = (score, difference[members].mean(axis=0))
-    inside = np.hypot(*difference.T) <= max(settings.search_radius, settings.tolerance)
-    return best[1], int(inside.sum())
+    return best[1], float(total)
 
 
 def _mutual_nearest(tree, moved, tolerance) -> tuple[NDArray[np.intp], NDArray[np.intp]]:

@@ -10,6 +10,7 @@ import numpy as np
 import sep
 from numpy.typing import NDArray
 from scipy import ndimage
+from scipy.spatial import cKDTree
 
 __all__ = [
     "BLENDED",
@@ -25,7 +26,7 @@ __all__ = [
 ]
 
 BLENDED = 1
-"""Flag: shares its pixels with a neighbour that adds to its light."""
+"""Flag: neighbours add more than a tenth to the light in its window."""
 TOUCHED = 2
 """Flag: pixels that may not be used carry weight in its centroid."""
 EDGE = 4
@@ -42,6 +43,7 @@ CLOSE = 64
 _WINDOW_PER_RADIUS = 2 / 2.35  # Source Extractor: sigma of the window per half-light radius
 _REACH = 4.0  # of the window, in its sigma
 _TOUCHED_WEIGHT = 0.03  # part of the weight that unusable pixels may have
+_BLEND = 0.1  # part of the light in the window that neighbours may add
 _PHASE = 0.005  # pixels: what the place within a pixel does to a centroid
 _LARGEST_WINDOW = 10.0  # sigma, pixels: a galaxy is centred on its middle
 
@@ -211,7 +213,7 @@ def _measure(found, image, noise, bad, settings: CatalogSettings) -> SourceList:
     snr, sigma, touched = _window_sums(image, noise, bad, x, y, window)
     ny, nx = image.shape
     margin = np.maximum(2 * window, 3)
-    flags = np.where(found["flag"] & sep.OBJ_MERGED, BLENDED, 0)
+    flags = np.where(_added_light(x, y, window, radius, found["flux"]) > _BLEND, BLENDED, 0)
     flags |= np.where(touched > _TOUCHED_WEIGHT, TOUCHED, 0)
     inside = (x > margin) & (x < nx - 1 - margin) & (y > margin) & (y < ny - 1 - margin)
     flags |= np.where(inside & (found["flag"] & sep.OBJ_TRUNC == 0), 0, EDGE)
@@ -241,7 +243,8 @@ def _window_sums(image, noise, bad, x, y, window):
     half = int(np.ceil(_REACH * window.max()))
     ny, nx = image.shape
     snr, sigma, touched = (np.zeros(len(x)) for _ in range(3))
-    finite = np.isfinite(x) & np.isfinite(y)
+    # some wander out of the image
+    finite = (np.abs(x - nx / 2) < nx) & (np.abs(y - ny / 2) < ny)
     column, row = (np.rint(np.where(finite, a, 0)).astype(int) for a in (x, y))
     # stamps of similar size at once
     for size in np.unique(sizes := np.minimum(4 * np.ceil(window * _REACH / 4), half).astype(int)):
@@ -261,17 +264,35 @@ def _window_sums(image, noise, bad, x, y, window):
         weight[outside] = 0
         light = (weight * image[at]).sum(axis=(1, 2))
         variance = (weight * noise[at]) ** 2
-        snr[which] = light / np.sqrt(variance.sum(axis=(1, 2)))
+        snr[which] = light / np.sqrt(np.maximum(variance.sum(axis=(1, 2)), 1e-30))
         spread = 0.5 * (variance * distance2).sum(axis=(1, 2))
         with np.errstate(divide="ignore", invalid="ignore"):
             sigma[which] = np.where(light > 0, 2 * np.sqrt(spread) / light, np.inf)
     return snr, np.where(finite, sigma, np.inf), np.where(finite, touched, 1.0)
 
 
+def _added_light(x, y, window, radius, flux):
+    """Return what neighbours add to the light in the window of each source, relative to its own.
+
+    All profiles are taken as Gaussians.
+    """
+    added = np.zeros(len(x))
+    finite = np.flatnonzero(np.isfinite(x) & np.isfinite(y))
+    places = np.column_stack([x, y])[finite]
+    tree = cKDTree(places)
+    variance = (radius / 1.1774) ** 2  # of a Gaussian with this half-light radius
+    for i, near in zip(finite, tree.query_ball_point(places, 4 * window[finite]), strict=True):
+        j = finite[near]
+        j = j[j != i]
+        width = window[i] ** 2 + variance[j]
+        distance2 = (x[j] - x[i]) ** 2 + (y[j] - y[i]) ** 2
+        light = flux[j] * np.exp(-0.5 * distance2 / width) / width
+        added[i] = light.sum() * (window[i] ** 2 + variance[i]) / flux[i]
+    return added
+
+
 def _flag_doubles(x, y, flags, order):
     """Flag what ended on the centroid of a brighter source."""
-    from scipy.spatial import cKDTree
-
     finite = np.flatnonzero(np.isfinite(x) & np.isfinite(y))
     flags = np.where(np.isfinite(x) & np.isfinite(y), flags, flags | LOST)
     rank = np.empty(len(order), int)

@@ -53,11 +53,17 @@ def alignment_figure(path: str | os.PathLike, fits: Sequence[Residuals]) -> Path
 
 
 def _draw_vectors(axes, fit) -> None:
+    axes.set_title(fit.title, fontsize=9, loc="left")
+    axes.set(xlabel="x in the tangent plane (arcsec)", ylabel="y (arcsec)", aspect="equal")
+    if len(fit.positions) == 0:
+        return
     x, y = fit.positions.T
     u, v = fit.residuals.T
     length = np.hypot(u, v)
     typical = float(np.median(length[fit.used])) if fit.used.any() else 1.0
     span = max(np.ptp(x), np.ptp(y), 1.0)
+    # room for a single source
+    axes.update_datalim([(x.mean() - 0.5, y.mean() - 0.5), (x.mean() + 0.5, y.mean() + 0.5)])
     for chosen, colour, label in ((~fit.used, ORANGE, "clipped"), (fit.used, _BLUE, "in the fit")):
         if not chosen.any():
             continue
@@ -74,10 +80,8 @@ def _draw_vectors(axes, fit) -> None:
             label=label,
         )
     key = float(f"{typical:.1g}") or 1.0
-    axes.quiverkey(arrows, 0.86, 1.04, key, f"{key:g} mas", labelpos="E")
-    axes.set_title(fit.title, fontsize=9, loc="left")
-    axes.set(xlabel="x in the tangent plane (arcsec)", ylabel="y (arcsec)", aspect="equal")
-    axes.margins(0.08)
+    axes.quiverkey(arrows, 0.08, 0.04, key, f"{key:g} mas", labelpos="E")
+    axes.margins(x=0.08, y=0.14)
 
 
 def _draw_cloud(axes, fit) -> None:

@@ -150,7 +150,9 @@ class AlignStep(CeersMixin, TweakRegStep):
             models = {**association, "products": [product]}
         elif isinstance(models, (str, os.PathLike, JwstDataModel)):
             models = [models]
-        return ModelLibrary(models, asn_exptypes=["science"], on_disk=not self.in_memory)
+        # a library of a list of exposures is in memory always
+        on_disk = not self.in_memory and not isinstance(models, list)
+        return ModelLibrary(models, asn_exptypes=["science"], on_disk=on_disk)
 
     def _measure_sources(self, library, settings, table):
         """Return all exposures, each with its sources and parameters."""

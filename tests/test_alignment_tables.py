@@ -1,0 +1,186 @@
+"""Tables of the alignment: what is read, and what is refused."""
+
+import os
+from pathlib import Path
+
+import astropy.units as u
+import numpy as np
+import pytest
+from astropy.coordinates import SkyCoord
+from astropy.table import MaskedColumn, Table
+
+from ceers_steps.alignment_tables import (
+    RESULT_COLUMNS,
+    AlignmentSettings,
+    make_results_table,
+    read_alignment_table,
+    read_reference_catalog,
+)
+from ceers_steps.errors import CeersError
+from ceers_steps.parameters import parameter_files_dir
+
+DR05 = parameter_files_dir() / "dr05" / "alignment.ecsv"
+
+
+def write(table, path):
+    table.write(path, overwrite=True)
+    return path
+
+
+class TestAlignmentTable:
+    def test_published_one(self):
+        table = read_alignment_table(DR05)
+        settings = table.apply(AlignmentSettings(), "jw01345001001", "F277W")
+        assert (settings.detect_thresh, settings.detect_minarea) == (4.0, 16)
+        assert (settings.tolerance, settings.abs_separation) == (0.05, 0.5)
+        assert settings.abs_fit("LONG").geometry == "rscale"
+        assert settings.max_rmse == AlignmentSettings().max_rmse
+        # every visit of a pointing that DR0.5 has in a filter of its own row
+        assert len(table.rows) == 30
+
+    @pytest.mark.skipif("CEERS_SHARED_DATA" not in os.environ, reason="no published tables")
+    def test_published_values(self):
+        folder = Path(os.environ["CEERS_SHARED_DATA"])
+        published = Table.read(folder / "ceers_dr05" / "tweakreg_params.ecsv")
+        table = read_alignment_table(DR05)
+        assert len(table.rows) == len(published)
+        names = {"deblend": "deblend_levels", "abs_fitgeom": "abs_fitgeometry"}
+        for row in published:
+            ours = table.rows[row["visit"], row["filter"]]
+            for name in set(published.colnames) - {"pointing", "filter", "visit", "kernel_nsigma"}:
+                assert ours[names.get(name, name)] == row[name]
+
+    def test_other_visits_keep_the_parameters(self):
+        settings = AlignmentSettings(tolerance=0.077)
+        assert read_alignment_table(DR05).apply(settings, "jw09999001001", "F277W") == settings
+
+    def test_empty_cells_and_csv(self, tmp_path):
+        path = tmp_path / "table.csv"
+        path.write_text(
+            "visit,filter,minobj,use2dhist,abs_sigma\njw1,f150w,7,False,\njw2,F150W,,,2.5\n"
+        )
+        rows = read_alignment_table(path).rows
+        assert rows["jw1", "F150W"] == {"minobj": 7, "use2dhist": False}
+        assert rows["jw2", "F150W"] == {"abs_sigma": 2.5}
+
+    @pytest.mark.parametrize(
+        ("columns", "message"),
+        [
+            ({"visit": ["jw1"]}, "no column 'filter'; found visit"),
+            ({"visit": ["a"], "filter": ["b"], "tolernace": [1.0]}, "unknown column.*tolernace"),
+            ({"visit": ["a", "a"], "filter": ["b", "B"]}, "visit a, filter B stands in two rows"),
+            ({"visit": ["a"], "filter": ["b"], "minobj": [2.5]}, "row 1, column minobj: '2.5' is"),
+            ({"visit": ["a"], "filter": ["b"], "sigma": ["wide"]}, "'wide' is not a number"),
+            ({"visit": ["a"], "filter": ["b"], "use2dhist": ["no"]}, "'no' is not true or false"),
+            ({"visit": ["a"], "filter": ["b"], "tolerance": [-1.0]}, "tolerance=-1.0; use 0 or"),
+            ({"visit": ["a"], "filter": ["b"], "fitgeometry": ["auto"]}, "use one of shift, rsh"),
+        ],
+    )
+    def test_refused(self, tmp_path, columns, message):
+        path = write(Table(columns), tmp_path / "table.ecsv")
+        with pytest.raises(CeersError, match=message) as error:
+            read_alignment_table(path)
+        assert str(path) in str(error.value)
+
+    def test_no_table(self, tmp_path):
+        with pytest.raises(CeersError, match=r"alignment_table=.*no such file"):
+            read_alignment_table(tmp_path / "missing.ecsv")
+        path = tmp_path / "text.ecsv"
+        path.write_text("no table")
+        with pytest.raises(CeersError, match=r"alignment_table=.*not a readable table"):
+            read_alignment_table(path)
+
+
+class TestSettings:
+    def test_auto_goes_by_channel(self):
+        settings = AlignmentSettings()
+        assert settings.abs_fit("SHORT").geometry == "rshift"
+        assert settings.abs_fit("LONG").geometry == "rscale"
+        assert settings.abs_fit("LONG").expected_rotation
+        fixed = AlignmentSettings(abs_fitgeometry="shift")
+        assert fixed.abs_fit("LONG").geometry == "shift"
+        assert not fixed.abs_fit("LONG").expected_rotation
+
+    def test_search_only_about_the_expected_shift(self):
+        match = AlignmentSettings(use2dhist=False, xoffset=0.5, yoffset=-1).match
+        assert match.search_radius == 0
+        assert match.offset == (0.5, -1)
+
+    def test_catalogue(self):
+        assert AlignmentSettings(snr_threshold=7.0).catalog.snr_threshold == 7.0
+
+
+class TestReference:
+    RA, DEC = np.array([214.9, 215.0]), np.array([52.8, 52.9])
+
+    @pytest.mark.parametrize("names", [("RA", "DEC"), ("ra", "dec"), ("Ra", "Dec")])
+    @pytest.mark.parametrize("suffix", ["ecsv", "fits", "csv"])
+    def test_any_case_and_format(self, tmp_path, names, suffix):
+        table = Table([self.RA, self.DEC, [1.0, 2.0]], names=[*names, "mag"])
+        reference = read_reference_catalog(write(table, tmp_path / f"a.{suffix}"))
+        np.testing.assert_array_equal(reference.ra, self.RA)
+        np.testing.assert_array_equal(reference.dec, self.DEC)
+        assert reference.name == f"a.{suffix}"
+        assert len(reference) == 2
+
+    def test_units(self, tmp_path):
+        table = Table([np.deg2rad(self.RA), np.deg2rad(self.DEC)], names=["RA", "DEC"])
+        table["RA"].unit = table["DEC"].unit = u.rad
+        reference = read_reference_catalog(write(table, tmp_path / "a.ecsv"))
+        np.testing.assert_allclose(reference.ra, self.RA, rtol=1e-14)
+
+    def test_source_catalogue_of_jwst(self, tmp_path):
+        table = Table({"sky_centroid": SkyCoord(self.RA, self.DEC, unit="deg"), "label": [1, 2]})
+        reference = read_reference_catalog(write(table, tmp_path / "a.ecsv"))
+        np.testing.assert_allclose(reference.dec, self.DEC, rtol=1e-14)
+
+    def test_rows_without_position(self, tmp_path):
+        ra = MaskedColumn([10.0, 20.0, 30.0], mask=[False, True, False])
+        table = Table({"ra": ra, "dec": [1.0, 2.0, np.nan]})
+        reference = read_reference_catalog(write(table, tmp_path / "a.ecsv"))
+        assert reference.ra.tolist() == [10.0]
+
+    def test_near(self, tmp_path):
+        table = Table({"ra": [359.999, 0.001, 1.0], "dec": [0.0, 0.0, 0.0]})
+        reference = read_reference_catalog(write(table, tmp_path / "a.ecsv"))
+        assert reference.near(0.0, 0.0, 4.0).tolist() == [0, 1]
+        assert reference.near(0.0, 0.0, 3.0).tolist() == []
+
+    @pytest.mark.parametrize(
+        ("columns", "message"),
+        [
+            ({"x": [1.0], "y": [1.0]}, "no columns RA and DEC; found x, y"),
+            ({"ra": [1.0]}, "no columns RA and DEC; found ra"),
+            ({"ra": [1.0], "RA": [1.0], "dec": [1.0]}, r"several columns are called RA \(ra, RA"),
+            ({"ra": ["12:00:00"], "dec": ["1:0:0"]}, "RA and DEC are not angles"),
+            ({"ra": [np.nan], "dec": [1.0]}, "no row has a position"),
+            ({"ra": [10.0], "dec": [120.0]}, "DEC beyond 90 degrees"),
+        ],
+    )
+    def test_refused(self, tmp_path, columns, message):
+        path = write(Table(columns), tmp_path / "a.ecsv")
+        with pytest.raises(CeersError, match=message):
+            read_reference_catalog(path)
+
+    def test_wrong_unit(self, tmp_path):
+        table = Table({"ra": [1.0] * u.m, "dec": [1.0] * u.m})
+        with pytest.raises(CeersError, match="RA and DEC are not angles"):
+            read_reference_catalog(write(table, tmp_path / "a.ecsv"))
+
+    def test_no_file(self, tmp_path):
+        with pytest.raises(CeersError, match=r"abs_refcat=.*no such file"):
+            read_reference_catalog(tmp_path / "missing.fits")
+
+
+def test_results_have_units_and_meanings(tmp_path):
+    rows = [{"exposure": "jw1", "alignment": "relative", "status": "FAILED", "note": "none"}]
+    table = make_results_table(rows, {"abs_refcat": "a.ecsv"})
+    assert table.colnames == list(RESULT_COLUMNS)
+    back = Table.read(write(table, tmp_path / "a.ecsv"))
+    assert back["rmse"].unit == "mas"
+    assert back["rotation"].unit == "arcsec"
+    assert np.isnan(back["rmse"][0])
+    assert back["n_matched"][0] == 0
+    assert back["scale"].description == "scale"
+    assert back.meta["abs_refcat"] == "a.ecsv"
+    assert len(make_results_table([], {})) == 0
