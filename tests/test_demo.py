@@ -1,41 +1,54 @@
-"""The demo, on a subarray: from nothing to a report, and again from what is there."""
+"""The demo, on a subarray: from nothing to mosaics and a report."""
 
+import logging
 import re
+from dataclasses import replace
 
 import pytest
 from astropy.table import Table
 
 from ceers_steps import demo
+from ceers_steps.demo.exposures import _simulate_once
+from ceers_steps.demo.progress import watch_steps
 from ceers_steps.errors import CeersError
 from ceers_steps.report.findings import Finding
-from ceers_steps.report.page import write_page
+from ceers_steps.report.page import Part, write_page
 
-SMALL = demo.DemoExposure("NRCB4", "F150W", size="sub640", n_groups=5)
+SMALL = [
+    demo.DemoSet("NRCBLONG", band, dithers=2, size="sub640", n_groups=5)
+    for band in ("F277W", "F356W")
+]
 
 
 @pytest.mark.slow
-def test_demo_from_nothing_and_again(tmp_path, capsys):
-    page = demo.run_demo(tmp_path / "demo", seed=3, exposures=[SMALL], open_report=False)
+def test_demo_from_nothing_to_mosaics(tmp_path, capsys):
+    folder = tmp_path / "demo"
+    page = demo.run_demo(folder, seed=3, sets=SMALL, open_report=False)
     out = capsys.readouterr()
-    assert "NRCB4 F150W" in out.out
+    assert "NRCBLONG F277W" in out.out
     assert "block noise" in out.out
+    assert "mosaic F356W" in out.out
     assert out.err == ""
     html = page.read_text()
-    assert html.count("data:image/png;base64,") >= 2
+    assert html.count("data:image/png;base64,") >= 10
     assert not re.search(r'(?:src|href)="(?!data:)', html)  # one file, nothing fetched
-    (row,) = Table.read(tmp_path / "demo" / "metrics.ecsv")
-    # The stripes of the simulation are several times the white noise of a block.
-    assert row["noise_ratio"] < row["noise_before_ratio"]
-    assert (tmp_path / "demo" / "logs" / "nrcb4_f150w.log").stat().st_size > 0
+    for row in Table.read(folder / "metrics.ecsv"):
+        # The stripes of the simulation are several times the white noise of a block.
+        assert row["noise_ratio"] < row["noise_before_ratio"]
+    assert not list(folder.glob("*/products/*_snowball.fits"))
 
-    folder = tmp_path / "demo" / SMALL.slug
-    (uncal,) = (folder / "simulated").glob("*_uncal.fits")
-    (rate,) = (folder / "products").glob("*_rate.fits")
-    assert not list((folder / "products").glob("*_snowball.fits"))
-    first = uncal.stat().st_mtime_ns, rate.stat().st_mtime_ns
-    demo.run_demo(tmp_path / "demo", seed=3, exposures=[SMALL], open_report=False)
-    assert uncal.stat().st_mtime_ns == first[0]
-    assert rate.stat().st_mtime_ns > first[1]
+    mosaics = Table.read(folder / "mosaics.ecsv")
+    assert list(mosaics["filter"]) == ["F277W", "F356W"]
+    for row in mosaics:
+        # 15 mas of 10 sources or more; the pointing is off by 300
+        assert abs(row["wcs_east"]) < 4 * 15 / 10**0.5
+        assert abs(row["wcs_north"]) < 4 * 15 / 10**0.5
+        assert row["wcs_relative"] < 4
+        assert 0.9 < row["chi_1"] < 1.1
+        assert abs(row["phot_bias"]) < 4 * row["phot_bias_err"]
+        assert abs(row["under_mean"]) < 0.02 + 4 * row["under_err"]
+    for name in ("nrcblong_f277w", "mosaics", "truth_nrcblong_f356w"):
+        assert (folder / "logs" / f"{name}.log").stat().st_size > 0
 
 
 def test_other_parameters_are_simulated_anew(tmp_path, monkeypatch):
@@ -44,23 +57,29 @@ def test_other_parameters_are_simulated_anew(tmp_path, monkeypatch):
     calls = []
 
     class Written:
-        uncal = tmp_path / "simulated" / "x_uncal.fits"
+        def __init__(self, path):
+            self.uncal = path
 
-    def simulate(folder, *args, seed, **kwargs):
-        calls.append(seed)
+    def simulate(folder, *args, seed, dithers, **kwargs):
+        calls.append((seed, dithers))
         folder.mkdir()
-        Written.uncal.touch()
-        return [Written]
+        written = [Written(folder / f"{number}_uncal.fits") for number in range(dithers)]
+        for each in written:
+            each.uncal.touch()
+        return written
+
+    def uncals(seed, dithers=2):
+        exposures = replace(SMALL[0], dithers=dithers)
+        found = _simulate_once(exposures, tmp_path / "simulated", seed, lambda *a: None)
+        assert [path.exists() for path in found] == [True] * dithers
+        return found
 
     monkeypatch.setattr(api, "simulate", simulate)
-    for seed in (1, 1, 2, 2):
-        assert (
-            demo._simulate_once(SMALL, tmp_path / "simulated", seed, lambda *a: None)
-            == Written.uncal
-        )
-    Written.uncal.unlink()
-    demo._simulate_once(SMALL, tmp_path / "simulated", 2, lambda *a: None)
-    assert calls == [1, 2, 2]
+    for seed, dithers in ((1, 2), (1, 2), (2, 2), (2, 2), (2, 3)):
+        first, *_ = uncals(seed, dithers)
+    first.unlink()
+    uncals(2, 3)
+    assert calls == [(1, 2), (2, 2), (2, 3), (2, 3)]
 
 
 def test_missing_extras_are_told_before_work(tmp_path, monkeypatch):
@@ -83,16 +102,24 @@ def test_the_page_shows_text_as_text(tmp_path):
     ]
     picture = tmp_path / "p.png"
     picture.write_bytes(b"\x89PNG")
+    part = Part("Part", "About <it>", findings, {"Heading": [("caption", picture)]})
     page = write_page(
-        tmp_path / "page.html",
-        title="Title",
-        intro="Intro",
-        findings=findings,
-        pictures={"Heading": [("caption", picture)]},
-        facts={"seed": "1"},
+        tmp_path / "page.html", title="Title", intro="Intro", parts=[part], facts={"seed": "1"}
     )
     html = page.read_text()
     assert "&lt;b&gt;bold" in html
+    assert "About &lt;it&gt;" in html
     assert html.count(">reached<") == 1
     assert html.count(">missed<") == 1
     assert "data:image/png;base64,iVBORw==" in html
+
+
+def test_progress_follows_the_steps_of_a_loop():
+    told = []
+    log = logging.getLogger("stpipe.step")
+    with watch_steps(["flat", "photom", "flat"], lambda done, name: told.append((done, name))):
+        for name in ("CeersImage2", "flat", "photom", "flat", "flat"):
+            log.error("Step %s running with args %s.", name, ())
+        log.error("Step %s done", "flat")
+    log.error("Step %s running with args %s.", "flat", ())
+    assert told == [(0, "flat"), (1, "photom"), (2, "flat")]

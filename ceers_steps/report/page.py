@@ -3,6 +3,7 @@
 import base64
 import os
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from importlib.resources import files
 from pathlib import Path
 
@@ -10,7 +11,27 @@ from ceers_steps.errors import CeersError
 from ceers_steps.io import write_atomic
 from ceers_steps.report.findings import Finding
 
-__all__ = ["write_page"]
+__all__ = ["Part", "write_page"]
+
+
+@dataclass(frozen=True)
+class Part:
+    """One part of the page.
+
+    Attributes
+    ----------
+    title, intro : str
+        Heading and first paragraph.
+    findings : sequence of Finding
+        Rows of its table.
+    pictures : mapping of str to sequence of (caption, PNG file)
+        Figures by heading.
+    """
+
+    title: str
+    intro: str
+    findings: Sequence[Finding]
+    pictures: Mapping[str, Sequence[tuple[str, Path]]]
 
 
 def write_page(
@@ -18,8 +39,7 @@ def write_page(
     *,
     title: str,
     intro: str,
-    findings: Sequence[Finding],
-    pictures: Mapping[str, Sequence[tuple[str, Path]]],
+    parts: Sequence[Part],
     facts: Mapping[str, str],
 ) -> Path:
     """Write the report page.
@@ -30,10 +50,8 @@ def write_page(
         HTML file to write.
     title, intro : str
         Heading and first paragraph.
-    findings : sequence of Finding
-        Rows of the table.
-    pictures : mapping of str to sequence of (caption, PNG file)
-        Figures by heading.
+    parts : sequence of Part
+        What it consists of.
     facts : mapping of str to str
         Versions, parameters and files, listed at the end.
 
@@ -55,17 +73,22 @@ def write_page(
         ) from err
     source = (files("ceers_steps.report") / "templates" / "demo.html").read_text(encoding="utf-8")
     template = Environment(autoescape=True, undefined=StrictUndefined).from_string(source)
-    sections = [
+    filled = [
         {
-            "title": heading,
-            "pictures": [
-                {"caption": caption, "data": base64.b64encode(picture.read_bytes()).decode()}
-                for caption, picture in entries
+            "title": part.title,
+            "intro": part.intro,
+            "findings": part.findings,
+            "sections": [
+                {"title": heading, "pictures": [_embedded(*entry) for entry in entries]}
+                for heading, entries in part.pictures.items()
             ],
         }
-        for heading, entries in pictures.items()
+        for part in parts
     ]
-    html = template.render(
-        title=title, intro=intro, findings=findings, sections=sections, facts=facts
-    )
+    html = template.render(title=title, intro=intro, parts=filled, facts=facts)
     return write_atomic(path, lambda scratch: scratch.write_text(html, encoding="utf-8"))
+
+
+def _embedded(caption: str, picture: Path) -> dict[str, str]:
+    """Return a caption and the picture as text."""
+    return {"caption": caption, "data": base64.b64encode(picture.read_bytes()).decode()}

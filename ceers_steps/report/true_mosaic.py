@@ -75,8 +75,9 @@ class TrueMosaic:
     noise : array
         One draw of the noise that the exposures claim.
     offsets : mapping of str to Table
-        For each exposure the sources in it: ``mag``, ``dra`` and ``ddec`` (mas, on the sky), where
-        its WCS in the end puts them less where they are.
+        For each exposure the sources in it: ``east`` and ``north``, where its WCS in the end puts
+        them less where they are, and ``east_before`` and ``north_before``, where the header did;
+        mas on the sky.
     """
 
     sources: NDArray
@@ -139,7 +140,7 @@ def make_true_mosaic(mosaic: Path, exposures: list[TrueExposure], *, seed: int =
         light = true_light(exposure.simulated, truth, corner)
         noise = rng.standard_normal(variance.shape, dtype=np.float32) * np.sqrt(variance)
         wcs = true_wcs(commanded, truth.sources, exposure.name)
-        offsets[exposure.name] = _offsets(aligned, truth.sources)
+        offsets[exposure.name] = _offsets(aligned, commanded, truth.sources)
         # distortion is a low polynomial: every tenth pixel and a cubic spline give all of it
         pixmap = calc_pixmap(wcs, grid, variance.shape, stepsize=10, order=3)
         xmin, xmax, ymin, ymax = resample_range(variance.shape, wcs.bounding_box)
@@ -219,17 +220,15 @@ def _vectors(ra: NDArray, dec: NDArray) -> NDArray:
     return np.stack([np.cos(dec) * np.cos(ra), np.cos(dec) * np.sin(ra), np.sin(dec)], axis=-1)
 
 
-def _offsets(wcs: WCS, sources: Table) -> Table:
-    """Return where a WCS puts the sources less where they are, for those in the image."""
+def _offsets(aligned: WCS, commanded: WCS, sources: Table) -> Table:
+    """Return where two WCS put the sources less where they are, for those in the image."""
     x, y = np.asarray(sources["x"]), np.asarray(sources["y"])
-    ra, dec = wcs(x, y)  # NaN outside the image
-    inside = np.isfinite(ra)
+    inside = np.isfinite(commanded(x, y)[0])  # NaN outside the image
     true_ra, true_dec = (np.asarray(sources[name])[inside] for name in ("ra", "dec"))
-    east = (ra[inside] - true_ra + 180) % 360 - 180
-    return Table(
-        {
-            "mag": np.asarray(sources["mag"])[inside],
-            "dra": east * np.cos(np.radians(true_dec)) * 3.6e6,
-            "ddec": (dec[inside] - true_dec) * 3.6e6,
-        }
-    )
+    columns = {}
+    for wcs, suffix in ((aligned, ""), (commanded, "_before")):
+        ra, dec = wcs(x[inside], y[inside])
+        east = (ra - true_ra + 180) % 360 - 180
+        columns[f"east{suffix}"] = east * np.cos(np.radians(true_dec)) * 3.6e6
+        columns[f"north{suffix}"] = (dec - true_dec) * 3.6e6
+    return Table(columns)

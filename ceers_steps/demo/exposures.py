@@ -1,0 +1,215 @@
+"""Stages 1 and 2 of the demo: the exposures of one set, the first of them against the truth."""
+
+import json
+import shutil
+import time
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+from ceers_steps import __version__
+from ceers_steps.demo.progress import peak_memory, watch_steps
+from ceers_steps.demo.sets import POINTING, DemoSet
+from ceers_steps.io import write_atomic
+
+__all__ = ["SetResult", "run_set"]
+
+
+@dataclass(frozen=True)
+class SetResult:
+    """What came of the exposures of a set.
+
+    Attributes
+    ----------
+    exposures : DemoSet
+        Which ones.
+    simulated, products : Path
+        Folders.
+    names : list of str
+        Names of the exposures.
+    findings : list of Finding
+        Lines of the table, for the first exposure.
+    row : dict
+        All numbers of the first exposure.
+    pictures : list of (str, str, Path)
+        Heading, caption and PNG file.
+    seconds, peak_memory : float
+        Wall time (s) and peak memory (bytes) of the process.
+    """
+
+    exposures: DemoSet
+    simulated: Path
+    products: Path
+    names: list
+    findings: list
+    row: dict
+    pictures: list
+    seconds: float
+    peak_memory: float
+
+
+def run_set(exposures, folder, *, seed=1, tell=lambda done, total, stage: None):
+    """Simulate the exposures of a set, reduce them, compare the first with the truth.
+
+    Parameters
+    ----------
+    exposures : DemoSet
+        What to simulate.
+    folder : Path
+        Gets ``simulated/``, ``products/`` and figures.
+    seed : int
+        Seed of the simulation.
+    tell : callable
+        Called with the stages done, all stages and the name of the next one.
+
+    Returns
+    -------
+    SetResult
+        What was found, and where the products are.
+    """
+    start = time.monotonic()
+    simulated, products = folder / "simulated", folder / "products"
+    tell(0, 1, "starting")
+    uncals = _simulate_once(exposures, simulated, seed, tell)
+
+    from ceers_steps.simulate.crds_cache import activate
+
+    activate(simulated)  # before crds is imported
+    shutil.rmtree(products, ignore_errors=True)
+    products.mkdir(parents=True)
+    names = [uncal.name.removesuffix("_uncal.fits") for uncal in uncals]
+    for number, uncal in enumerate(uncals):
+        _reduce(uncal, products, number, len(uncals), tell)
+        if number == 0:
+            comparison = _compare(products, simulated, names[0])
+    from ceers_steps.report.findings import describe
+
+    return SetResult(
+        exposures=exposures,
+        simulated=simulated,
+        products=products,
+        names=names,
+        findings=describe(comparison.metrics),
+        row=comparison.metrics.as_row(),
+        pictures=_draw(comparison, exposures, folder, products, names[0]),
+        seconds=time.monotonic() - start,
+        peak_memory=peak_memory(),
+    )
+
+
+def _simulate_once(exposures, folder, seed, tell):
+    """Simulate, unless the folder holds the same already; return the raw files."""
+    from ceers_steps.simulate.api import simulate
+    from ceers_steps.simulate.config import PointingConfig, SimulationConfig
+
+    # as JSON gives it back
+    errors = json.loads(json.dumps(POINTING))
+    wanted = {"version": __version__, "seed": seed, **asdict(exposures), "pointing": errors}
+    note = folder / "demo.json"
+    if note.exists():
+        known = json.loads(note.read_text())
+        uncals = [folder / name for name in known.pop("uncals", [])]
+        if known == wanted and all(uncal.exists() for uncal in uncals):
+            return uncals
+    shutil.rmtree(folder, ignore_errors=True)
+    written = simulate(
+        folder,
+        [exposures.detector],
+        [exposures.filter],
+        dithers=exposures.dithers,
+        seed=seed,
+        size=exposures.size,
+        read_pattern=exposures.readpatt,
+        n_groups=exposures.n_groups,
+        config=SimulationConfig(pointing=PointingConfig(**POINTING)),
+        tell=lambda done, total, name: tell(done, 4 * total, f"simulate {done + 1}/{total}"),
+    )
+    uncals = [each.uncal for each in written]
+    text = json.dumps({**wanted, "uncals": [uncal.name for uncal in uncals]}, indent=1)
+    write_atomic(note, lambda path: path.write_text(text))
+    return uncals
+
+
+def _reduce(uncal, products, number, count, tell):
+    """Run CeersDetector1 and CeersImage2 on a raw file; what figures need for the first only."""
+    from ceers_steps.pipelines.detector1 import BEFORE_RAMP_FIT, CeersDetector1
+    from ceers_steps.pipelines.image2 import CeersImage2
+
+    steps = (*BEFORE_RAMP_FIT, "ramp_fit", "gain_scale", "wispsub", "remstriping", "assign_wcs")
+
+    def step(done, name):
+        # simulating takes about a fourth of the time
+        share = 1 + 3 * (number + done / len(steps)) / count
+        tell(share, 4, f"{number + 1}/{count} {name}")
+
+    first = number == 0
+    with watch_steps(steps, step):
+        CeersDetector1.call(
+            str(uncal),
+            output_dir=str(products),
+            save_results=True,
+            save_intermediates=first,
+            configure_log=False,
+            steps={
+                "jump": {"save_results": first},
+                "snowball": {"save_results": first, "save_events": first},
+                "wispsub": {"save_plots": first},
+                "remstriping": {"save_plots": first, "save_patterns": first},
+            },
+        )
+        rate = products / uncal.name.replace("_uncal", "_rate")
+        CeersImage2.call(
+            str(rate), output_dir=str(products), save_results=True, configure_log=False
+        )
+
+
+def _compare(products, simulated, root):
+    """Compare an exposure with the truth; put away what is needed for that only."""
+    from ceers_steps.report.compare import compare
+
+    comparison = compare(products, simulated, root)
+    for ramp in ("jump", "snowball"):  # 400 MB each
+        (products / f"{root}_{ramp}.fits").unlink()
+    return comparison
+
+
+def _draw(comparison, exposures, folder, products, root):
+    """Draw the figures; return (heading, caption, file) of these and of those of the steps."""
+    from ceers_steps.report.figures import before_after_figure, snowball_figure
+
+    title = f"{exposures.name}, simulated"
+    pictures = [
+        (
+            "Before and after",
+            f"{exposures.name}: rate image before wisps and stripes were taken out, and the "
+            "product (flat divided out, to look at)",
+            before_after_figure(
+                folder.parent / f"before_after_{exposures.slug}.png",
+                comparison.before,
+                comparison.after,
+                labels=("before", "CeersDetector1"),
+                title=title,
+                greys=32,
+            ),
+        )
+    ]
+    view = comparison.view
+    if view is not None:
+        caption = (
+            f"{exposures.name}: the largest snowballs of group {view.group + 1}, what the jump "
+            "step flags, what is flagged in the end and what is truly hit"
+        )
+        path = snowball_figure(
+            folder.parent / f"snowballs_{exposures.slug}.png",
+            view.difference,
+            view.flags,
+            jumps=view.jumps,
+            contaminated=view.contaminated,
+            events=view.events,
+            title=f"{title}: group {view.group + 1} less group {view.group}",
+        )
+        pictures.append(("Snowballs", caption, path))
+    for suffix, heading in (("wisp", "Wisps"), ("1f", "Stripes")):
+        path = products / f"{root}_{suffix}.png"
+        if path.exists():
+            pictures.append((heading, f"{exposures.name}, drawn by the step (save_plots)", path))
+    return pictures

@@ -1,0 +1,181 @@
+"""The demo as a whole: jobs, table, report."""
+
+import os
+import sys
+import time
+import webbrowser
+from pathlib import Path
+
+from ceers_steps import __version__
+from ceers_steps.demo.exposures import run_set
+from ceers_steps.demo.mosaics import combine, draw_mosaics, measure
+from ceers_steps.demo.sets import SETS
+from ceers_steps.errors import CeersError
+from ceers_steps.io import write_atomic
+from ceers_steps.workers import Job, jobs_at_a_time, run_jobs
+
+__all__ = ["run_demo"]
+
+MEMORY_PER_JOB = 3.5e9
+"""Bytes that one job needs at most; decides how many are worked on at a time."""
+
+
+def run_demo(folder, *, seed=1, sets=SETS, open_report=None):
+    """Run the demo and print how the measured values compare with the true ones.
+
+    Parameters
+    ----------
+    folder : path
+        Where everything goes. Exposures that an earlier run simulated there with the same
+        parameters are used again.
+    seed : int
+        Seed of the simulation.
+    sets : sequence of DemoSet
+        What to simulate, a filter each, in the order of wavelength. The mosaics cover the first.
+    open_report : bool, optional
+        Open the report in a browser; default: when there is a desktop.
+
+    Returns
+    -------
+    Path
+        The report.
+
+    Raises
+    ------
+    CeersError
+        When an extra is not installed, the folder cannot be written or a job fails.
+    """
+    _check_extras()
+    folder = Path(folder).absolute()
+    start = time.monotonic()
+    logs, at_a_time = folder / "logs", jobs_at_a_time(MEMORY_PER_JOB)
+    results = run_jobs(
+        [
+            Job(
+                exposures.slug,
+                exposures.name,
+                run_set,
+                {"exposures": exposures, "folder": folder / exposures.slug, "seed": seed},
+            )
+            for exposures in sets
+        ],
+        logs,
+        at_a_time=at_a_time,
+    )
+    arguments = {"results": results, "folder": folder / "mosaics", "seed": seed}
+    (combined,) = run_jobs([Job("mosaics", "mosaics", combine, arguments)], logs, at_a_time=1)
+    mosaics = run_jobs(
+        [
+            Job(
+                f"truth_{result.exposures.slug}",
+                f"true {result.exposures.filter}",
+                measure,
+                {"result": result, "mosaic": path, "figures": folder},
+            )
+            for result, path in zip(results, combined.mosaics, strict=True)
+        ],
+        logs,
+        at_a_time=at_a_time,
+    )
+    facts = {"ceers_steps": __version__, "seed": str(seed)}
+    for result in results:
+        each = result.exposures
+        facts[each.name] = (
+            f"{each.dithers} dithers, {each.readpatt}, {each.n_groups} groups, {each.size}; "
+            f"{result.seconds:.0f} s, {result.peak_memory / 1e9:.1f} GB"
+        )
+    facts["mosaics"] = f"{combined.seconds:.0f} s, {combined.peak_memory / 1e9:.1f} GB"
+    pictures = draw_mosaics(mosaics, folder)
+    facts |= {"time": f"{time.monotonic() - start:.0f} s", "files": str(folder)}
+    return _report(folder, results, mosaics, pictures, facts, open_report)
+
+
+def _check_extras():
+    """Raise, before minutes of work, if an optional package is missing."""
+    from importlib.util import find_spec
+
+    wanted = ("galsim", "pysiaf", "matplotlib", "jinja2")
+    missing = [package for package in wanted if find_spec(package) is None]
+    if missing:
+        raise CeersError(
+            f"The demo needs {', '.join(missing)}. "
+            "Install with: pip install 'ceers_steps[simulate,report]'"
+        )
+
+
+def _report(folder, results, mosaics, pictures, facts, open_report):
+    """Print the table, write the page and show it; return the page."""
+    from rich import box
+    from rich.console import Console
+    from rich.table import Table
+
+    from ceers_steps.report.page import Part, write_page
+
+    console = Console()
+    if not console.is_terminal:
+        console.width = 130  # a file has no width of its own
+    table = Table("", "measured", "true or limit", "goal", "", box=box.SIMPLE)
+    for result in (*results, *mosaics):
+        table.add_row(f"[bold]{result.findings[0].exposure}")
+        for finding in result.findings:
+            verdict = {True: "[green]reached", False: "[red]missed", None: ""}[finding.reached]
+            table.add_row(finding.what, finding.measured, finding.expected, finding.goal, verdict)
+        table.add_section()
+    console.print(table)
+
+    _write_metrics(folder / "metrics.ecsv", [result.row for result in results])
+    _write_metrics(folder / "mosaics.ecsv", [mosaic.metrics.as_row() for mosaic in mosaics])
+    parts = [
+        Part(
+            "Mosaics",
+            "The exposures of all filters, aligned to a catalogue with errors of 15 mas, combined "
+            "on the same pixels, with the background subtracted that one mask of the sources of "
+            "all filters leaves.",
+            [finding for mosaic in mosaics for finding in mosaic.findings],
+            _by_heading(pictures),
+        ),
+        Part(
+            "Exposures",
+            "The first exposure of each filter, as CeersDetector1 leaves it.",
+            [finding for result in results for finding in result.findings],
+            _by_heading([picture for result in results for picture in result.pictures]),
+        ),
+    ]
+    page = write_page(
+        folder / "report.html",
+        title="From raw exposures to mosaics, on a simulated field",
+        intro="The exposures were simulated with sources, sky, wisps, snowballs, cosmic rays, "
+        "1/f noise and errors of the pointing that are known, and reduced without that knowledge.",
+        parts=parts,
+        facts=facts,
+    )
+    console.print(f"{facts['time']}. Report: {page}", soft_wrap=True)
+    if _has_desktop() if open_report is None else open_report:
+        webbrowser.open(page.as_uri())
+    return page
+
+
+def _by_heading(pictures):
+    """Return (caption, file) by heading."""
+    headings = {}
+    for heading, caption, path in pictures:
+        headings.setdefault(heading, []).append((caption, path))
+    return headings
+
+
+def _write_metrics(path, rows):
+    """Write all numbers, a row for each exposure; what an exposure does not have is masked."""
+    from astropy.table import Table
+
+    names = list(dict.fromkeys(name for row in rows for name in row))
+    table = Table(rows=[{name: row.get(name) for name in names} for row in rows])
+    write_atomic(path, lambda scratch: table.write(scratch, format="ascii.ecsv"))
+
+
+def _has_desktop():
+    """Say whether a browser window can be opened for somebody who is looking."""
+    if not sys.stdout.isatty():
+        return False
+    if sys.platform.startswith("linux"):
+        return bool(os.environ.get("DISPLAY") or os.environ.get("WAYLAND_DISPLAY"))
+    return True

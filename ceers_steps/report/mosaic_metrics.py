@@ -1,0 +1,399 @@
+"""What is measured on a mosaic whose truth is known: noise, photometry, astrometry, background.
+
+Pure functions of arrays ``[y, x]`` and positions in pixels from 0, as in
+`ceers_steps.report.metrics`.  The true mosaic is the light of the sources through the same drizzle
+as the data, so crowding, blur and missing pixels drop out of (mosaic - truth).  Drizzled pixels
+share input pixels: what they should scatter by, in blocks and apertures, is taken from white noise
+of the claimed variance that went through the same drizzle (see
+`ceers_steps.report.true_mosaic`), and is exact for whatever kernel and weights.
+"""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Sequence
+
+import numpy as np
+import sep
+from numpy.typing import NDArray
+from scipy import ndimage
+from scipy.spatial import cKDTree
+
+from ceers_steps.report.metrics import MAD_TO_SIGMA
+from ceers_steps.report.mosaic_records import (
+    AperturePhotometry,
+    BackgroundResidual,
+    BlockChi,
+    PhotometryBin,
+    PositionOffset,
+)
+
+__all__ = [
+    "aperture_photometry",
+    "background_residual",
+    "bin_photometry",
+    "block_chi",
+    "faint_source_pixels",
+    "isolated",
+    "outlier_fraction",
+    "position_offset",
+    "robust_scatter",
+    "windowed_positions",
+]
+
+
+def block_chi(
+    residual: NDArray,
+    noise: NDArray,
+    err: NDArray,
+    *,
+    mask: NDArray,
+    blocks: Sequence[int] = (1, 2, 4, 8, 16),
+) -> list[BlockChi]:
+    """Compare the scatter of block means of blank sky with the predicted one.
+
+    Blocks with any masked pixel are left out.
+
+    Parameters
+    ----------
+    residual : array, shape (ny, nx)
+        Mosaic less its truth.
+    noise : array, shape (ny, nx)
+        Drizzled noise of the claimed variance.
+    err : array, shape (ny, nx)
+        Error array of the mosaic.
+    mask : bool array, shape (ny, nx)
+        True = do not use (sources).  Pixels that are not finite are left out too.
+    blocks : sequence of int
+        Sides of the blocks, pixels.
+
+    A size of which there are fewer than two blocks is left out.
+    """
+    bad = mask | ~np.isfinite(residual) | ~np.isfinite(noise) | ~np.isfinite(err)
+    chis: list[BlockChi] = []
+    single = 0.0
+    for block in blocks:
+        keep = ~_blocks(bad, block).any(axis=(1, 3))
+        n_blocks = int(keep.sum())
+        if n_blocks < 2:
+            continue
+        scatter, predicted = (
+            robust_scatter(_blocks(image, block).mean(axis=(1, 3), dtype=np.float64)[keep])
+            for image in (residual, noise)
+        )
+        variance = _blocks(err, block).astype(np.float64) ** 2
+        independent = np.sqrt(variance.mean(axis=(1, 3))[keep])
+        single = single or predicted * block
+        # neighbouring blocks share noise as long as they are smaller than its correlation
+        n_independent = max(n_blocks * min(1.0, (single / predicted) ** 2), 2)
+        chi = scatter / predicted
+        chis.append(
+            BlockChi(
+                block=block,
+                n_blocks=n_blocks,
+                chi=chi,
+                # 1.17 of a median absolute deviation, for the data and for the noise
+                chi_err=1.17 * chi / float(np.sqrt(n_independent)),
+                claimed=scatter * block / float(np.median(independent)),
+            )
+        )
+    return chis
+
+
+def outlier_fraction(
+    residual: NDArray, noise: NDArray, *, mask: NDArray, sigma: float = 5
+) -> float:
+    """Return the fraction of blank pixels that are further out than noise can be.
+
+    They are cosmic rays, hot pixels and the like that were not rejected.
+
+    Parameters
+    ----------
+    residual, noise : array, shape (ny, nx)
+        Mosaic less its truth; drizzled noise of the claimed variance.
+    mask : bool array, shape (ny, nx)
+        True = do not use.
+    sigma : float
+        Distance in units of the scatter of the noise.
+    """
+    use = ~mask & np.isfinite(residual) & np.isfinite(noise)
+    values = residual[use]
+    far = np.abs(values - np.median(values)) > sigma * robust_scatter(noise[use])
+    return float(far.mean())
+
+
+def isolated(x: NDArray, y: NDArray, flux: NDArray, distance: float) -> NDArray:
+    """Return which sources are the brightest within a distance (True): no two share pixels.
+
+    Parameters
+    ----------
+    x, y : array, shape (n,)
+        Positions, pixels.
+    flux : array, shape (n,)
+        Which is brighter.
+    distance : float
+        Pixels.
+
+    """
+    keep = np.ones(len(x), dtype=bool)
+    flux = np.asarray(flux)
+    if len(keep):
+        tree = cKDTree(np.column_stack([x, y]))
+        for one, other in tree.query_pairs(distance):
+            keep[one if flux[one] < flux[other] else other] = False
+    return keep
+
+
+def aperture_photometry(
+    image: NDArray,
+    truth: NDArray,
+    noise: NDArray,
+    err: NDArray,
+    x: NDArray,
+    y: NDArray,
+    *,
+    radius: float,
+) -> AperturePhotometry:
+    """Measure fluxes in round apertures at the true positions.
+
+    Parameters
+    ----------
+    image, truth : array, shape (ny, nx)
+        Mosaic without background, and its truth.
+    noise : array, shape (ny, nx)
+        Drizzled noise of the claimed variance.
+    err : array, shape (ny, nx)
+        Error array of the mosaic.
+    x, y : array, shape (n,)
+        Positions, pixels from 0.
+    radius : float
+        Radius, pixels.
+
+    Returns
+    -------
+    AperturePhotometry
+        Fluxes of the apertures without missing pixels.
+    """
+    bad = ~(np.isfinite(image) & np.isfinite(truth) & np.isfinite(noise) & np.isfinite(err))
+    whole = _apertures(bad.astype(np.float32), x, y, radius) == 0
+    used = np.flatnonzero(whole & _within(x, y, radius, image.shape))
+    x, y = np.asarray(x)[used], np.asarray(y)[used]
+    true = _apertures(truth, x, y, radius, bad)
+    measured = _apertures(image, x, y, radius, bad)
+    independent = np.sqrt(_apertures(err**2, x, y, radius, bad))
+    correlation = _correlation(noise, err, bad, radius)
+    return AperturePhotometry(
+        used=used,
+        true=true,
+        error=measured - true,
+        sigma=correlation * independent,
+        correlation=correlation,
+    )
+
+
+def bin_photometry(
+    photometry: AperturePhotometry, magnitudes: NDArray, edges: Sequence[float]
+) -> list[PhotometryBin]:
+    """Return bias and scatter by magnitude.
+
+    Parameters
+    ----------
+    photometry : AperturePhotometry
+        Fluxes.
+    magnitudes : array
+        True magnitudes of all positions that were given, as ``photometry.used`` counts them.
+    edges : sequence of float
+        Edges of the bins; bins with fewer than three sources are left out.
+    """
+    magnitudes = np.asarray(magnitudes)[photometry.used]
+    bins = []
+    for bright, faint in itertools.pairwise(edges):
+        of_bin = (magnitudes >= bright) & (magnitudes < faint)
+        n = int(of_bin.sum())
+        if n < 3:
+            continue
+        true, error, sigma = (
+            values[of_bin].astype(np.float64)
+            for values in (photometry.true, photometry.error, photometry.sigma)
+        )
+        chi = MAD_TO_SIGMA * float(np.median(np.abs(error / sigma)))
+        bins.append(
+            PhotometryBin(
+                bright=bright,
+                faint=faint,
+                n=n,
+                bias=float(error.sum() / true.sum()),
+                bias_err=float(np.sqrt((sigma**2).sum()) / true.sum()),
+                chi=chi,
+                chi_err=1.17 * chi / float(np.sqrt(n)),  # of a median absolute deviation
+            )
+        )
+    return bins
+
+
+def windowed_positions(
+    image: NDArray, x: NDArray, y: NDArray, *, sigma: float
+) -> tuple[NDArray, NDArray]:
+    """Return windowed centroids, NaN where there is none.
+
+    Parameters
+    ----------
+    image : array, shape (ny, nx)
+        Mosaic without background.
+    x, y : array, shape (n,)
+        Where to start, pixels from 0.
+    sigma : float
+        Width of the Gaussian window, pixels.
+    """
+    bad = ~np.isfinite(image)
+    filled = np.where(bad, 0, image).astype(np.float32)
+    new_x, new_y, flag = sep.winpos(
+        filled, np.asarray(x, float), np.asarray(y, float), sigma, mask=bad
+    )
+    lost = (flag != 0) | (np.hypot(new_x - x, new_y - y) > 2 * sigma)
+    return np.where(lost, np.nan, new_x), np.where(lost, np.nan, new_y)
+
+
+def position_offset(east: NDArray, north: NDArray) -> PositionOffset:
+    """Return the common offset of positions and their scatter.
+
+    Parameters
+    ----------
+    east, north : array, shape (n,)
+        Measured less true positions, mas; NaN is left out.
+
+    Raises
+    ------
+    ValueError
+        With fewer than three.
+    """
+    good = np.isfinite(east) & np.isfinite(north)
+    n = int(good.sum())
+    if n < 3:
+        raise ValueError(f"position_offset: {n} positions, 3 are needed")
+    east, north = np.asarray(east)[good], np.asarray(north)[good]
+    middle = float(np.median(east)), float(np.median(north))
+    deviations = np.abs(np.concatenate([east - middle[0], north - middle[1]]))
+    scatter = MAD_TO_SIGMA * float(np.median(deviations))
+    return PositionOffset(
+        n=n,
+        east=middle[0],
+        north=middle[1],
+        err=1.25 * scatter / float(np.sqrt(n)),  # of a median
+        scatter=scatter,
+    )
+
+
+def faint_source_pixels(
+    truth: NDArray, threshold: float, x: NDArray, y: NDArray, bright: NDArray
+) -> NDArray:
+    """Return the pixels of sources that do not touch a bright one.
+
+    Parameters
+    ----------
+    truth : array, shape (ny, nx)
+        True mosaic.
+    threshold : float
+        Least brightness of a source pixel, units of the mosaic.
+    x, y : array, shape (n,)
+        Positions of all sources, pixels from 0.
+    bright : bool array, shape (n,)
+        True = the pixels around this source are left out.
+
+    Returns
+    -------
+    bool array, shape (ny, nx)
+        True = pixel of a faint source.
+    """
+    with np.errstate(invalid="ignore"):
+        labels, n_labels = ndimage.label(truth > threshold)
+    keep = np.ones(n_labels + 1, dtype=bool)
+    keep[0] = False
+    column, row = (np.rint(np.asarray(values)[bright]).astype(int) for values in (x, y))
+    inside = _within(column, row, 0, truth.shape)
+    keep[labels[row[inside], column[inside]]] = False
+    return keep[labels]
+
+
+def background_residual(
+    residual: NDArray, noise: NDArray, where: NDArray, *, sky_noise: float
+) -> BackgroundResidual:
+    """Return the mean of what is left of the background.
+
+    Parameters
+    ----------
+    residual : array, shape (ny, nx)
+        Mosaic less its truth.
+    noise : array, shape (ny, nx)
+        Drizzled noise of the claimed variance, for the standard error.
+    where : bool array, shape (ny, nx)
+        True = pixel to use.
+    sky_noise : float
+        Noise per pixel in blank sky, units of the mosaic.
+
+    Raises
+    ------
+    ValueError
+        If no pixel is left.
+    """
+    use = where & np.isfinite(residual) & np.isfinite(noise)
+    n_pixels = int(use.sum())
+    if n_pixels == 0:
+        raise ValueError("background_residual: no pixel is left; is `where` True in any?")
+    area = correlation_area(noise)
+    return BackgroundResidual(
+        n_pixels=n_pixels,
+        mean=float(residual[use].mean(dtype=np.float64) / sky_noise),
+        err=float(np.sqrt(area / n_pixels)),
+    )
+
+
+def robust_scatter(values: NDArray) -> float:
+    """Return the standard deviation, from the median absolute deviation."""
+    return MAD_TO_SIGMA * float(np.median(np.abs(values - np.median(values))))
+
+
+def correlation_area(noise: NDArray, block: int = 16) -> float:
+    """Return how many pixels share the noise of one, from the scatter of block means."""
+    values = noise.astype(np.float64)
+    blocks = _blocks(values, block)
+    whole = np.isfinite(blocks).all(axis=(1, 3))
+    if whole.sum() < 2:
+        return float("nan")
+    return float((block * blocks.mean(axis=(1, 3))[whole].std() / np.nanstd(values)) ** 2)
+
+
+def _correlation(noise: NDArray, err: NDArray, bad: NDArray, radius: float) -> float:
+    """Return the scatter of the noise in apertures over that for independent pixels."""
+    step = 2 * int(np.ceil(radius)) + 2  # apertures do not touch
+    y, x = np.mgrid[step : noise.shape[0] - step : step, step : noise.shape[1] - step : step]
+    x, y = x.ravel().astype(float), y.ravel().astype(float)
+    whole = _apertures(bad.astype(np.float32), x, y, radius) == 0
+    x, y = x[whole], y[whole]
+    sums = _apertures(noise, x, y, radius, bad)
+    variance = _apertures(err**2, x, y, radius, bad)
+    return float(np.std(sums / np.sqrt(variance))) if len(x) > 1 else float("nan")
+
+
+def _apertures(
+    image: NDArray, x: NDArray, y: NDArray, radius: float, bad: NDArray | None = None
+) -> NDArray:
+    """Return sums in round apertures, exact at their edges."""
+    filled = np.ascontiguousarray(image if bad is None else np.where(bad, 0, image), np.float32)
+    sums, _, _ = sep.sum_circle(
+        filled, np.asarray(x, float), np.asarray(y, float), radius, subpix=0
+    )
+    return sums
+
+
+def _within(x: NDArray, y: NDArray, margin: float, shape: tuple[int, ...]) -> NDArray:
+    """Return which positions are so far inside an image."""
+    x, y = np.asarray(x), np.asarray(y)
+    inside = (x >= margin) & (x <= shape[1] - 1 - margin)
+    return inside & (y >= margin) & (y <= shape[0] - 1 - margin)
+
+
+def _blocks(image: NDArray, block: int) -> NDArray:
+    """Return an image as (ny, block, nx, block), without incomplete blocks."""
+    ny, nx = (n // block for n in image.shape)
+    return image[: ny * block, : nx * block].reshape(ny, block, nx, block)
