@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from ceers_steps.pipelines.detector1 import CeersDetector1
     from ceers_steps.pipelines.image2 import CeersImage2
+    from ceers_steps.pipelines.image3 import CeersImage3
     from ceers_steps.steps.align import AlignStep
     from ceers_steps.steps.mosaic_background import MosaicBackgroundStep
     from ceers_steps.steps.remstriping import RemStripingStep
@@ -29,6 +30,7 @@ _HOME = {
     "AlignStep": "ceers_steps.steps.align",
     "CeersDetector1": "ceers_steps.pipelines.detector1",
     "CeersImage2": "ceers_steps.pipelines.image2",
+    "CeersImage3": "ceers_steps.pipelines.image3",
     "MosaicBackgroundStep": "ceers_steps.steps.mosaic_background",
     "RemStripingStep": "ceers_steps.steps.remstriping",
     "SkyVarStep": "ceers_steps.steps.skyvar",
@@ -42,6 +44,7 @@ __all__ = [
     "AlignStep",
     "CeersDetector1",
     "CeersImage2",
+    "CeersImage3",
     "MosaicBackgroundStep",
     "RemStripingStep",
     "SkyVarStep",

@@ -58,12 +58,13 @@ def build_parser():
     commands = parser.add_subparsers(dest="command", metavar="COMMAND", required=True)
 
     from ceers_steps.simulate import command as simulate
-    from ceers_steps.survey import archive_command, references_command
+    from ceers_steps.survey import archive_command, reduce_command, references_command
     from ceers_steps.survey import command as survey
 
     _add_demo(commands)
     _add_params(commands)
     simulate.add_parser(commands)
+    reduce_command.add_parsers(commands)
     survey.add_parser(commands)
     archive_command.add_parser(commands)
     references_command.add_parser(commands)
@@ -107,10 +108,10 @@ def _run_params(args):
 def _add_demo(commands):
     parser = commands.add_parser(
         "demo",
-        help="simulate two exposures, reduce them, compare with the truth",
-        description="Simulate an NRCB4 F150W and an NRCBLONG F277W exposure, run CeersDetector1 "
-        "on both, and write a report of what was measured against what is true. What an earlier "
-        "run left complete is used again.",
+        help="simulate a field in two filters, reduce it to mosaics, compare with the truth",
+        description="Simulate four dithers of NRCB4 F150W and NRCBLONG F277W, run CeersDetector1, "
+        "CeersImage2 and CeersImage3, and write a report of what was measured against what is "
+        "true. Exposures that an earlier run simulated are used again.",
     )
     parser.add_argument(
         "-o", "--output", default="demo", metavar="DIR", help="folder to write to (default: demo)"

@@ -1,0 +1,180 @@
+"""Stage 3: from calibrated exposures to background-subtracted mosaics."""
+
+import logging
+import os
+from functools import partial
+
+from jwst.lib.exposure_types import is_moving_target
+from jwst.pipeline import Image3Pipeline
+from jwst.source_catalog import SourceCatalogStep
+from stdatamodels.jwst.datamodels import JwstDataModel
+
+from ceers_steps.errors import CeersError
+from ceers_steps.io import ASSOCIATION_SUFFIXES, read_association
+from ceers_steps.steps.align import AlignStep
+from ceers_steps.steps.base import CeersMixin, save_atomic
+from ceers_steps.steps.mosaic_background import MosaicBackgroundStep
+from ceers_steps.steps.skyvar import SkyVarStep
+from ceers_steps.steps.tiled_resample import TiledResampleStep
+from ceers_steps.steps.update_wcs import UpdateWcsStep
+
+__all__ = ["CeersImage3"]
+
+log = logging.getLogger(__name__)
+
+BEFORE_RESAMPLE = ("update_wcs", "tweakreg", "skymatch", "outlier_detection", "skyvar")
+"""The sequence of `~jwst.pipeline.Image3Pipeline` for exposures, ours in their places."""
+
+
+class CeersImage3(CeersMixin, Image3Pipeline):
+    """
+    Combine calibrated NIRCam exposures into background-subtracted mosaics.
+
+    The steps of calwebb_image3, with the WCS taken from files or aligned per detector, the sky
+    only measured by skymatch, the pedestal subtracted and the variances scaled in each exposure,
+    mosaics drizzled in tiles where they are large, and the background of the mosaics subtracted
+    with one source mask for all filters. Takes an association; with several products (one per
+    filter) each becomes a mosaic and all share the mask. Writes *_crf.fits, *_match.fits,
+    *_i2d.fits and *_bkgsub.fits or (several filters, or merged_mask) *_mbkgsub.fits.
+    """
+
+    class_alias = "ceers_image3"
+    input_types = ("ImageModel",)
+
+    step_defs = {
+        **Image3Pipeline.step_defs,
+        "update_wcs": UpdateWcsStep,
+        "tweakreg": AlignStep,
+        "skyvar": SkyVarStep,
+        "resample": TiledResampleStep,
+        "mosaic_background": MosaicBackgroundStep,
+    }
+
+    def __init__(self, *args, **kwargs):
+        super().__init__(*args, **kwargs)
+        for name in self.step_defs:
+            step = getattr(self, name)
+            if not isinstance(step, CeersMixin):
+                step.save_model = partial(save_atomic, step)
+
+    @classmethod
+    def get_config_reftype(cls):
+        """Take the CRDS parameters of the pipeline that this one extends."""
+        return Image3Pipeline.get_config_reftype()
+
+    @classmethod
+    def load_spec_file(cls, *args, **kwargs):
+        """Return the parameters of all steps; the source catalogue is off unless asked for."""
+        spec = super().load_spec_file(*args, **kwargs)
+        spec["steps"]["source_catalog"]["skip"] = "boolean(default=True)"
+        return spec
+
+    @classmethod
+    def _get_config_from_parameters(cls, crds_parameters, crds_observatory):
+        """Take the CRDS parameters, but for the sky, which skyvar subtracts, and the catalogue."""
+        config = super()._get_config_from_parameters(crds_parameters, crds_observatory)
+        config["steps"]["skymatch"]["subtract"] = False
+        config["steps"]["source_catalog"]["skip"] = True
+        return config
+
+    def process(self, input_data):
+        """
+        Run the pipeline.
+
+        Parameters
+        ----------
+        input_data : str, dict, list, `~jwst.datamodels.ModelLibrary` or data model
+            Association of one or several products, or exposures.
+
+        Returns
+        -------
+        list or None
+            The mosaics; None when they are saved, since no one needs them in memory then.
+        """
+        products = self._products(input_data)
+        if len(products) > 1 and self.output_file is not None:
+            raise CeersError(
+                f"output_file={self.output_file!r} names one mosaic, but the association has "
+                f"{len(products)} products. Leave output_file out: the products have names."
+            )
+        mosaics = []
+        for number, product in enumerate(products, start=1):
+            library = self._load_input_as_library(product)
+            name = library.asn["products"][0].get("name")
+            log.info("Product %d of %d: %s", number, len(products), name or "without a name")
+            named = self.output_file is None and name is not None
+            if named:
+                self.output_file = name
+            try:
+                mosaics.append(self._make_mosaic(library))
+            finally:
+                if named:
+                    self.output_file = None
+            # the exposures of a product are not needed by the next one
+            del library
+        if not self.resample.skip and not self.mosaic_background.skip:
+            mosaics = self._subtract_background(mosaics)
+        return None if self.save_results else mosaics
+
+    @staticmethod
+    def _products(input_data):
+        """Split an association file into products; anything else is one product."""
+        if not isinstance(input_data, (str, os.PathLike)):
+            return [input_data]
+        path = str(input_data)
+        if not path.endswith(ASSOCIATION_SUFFIXES):
+            return [path]
+        association = read_association(path)
+        association["table_name"] = os.path.basename(path)
+        return [{**association, "products": [product]} for product in association["products"]]
+
+    def _make_mosaic(self, library):
+        """Run the steps for the exposures of one product; return the mosaic or its path."""
+        self.outlier_detection.suffix = "crf"
+        self.outlier_detection.mode = "imaging"
+        self.resample.suffix = "i2d"
+        for step in (self.outlier_detection, self.skyvar, self.resample, self.source_catalog):
+            step.save_results = self.save_results
+
+        steps = dict.fromkeys(BEFORE_RESAMPLE)
+        if self.update_wcs.skip or not (self.update_wcs.wcs_dir or self.update_wcs.save_wcs):
+            del steps["update_wcs"]  # nothing to take the WCS from
+        for name in steps:
+            if name == "tweakreg":
+                if self._is_moving(library):
+                    library = self.assign_mtwcs.run(library)
+                    continue
+                if "update_wcs" in steps and self._all_updated(library):
+                    log.info("Every exposure has its WCS from a file: alignment is not done again")
+                    continue
+            library = getattr(self, name).run(library)
+
+        mosaic = self.resample.run(library)
+        path = self.resample.make_output_path(suffix="i2d")
+        if not self.source_catalog.skip:
+            if isinstance(mosaic, JwstDataModel):
+                self.source_catalog.run(mosaic)
+            else:
+                with self.open_model(mosaic) as model:
+                    self.source_catalog.run(model)
+        # what is saved need not stay in memory while the other filters are combined
+        return path if self.save_results and not self.resample.skip else mosaic
+
+    @staticmethod
+    def _is_moving(library):
+        """Say whether the exposures follow a moving target."""
+        with library:
+            return is_moving_target(library.read_metadata(0))
+
+    def _all_updated(self, library):
+        """Say whether update_wcs gave every exposure of the library its WCS."""
+        key = f"meta.cal_step.{self.update_wcs.class_alias}"
+        with library:
+            return all(
+                library.read_metadata(index).get(key) == "COMPLETE" for index in range(len(library))
+            )
+
+    def _subtract_background(self, mosaics):
+        """Subtract the background of all mosaics, with one source mask."""
+        self.mosaic_background.save_results = self.save_results
+        return self.mosaic_background.run(mosaics)

@@ -1,0 +1,440 @@
+"""From a survey to its plan: which tasks there are, what each reads, writes and depends on."""
+
+import contextlib
+import glob
+import json
+import os
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+
+from ceers_steps import __version__
+from ceers_steps.errors import CeersError
+from ceers_steps.overrides import read_overrides
+from ceers_steps.parameters import parameter_files_dir
+from ceers_steps.steps.wisp_files import (
+    AFFECTED_DETECTORS,
+    AFFECTED_FILTERS,
+    find_templates,
+)
+from ceers_steps.survey import estimates
+from ceers_steps.survey.associations import Group, group_exposures, incomplete, name_products
+from ceers_steps.survey.config import SurveyConfig
+from ceers_steps.survey.exposures import Exposure, find_files, read_exposures
+from ceers_steps.survey.grids import Grid, find_grid, fit_grid
+from ceers_steps.survey.plan import Plan, Task
+
+__all__ = ["build_plan", "find_exposures"]
+
+PACKAGES = ("jwst", "stcal")
+"""Packages beside this one whose version changes what comes out."""
+
+PRESETS = {
+    "best": {"detector1": "detector1", "image2": "image2", "image3": "image3"},
+    "dr05": {
+        "detector1": "dr05/detector1",
+        "image2": "dr05/image2",
+        "image3": "dr05/image3_part1",
+        "mosaic": "dr05/image3_{group}",
+    },
+}
+"""Parameter files of a preset by pipeline; ``mosaic`` for the second pass of stage 3."""
+
+EPOCH = "epoch1"
+"""Published grid of all pointings of an epoch, made by the preset ``dr05`` beside the others."""
+
+EXPOSURE_STEPS = ("update_wcs", "tweakreg", "skymatch", "outlier_detection", "skyvar")
+"""Steps of stage 3 that work on exposures."""
+
+
+@dataclass(frozen=True)
+class _Context:
+    """What all makers of tasks need."""
+
+    config: SurveyConfig
+    presets: Mapping[str, dict]
+    rows: Mapping[str, dict]
+
+    def parameters(self, pipeline: str, preset: str | None = None) -> dict:
+        """Return the parameters of a pipeline's steps: those of the preset, then the user's."""
+        steps = {step: dict(values) for step, values in self.presets[preset or pipeline].items()}
+        for step, values in self.config.steps.get(pipeline, {}).items():
+            steps.setdefault(step, {}).update(values)
+        return {step: values for step, values in steps.items() if values}
+
+
+def find_exposures(config: SurveyConfig) -> tuple[list[Exposure], tuple[str, ...]]:
+    """Find the raw exposures of a survey.
+
+    Parameters
+    ----------
+    config
+        The survey.
+
+    Returns
+    -------
+    exposures : list of Exposure
+        In the order of their names.
+    notes : tuple of str
+        What was left out.
+
+    Raises
+    ------
+    CeersError
+        When there is none, or a file cannot be used.
+    """
+    paths: list[Path] = []
+    for entry in config.inputs:
+        found = [Path(name) for name in sorted(glob.glob(str(entry)))]
+        if not found and glob.has_magic(str(entry)):
+            raise CeersError(f"inputs: no file is named like {entry}.")
+        paths += found or [entry]
+    files, other_level = find_files(paths, "uncal")
+    exposures, other_kind = read_exposures([path.absolute() for path in files])
+    return exposures, tuple(note for note in (other_level, other_kind) if note)
+
+
+def build_plan(
+    config: SurveyConfig, exposures: Sequence[Exposure], notes: Iterable[str] = ()
+) -> Plan:
+    """Make the plan of a survey.
+
+    Parameters
+    ----------
+    config
+        The survey.
+    exposures
+        Its raw exposures.
+    notes
+        What is known of them already, for `Plan.notes`.
+
+    Returns
+    -------
+    Plan
+        Tasks in an order in which they can be done.
+
+    Raises
+    ------
+    CeersError
+        When a grid, a table or an exposure does not fit the survey.
+    """
+    names = PRESETS[config.preset]
+    groups = _groups(config, exposures)
+    presets = {name: _preset(path) for name, path in names.items() if "{" not in path}
+    table = config.overrides
+    if table is None and config.preset == "dr05":
+        table = parameter_files_dir() / "dr05" / "exposures.ecsv"
+    context = _Context(config, presets, read_overrides(table) if table else {})
+
+    tasks = [_exposure_task(context, exposure, table) for exposure in exposures]
+    tasks += _align_tasks(context, exposures)
+    mosaics = []
+    for group in groups:
+        tasks += _outlier_tasks(context, group, tasks)
+        mosaics.append((group, [group]))
+    if config.preset == "dr05" and len(groups) > 1:
+        mosaics.append((_epoch(config, groups), groups))
+    for group, members in mosaics:
+        if "mosaic" in names:
+            path = names["mosaic"].format(group=group.name)
+            presets = {**presets, "mosaic": _preset(path)}
+        tasks += _mosaic_tasks(replace(context, presets=presets), group, members)
+    return Plan(
+        config.output,
+        {task.id: task for task in tasks},
+        _versions(),
+        (*notes, *(f"incomplete: {line}" for line in incomplete(groups))),
+    )
+
+
+def _groups(config, exposures):
+    """Group exposures; give every group its grid and the names of its products."""
+    template = config.product
+    if template and "{group}" not in template:
+        template += "_{group}"
+    groups = name_products(group_exposures(exposures, config.by), template or None)
+    return [replace(group, grid=_grid(config, group)) for group in groups]
+
+
+def _grid(config, group):
+    """Return the grid of a group."""
+    if config.preset == "dr05" and not config.grid:
+        return find_grid(group.name, group.name)
+    if config.grid:
+        return find_grid(config.grid, group.name)
+    polygons = [polygon for exposure in group.exposures for polygon in exposure.footprint]
+    if not polygons:
+        raise CeersError(
+            f"Group {group.name}: its exposures have no S_REGION, so no grid can be fitted. "
+            "Name one with grid (table [grid])."
+        )
+    return fit_grid(polygons, pixel_scale=config.pixel_scale)
+
+
+def _epoch(config, groups):
+    """Return the group of all exposures on the published grid of the epoch."""
+    exposures = tuple(exposure for group in groups for exposure in group.exposures)
+    template = f"{config.product}_{{group}}" if config.product else None
+    (group,) = name_products([Group(EPOCH, exposures)], template)
+    return replace(group, grid=find_grid(EPOCH, EPOCH))
+
+
+def _exposure_task(context, exposure, table):
+    """Return the task of stages 1 and 2 of an exposure."""
+    config = context.config
+    row = context.rows.get(exposure.name, {})
+    detector1 = context.parameters("detector1")
+    own = detector1.setdefault("", {})
+    own.pop("overrides", None)  # the table of the preset: its row counts, not its path
+    kept = set(config.keep)
+    own["save_intermediates"] = bool(kept & {"prewisp", "pre1f"})
+    products = ["cal", "1fmask", *(name for name in ("rate", "prewisp", "pre1f") if name in kept)]
+    settings = {"detector1": detector1, "image2": context.parameters("image2"), "overrides": row}
+    templates, steps = _steps_of(context, exposure, row)
+    inputs = [str(exposure.path), *templates]
+    memory, seconds = estimates.exposure(exposure.path)
+    return _task(
+        stage="exposure",
+        key=exposure.name,
+        inputs=inputs,
+        outputs=[f"{_folder(name)}/{exposure.name}_{name}.fits" for name in products],
+        settings=settings,
+        arguments={
+            "uncal": str(exposure.path),
+            "overrides": str(table) if table and row else "",
+            "wisp_templates": str(config.wisp_templates or ""),
+            "steps": steps,
+        },
+        memory=memory,
+        seconds=seconds,
+    )
+
+
+def _steps_of(context, exposure, row):
+    """Return the wisp templates of an exposure, and which corrections are made."""
+    detector1 = context.parameters("detector1")
+    steps = [
+        name
+        for name in ("snowball", "wispsub", "remstriping")
+        if not (detector1.get(name, {}).get("skip") or row.get(f"skip_{name}"))
+    ]
+    templates = []
+    if "wispsub" in steps:
+        folder = context.config.wisp_templates and str(context.config.wisp_templates)
+        found = []
+        with contextlib.suppress(CeersError):  # told by the check of references, before a run
+            found = find_templates(exposure.detector, exposure.filter, folder)
+        templates = [str(Path(path).absolute()) for path in found]
+        affected = exposure.detector in AFFECTED_DETECTORS and exposure.filter in AFFECTED_FILTERS
+        if not templates and not affected:
+            steps.remove("wispsub")
+    return templates, steps
+
+
+def _align_tasks(context, exposures):
+    """Return the tasks of alignment, one for each visit and filter; none with a WCS given."""
+    config = context.config
+    parameters = context.parameters("image3").get("tweakreg", {})
+    if config.wcs_dir or parameters.get("skip"):
+        return []
+    members: dict[str, list[Exposure]] = {}
+    for exposure in exposures:
+        visit = f"jw{exposure.program}{exposure.observation}{exposure.visit}"
+        members.setdefault(f"{visit}_{exposure.filter.lower()}", []).append(exposure)
+    tables = [path for path in (config.reference_catalog, config.alignment_table) if path]
+    tasks = []
+    for key, group in sorted(members.items()):
+        memory, seconds = estimates.align(len(group))
+        tasks.append(
+            _task(
+                stage="align",
+                key=key,
+                inputs=[str(path) for path in tables if not path.name.startswith("GAIA")],
+                outputs=[
+                    *(f"wcs/{exposure.name}_tweakreg.asdf" for exposure in group),
+                    f"wcs/{key}_alignment.ecsv",
+                ],
+                after=[f"exposure/{exposure.name}" for exposure in group],
+                settings={"tweakreg": parameters, "catalog": str(config.reference_catalog or "")},
+                arguments={
+                    "exposures": [exposure.name for exposure in group],
+                    "alignment_table": str(config.alignment_table or ""),
+                },
+                memory=memory,
+                seconds=seconds,
+            )
+        )
+    return tasks
+
+
+def _outlier_tasks(context, group, tasks):
+    """Return the tasks of outlier rejection, sky and variance, one for each filter."""
+    config = context.config
+    parameters = context.parameters("image3")
+    parameters = {step: parameters[step] for step in EXPOSURE_STEPS if step in parameters}
+    parameters.pop("tweakreg", None)
+    aligned = {
+        name: task.id
+        for task in tasks
+        if task.stage == "align"
+        for name in task.arguments["exposures"]
+    }
+    made = []
+    for name, exposures in group.filters.items():
+        needed = [f"exposure/{exposure.name}" for exposure in exposures]
+        needed += sorted({aligned[exp.name] for exp in exposures if exp.name in aligned})
+        inputs = []
+        if config.wcs_dir:
+            inputs = [str(config.wcs_dir / f"{exp.name}_tweakreg.asdf") for exp in exposures]
+        kept = ["match", *(["crf"] if "crf" in config.keep else [])]
+        memory, seconds = estimates.outlier(len(exposures))
+        made.append(
+            _task(
+                stage="outlier",
+                key=group.products[name],
+                inputs=inputs,
+                outputs=[f"{kind}/{exp.name}_{kind}.fits" for kind in kept for exp in exposures],
+                after=needed,
+                settings={"image3": parameters},
+                arguments={
+                    "exposures": [exposure.name for exposure in exposures],
+                    "wcs_dir": str(config.wcs_dir or (config.output / "wcs" if aligned else "")),
+                },
+                memory=memory,
+                seconds=seconds,
+            )
+        )
+    return made
+
+
+def _mosaic_tasks(context, group, members):
+    """Return the tasks of the mosaics of a group, and of their background."""
+    config, grid = context.config, group.grid
+    preset = "mosaic" if "mosaic" in context.presets else "image3"
+    parameters = context.parameters("image3", preset)
+    resample = {
+        key: value
+        for key, value in parameters.get("resample", {}).items()
+        if key not in grid.parameters()
+    }
+    folder = f"mosaics/{group.name}"
+    tasks = []
+    for name, exposures in group.filters.items():
+        product = group.products[name]
+        after = [f"outlier/{member.products[name]}" for member in members if name in member.filters]
+        arguments = {"exposures": [exposure.name for exposure in exposures], "product": product}
+        settings = {"grid": grid.parameters(), "resample": resample}
+        tiles = _tile_tasks(config, grid, product, after, settings, arguments)
+        tasks += tiles
+        memory, seconds = estimates.mosaic(grid.shape, len(exposures), config.tile_size)
+        tasks.append(
+            _task(
+                stage="mosaic",
+                key=product,
+                outputs=[f"{folder}/{product}_i2d.fits"],
+                after=[tile.id for tile in tiles] or after,
+                settings={**settings, "tile_size": config.tile_size},
+                arguments=arguments,
+                memory=memory,
+                seconds=seconds,
+            )
+        )
+    background = parameters.get("mosaic_background", {})
+    if background.get("skip"):
+        return tasks
+    images = [str(path) for path in config.hst_images]
+    regions = {
+        "mask_regions": [str(path) for path in config.mask_regions],
+        "exclude_regions": [str(path) for path in config.exclude_regions],
+    }
+    products = [group.products[name] for name in group.filters]
+    suffix = "mbkgsub" if len(products) > 1 or images else "bkgsub"
+    memory, seconds = estimates.background(grid.shape, len(products))
+    tasks.append(
+        _task(
+            stage="background",
+            key=group.name,
+            inputs=[*images, *regions["mask_regions"], *regions["exclude_regions"]],
+            outputs=[f"{folder}/{product}_{suffix}.fits" for product in products],
+            after=[f"mosaic/{product}" for product in products],
+            settings={"mosaic_background": background},
+            arguments={
+                "mosaics": [f"{folder}/{product}_i2d.fits" for product in products],
+                "hst_images": images,
+                **regions,
+            },
+            memory=memory,
+            seconds=seconds,
+        )
+    )
+    return tasks
+
+
+def _tile_tasks(config, grid: Grid, product, after, settings, arguments):
+    """Return a task for each tile of a mosaic; none when it is made in one piece."""
+    size = config.tile_size
+    nx, ny = grid.shape
+    if not size or (nx <= size and ny <= size):
+        return []
+    memory, seconds = estimates.tile(size, len(arguments["exposures"]))
+    return [
+        _task(
+            stage="tile",
+            key=f"{product}_{row:03d}_{column:03d}",
+            outputs=[f"tiles/{product}/{product}_{row:03d}_{column:03d}_i2d.fits"],
+            after=after,
+            settings={**settings, "tile": [row, column], "tile_size": size},
+            arguments=arguments,
+            memory=memory,
+            seconds=seconds,
+        )
+        for row in range(-(-ny // size))
+        for column in range(-(-nx // size))
+    ]
+
+
+def _task(*, settings, arguments=None, **values):
+    """Make a task; what is compared later is kept as JSON gives it back."""
+    plain = {
+        key: tuple(value) if isinstance(value, list) else value for key, value in values.items()
+    }
+    return Task(
+        settings=json.loads(json.dumps(settings)),
+        arguments=json.loads(json.dumps(arguments or {})),
+        **plain,
+    )
+
+
+def _folder(suffix):
+    """Return the folder of the products of an exposure."""
+    return {"1fmask": "cal", "prewisp": "rate", "pre1f": "rate"}.get(suffix, suffix)
+
+
+def _preset(name):
+    """Read the parameters of a packaged parameter file by step ("" for the pipeline's own)."""
+    from asdf.util import load_yaml
+
+    path = parameter_files_dir() / f"{name}.asdf"
+    try:
+        tree = load_yaml(path)
+    except OSError as err:
+        raise CeersError(
+            f"There is no parameter file {name}.asdf: the preset is for the published pointings "
+            "(nircam1, 2, 3, 6). Use preset='best' for other data."
+        ) from err
+    steps = {step["name"]: dict(step.get("parameters", {})) for step in tree.get("steps", [])}
+    own = dict(tree.get("parameters") or {})
+    return {**({"": own} if own else {}), **steps}
+
+
+def _versions():
+    """Return the versions and the CRDS context that all products depend on."""
+    found = {"ceers_steps": __version__}
+    for name in PACKAGES:
+        try:
+            found[name] = version(name)
+        except PackageNotFoundError:  # pragma: no cover  a broken installation
+            found[name] = "none"
+    found["CRDS context"] = os.environ.get("CRDS_CONTEXT", "default")
+    return found

@@ -1,0 +1,45 @@
+"""``ceers commands``: the plan as text files, one command a line, for launchers."""
+
+import shlex
+import sys
+
+from ceers_steps.io import write_atomic
+from ceers_steps.survey.plan import STATE, Plan, write_plan
+
+__all__ = ["write_commands"]
+
+
+def write_commands(plan: Plan) -> list[tuple[str, int]]:
+    """Write ``commands/<number>_<stage>.txt``, to be run in their order.
+
+    Every command does one task, skips it when it is valid, and leaves exit code 1 when it fails;
+    the lines of one file can be run in any order and at the same time.
+
+    Parameters
+    ----------
+    plan : Plan
+        What there is to do; it is written beside, for the commands to read.
+
+    Returns
+    -------
+    list of (str, int)
+        Path and number of commands of each file.
+
+    Raises
+    ------
+    CeersError
+        When the output folder cannot be written.
+    """
+    path = plan.output / STATE / "commands.json"
+    write_plan(plan, path)
+    written = []
+    for number, (stage, tasks) in enumerate(plan.by_stage().items(), start=1):
+        lines = [
+            shlex.join([sys.executable, "-m", "ceers_steps.survey.task", str(path), task.id])
+            for task in tasks
+        ]
+        text = "\n".join(lines) + "\n"
+        target = plan.output / "commands" / f"{number}_{stage}.txt"
+        write_atomic(target, lambda scratch, text=text: scratch.write_text(text))
+        written.append((str(target), len(lines)))
+    return written

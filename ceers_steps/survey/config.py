@@ -1,0 +1,225 @@
+"""What a survey is: ``survey.toml`` and the options of the command line."""
+
+import os
+import tomllib
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from ceers_steps.errors import CeersError
+from ceers_steps.survey.config_check import PIPELINES, check_steps, check_tables, line_of
+
+__all__ = ["SurveyConfig", "load_config"]
+
+
+@dataclass(frozen=True)
+class SurveyConfig:
+    """A survey, checked, with all paths absolute.
+
+    Attributes
+    ----------
+    path : Path or None
+        The ``survey.toml``; None without one.
+    inputs : tuple of Path
+        Raw exposures (files, folders or patterns).
+    output : Path
+        Everything is written below this folder.
+    preset : {'best', 'dr05'}
+        Parameter files to start from.
+    by : {'pointing', 'visit', 'observation', 'program'}
+        What makes a group, hence a mosaic.
+    product : str
+        Start of the names of the mosaics; empty: chosen by group.
+    grid : str
+        Name or file of an output grid; empty: chosen to cover each group.
+    pixel_scale : float
+        Of automatic grids, arcsec.
+    tile_size : int
+        Mosaics are drizzled in tiles of so many pixels; 0: in one piece.
+    overrides, wisp_templates, reference_catalog, alignment_table, wcs_dir : Path or None
+        Tables and folders that steps read.
+    hst_images, mask_regions, exclude_regions : tuple of Path
+        For the source mask of the mosaics.
+    keep : tuple of str
+        Suffixes of intermediate products that are kept.
+    cores, memory : int, float
+        Limits on this machine (0: all there is); memory in GB.
+    on : {'local', 'slurm', 'pbs'}
+        Where tasks run.
+    profile : Path or None
+        Snakemake profile of the user's own, in place of the one that comes with `on`.
+    partition, account : str
+        Of the cluster.
+    jobs : int
+        Tasks at a time on a cluster.
+    retries : int
+        How often a failed task is tried again, each time with half as much memory again.
+    steps : dict
+        ``{pipeline: {step: {parameter: value}}}``, with the step ``""`` for the pipeline's own.
+    """
+
+    path: Path | None
+    inputs: tuple[Path, ...]
+    output: Path
+    preset: str = "best"
+    by: str = "pointing"
+    product: str = ""
+    grid: str = ""
+    pixel_scale: float = 0.03
+    tile_size: int = 0
+    overrides: Path | None = None
+    wisp_templates: Path | None = None
+    reference_catalog: Path | None = None
+    alignment_table: Path | None = None
+    wcs_dir: Path | None = None
+    hst_images: tuple[Path, ...] = ()
+    mask_regions: tuple[Path, ...] = ()
+    exclude_regions: tuple[Path, ...] = ()
+    keep: tuple[str, ...] = ()
+    cores: int = 0
+    memory: float = 0.0
+    on: str = "local"
+    profile: Path | None = None
+    partition: str = ""
+    account: str = ""
+    jobs: int = 100
+    retries: int = 1
+    steps: dict = field(default_factory=dict)
+
+
+def load_config(path=None, *, options: Mapping | None = None) -> SurveyConfig:
+    """Read and check a survey.
+
+    Parameters
+    ----------
+    path : path, optional
+        ``survey.toml``; without one everything comes from `options` and the defaults. Paths in
+        it are relative to its folder.
+    options : dict, optional
+        Values of the command line, by attribute of `SurveyConfig`; they override the file.
+        Paths among them are relative to the working folder.
+
+    Returns
+    -------
+    SurveyConfig
+
+    Raises
+    ------
+    CeersError
+        Names the file, the line, the key, the value and the remedy.
+    """
+    text, tables, folder = "", {}, Path.cwd()
+    if path is not None:
+        path = Path(path).absolute()
+        folder = path.parent
+        try:
+            text = path.read_text(encoding="utf-8")
+            tables = tomllib.loads(text)
+        except OSError as err:
+            raise CeersError(
+                f"Survey file {path} cannot be read: {err.strerror}. Write one with: ceers init"
+            ) from err
+        except (tomllib.TOMLDecodeError, UnicodeDecodeError) as err:
+            raise CeersError(f"{path} is not valid TOML: {err}.") from err
+    values = check_tables(tables, text, path)
+    values = {key: _absolute(key, value, folder) for key, value in values.items()}
+    for key, value in (options or {}).items():
+        if value is not None:
+            values[key] = _absolute(key, value, Path.cwd())
+    steps = {name: _by_step(tables[name]) for name in PIPELINES if name in tables}
+    if steps:
+        check_steps(steps, text, path)
+    where = path or "the command line"
+    for key, remedy in (
+        ("inputs", "say where the raw exposures are: inputs = ['uncal'], or ceers reduce uncal"),
+        ("output", "say where to write: output = 'reduced', or ceers reduce ... -o reduced"),
+    ):
+        if not values.get(key):
+            raise CeersError(f"{where}: {key} is missing; {remedy}.")
+    config = SurveyConfig(path=path, steps=steps, **values)
+    _check_combinations(config, text)
+    return config
+
+
+_PATHS = {
+    "inputs": tuple,
+    "output": Path,
+    "overrides": Path,
+    "wisp_templates": Path,
+    "reference_catalog": Path,
+    "alignment_table": Path,
+    "wcs_dir": Path,
+    "profile": Path,
+    "hst_images": tuple,
+    "mask_regions": tuple,
+    "exclude_regions": tuple,
+}
+
+
+def _absolute(key, value, folder):
+    """Make a value, or the paths in it, absolute; '' means none."""
+    if key not in _PATHS:
+        return tuple(value) if isinstance(value, list) else value
+    if _PATHS[key] is tuple:
+        return tuple(_join(folder, item) for item in value)
+    if key == "reference_catalog" and str(value).upper().startswith("GAIA"):
+        return Path(str(value).upper())  # a catalogue's name, not a file
+    return _join(folder, value) if value else None
+
+
+def _join(folder, value):
+    return Path(os.path.normpath(folder / Path(os.path.expandvars(value)).expanduser()))
+
+
+def _by_step(table):
+    """Split a pipeline's table into its own parameters (step "") and those of its steps."""
+    own = {key: value for key, value in table.items() if not isinstance(value, dict)}
+    steps = {key: dict(value) for key, value in table.items() if isinstance(value, dict)}
+    return {**({"": own} if own else {}), **steps}
+
+
+def _check_combinations(config, text):
+    """Raise `CeersError` for values that do not go together."""
+
+    def refuse(key, problem, remedy):
+        table, _, name = key.rpartition(".")
+        line = line_of(text, table.split(".") if table else [], name)
+        place = f"{config.path or 'the command line'}{f', line {line}' if line else ''}"
+        raise CeersError(f"{place}: {problem}. {remedy}.")
+
+    if config.wcs_dir and (config.reference_catalog or config.alignment_table):
+        other = "reference_catalog" if config.reference_catalog else "alignment_table"
+        refuse(
+            "files.wcs_dir",
+            f"wcs_dir={config.wcs_dir} gives every exposure its WCS, so nothing is aligned and "
+            f"{other} would not be used",
+            f"Take out wcs_dir or {other}",
+        )
+    if config.preset == "dr05" and not config.wcs_dir:
+        refuse(
+            "preset",
+            "preset='dr05' reproduces the published mosaics, which takes the published WCS",
+            "Set wcs_dir (table [files]) to the folder of the *_tweakreg.asdf files, or use "
+            "preset='best'",
+        )
+    if config.profile and config.on != "local":
+        refuse(
+            "run.profile",
+            f"profile={config.profile} and on={config.on!r} both say where tasks run",
+            "Take out one of them",
+        )
+    for key in ("partition", "account"):
+        if getattr(config, key) and config.on == "local" and not config.profile:
+            refuse(
+                f"run.{key}",
+                f"{key}={getattr(config, key)!r} is of a cluster, but on='local'",
+                f"Set on='slurm' or on='pbs', or take out {key}",
+            )
+    for key in ("overrides", "reference_catalog", "alignment_table", "wcs_dir", "wisp_templates"):
+        value = getattr(config, key)
+        if value and not value.exists() and not value.name.startswith("GAIA"):
+            refuse(f"files.{key}", f"{key}={value} does not exist", "Correct the path")
+    for key in ("hst_images", "mask_regions", "exclude_regions"):
+        for value in getattr(config, key):
+            if not value.exists():
+                refuse(f"files.{key}", f"{key}: {value} does not exist", "Correct the path")

@@ -1,0 +1,252 @@
+"""Checks of a survey file: known keys, right types, with the line of what is wrong."""
+
+import difflib
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+from ceers_steps.errors import CeersError
+
+__all__ = ["PIPELINES", "SCHEMA", "Key", "check_steps", "check_tables", "line_of"]
+
+PIPELINES = {"detector1": "CeersDetector1", "image2": "CeersImage2", "image3": "CeersImage3"}
+"""Tables whose keys are parameters of a pipeline, with its class."""
+
+
+@dataclass(frozen=True)
+class Key:
+    """One key of a survey file.
+
+    Attributes
+    ----------
+    kind : str
+        'text', 'texts' (a list), 'whole' (an integer), 'number'.
+    choices : tuple of str
+        The values that are known; empty: any.
+    minimum : float or None
+        Smallest value.
+    """
+
+    kind: str
+    choices: tuple[str, ...] = ()
+    minimum: float | None = None
+
+
+INTERMEDIATES = ("rate", "prewisp", "pre1f", "crf", "match")
+
+SCHEMA: dict[str, dict[str, Key]] = {
+    "": {
+        "inputs": Key("texts"),
+        "output": Key("text"),
+        "preset": Key("text", choices=("best", "dr05")),
+    },
+    "groups": {
+        "by": Key("text", choices=("pointing", "visit", "observation", "program")),
+        "product": Key("text"),
+    },
+    "grid": {
+        "grid": Key("text"),
+        "pixel_scale": Key("number", minimum=0.001),
+        "tile_size": Key("whole", minimum=0),
+    },
+    "files": {
+        "overrides": Key("text"),
+        "wisp_templates": Key("text"),
+        "reference_catalog": Key("text"),
+        "alignment_table": Key("text"),
+        "wcs_dir": Key("text"),
+        "hst_images": Key("texts"),
+        "mask_regions": Key("texts"),
+        "exclude_regions": Key("texts"),
+    },
+    "products": {"keep": Key("texts", choices=INTERMEDIATES)},
+    "run": {
+        "on": Key("text", choices=("local", "slurm", "pbs")),
+        "cores": Key("whole", minimum=0),
+        "memory": Key("number", minimum=0),
+        "profile": Key("text"),
+        "partition": Key("text"),
+        "account": Key("text"),
+        "jobs": Key("whole", minimum=1),
+        "retries": Key("whole", minimum=0),
+    },
+}
+"""Every table and key but the parameters of the pipelines."""
+
+_KINDS = {
+    "text": (str, "a text in quotes"),
+    "texts": (list, "a list of texts, ['...', '...']"),
+    "whole": (int, "a whole number"),
+    "number": ((int, float), "a number"),
+}
+
+_OURS = {
+    ("image3", "update_wcs", "wcs_dir"): "wcs_dir in table [files]",
+    ("image3", "tweakreg", "abs_refcat"): "reference_catalog in table [files]",
+    ("image3", "tweakreg", "alignment_table"): "alignment_table in table [files]",
+    ("image3", "resample", "tile_size"): "tile_size in table [grid]",
+    ("image3", "resample", "pixel_scale"): "pixel_scale in table [grid]",
+    ("image3", "mosaic_background", "extra_images"): "hst_images in table [files]",
+    ("image3", "mosaic_background", "mask_regions"): "mask_regions in table [files]",
+    ("image3", "mosaic_background", "exclude_regions"): "exclude_regions in table [files]",
+    ("detector1", "", "overrides"): "overrides in table [files]",
+    ("detector1", "wispsub", "template_dir"): "wisp_templates in table [files]",
+}
+"""Parameters for which the survey has a key of its own."""
+
+_RESERVED = {"output_dir", "output_file", "output_ext", "save_results", "suffix", "input_dir"}
+_RESERVED_GRID = {"output_wcs", "crpix", "crval", "rotation", "output_shape", "pixel_scale_ratio"}
+
+
+def check_tables(tables: Mapping, text: str, path) -> dict:
+    """Check all tables but those of the pipelines; return their values by key.
+
+    Parameters
+    ----------
+    tables
+        The parsed file.
+    text
+        The file, for line numbers.
+    path
+        The file, for messages.
+
+    Returns
+    -------
+    dict
+        Only what the file gives.
+
+    Raises
+    ------
+    CeersError
+        Unknown table or key, wrong type, value out of range.
+    """
+    values = {}
+    known = [*SCHEMA[""], *(name for name in SCHEMA if name), *PIPELINES]
+    for name, content in tables.items():
+        if name in PIPELINES or (name in SCHEMA and name):
+            if not isinstance(content, dict):
+                _refuse(path, text, [], name, f"{name} is a table, written [{name}]")
+        elif name not in SCHEMA[""]:
+            _refuse(path, text, [], name, _unknown(name, known))
+    values |= _check_keys(SCHEMA[""], tables, "", text, path, skip=set(known) - set(SCHEMA[""]))
+    for table, keys in SCHEMA.items():
+        if table and table in tables:
+            values |= _check_keys(keys, tables[table], table, text, path)
+    return values
+
+
+def _check_keys(keys, content, table, text, path, skip=frozenset()):
+    """Check the keys of one table; return its values."""
+    values = {}
+    section = [table] if table else []
+    for name, value in content.items():
+        if name in skip:
+            continue
+        if name not in keys:
+            _refuse(path, text, section, name, _unknown(name, keys))
+        key = keys[name]
+        python, wanted = _KINDS[key.kind]
+        right = isinstance(value, python) and not isinstance(value, bool)
+        if key.kind == "texts":
+            right = right and all(isinstance(item, str) for item in value)
+        if not right:
+            _refuse(path, text, section, name, f"{name} = {value!r}: give {wanted}")
+        for item in value if isinstance(value, list) else [value]:
+            if key.choices and item not in key.choices:
+                choices = ", ".join(map(repr, key.choices))
+                _refuse(path, text, section, name, f"{name} = {item!r}: use one of {choices}")
+        if key.minimum is not None and value < key.minimum:
+            _refuse(path, text, section, name, f"{name} = {value!r}: use {key.minimum} or more")
+        values[name] = value
+    return values
+
+
+def check_steps(steps: Mapping, text: str, path) -> None:
+    """Check the parameters of the pipelines against what their steps take.
+
+    Parameters
+    ----------
+    steps
+        ``{pipeline: {step: {parameter: value}}}``.
+    text, path
+        For messages.
+
+    Raises
+    ------
+    CeersError
+        Unknown step or parameter, a value that the step refuses, a parameter that the survey
+        sets itself.
+    """
+    import ceers_steps
+
+    for pipeline, tables in steps.items():
+        cls = getattr(ceers_steps, PIPELINES[pipeline])
+        spec = cls.load_spec_file()
+        for step, parameters in tables.items():
+            if step and step not in spec["steps"]:
+                _refuse(path, text, [pipeline], step, _unknown(step, cls.step_defs))
+            keys = spec["steps"][step] if step else spec
+            section = [pipeline, *([step] if step else [])]
+            for name, value in parameters.items():
+                if own := _OURS.get((pipeline, step, name)):
+                    _refuse(path, text, section, name, f"{name}: use {own}")
+                if name in _RESERVED or (step == "resample" and name in _RESERVED_GRID):
+                    _refuse(path, text, section, name, f"{name} is set by the survey: take it out")
+                if name not in keys or name == "steps":
+                    _refuse(path, text, section, name, _unknown(name, keys))
+                _check_parameter(keys[name], name, value, (path, text, section))
+
+
+def _check_parameter(spec, name, value, place):
+    """Check one value against the specification of its parameter."""
+    from configobj.validate import ValidateError, Validator
+
+    functions = ("input_file", "output_file", "is_string_or_datamodel", "is_datamodel")
+    validator = Validator({function: lambda given, *_: given for function in functions})
+    path, text, section = place
+    try:
+        validator.check(spec, value)
+    except ValidateError as err:
+        takes = re.sub(r",? *default=.*\)$", ")", spec).replace("()", "")
+        problem = str(err).rstrip(".")
+        _refuse(path, text, section, name, f"{name} = {value!r}: {problem}; it takes {takes}")
+
+
+def line_of(text: str, section: Sequence[str], name: str) -> int | None:
+    """Return the line (from 1) of a key, or of a table, in a TOML text; None if it is not there.
+
+    Parameters
+    ----------
+    text
+        The file.
+    section
+        Names of the table, outermost first.
+    name
+        The key; also found as a table ``[section.name]`` and as a dotted key.
+    """
+    table: list[str] = []
+    for number, line in enumerate(text.splitlines(), start=1):
+        if header := re.match(r"\s*\[\[?\s*([^\]#]+?)\s*\]", line):
+            table = [part.strip().strip("\"'") for part in header[1].split(".")]
+            if table[: len(section) + 1] == [*section, name]:
+                return number
+        elif key := re.match(r"\s*([\w\"'.\- ]+?)\s*=", line):
+            parts = [part.strip().strip("\"'") for part in key[1].split(".")]
+            if [*table, *parts][: len(section) + 1] == [*section, name]:
+                return number
+    return None
+
+
+def _unknown(name, known):
+    """Say that a name is unknown, with the one that was perhaps meant."""
+    names = [key for key in known if key]
+    close = difflib.get_close_matches(name, names, n=1)
+    hint = f"did you mean {close[0]!r}?" if close else f"known are {', '.join(sorted(names))}"
+    return f"unknown key {name!r}; {hint}"
+
+
+def _refuse(path, text, section, name, problem):
+    """Raise `CeersError` with the line."""
+    line = line_of(text, section, name)
+    table = f" [{'.'.join(section)}]" if section else ""
+    raise CeersError(f"{path}{f', line {line}' if line else ''}:{table} {problem}.")

@@ -1,0 +1,129 @@
+"""The plan as a picture: how exposures become mosaics, and what of it is still to do."""
+
+from collections import defaultdict
+from collections.abc import Mapping
+from itertools import pairwise
+from pathlib import Path
+
+from ceers_steps.errors import CeersError
+from ceers_steps.io import write_atomic
+from ceers_steps.survey.plan import STAGES, Plan
+
+__all__ = ["draw_plan"]
+
+LABELS = {
+    "exposure": "stages 1 and 2",
+    "align": "alignment",
+    "outlier": "outliers, sky,\nvariance",
+    "tile": "tiles",
+    "mosaic": "mosaic",
+    "background": "merged\nbackground",
+}
+TODO, DONE = "#d9822b", "#2f7d5b"
+INCH = 0.34
+
+
+def draw_plan(plan: Plan, reasons: Mapping[str, str], path) -> Path:
+    """Draw the tasks by mosaic, one row each, a column a stage.
+
+    Parameters
+    ----------
+    plan : Plan
+        The plan.
+    reasons : dict
+        Tasks to do, as `plan.why_stale` gives them.
+    path : path
+        Picture: .png, .svg or .pdf.
+
+    Returns
+    -------
+    Path
+        The picture.
+
+    Raises
+    ------
+    CeersError
+        When matplotlib is missing or the kind of picture is unknown.
+    """
+    try:
+        import matplotlib
+        from matplotlib.figure import Figure
+    except ImportError as err:
+        raise CeersError(
+            "--graph needs matplotlib. Install with: pip install 'ceers_steps[report]'"
+        ) from err
+    path = Path(path)
+    if path.suffix not in {".png", ".svg", ".pdf"}:
+        raise CeersError(f"--graph {path}: use a name that ends in .png, .svg or .pdf.")
+    boxes, links = _layout(plan, reasons)
+    stages = [stage for stage in STAGES if any(box[0] == stage for box in boxes)]
+    rows = 1 + max(row for _, row in boxes)
+    with matplotlib.rc_context({"svg.hashsalt": "ceers_steps"}):
+        figure = Figure(figsize=(2.2 * len(stages) + 0.4, INCH * (rows + 3)), dpi=120)
+        axes = figure.add_axes((0.01, 0.01, 0.98, 0.98))
+        axes.set(xlim=(-0.55, len(stages) - 0.45), ylim=(rows, -2.6))
+        axes.axis("off")
+        for (stage_a, row_a), (stage_b, row_b) in links:
+            x = [stages.index(stage_a) + 0.36, stages.index(stage_b) - 0.36]
+            axes.plot(x, [row_a, row_b], color="0.75", lw=0.8, zorder=1)
+        for (stage, row), (label, todo, total) in boxes.items():
+            color = TODO if todo else DONE
+            text = f"{label}" + (f"  {total - todo}/{total}" if total > 1 else "")
+            axes.text(
+                stages.index(stage),
+                row,
+                text,
+                ha="center",
+                va="center",
+                fontsize=8,
+                color="white",
+                bbox={"boxstyle": "round,pad=0.28", "fc": color, "ec": "none"},
+                zorder=2,
+            )
+        for number, stage in enumerate(stages):
+            axes.text(number, -1.5, LABELS[stage], ha="center", va="center", weight="bold")
+        axes.text(-0.5, -2.35, "to do", color=TODO, va="center", weight="bold", fontsize=8)
+        axes.text(-0.3, -2.35, "done", color=DONE, va="center", weight="bold", fontsize=8)
+        write_atomic(path, lambda scratch: figure.savefig(scratch))
+    return path
+
+
+def _layout(plan, reasons):
+    """Return boxes ``{(stage, row): (label, tasks to do, tasks)}`` and the links between them."""
+    mosaics = [task for task in plan.tasks.values() if task.stage == "mosaic"]
+    rows = {task.id: row for row, task in enumerate(mosaics)}
+    members: dict[tuple[str, int], dict[str, str]] = defaultdict(dict)
+    for task in mosaics:
+        _gather(plan, task, rows[task.id], members)
+    boxes = {}
+    for (stage, row), tasks in members.items():
+        labels = set(tasks.values())
+        label = labels.pop() if len(labels) == 1 else "several"
+        boxes[stage, row] = (label, sum(name in reasons for name in tasks), len(tasks))
+    order = {stage: number for number, stage in enumerate(STAGES)}
+    links = []
+    for row in range(len(mosaics)):
+        chain = sorted((stage for stage, at in boxes if at == row), key=order.get)
+        links += [((a, row), (b, row)) for a, b in pairwise(chain)]
+    for task in plan.tasks.values():
+        if task.stage == "background":
+            at = [rows[name] for name in task.after]
+            place = ("background", sum(at) / len(at))
+            boxes[place] = (task.key, int(task.id in reasons), 1)
+            links += [(("mosaic", row), place) for row in at]
+    return boxes, links
+
+
+def _gather(plan, task, row, members):
+    """Add a task and all that it needs to the boxes of a row."""
+    if task.stage == "exposure":
+        label = "exposures"
+    elif task.stage in {"align", "tile"}:
+        label = task.key if task.stage == "align" else "tiles"
+    else:
+        label = task.key
+    if task.id in members[task.stage, row]:
+        return
+    members[task.stage, row][task.id] = label
+    for name in task.after:
+        _gather(plan, plan.tasks[name], row, members)

@@ -1,0 +1,190 @@
+"""What was done: one record a task, by which it is known what is still valid.
+
+A record is written after the last product of a task is in its place, so a product without a record
+is never taken as done. It holds all that the products depend on: settings, the contents of the
+input files, versions, reference files. What has changed since is found by comparing.
+"""
+
+import hashlib
+import json
+import os
+from collections.abc import Iterable, Mapping
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+from ceers_steps.io import write_atomic
+
+__all__ = ["FileState", "Record", "changed_settings", "file_state", "read_record", "write_record"]
+
+_BLOCK = 1 << 22
+
+
+@dataclass(frozen=True)
+class FileState:
+    """What is remembered of a file.
+
+    Attributes
+    ----------
+    size : int
+        Bytes.
+    mtime : int
+        Time of the last change, ns.
+    digest : str
+        Of the contents; empty where it was not wanted.
+    """
+
+    size: int
+    mtime: int
+    digest: str = ""
+
+    def matches(self, path: str | os.PathLike) -> bool:
+        """Say whether a file is still what it was.
+
+        Size and time of change decide when both are the same, or the size is not; a file that was
+        copied or touched is compared by its contents.
+        """
+        try:
+            now = os.stat(path)
+        except OSError:
+            return False
+        if now.st_size != self.size:
+            return False
+        return now.st_mtime_ns == self.mtime or (bool(self.digest) and _digest(path) == self.digest)
+
+
+@dataclass(frozen=True)
+class Record:
+    """What a finished task depended on and what it made.
+
+    Attributes
+    ----------
+    task : str
+        Identity of the task.
+    settings : dict
+        All values that the products depend on.
+    versions : dict
+        Packages and the CRDS context.
+    inputs, references, outputs : dict of FileState
+        By path; outputs relative to the output folder of the survey.
+    after : dict of str
+        Tasks whose products were read, with `made` of their records.
+    made : str
+        Identity of this doing of the task: another when it is done again.
+    seconds : float
+        Wall time.
+    peak_memory : int
+        Bytes.
+    """
+
+    task: str
+    settings: dict
+    versions: dict[str, str]
+    inputs: dict[str, FileState]
+    references: dict[str, FileState]
+    outputs: dict[str, FileState]
+    after: dict[str, str]
+    made: str
+    seconds: float = 0.0
+    peak_memory: int = 0
+
+    def why_stale(
+        self,
+        settings: Mapping,
+        versions: Mapping[str, str],
+        inputs: Iterable[str],
+        outputs: Iterable[str],
+        folder: Path,
+    ) -> str | None:
+        """Say why the task has to be done again; None when it has not.
+
+        Parameters
+        ----------
+        settings, versions
+            What they are now.
+        inputs, outputs
+            Paths of the files that the task reads and makes now.
+        folder
+            Output folder of the survey.
+        """
+        for name in outputs:
+            if name not in self.outputs:
+                return f"{name} is wanted too"
+        for name, state in self.outputs.items():
+            if not state.matches(folder / name):
+                gone = "changed" if (folder / name).exists() else "missing"
+                return f"{name} is {gone}"
+        if difference := changed_settings(self.settings, settings):
+            return difference
+        for name in sorted({*self.versions, *versions}):
+            before, now = self.versions.get(name, "none"), versions.get(name, "none")
+            if before != now:
+                return f"{name} {before} -> {now}"
+        wanted = set(inputs)
+        if added := wanted - set(self.inputs):
+            return f"new input {min(added)}"
+        if removed := set(self.inputs) - wanted:
+            return f"{min(removed)} is no longer an input"
+        for kind, files in (("input", self.inputs), ("reference file", self.references)):
+            for name, state in files.items():
+                if not state.matches(name):
+                    return f"{kind} {name} changed"
+        return None
+
+
+def file_state(path: str | os.PathLike, *, contents: bool = True) -> FileState:
+    """Return what is to be remembered of a file.
+
+    Parameters
+    ----------
+    path
+        File.
+    contents
+        With a digest of its contents, so that a copy is known as the same.
+    """
+    status = os.stat(path)
+    return FileState(status.st_size, status.st_mtime_ns, _digest(path) if contents else "")
+
+
+def changed_settings(before: Mapping, now: Mapping, prefix: str = "") -> str | None:
+    """Name the first setting that differs, ``name: before -> now``; None if there is none."""
+    for key in sorted({*before, *now}):
+        name = f"{prefix}{key}"
+        old, new = before.get(key), now.get(key)
+        if isinstance(old, Mapping) and isinstance(new, Mapping):
+            if difference := changed_settings(old, new, f"{name}."):
+                return difference
+        elif old != new:
+            return f"{name}: {_short(old)} -> {_short(new)}"
+    return None
+
+
+def read_record(path: str | os.PathLike) -> Record | None:
+    """Read a record; None when there is none or it cannot be used."""
+    try:
+        tree = json.loads(Path(path).read_text(encoding="utf-8"))
+        for kind in ("inputs", "references", "outputs"):
+            tree[kind] = {name: FileState(**state) for name, state in tree[kind].items()}
+        return Record(**tree)
+    except (OSError, ValueError, TypeError, KeyError):
+        return None
+
+
+def write_record(path: str | os.PathLike, record: Record) -> None:
+    """Write a record, all or nothing."""
+    text = json.dumps(asdict(record), indent=1, sort_keys=True)
+    write_atomic(path, lambda scratch: scratch.write_text(text + "\n", encoding="utf-8"))
+
+
+def _digest(path: str | os.PathLike) -> str:
+    """Return a digest of the contents of a file."""
+    digest = hashlib.blake2b(digest_size=16)
+    with open(path, "rb") as stream:
+        while block := stream.read(_BLOCK):
+            digest.update(block)
+    return digest.hexdigest()
+
+
+def _short(value: object) -> str:
+    """Return a value as it stands in one line."""
+    text = json.dumps(value, default=str)
+    return text if len(text) <= 60 else text[:57] + "..."

@@ -1,0 +1,275 @@
+"""``ceers init``, ``ceers plan``, ``ceers reduce`` and ``ceers commands``."""
+
+import os
+import sys
+import time
+from pathlib import Path
+
+from ceers_steps.errors import CeersError
+
+__all__ = ["add_parsers"]
+
+SURVEY_FILE = "survey.toml"
+
+STEPS_SHOWN = {
+    "exposure": "stages 1 and 2",
+    "align": "alignment",
+    "outlier": "outliers, sky, variance",
+    "tile": "tiles",
+    "mosaic": "mosaics",
+    "background": "background",
+}
+
+
+def add_parsers(subparsers) -> None:
+    """Add the commands to those of ``ceers``.
+
+    Parameters
+    ----------
+    subparsers
+        What `argparse.ArgumentParser.add_subparsers` returned.
+    """
+    init = subparsers.add_parser(
+        "init",
+        help="write a commented survey.toml",
+        description="Write a survey file with every setting, its default and what it means. "
+        "Afterwards: ceers reduce survey.toml",
+    )
+    init.add_argument(
+        "inputs", nargs="*", default=["uncal"], metavar="UNCALS", help="raw files or folders"
+    )
+    init.add_argument("-o", "--output", default="reduced", metavar="OUT", help="output folder")
+    init.add_argument("--preset", choices=("best", "dr05"), default="best", help="start from")
+    init.add_argument(
+        "--file",
+        default=SURVEY_FILE,
+        metavar="FILE",
+        help=f"file to write (default: {SURVEY_FILE})",
+    )
+    init.add_argument("--force", action="store_true", help="replace an existing file")
+    init.set_defaults(run=run_init)
+
+    plan = subparsers.add_parser(
+        "plan",
+        help="show what there is to do, and why",
+        description="Show the tasks of a survey: how many, memory, time, and which have to be "
+        "done and why. Nothing is run.",
+    )
+    _add_survey(plan)
+    plan.add_argument("--graph", metavar="FILE", help="draw the stages as a graph (.svg, .png)")
+    plan.add_argument("--list", action="store_true", help="a line for every task to do")
+    plan.add_argument(
+        "--exposures",
+        metavar="TABLE",
+        help="plan without raw files: the exposures of an ECSV table (exposure, filter, pointing; "
+        "dr05/pointings is packaged)",
+    )
+    plan.set_defaults(run=run_plan_command)
+
+    reduce = subparsers.add_parser(
+        "reduce",
+        help="reduce raw exposures to background-subtracted mosaics",
+        description="Reduce a survey: raw exposures, or a survey.toml. Stopped in any way, the "
+        "same command goes on where it was.",
+    )
+    _add_survey(reduce)
+    reduce.add_argument("--no-check", action="store_true", help="do not check references first")
+    reduce.set_defaults(run=run_reduce)
+
+    commands = subparsers.add_parser(
+        "commands",
+        help="write the tasks as text files of commands, one file a stage",
+        description="Write a file for each stage with a command a line, to be run in order by a "
+        "launcher or GNU parallel. Each command skips what is valid already.",
+    )
+    _add_survey(commands)
+    commands.set_defaults(run=run_commands)
+
+
+def _add_survey(parser):
+    """Add what names a survey and overrides its file."""
+    parser.add_argument(
+        "inputs", nargs="+", metavar="UNCALS|SURVEY", help="raw files or folders, or a survey.toml"
+    )
+    parser.add_argument("-o", "--output", metavar="OUT", help="output folder")
+    parser.add_argument("--preset", choices=("best", "dr05"), help="parameters to start from")
+    parser.add_argument(
+        "--by", choices=("pointing", "visit", "observation", "program"), help="what is one mosaic"
+    )
+    parser.add_argument("--grid", metavar="NAME|FILE", help="output grid")
+    parser.add_argument("--pixel-scale", type=float, metavar="ARCSEC", help="of a fitted grid")
+    parser.add_argument("--tile-size", type=int, metavar="N", help="drizzle in tiles of N pixels")
+    parser.add_argument("--wcs-dir", metavar="DIR", help="folder of *_tweakreg.asdf")
+    parser.add_argument("--reference-catalog", metavar="FILE", help="table with RA, DEC")
+    parser.add_argument("--keep", nargs="+", metavar="SUFFIX", help="intermediate products to keep")
+    parser.add_argument(
+        "--cores", type=int, metavar="N", help="tasks at a time (default: all cores)"
+    )
+    parser.add_argument("--memory", type=float, metavar="GB", help="memory to use (default: all)")
+    parser.add_argument("--on", choices=("local", "slurm", "pbs"), help="where to run")
+    parser.add_argument("--profile", metavar="DIR", help="a Snakemake profile of your own")
+    parser.add_argument("--partition", metavar="NAME", help="of the cluster")
+    parser.add_argument("--account", metavar="NAME", help="of the cluster")
+    parser.add_argument("--jobs", type=int, metavar="N", help="tasks at a time on a cluster")
+
+
+def run_init(args) -> None:
+    """Write a survey file."""
+    from importlib.resources import files
+
+    from ceers_steps.io import write_atomic
+
+    path = Path(args.file)
+    if path.exists() and not args.force:
+        raise CeersError(f"{path} exists. Replace it with --force, or choose another --file.")
+    text = (files("ceers_steps.survey") / "survey.toml").read_text(encoding="utf-8")
+    text = (
+        text.replace("{inputs}", '", "'.join(args.inputs))
+        .replace("{output}", args.output)
+        .replace("{preset}", args.preset)
+    )
+    write_atomic(path, lambda scratch: scratch.write_text(text, encoding="utf-8"))
+    print(f"{path} is written. Look through it, then: ceers reduce {path}")
+
+
+def run_plan_command(args) -> None:
+    """Show the plan."""
+    from ceers_steps.survey.plan import why_stale
+
+    plan, _ = _plan(args)
+    reasons = why_stale(plan)
+    _show(plan, reasons)
+    if args.list:
+        for name, reason in reasons.items():
+            task = plan.tasks[name]
+            print(f"{name}  {task.memory} MB  {task.seconds:.0f} s  {reason}")
+    if args.graph:
+        from ceers_steps.survey.graph import draw_plan
+
+        print(f"Graph: {draw_plan(plan, reasons, args.graph)}")
+
+
+def run_reduce(args) -> int:
+    """Reduce a survey."""
+    from ceers_steps.survey.progress import duration
+    from ceers_steps.survey.run import run_plan
+    from ceers_steps.survey.summary import write_summary
+
+    start = time.monotonic()
+    plan, config = _plan(args)
+    if not args.no_check:
+        _check_references(plan, config)
+    outcome = run_plan(plan, config)
+    page = write_summary(plan, outcome)
+    took = duration(time.monotonic() - start)
+    print(f"{len(outcome.done)} tasks done, {outcome.valid} valid before, in {took}. {page}")
+    for failure in outcome.failures:
+        step = f" in {failure.step}" if failure.step else ""
+        print(f"FAILED {failure.task}{step}: {failure.message} Log: {failure.log}", file=sys.stderr)
+    if outcome.waiting:
+        print(f"{len(outcome.waiting)} tasks wait for what failed.", file=sys.stderr)
+    return 1 if outcome.failures or outcome.waiting else 0
+
+
+def run_commands(args) -> None:
+    """Write files of commands."""
+    from ceers_steps.survey.commands import write_commands
+
+    plan, _ = _plan(args)
+    for path, count in write_commands(plan):
+        print(f"{path}: {count} commands")
+
+
+def _plan(args):
+    """Return the plan and the configuration that the arguments name."""
+    from ceers_steps.survey.build import build_plan, find_exposures
+    from ceers_steps.survey.config import load_config
+
+    path, inputs = None, args.inputs
+    if inputs[0].endswith(".toml"):
+        if len(inputs) > 1:
+            raise CeersError("Give one survey.toml, or raw files; inputs stand in the file.")
+        path, inputs = inputs[0], None
+    names = (
+        *("output", "preset", "by", "grid", "pixel_scale", "tile_size", "wcs_dir"),
+        *("reference_catalog", "keep", "cores", "memory", "on", "profile", "partition"),
+        *("account", "jobs"),
+    )
+    options = {name: getattr(args, name) for name in names} | {"inputs": inputs}
+    config = load_config(path, options=options)
+    table = getattr(args, "exposures", None)
+    if table is not None:
+        return build_plan(config, _planned(config, table)), config
+    exposures, notes = find_exposures(config)
+    return build_plan(config, exposures, notes), config
+
+
+def _planned(config, table):
+    """Return the exposures of a table, as raw files in the first input folder."""
+    from ceers_steps.parameters import parameter_files_dir
+    from ceers_steps.survey.exposures import plan_exposures
+
+    packaged = parameter_files_dir() / f"{table.removesuffix('.ecsv')}.ecsv"
+    path = packaged if packaged.is_file() and not os.path.exists(table) else table
+    return plan_exposures(path, config.inputs[0], "uncal")
+
+
+def _check_references(plan, config):
+    """Stop, before anything is run, when reference files of exposures to do are missing."""
+    from ceers_steps.survey.plan import why_stale
+    from ceers_steps.survey.references import check_references
+
+    due = [plan.tasks[name] for name in why_stale(plan) if name.startswith("exposure/")]
+    if not due:
+        return
+    steps = {name: values for name, values in due[0].settings["detector1"].items() if name}
+    if config.wisp_templates:
+        steps.setdefault("wispsub", {})["template_dir"] = str(config.wisp_templates)
+    report = check_references(
+        [task.arguments["uncal"] for task in due],
+        pipelines=("CeersDetector1", "CeersImage2"),
+        parameters={
+            "CeersDetector1": {"steps": steps},
+            "CeersImage2": {"steps": due[0].settings["image2"]},
+        },
+    )
+    if not report.ok:
+        raise CeersError(
+            f"not everything is there that the exposures need:\n{report.summary()}\n"
+            "Fetch references with: ceers references fetch; templates: see docs. To start all "
+            "the same: --no-check"
+        )
+
+
+def _show(plan, reasons):
+    """Print the plan as a table."""
+    from rich.console import Console
+    from rich.table import Table
+
+    from ceers_steps.survey.progress import duration
+
+    table = Table(
+        "stage", "what", "tasks", "to do", "memory", "time each", "why", box=None, pad_edge=False
+    )
+    for stage, tasks in plan.by_stage().items():
+        due = [task for task in tasks if task.id in reasons]
+        why = sorted({reasons[task.id] for task in due})
+        table.add_row(
+            stage,
+            STEPS_SHOWN[stage],
+            str(len(tasks)),
+            str(len(due)),
+            f"{max(task.memory for task in tasks) / 1000:.1f} GB",
+            duration(max(task.seconds for task in tasks)),
+            why[0] + (f" (and {len(why) - 1} other reasons)" if len(why) > 1 else "")
+            if why
+            else "",
+        )
+    console = Console()
+    console.print(table)
+    total = sum(plan.tasks[name].seconds for name in reasons)
+    console.print(f"About {duration(total)} of one core." if reasons else "Nothing to do.")
+    counts = ", ".join(f"{name} {count}" for name, count in plan.counts().items())
+    console.print(f"Exposures by step: {counts}")
+    for note in plan.notes:
+        console.print(note)

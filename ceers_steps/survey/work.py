@@ -1,0 +1,186 @@
+"""The work of each stage: a pipeline or step called with the settings of a task.
+
+Products are left in the folder that is given; `task` puts them in their places.
+"""
+
+import json
+import os
+from collections.abc import Callable, Iterable
+from pathlib import Path
+
+from ceers_steps.overrides import exposure_name
+from ceers_steps.survey.exposures import ASN_ID
+from ceers_steps.survey.plan import Plan, Task
+
+__all__ = ["WORK"]
+
+
+def exposure(plan: Plan, task: Task, scratch: Path) -> set[Path]:
+    """Run stages 1 and 2 of an exposure in one go; the rate image stays in memory."""
+    from ceers_steps import CeersDetector1, CeersImage2
+
+    settings, arguments = task.settings, task.arguments
+    own, steps = _split(settings["detector1"])
+    if arguments["overrides"]:
+        own["overrides"] = arguments["overrides"]
+    if arguments["wisp_templates"]:
+        steps.setdefault("wispsub", {})["template_dir"] = arguments["wisp_templates"]
+    wanted = {Path(name).name for name in task.outputs}
+    keep_rate = f"{task.key}_rate.fits" in wanted
+    rate = CeersDetector1.call(
+        arguments["uncal"], output_dir=str(scratch), save_results=keep_rate, steps=steps, **own
+    )
+    own, steps = _split(settings["image2"])
+    (cal,) = CeersImage2.call(rate, output_dir=str(scratch), save_results=True, steps=steps, **own)
+    return _references(cal)
+
+
+def align(plan: Plan, task: Task, scratch: Path) -> set[Path]:
+    """Align the exposures of a visit and filter; their WCS go to files."""
+    from ceers_steps import AlignStep
+
+    parameters = {**task.settings["tweakreg"], "save_wcs": True}
+    if task.settings["catalog"]:
+        parameters["abs_refcat"] = task.settings["catalog"]
+    if task.arguments["alignment_table"]:
+        parameters["alignment_table"] = task.arguments["alignment_table"]
+    cals = [plan.output / "cal" / f"{name}_cal.fits" for name in task.arguments["exposures"]]
+    association = _association(scratch, task.key, cals)
+    AlignStep.call(
+        str(association), output_dir=str(scratch), save_results=False, in_memory=False, **parameters
+    )
+    return set()
+
+
+def outlier(plan: Plan, task: Task, scratch: Path) -> set[Path]:
+    """Reject outliers, subtract the sky and scale the variances of the exposures of a mosaic."""
+    from ceers_steps import CeersImage3
+
+    _, steps = _split(task.settings["image3"])
+    folder = task.arguments["wcs_dir"]
+    if folder:
+        steps.setdefault("update_wcs", {}).update(wcs_dir=folder, skip=False)
+    steps["tweakreg"] = {"skip": True}
+    steps.setdefault("skyvar", {}).update(skip=False, source_mask=str(plan.output / "cal"))
+    for name in ("resample", "source_catalog", "mosaic_background"):
+        steps[name] = {"skip": True}
+    cals = [plan.output / "cal" / f"{name}_cal.fits" for name in task.arguments["exposures"]]
+    association = _association(scratch, task.key, cals)
+    CeersImage3.call(
+        str(association), output_dir=str(scratch), save_results=True, in_memory=False, steps=steps
+    )
+    for path in scratch.glob("*.fits"):
+        suffix = path.stem.rpartition("_")[2]
+        os.replace(path, scratch / f"{exposure_name(path)}_{suffix}.fits")
+    return set()
+
+
+def mosaic(plan: Plan, task: Task, scratch: Path) -> set[Path]:
+    """Drizzle the exposures of a mosaic, or put its tiles together."""
+    from ceers_steps import TiledResampleStep
+
+    tiled = any(name.startswith("tile/") for name in task.after)
+    parameters = {**task.settings["resample"], **task.settings["grid"]}
+    if tiled:
+        parameters |= {
+            "tile_size": task.settings["tile_size"],
+            "tile_dir": str(plan.output / "tiles" / task.arguments["product"]),
+        }
+    TiledResampleStep.call(
+        str(_matched(plan, task, scratch)),
+        output_dir=str(scratch),
+        save_results=True,
+        in_memory=False,
+        suffix="i2d",
+        **parameters,
+    )
+    return set()
+
+
+def tile(plan: Plan, task: Task, scratch: Path) -> set[Path]:
+    """Drizzle one tile of a mosaic."""
+    from ceers_steps import TiledResampleStep
+
+    TiledResampleStep.call(
+        str(_matched(plan, task, scratch)),
+        output_dir=str(scratch),
+        save_results=True,
+        in_memory=False,
+        suffix="i2d",
+        tile_size=task.settings["tile_size"],
+        only_tile=task.settings["tile"],
+        keep_tiles=True,
+        **task.settings["resample"],
+        **task.settings["grid"],
+    )
+    return set()
+
+
+def background(plan: Plan, task: Task, scratch: Path) -> set[Path]:
+    """Subtract the background of all mosaics of a group with one source mask."""
+    from ceers_steps import MosaicBackgroundStep
+
+    arguments = task.arguments
+    parameters = dict(task.settings["mosaic_background"])
+    if arguments["hst_images"]:
+        parameters["extra_images"] = arguments["hst_images"]
+    for name in ("mask_regions", "exclude_regions"):
+        if arguments[name]:
+            parameters[name] = arguments[name]
+    mosaics = [str(plan.output / name) for name in arguments["mosaics"]]
+    MosaicBackgroundStep.call(mosaics, output_dir=str(scratch), save_results=True, **parameters)
+    return set()
+
+
+WORK: dict[str, Callable[[Plan, Task, Path], set[Path]]] = {
+    "exposure": exposure,
+    "align": align,
+    "outlier": outlier,
+    "tile": tile,
+    "mosaic": mosaic,
+    "background": background,
+}
+"""What each stage does: given the plan, the task and a folder, returns reference files used."""
+
+
+def _split(parameters: dict) -> tuple[dict, dict]:
+    """Split parameters by step into the pipeline's own and those of its steps."""
+    steps = {step: dict(values) for step, values in parameters.items() if step}
+    return dict(parameters.get("", {})), steps
+
+
+def _association(scratch: Path, product: str, members: Iterable[Path]) -> Path:
+    """Write the association of one product."""
+    names = [{"expname": str(path), "exptype": "science"} for path in members]
+    tree = {
+        "asn_type": "image3",
+        "asn_rule": "DMS_Level3_Base",
+        "asn_id": ASN_ID,
+        "asn_pool": "none",
+        "program": product,
+        "target": "none",
+        "products": [{"name": product, "members": names}],
+    }
+    path = scratch / f"{product}_asn.json"
+    path.write_text(json.dumps(tree), encoding="utf-8")
+    return path
+
+
+def _matched(plan: Plan, task: Task, scratch: Path) -> Path:
+    """Write the association of a mosaic."""
+    folder = plan.output / "match"
+    members = [folder / f"{name}_match.fits" for name in task.arguments["exposures"]]
+    return _association(scratch, task.arguments["product"], members)
+
+
+def _references(model) -> set[Path]:
+    """Return the reference files that were used for an exposure."""
+    import crds
+
+    names = []
+    for entry in model.meta.ref_file.instance.values():
+        name = entry.get("name", "") if isinstance(entry, dict) else ""
+        if isinstance(name, str) and name.startswith("crds://"):
+            names.append(name.removeprefix("crds://"))
+    paths = (Path(crds.locate_file(name, "jwst")) for name in names)
+    return {path for path in paths if path.is_file()}

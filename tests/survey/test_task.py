@@ -1,0 +1,115 @@
+"""One task in one process: products and record in place, or neither."""
+
+import json
+import os
+
+import pytest
+
+from ceers_steps.survey.plan import STATE, write_plan
+from ceers_steps.survey.records import read_record
+from ceers_steps.survey.task import main
+from tests.survey.standin import calls, make_plan
+
+
+def run(plan, name):
+    path = plan.output / "plan.json"
+    write_plan(plan, path)
+    return main([str(path), name])
+
+
+def test_record_tells_what_the_products_depend_on(tmp_path):
+    plan = make_plan(tmp_path)
+    task = plan.tasks["exposure/e1"]
+    assert run(plan, task.id) == 0
+    record = read_record(plan.record_path(task))
+    assert record.settings == task.settings
+    assert set(record.inputs) == set(task.inputs)
+    assert set(record.outputs) == set(task.outputs)
+    assert record.peak_memory > 1e6
+    assert not list((plan.output / STATE / "scratch").iterdir())
+
+
+def test_failure_names_step_message_and_log(tmp_path):
+    plan = make_plan(tmp_path, arguments={"exposure/e0": {"fails": "no such\nreference"}})
+    task = plan.tasks["exposure/e0"]
+    assert run(plan, task.id) == 1
+    failure = json.loads(plan.failure_path(task).read_text())
+    assert failure["message"] == "ValueError: no such reference"
+    assert failure["log"] == str(plan.log_path(task))
+    assert "Traceback" in plan.log_path(task).read_text()
+    assert read_record(plan.record_path(task)) is None
+    assert not (plan.output / task.outputs[0]).exists()
+
+
+def test_step_of_a_failure_is_the_innermost(tmp_path, monkeypatch):
+    class Step:
+        class_alias = "x"
+
+        def __init__(self, name, inner=None):
+            self.name, self.inner = name, inner
+
+        def run(self):
+            if self.inner is None:
+                raise ValueError("bad")
+            self.inner.run()
+
+    plan = make_plan(tmp_path)
+    monkeypatch.setitem(
+        __import__("tests.survey.standin", fromlist=["WORK"]).WORK,
+        "exposure",
+        lambda *_: Step("detector1", Step("jump")).run(),
+    )
+    assert run(plan, "exposure/e0") == 1
+    failure = json.loads(plan.failure_path(plan.tasks["exposure/e0"]).read_text())
+    assert failure["step"] == "jump"
+
+
+def test_a_task_before_its_turn_fails(tmp_path):
+    plan = make_plan(tmp_path)
+    assert run(plan, "outlier/g0") == 1
+    message = json.loads(plan.failure_path(plan.tasks["outlier/g0"]).read_text())["message"]
+    assert message == "outlier/g0 needs exposure/e0, exposure/e1, which are not done."
+
+
+def test_what_more_memory_does_not_mend_is_not_tried_again(tmp_path):
+    plan = make_plan(tmp_path)
+    assert run(plan, "outlier/g0") == 1
+    plan.log_path(plan.tasks["outlier/g0"]).unlink()
+    assert run(plan, "outlier/g0") == 1
+    assert not plan.log_path(plan.tasks["outlier/g0"]).exists()
+
+
+def test_failure_that_a_retry_mends_is_forgotten(tmp_path):
+    plan = make_plan(tmp_path, arguments={"exposure/e0": {"fails": "no memory"}})
+    assert run(plan, "exposure/e0") == 1
+    plan = make_plan(tmp_path)
+    assert run(plan, "exposure/e0") == 0
+    assert calls(plan) == ["exposure/e0", "exposure/e0"]
+    assert not plan.failure_path(plan.tasks["exposure/e0"]).exists()
+
+
+@pytest.mark.parametrize("name", ["exposure/none", "nothing"])
+def test_unknown_task(tmp_path, capsys, name):
+    assert run(make_plan(tmp_path), name) == 1
+    assert f"has no task {name}" in capsys.readouterr().err
+
+
+def test_working_folder_is_that_of_the_task(tmp_path, monkeypatch):
+    """What jwst leaves in the working folder goes with the scratch folder."""
+    plan = make_plan(tmp_path)
+    seen = []
+
+    def work(plan, task, scratch):
+        seen.append(os.getcwd())
+        (scratch / "e0.txt").write_text("x")
+        return set()
+
+    monkeypatch.setitem(
+        __import__("tests.survey.standin", fromlist=["WORK"]).WORK, "exposure", work
+    )
+    here = os.getcwd()
+    try:
+        assert run(plan, "exposure/e0") == 0
+    finally:
+        os.chdir(here)
+    assert seen == [str(plan.output / STATE / "scratch" / "exposure-e0")]
