@@ -6,7 +6,6 @@ from functools import partial
 
 from jwst.lib.exposure_types import is_moving_target
 from jwst.pipeline import Image3Pipeline
-from jwst.source_catalog import SourceCatalogStep
 from stdatamodels.jwst.datamodels import JwstDataModel
 
 from ceers_steps.errors import CeersError

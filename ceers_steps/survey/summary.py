@@ -44,7 +44,7 @@ def write_summary(plan: Plan, outcome: Outcome) -> Path:
                 str(plan.log_path(task).relative_to(plan.output)),
             )
         )
-    table = Table(rows=rows, names="task state seconds memory step message log".split())
+    table = Table(rows=rows, names=["task", "state", "seconds", "memory", "step", "message", "log"])
     table["seconds"].unit = "s"
     table["memory"].unit = "Mbyte"
     path = plan.output / "summary.ecsv"
