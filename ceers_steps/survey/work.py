@@ -8,6 +8,7 @@ import os
 from collections.abc import Callable, Iterable
 from pathlib import Path
 
+from ceers_steps.errors import CeersError
 from ceers_steps.overrides import exposure_name
 from ceers_steps.survey.exposures import ASN_ID
 from ceers_steps.survey.plan import Plan, Task
@@ -49,6 +50,15 @@ def align(plan: Plan, task: Task, scratch: Path) -> set[Path]:
     AlignStep.call(
         str(association), output_dir=str(scratch), save_results=False, in_memory=False, **parameters
     )
+    names = task.arguments["exposures"]
+    lost = [name for name in names if not (scratch / f"{name}_tweakreg.asdf").is_file()]
+    if lost:
+        raise CeersError(
+            f"{len(lost)} of {len(names)} exposures of {task.key} could not be aligned: "
+            f"{', '.join(lost[:3])}{', ...' if len(lost) > 3 else ''}. Give a reference_catalog, "
+            "set fallback='visit' (table [image3.tweakreg]: the pointing of their neighbours in "
+            "time), or skip=true there to take the pointing of the telescope."
+        )
     return set()
 
 
