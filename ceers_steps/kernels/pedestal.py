@@ -91,7 +91,8 @@ def find_pedestal(
         where = part if usable[part].any() else np.s_[:, :]
         found.append(measure(image[where], usable[where]))
     return Pedestal(
-        tuple(level.value for level in found), tuple(level.uncertainty for level in found)
+        tuple(float(level.value) for level in found),
+        tuple(float(level.uncertainty) for level in found),
     )
 
 

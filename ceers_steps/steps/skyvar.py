@@ -145,8 +145,6 @@ class SkyVarStep(CeersStep):
         """Return the mask of sources as bits, and where it is from."""
         name, shape = model.meta.filename, model.data.shape
         path = self._mask_path
-        if path is not None and not path.exists():
-            raise CeersError(f"source_mask={path}: no such file or folder.")
         if path is None or path.is_dir():
             found = find_mask(name, folders if path is None else [path])
             if found is None and path is not None:
@@ -204,6 +202,8 @@ class SkyVarStep(CeersStep):
             bits > 0,
             poisson_may_be_zero=self._sky_is_in_rnoise(model),
         )
+        if mended.unusable.all():
+            raise ValueError("no pixel has a read noise (VAR_RNOISE)")
         if self._sky_is_in_rnoise(model):
             merit["sky_photons"] = "VAR_RNOISE"
         planes = mended.rnoise, mended.poisson, mended.flat

@@ -1,0 +1,126 @@
+"""The sky pedestal: a known level under noise and sources."""
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from ceers_steps.kernels.pedestal import find_pedestal, pedestal_image
+from ceers_steps.kernels.sky import gaussian_peak
+
+SKY, NOISE = 0.2, 0.016
+SHAPE = (512, 512)
+
+
+def scene(seed=0, shape=SHAPE):
+    """Sky, noise and sources too faint to be masked, which cover a tenth of the image."""
+    rng = np.random.default_rng(seed)
+    image = rng.normal(SKY, NOISE, shape)
+    sources = rng.random(shape) < 0.1
+    image[sources] += rng.exponential(2 * NOISE, np.count_nonzero(sources))
+    return image.astype(np.float32), np.zeros(shape, bool)
+
+
+@pytest.mark.parametrize("method", ["mode", "gaussian"])
+def test_level_of_white_noise(method):
+    image = np.random.default_rng(1).normal(SKY, NOISE, SHAPE)
+    found = find_pedestal(image, np.zeros(SHAPE, bool), method=method)
+    # the limit is NOISE / 512; neither estimate is better, nor ten times worse
+    assert 0.98 * NOISE / 512 < found.uncertainty < 5 * NOISE / 512
+    assert abs(found.level - SKY) < 4 * 2.2 * NOISE / 512
+
+
+def test_masked_pixels_and_nan_do_not_count():
+    image, mask = scene()
+    expected = find_pedestal(image, mask | (np.arange(512) < 256)[:, np.newaxis]).level
+    image[:128] = np.nan
+    image[128:256] = 1e9
+    mask[128:256] = True
+    # the blocks are the same, so the level is
+    assert find_pedestal(image, mask).level == pytest.approx(expected, rel=1e-12)
+
+
+def test_pixels_with_a_tail_of_noise_do_not_shift_the_mean_level():
+    """What a mosaic shows is the mean; the mode of pixels is off by much more."""
+    rng = np.random.default_rng(3)
+    image = rng.normal(SKY, NOISE, SHAPE)
+    lossy = rng.random(SHAPE) < 0.15
+    image[lossy] = SKY - rng.exponential(1.2 * NOISE, np.count_nonzero(lossy))
+    true = image.mean()
+    # what is left of the skewness in means of 64 pixels
+    assert abs(find_pedestal(image, np.zeros(SHAPE, bool)).level - true) < 0.025 * NOISE
+    gaussian = find_pedestal(image, np.zeros(SHAPE, bool), method="gaussian")
+    assert abs(gaussian.level - true) > 0.03 * NOISE
+
+
+@pytest.mark.parametrize("method", ["mode", "gaussian"])
+@settings(max_examples=10, deadline=None)
+@given(factor=st.floats(1e-6, 1e6), offset=st.floats(-100.0, 1000.0))
+def test_no_unit_or_level_is_special(method, factor, offset):
+    image, mask = scene(shape=(256, 256))
+    image = image.astype(float)
+    plain = find_pedestal(image, mask, method=method)
+    other = find_pedestal((image + offset * NOISE) * factor, mask, method=method)
+    # bins move by rounding only; values change bins there: far below the uncertainty
+    assert other.level / factor - offset * NOISE == pytest.approx(
+        plain.level, abs=0.2 * plain.uncertainty
+    )
+
+
+def test_strips_have_levels_of_their_own():
+    image, mask = scene()
+    steps = np.array([0.0, 0.01, -0.02, 0.03])
+    image += np.repeat(steps, 128).astype(np.float32)
+    found = find_pedestal(image, mask, n_strips=4)
+    levels = np.array(found.levels)
+    # faint sources are a bias that all strips share
+    np.testing.assert_allclose(
+        levels - levels.mean(), steps - steps.mean(), atol=4 * max(found.uncertainties)
+    )
+    flat = image - pedestal_image(found, image.shape)
+    assert abs(find_pedestal(flat, mask).level) < 4 * found.uncertainty
+
+
+def test_a_strip_without_sky_gets_the_level_of_all():
+    image, mask = scene()
+    mask[:, :128] = True
+    found = find_pedestal(image, mask, n_strips=4)
+    assert found.levels[0] == find_pedestal(image, mask).level
+
+
+def test_gaussian_is_the_published_estimate_where_that_works():
+    image, mask = scene()
+    published = gaussian_peak(image, -1.5, 2.0, 0.001)
+    found = find_pedestal(image, mask, method="gaussian")
+    # the bins differ, and with them how their counts scatter
+    assert abs(found.level - published) < 4 * found.uncertainty
+
+
+def test_small_images_take_smaller_blocks():
+    image, mask = scene(shape=(64, 64))
+    found = find_pedestal(image, mask)
+    assert abs(found.level - SKY) < 0.1 * NOISE + 4 * found.uncertainty
+
+
+def test_constant_image():
+    assert find_pedestal(np.full(SHAPE, 3.0), np.zeros(SHAPE, bool)).level == 3.0
+
+
+def test_nothing_left():
+    image, mask = scene()
+    with pytest.raises(ValueError, match="all are masked"):
+        find_pedestal(image, ~mask)
+
+
+@pytest.mark.parametrize("arguments", [{"method": "median"}, {"n_strips": 3}, {"n_strips": 0}])
+def test_senseless_parameters(arguments):
+    image, mask = scene(shape=(64, 64))
+    with pytest.raises(ValueError, match=r"method|strips"):
+        find_pedestal(image, mask, **arguments)
+
+
+def test_input_is_not_changed():
+    image, mask = scene(shape=(64, 64))
+    before = image.copy()
+    find_pedestal(image, mask)
+    np.testing.assert_array_equal(image, before)

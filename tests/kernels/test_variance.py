@@ -1,0 +1,130 @@
+"""Variance planes: holes in any of them, and the photon noise of the sky."""
+
+import numpy as np
+import pytest
+
+from ceers_steps.kernels.variance import mend_variances, smooth_sky, split_sky_photons
+
+SHAPE = (256, 256)
+HOLE = (100, 120)
+
+
+def planes(flat=0.0):
+    """Read noise, photon noise and flat-field variance, without holes."""
+    rng = np.random.default_rng(0)
+    rnoise = np.full(SHAPE, 1e-5, np.float32)
+    poisson = (3e-4 * rng.normal(1.0, 0.15, SHAPE)).astype(np.float32)
+    return rnoise, poisson, np.full(SHAPE, flat, np.float32)
+
+
+def nothing():
+    return np.zeros(SHAPE, bool)
+
+
+@pytest.mark.parametrize("value", [0.0, -1e-6, np.inf, np.nan])
+def test_without_read_noise_a_pixel_is_unusable(value):
+    given = planes()
+    given[0][HOLE] = value
+    mended = mend_variances(*given, nothing(), nothing())
+    assert mended.unusable[HOLE]
+    assert mended.unusable.sum() == 1
+    for plane in (mended.rnoise, mended.poisson, mended.flat):
+        assert np.isnan(plane[HOLE])
+
+
+@pytest.mark.parametrize("number", [0, 1, 2])
+def test_nan_in_any_plane_makes_a_pixel_unusable(number):
+    given = planes()
+    given[number][HOLE] = np.nan
+    assert mend_variances(*given, nothing(), nothing()).unusable[HOLE]
+
+
+@pytest.mark.parametrize("value", [0.0, -1e-6, np.inf])
+def test_photon_noise_of_the_sky_fills_a_hole(value):
+    given = planes()
+    given[1][HOLE] = value
+    mended = mend_variances(*given, nothing(), nothing())
+    assert not mended.unusable.any()
+    assert mended.n_filled == 1
+    # the mean of thousands of pixels with 15% scatter
+    assert mended.poisson[HOLE] == pytest.approx(3e-4, rel=0.02)
+
+
+def test_sources_do_not_fill_holes():
+    given = planes()
+    sources = nothing()
+    sources[80:140, 100:160] = True
+    given[1][sources] *= 50.0
+    given[1][HOLE] = 0.0
+    assert mend_variances(*given, nothing(), sources).poisson[HOLE] == pytest.approx(3e-4, rel=0.05)
+
+
+def test_zero_is_valid_where_only_sources_have_photon_noise():
+    given = planes()
+    given[1][::2] = 0.0
+    given[1][HOLE] = np.inf
+    mended = mend_variances(*given, nothing(), nothing(), poisson_may_be_zero=True)
+    assert mended.n_filled == 1
+    assert mended.poisson[HOLE] == 0.0
+    assert not mended.poisson[::2].any()
+
+
+def test_a_flat_without_errors_is_no_hole():
+    mended = mend_variances(*planes(flat=0.0), nothing(), nothing())
+    assert mended.n_filled == 0
+    assert not mended.flat.any()
+
+
+def test_a_hole_in_the_errors_of_the_flat():
+    given = planes(flat=2e-6)
+    given[2][HOLE] = 0.0
+    mended = mend_variances(*given, nothing(), nothing())
+    assert mended.flat[HOLE] == pytest.approx(2e-6)
+
+
+def test_unusable_pixels_are_nan_in_all_planes_and_input_is_unchanged():
+    given = planes()
+    copies = [plane.copy() for plane in given]
+    unusable = nothing()
+    unusable[HOLE] = True
+    mended = mend_variances(*given, unusable, nothing())
+    for plane, other, copy in zip(
+        (mended.rnoise, mended.poisson, mended.flat), given, copies, strict=True
+    ):
+        assert np.isnan(plane[HOLE])
+        np.testing.assert_array_equal(other, copy)
+    assert mended.n_filled == 0
+
+
+def test_no_valid_photon_noise_at_all():
+    rnoise, poisson, flat = planes()
+    mended = mend_variances(rnoise, np.zeros_like(poisson), flat, nothing(), nothing())
+    assert not mended.poisson.any()
+    assert not mended.unusable.any()
+
+
+def test_split_leaves_the_photon_noise_of_sources():
+    _, poisson, _ = planes()
+    mask = nothing()
+    mask[100:130, 100:130] = True
+    poisson[mask] += 5e-3
+    sky, rest = split_sky_photons(poisson, mask)
+    np.testing.assert_allclose(sky, 3e-4, rtol=0.05)
+    np.testing.assert_allclose(rest[mask], poisson[mask] - 3e-4, rtol=0.05)
+    # half the pixels of the sky are above its mean, by 0.8 standard deviations
+    assert rest[~mask].mean() == pytest.approx(0.4 * 0.15 * 3e-4, rel=0.2)
+
+
+def test_split_follows_the_sensitivity():
+    _, poisson, _ = planes()
+    slope = np.linspace(0.8, 1.2, SHAPE[1], dtype=np.float32)
+    sky, _ = split_sky_photons(poisson * slope, nothing())
+    # boxes at the edges do not extrapolate
+    np.testing.assert_allclose(sky[:, 64:-64].mean(axis=0), 3e-4 * slope[64:-64], rtol=0.03)
+
+
+def test_smooth_sky_where_too_little_is_left_for_boxes():
+    image = np.random.default_rng(2).normal(1.0, 0.1, SHAPE)
+    mask = ~nothing()
+    mask[::64, ::64] = False
+    np.testing.assert_allclose(smooth_sky(image, mask), 1.0, atol=4 * 0.1 / 4)
