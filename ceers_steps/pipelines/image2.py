@@ -58,20 +58,35 @@ class CeersImage2(CeersMixin, Image2Pipeline):
 
         Parameters
         ----------
-        input_data : str or `~stdatamodels.jwst.datamodels.JwstDataModel`
-            Rate image or integrations (DN/s), or a level-2 association of them.
+        input_data : str, list or `~stdatamodels.jwst.datamodels.JwstDataModel`
+            Rate image or integrations (DN/s), a list of them, or a level-2 association.
 
         Returns
         -------
         list of `~stdatamodels.jwst.datamodels.JwstDataModel`
             The calibrated images, in MJy/sr.
         """
+        if isinstance(input_data, (list, tuple)):
+            return [self._process_one(exposure) for exposure in input_data]
         if isinstance(input_data, os.PathLike):
             input_data = str(input_data)
         is_association = isinstance(input_data, str) and input_data.endswith(ASSOCIATION_SUFFIXES)
         # jwst looks for the members in the working folder
         self.input_folder = Path(input_data).absolute().parent if is_association else Path()
-        return super().process(input_data)
+        results = super().process(input_data)
+        for result in results:
+            result.meta.filename = Path(result.meta.filename).name  # jwst leaves output_dir in it
+        return results
+
+    def _process_one(self, exposure):
+        """Calibrate one of a list: jwst would give all of them the same name."""
+        if self.output_file is not None:
+            raise CeersError(
+                f"output_file={self.output_file!r} names one product, but there is a list of "
+                "exposures. Leave it out: each product is named after its exposure."
+            )
+        (result,) = self.process(exposure)
+        return result
 
     def process_exposure_product(self, exp_product, *args, **kwargs):
         """Calibrate one product of the association, after a look at its members."""
@@ -89,6 +104,8 @@ class CeersImage2(CeersMixin, Image2Pipeline):
             )
         for member in members:
             _check_not_calibrated(member["expname"])
+        # jwst names products after themselves only where it saves them
+        self.output_file = self.output_file or exp_product["name"]
         return super().process_exposure_product(
             {**exp_product, "members": members}, *args, **kwargs
         )

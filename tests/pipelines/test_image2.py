@@ -130,11 +130,28 @@ class TestAssociation:
         names = [rate_file.name, second.meta.filename]
         association = self.write(rate_file.parent, [[name] for name in names])
         out = tmp_path / "out"
-        results = CeersImage2.call(association, save_results=True, output_dir=str(out))
         wanted = [name.replace("_rate", "_cal") for name in names]
+        results = CeersImage2.call(association)
         assert [result.meta.filename for result in results] == wanted
+        CeersImage2.call(association, save_results=True, output_dir=str(out))
         assert sorted(path.name for path in out.iterdir()) == wanted
         assert results[0].meta.asn.table_name == "asn.json"
+
+    @pytest.mark.parametrize("save_results", [True, False])
+    @pytest.mark.parametrize("as_models", [True, False])
+    def test_list(self, simulated_field, tmp_path, save_results, as_models):
+        """Each gets its own name, saved or not: jwst calls them all step_Image2Pipeline_cal."""
+        models = [make_rate(simulated_field, number=number) for number in (1, 2)]
+        models[1].data[:] = 1.0
+        given = models
+        if not as_models:
+            given = [str(model.save(tmp_path / model.meta.filename)) for model in models]
+        out = tmp_path / "out"
+        results = CeersImage2.call(given, save_results=save_results, output_dir=str(out))
+        wanted = [model.meta.filename.replace("_rate", "_cal") for model in models]
+        assert [result.meta.filename for result in results] == wanted
+        assert sorted(path.name for path in out.iterdir()) == (wanted if save_results else [])
+        assert not np.array_equal(results[0].data, results[1].data, equal_nan=True)
 
     def test_of_stage_3(self, rate_file):
         association = self.write(rate_file.parent, [[rate_file.name, rate_file.name]])
