@@ -129,9 +129,10 @@ class SourceList:
 
     def good(self) -> "SourceList":
         """Return the sources to use, those without flags."""
-        return self._take(self.flags == 0)
+        return self.take(self.flags == 0)
 
-    def _take(self, which) -> "SourceList":
+    def take(self, which: NDArray) -> "SourceList":
+        """Return some of the sources, by number or by a mask."""
         return SourceList(**{f.name: getattr(self, f.name)[which] for f in fields(self)})
 
 

@@ -93,6 +93,8 @@ def _draw_cloud(axes, fit) -> None:
         (~used, ORANGE, f"{np.sum(~used)} clipped"),
         (used, _BLUE, f"{np.sum(used)} in the fit"),
     ):
+        if not chosen.any():
+            continue
         axes.plot(*inside[chosen].T, ".", color=colour, ms=4, label=label)
     axes.axhline(0, color="0.7", lw=0.8, zorder=0)
     axes.axvline(0, color="0.7", lw=0.8, zorder=0)
@@ -104,4 +106,5 @@ def _draw_cloud(axes, fit) -> None:
         aspect="equal",
     )
     axes.set_title(f"rms length {rms:.2f} mas", fontsize=9)
-    axes.legend(fontsize=8, loc="upper right", framealpha=0.9)
+    if len(fit.residuals):
+        axes.legend(fontsize=8, loc="upper right", framealpha=0.9)

@@ -121,7 +121,7 @@ class AlignStep(CeersMixin, TweakRegStep):
         library = self._open_library(input_data)
         exposures = self._measure_sources(library, settings, table)
         if online:
-            reference = self._fetch_reference(given.upper(), exposures)
+            reference = self._fetch_reference(given.upper(), library, exposures)
         if reference is not None and self.save_abs_catalog:
             self._save_reference(reference, exposures)
         residuals = []
@@ -174,9 +174,13 @@ class AlignStep(CeersMixin, TweakRegStep):
                             )
                     catalog = custom.get(model.meta.filename) or model.meta.tweakreg_catalog
                     if self.use_custom_catalogs and catalog:
-                        exposure.sources = _from_table(_read_catalog(catalog), catalog)
+                        sources = _from_table(_read_catalog(catalog), catalog)
                     else:
-                        exposure.sources = self._find(model, exposure)
+                        sources = self._find(model, exposure)
+                    if len(sources) > 0:
+                        # outside the bounding box there is no sky
+                        world = exposure.corrector.det_to_world(sources.x, sources.y)
+                        exposure.sources = sources.take(np.isfinite(world).all(axis=0))
                     exposures.append(exposure)
                 finally:
                     library.shelve(model, index, modify=False)
@@ -202,14 +206,17 @@ class AlignStep(CeersMixin, TweakRegStep):
         kind = "ascii.ecsv" if self.catalog_format == "ecsv" else self.catalog_format
         write_atomic(path, lambda scratch: table.write(scratch, format=kind))
 
-    def _fetch_reference(self, name, exposures):
+    def _fetch_reference(self, name, library, exposures):
         """Get a catalogue of the STScI service for the field of all exposures."""
-        first = exposures[0]
         footprints = [exposure.corrector.wcs.footprint() for exposure in exposures]
-        field = wcs_from_sregions(
-            footprints, ref_wcs=first.corrector.wcs, ref_wcsinfo=first.corrector.ref_angles
-        )
-        epoch = Time(first.time, format="mjd").decimalyear
+        with library:
+            first = library.borrow(0)
+            try:
+                wcsinfo = first.meta.wcsinfo.instance
+                field = wcs_from_sregions(footprints, ref_wcs=first.meta.wcs, ref_wcsinfo=wcsinfo)
+            finally:
+                library.shelve(first, 0, modify=False)
+        epoch = Time(exposures[0].time, format="mjd").decimalyear
         try:
             table = create_astrometric_catalog(field, epoch, catalog=name, output=None)
         # whatever a network, a service or its answer may raise
@@ -288,7 +295,9 @@ class AlignStep(CeersMixin, TweakRegStep):
                 ", ".join(failed),
             )
         product = library.asn["products"][0].get("name")
-        basepath = product or exposures[0].name + "_cal"
+        # in the order of time, not in that of a list
+        first = min(exposures, key=lambda exposure: (exposure.time, exposure.name))
+        basepath = product or f"{first.name}_cal"
         if self.save_table:
             rows = [row for exposure in exposures for row in exposure.rows]
             meta = {"abs_refcat": reference.name if reference is not None else ""}
