@@ -20,6 +20,7 @@ from stdatamodels.jwst import datamodels
 from stdatamodels.jwst.datamodels import dqflags
 from stpipe.exceptions import ValidationError
 
+from ceers_steps.parameters import parameter_files_dir
 from ceers_steps.report.metrics import block_noise
 from ceers_steps.steps.base import StepError
 from ceers_steps.steps.skyvar import SkyVarStep
@@ -174,6 +175,14 @@ def test_published_variance_is_that_of_the_sky_alone():
     # the background of the published method takes part of the noise with it
     assert 0.6 * NOISE**2 < np.median(result.var_rnoise) < NOISE**2
     assert np.median(result.var_poisson) == pytest.approx(PHOTON)
+
+
+def test_published_parameter_file():
+    path = parameter_files_dir() / "dr05" / "skyvar.asdf"
+    result = SkyVarStep.call(cal()[0], config_file=str(path))
+    entry = result.meta.instance["ceers_steps"]["ceers_skyvar"]["parameters"]
+    assert entry["sky_method"] == "gaussian"
+    assert entry["variance_method"] == "published"
 
 
 def test_levels_per_amplifier():
