@@ -261,7 +261,8 @@ def report(rows, plain, ours, agreement, large, options):
         "# Mosaic background",
         "",
         f"{options.size} x {options.size} pixels of 30 mas, seeds "
-        f"{', '.join(map(str, options.seeds))}. Written by `python benchmarks/mosaic_background.py`.",
+        f"{', '.join(map(str, options.seeds))}. "
+        "Written by `python benchmarks/mosaic_background.py`.",
         "",
         "| sky structure | method | under sources fainter than 24 AB | under brighter | blank sky: "
         "mean, rms | masked | absorbed (%): 19, 20, 20 AB | mean |",
@@ -277,8 +278,8 @@ def report(rows, plain, ours, agreement, large, options):
         )
     lines += [
         "",
-        "In units of the noise of a pixel: mean of (background - true sky). Sky structure: rms of a "
-        "random pattern of 200 pixels, beside a gradient of 0.3. Absorbed: sum of (background - "
+        "In units of the noise of a pixel: mean of (background - true sky). Sky structure: rms of "
+        "a random pattern of 200 pixels, beside a gradient of 0.3. Absorbed: sum of (background - "
         'true sky) within 9" of a galaxy (exponential, half-light radius 3") over its flux; what '
         "the structure of the sky does under the mask counts too.",
         "",
