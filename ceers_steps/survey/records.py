@@ -9,7 +9,7 @@ import hashlib
 import json
 import os
 from collections.abc import Iterable, Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
 from ceers_steps.io import write_atomic
@@ -74,6 +74,9 @@ class Record:
         Wall time.
     peak_memory : int
         Bytes.
+    merit : dict
+        Figures of merit, ``{exposure or mosaic: {step: {figure: value}}}``; empty in records of
+        before there were any.
     """
 
     task: str
@@ -86,6 +89,7 @@ class Record:
     made: str
     seconds: float = 0.0
     peak_memory: int = 0
+    merit: dict = field(default_factory=dict)
 
     def why_stale(
         self,

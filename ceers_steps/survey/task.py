@@ -98,26 +98,27 @@ def run_task(plan: Plan, task: Task, scratch: Path) -> Record:
         raise CeersError(f"{task.id} needs {', '.join(task.after)}, which are not done.")
     inputs = {name: file_state(name) for name in task.inputs}
     work = importlib.import_module(plan.work).WORK[task.stage]
-    references = work(plan, task, scratch)
+    made = work(plan, task, scratch)
     outputs = {}
     for name in task.outputs:
-        made, final = scratch / Path(name).name, plan.output / name
-        if not made.is_file():
+        product, final = scratch / Path(name).name, plan.output / name
+        if not product.is_file():
             raise CeersError(f"{task.id} did not make {Path(name).name}. Look into its log.")
         final.parent.mkdir(parents=True, exist_ok=True)
-        os.replace(made, final)
+        os.replace(product, final)
         outputs[name] = file_state(final)
     return Record(
         task=task.id,
         settings=task.settings,
         versions=plan.versions,
         inputs=inputs,
-        references={str(path): reference_state(plan, path) for path in references},
+        references={str(path): reference_state(plan, path) for path in made.references},
         outputs=outputs,
         after={name: record.made for name, record in before.items()},
         made=uuid.uuid4().hex,
         seconds=round(time.monotonic() - start, 3),
         peak_memory=resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024,
+        merit=made.merit,
     )
 
 

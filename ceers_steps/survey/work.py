@@ -6,17 +6,35 @@ Products are left in the folder that is given; `task` puts them in their places.
 import json
 import os
 from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from ceers_steps.errors import CeersError
 from ceers_steps.overrides import exposure_name
 from ceers_steps.survey.exposures import ASN_ID
+from ceers_steps.survey.merit import alignment_merit, measure_mosaic, product_merit, step_merit
 from ceers_steps.survey.plan import Plan, Task
 
-__all__ = ["WORK"]
+__all__ = ["WORK", "Made"]
 
 
-def exposure(plan: Plan, task: Task, scratch: Path) -> set[Path]:
+@dataclass(frozen=True)
+class Made:
+    """What is known of finished work beside its products.
+
+    Attributes
+    ----------
+    references : set of Path
+        Reference files that were used.
+    merit : dict
+        Figures of merit, ``{exposure or mosaic: {step: {figure: value}}}``.
+    """
+
+    references: set[Path] = field(default_factory=set)
+    merit: dict[str, dict[str, dict]] = field(default_factory=dict)
+
+
+def exposure(plan: Plan, task: Task, scratch: Path) -> Made:
     """Run stages 1 and 2 of an exposure in one go; the rate image stays in memory."""
     from ceers_steps import CeersDetector1, CeersImage2
 
@@ -33,10 +51,10 @@ def exposure(plan: Plan, task: Task, scratch: Path) -> set[Path]:
     )
     own, steps = _split(settings["image2"])
     (cal,) = CeersImage2.call(rate, output_dir=str(scratch), save_results=True, steps=steps, **own)
-    return _references(cal)
+    return Made(_references(cal), {task.key: step_merit(cal.meta.instance)})
 
 
-def align(plan: Plan, task: Task, scratch: Path) -> set[Path]:
+def align(plan: Plan, task: Task, scratch: Path) -> Made:
     """Align the exposures of a visit and filter; their WCS go to files."""
     from ceers_steps import AlignStep
 
@@ -59,10 +77,10 @@ def align(plan: Plan, task: Task, scratch: Path) -> set[Path]:
             "set fallback='visit' (table [image3.tweakreg]: the pointing of their neighbours in "
             "time), or skip=true there to take the pointing of the telescope."
         )
-    return set()
+    return Made(merit=alignment_merit(scratch / f"{task.key}_alignment.ecsv"))
 
 
-def outlier(plan: Plan, task: Task, scratch: Path) -> set[Path]:
+def outlier(plan: Plan, task: Task, scratch: Path) -> Made:
     """Reject outliers, subtract the sky and scale the variances of the exposures of a mosaic."""
     from ceers_steps import CeersImage3
 
@@ -82,10 +100,13 @@ def outlier(plan: Plan, task: Task, scratch: Path) -> set[Path]:
     for path in scratch.glob("*.fits"):
         suffix = path.stem.rpartition("_")[2]
         os.replace(path, scratch / f"{exposure_name(path)}_{suffix}.fits")
-    return set()
+    matched = sorted(scratch.glob("*_match.fits"))
+    return Made(
+        merit={exposure_name(path): product_merit(path, "ceers_skyvar") for path in matched}
+    )
 
 
-def mosaic(plan: Plan, task: Task, scratch: Path) -> set[Path]:
+def mosaic(plan: Plan, task: Task, scratch: Path) -> Made:
     """Drizzle the exposures of a mosaic, or put its tiles together."""
     from ceers_steps import TiledResampleStep
 
@@ -104,10 +125,11 @@ def mosaic(plan: Plan, task: Task, scratch: Path) -> set[Path]:
         suffix="i2d",
         **parameters,
     )
-    return set()
+    product = task.arguments["product"]
+    return Made(merit={product: {"mosaic": measure_mosaic(scratch / f"{product}_i2d.fits")}})
 
 
-def tile(plan: Plan, task: Task, scratch: Path) -> set[Path]:
+def tile(plan: Plan, task: Task, scratch: Path) -> Made:
     """Drizzle one tile of a mosaic."""
     from ceers_steps import TiledResampleStep
 
@@ -123,10 +145,10 @@ def tile(plan: Plan, task: Task, scratch: Path) -> set[Path]:
         **task.settings["resample"],
         **task.settings["grid"],
     )
-    return set()
+    return Made()
 
 
-def background(plan: Plan, task: Task, scratch: Path) -> set[Path]:
+def background(plan: Plan, task: Task, scratch: Path) -> Made:
     """Subtract the background of all mosaics of a group with one source mask."""
     from ceers_steps import MosaicBackgroundStep
 
@@ -139,10 +161,16 @@ def background(plan: Plan, task: Task, scratch: Path) -> set[Path]:
             parameters[name] = arguments[name]
     mosaics = [str(plan.output / name) for name in arguments["mosaics"]]
     MosaicBackgroundStep.call(mosaics, output_dir=str(scratch), save_results=True, **parameters)
-    return set()
+    made = (scratch / Path(name).name for name in task.outputs)
+    return Made(
+        merit={
+            path.stem.rpartition("_")[0]: product_merit(path, "ceers_mosaic_background")
+            for path in made
+        }
+    )
 
 
-WORK: dict[str, Callable[[Plan, Task, Path], set[Path]]] = {
+WORK: dict[str, Callable[[Plan, Task, Path], Made]] = {
     "exposure": exposure,
     "align": align,
     "outlier": outlier,
@@ -150,7 +178,7 @@ WORK: dict[str, Callable[[Plan, Task, Path], set[Path]]] = {
     "mosaic": mosaic,
     "background": background,
 }
-"""What each stage does: given the plan, the task and a folder, returns reference files used."""
+"""What each stage does, given the plan, the task and a folder for the products."""
 
 
 def _split(parameters: dict) -> tuple[dict, dict]:

@@ -6,6 +6,7 @@ import time
 from pathlib import Path
 
 from ceers_steps.survey.plan import STAGES, Plan, Task
+from ceers_steps.survey.work import Made
 
 NAME = "tests.survey.standin"
 ROOT = Path(__file__).parents[2]
@@ -32,7 +33,7 @@ def work(plan, task, scratch):
             product.flush()
             time.sleep(task.arguments.get("seconds", 0))
             product.write(text[len(text) // 2 :])
-    return set()
+    return Made(merit=task.arguments.get("merit", {}))
 
 
 WORK = dict.fromkeys(STAGES, work)

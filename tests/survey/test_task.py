@@ -8,6 +8,7 @@ import pytest
 from ceers_steps.survey.plan import STATE, write_plan
 from ceers_steps.survey.records import read_record
 from ceers_steps.survey.task import main
+from ceers_steps.survey.work import Made
 from tests.survey.standin import calls, make_plan
 
 
@@ -102,7 +103,7 @@ def test_working_folder_is_that_of_the_task(tmp_path, monkeypatch):
     def work(plan, task, scratch):
         seen.append(os.getcwd())
         (scratch / "e0.txt").write_text("x")
-        return set()
+        return Made()
 
     monkeypatch.setitem(
         __import__("tests.survey.standin", fromlist=["WORK"]).WORK, "exposure", work

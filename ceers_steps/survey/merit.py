@@ -1,0 +1,159 @@
+"""Figures of merit, as steps leave them in products, and those of a mosaic, measured on it."""
+
+import io
+import math
+from collections.abc import Mapping
+from pathlib import Path
+
+import numpy as np
+from astropy.io import fits
+from numpy.typing import NDArray
+
+from ceers_steps.report.preview import read_preview
+
+__all__ = ["alignment_merit", "measure_mosaic", "product_merit", "step_merit"]
+
+PATCHES, PATCH = 8, 256
+"""The noise of a mosaic is measured in so many patches along each side, of so many pixels."""
+
+APERTURE = 0.2
+"""Diameter of the aperture of the depth, arcsec."""
+
+ZERO_POINT = 8.90
+"""AB magnitude of 1 Jy."""
+
+ALIGNMENT_FIGURES = ("status", "n_matched", "rmse", "shift_error", "xshift", "yshift", "note")
+"""Columns of the results of the alignment that are kept."""
+
+
+def step_merit(meta: Mapping) -> dict[str, dict]:
+    """Return the figures of merit that the steps have left in ``meta.ceers_steps``.
+
+    Parameters
+    ----------
+    meta
+        ``meta`` of a data model, as a plain tree.
+
+    Returns
+    -------
+    dict
+        ``{alias: {figure: value}}``, steps without figures left out.
+    """
+    entries = meta.get("ceers_steps", {})
+    merits = {alias: dict(entry.get("merit", {})) for alias, entry in entries.items()}
+    return {alias: merit for alias, merit in merits.items() if merit}
+
+
+def product_merit(path: Path, *aliases: str) -> dict[str, dict]:
+    """Read the figures of merit of some steps from a product.
+
+    Only the text of its ASDF tree is read: a data model would take a second to make its WCS.
+
+    Parameters
+    ----------
+    path
+        FITS file of a data model.
+    aliases
+        Steps of interest.
+
+    Returns
+    -------
+    dict
+        ``{alias: {figure: value}}``.
+    """
+    from asdf.util import load_yaml
+
+    with fits.open(path) as hdus:
+        tree = load_yaml(io.BytesIO(hdus["ASDF"].data.tobytes()))
+    merits = step_merit(tree["meta"])
+    return {alias: merits[alias] for alias in aliases if alias in merits}
+
+
+def alignment_merit(path: Path) -> dict[str, dict]:
+    """Read the results of an alignment.
+
+    Parameters
+    ----------
+    path
+        ``*_alignment.ecsv``.
+
+    Returns
+    -------
+    dict
+        ``{exposure: {"ceers_align": {"relative_rmse": value}}}``: the figures of each exposure,
+        those of the fit to the reference catalogue with ``absolute_``. Lengths are in mas.
+    """
+    from astropy.table import Table
+
+    merits: dict[str, dict] = {}
+    for row in Table.read(path, format="ascii.ecsv"):
+        figures = merits.setdefault(str(row["exposure"]), {"ceers_align": {}})["ceers_align"]
+        for name in ALIGNMENT_FIGURES:
+            if row[name] is not np.ma.masked:
+                figures[f"{row['alignment']}_{name}"] = row[name].tolist()
+    return merits
+
+
+def measure_mosaic(path: Path) -> dict[str, float]:
+    """Measure noise, depth and area of a mosaic on a part of its pixels.
+
+    Parameters
+    ----------
+    path
+        ``*_i2d.fits``, of any size: only what is measured is read.
+
+    Returns
+    -------
+    dict
+        ``sky_noise``: scatter of the pixels of the sky (MJy/sr); ``depth``: 5 sigma in an
+        aperture of `APERTURE`, AB mag, from the scatter of sums over squares of its area, so with
+        the correlations that drizzling makes; ``area``: arcmin2 with data. What cannot be
+        measured is left out.
+    """
+    with fits.open(path, memmap=True) as hdus:
+        header, image = hdus["SCI"].header, hdus["SCI"].section
+        pixel_area = header["PIXAR_SR"]
+        pixel_scale = math.degrees(math.sqrt(pixel_area)) * 3600
+        side = max(1, round(math.sqrt(math.pi / 4) * APERTURE / pixel_scale))
+        ny, nx = header["NAXIS2"], header["NAXIS1"]
+        noises = [
+            _noises(image[y : y + PATCH, x : x + PATCH], side)
+            for y in _starts(ny)
+            for x in _starts(nx)
+        ]
+    found = np.array([noise for noise in noises if noise is not None]).reshape(-1, 2)
+    preview = read_preview(path)
+    seen = np.count_nonzero(np.isfinite(preview)) / preview.size
+    figures = {"area": float(seen * nx * ny * pixel_scale**2 / 3600)}
+    if len(found):
+        of_pixel, of_square = np.median(found, axis=0)
+        figures["sky_noise"] = float(of_pixel)
+        aperture = math.pi / 4 * APERTURE**2 / pixel_scale**2
+        flux = 5 * of_square * math.sqrt(aperture / side**2) * pixel_area * 1e6  # Jy
+        if flux > 0:
+            figures["depth"] = ZERO_POINT - 2.5 * math.log10(flux)
+    return figures
+
+
+def _starts(length: int) -> list[int]:
+    """Return the first pixels of patches, evenly spread, that do not overlap."""
+    n = max(1, min(PATCHES, length // PATCH))
+    return [int((i + 0.5) * length / n - min(PATCH, length / n) / 2) for i in range(n)]
+
+
+def _noises(patch: NDArray, side: int) -> tuple[float, float] | None:
+    """Return the scatter of pixels and of sums over squares; None where half is without data."""
+    patch = np.asarray(patch, dtype=np.float32)
+    patch = np.where(patch == 0, np.float32(np.nan), patch)
+    ny, nx = (n // side for n in patch.shape)
+    squares = patch[: ny * side, : nx * side].reshape(ny, side, nx, side).sum(axis=(1, 3))
+    if np.isfinite(squares).mean() < 0.5:
+        return None
+    return _scatter(patch), _scatter(squares)
+
+
+def _scatter(values: NDArray) -> float:
+    """Return the scatter of the sky, from what is below its level: sources are above."""
+    values = values[np.isfinite(values)]
+    level = np.median(values)
+    return float(1.4826 * np.median(level - values[values <= level]))
