@@ -105,10 +105,10 @@ def combine(results, folder, *, seed=1, tell=lambda done, total, stage: None):
             configure_log=False,
             steps={"tweakreg": {"abs_refcat": str(reference)}},
         )
-    return (
-        [folder / f"{name}_i2d.fits" for name in products],
-        time.monotonic() - start,
-        peak_memory(),
+    return Combined(
+        mosaics=[folder / f"{name}_i2d.fits" for name in products],
+        seconds=time.monotonic() - start,
+        peak_memory=peak_memory(),
     )
 
 
@@ -235,7 +235,9 @@ def _limit(folder, names):
     """Return the statistical limit of the absolute position (mas)."""
     from astropy.table import Table, vstack
 
-    tables = vstack([Table.read(path) for path in folder.glob("*_alignment.ecsv")])
+    tables = vstack(
+        [Table.read(path) for path in folder.glob("*_alignment.ecsv")], metadata_conflicts="silent"
+    )
     matched = [
         row["n_matched"]
         for row in tables

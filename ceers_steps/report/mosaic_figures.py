@@ -264,7 +264,6 @@ def position_figure(
     places: Sequence[tuple[str, Positions, Sequence[PositionOffset]]],
     *,
     title: str = "",
-    reach: float = 12.0,
 ) -> Path:
     """Draw errors of positions in mosaics, and of the WCS of the exposures.
 
@@ -276,8 +275,6 @@ def position_figure(
         Sources in each mosaic, and the mean error of the WCS of each exposure.
     title : str
         Title of the figure.
-    reach : float
-        Half the side of the panels, mas.
 
     Returns
     -------
@@ -286,6 +283,9 @@ def position_figure(
     """
     figure = canvas.new_figure(5.2 * len(places), 5.4, title)
     axes = figure.subplots(1, len(places), squeeze=False, sharex=True, sharey=True)[0]
+    distances = np.concatenate([np.hypot(each.east, each.north) for _, each, _ in places])
+    found = distances[np.isfinite(distances)]
+    reach = max(5.0, 1.2 * float(np.percentile(found, 95))) if found.size else 5.0
     for panel, (name, positions, exposures), colour in zip(axes, places, COLOURS, strict=False):
         bright = positions.mag < 23
         for chosen, size, label in ((bright, 26, "sources to 23 AB"), (~bright, 7, "to 25 AB")):
@@ -340,7 +340,7 @@ def chi_figure(
             fmt="o-",
             color=colour,
             capsize=3,
-            label=f"{name}, drizzled noise",
+            label=name,
         )
         claimed = [each.claimed for each in blocks]
         panel.plot(sides, claimed, ":", color=colour, label=f"{name}, error array alone")
