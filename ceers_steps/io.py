@@ -7,12 +7,12 @@ import tempfile
 import warnings
 from collections.abc import Callable
 from pathlib import Path
-
-import numpy as np
-from astropy.io import fits
-from astropy.utils.exceptions import AstropyUserWarning
+from typing import TYPE_CHECKING
 
 from ceers_steps.errors import CeersError
+
+if TYPE_CHECKING:
+    import numpy as np
 
 __all__ = ["ASSOCIATION_SUFFIXES", "read_association", "read_image", "write_atomic"]
 
@@ -62,7 +62,7 @@ def write_atomic(path: str | os.PathLike, writer: Callable[[Path], object]) -> P
     return path
 
 
-def read_image(path: str | os.PathLike, name: str) -> np.ndarray | None:
+def read_image(path: str | os.PathLike, name: str) -> "np.ndarray | None":
     """Read the first image of a FITS file.
 
     Parameters
@@ -82,6 +82,10 @@ def read_image(path: str | os.PathLike, name: str) -> np.ndarray | None:
     CeersError
         When the file cannot be read or is cut off.
     """
+    # here, since every task of a survey starts a process that writes files but reads no image
+    from astropy.io import fits
+    from astropy.utils.exceptions import AstropyUserWarning
+
     try:
         # without memory mapping, a file that is cut off fails here, not where it is used
         with warnings.catch_warnings():
