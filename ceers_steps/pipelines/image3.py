@@ -176,4 +176,5 @@ class CeersImage3(CeersMixin, Image3Pipeline):
     def _subtract_background(self, mosaics):
         """Subtract the background of all mosaics, with one source mask."""
         self.mosaic_background.save_results = self.save_results
+        self.mosaic_background.in_memory = self.in_memory
         return self.mosaic_background.run(mosaics)

@@ -5,6 +5,7 @@ import inspect
 import textwrap
 
 import jwst.pipeline.calwebb_detector1 as upstream
+import jwst.pipeline.calwebb_image3 as upstream_image3
 import pytest
 from stpipe.entry_points import get_steps as installed_steps
 
@@ -12,6 +13,7 @@ import ceers_steps
 from ceers_steps.integration import get_steps
 from ceers_steps.pipelines import detector1
 from ceers_steps.pipelines.detector1 import BEFORE_RAMP_FIT, CUSTOM_STEPS, CeersDetector1
+from ceers_steps.pipelines.image3 import BEFORE_RESAMPLE, CeersImage3
 
 
 def upstream_near_infrared_sequence():
@@ -43,6 +45,29 @@ def test_sequence_is_that_of_jwst_with_ours_in_their_places():
     ours = [*BEFORE_RAMP_FIT, "ramp_fit", "gain_scale"]
     assert [name for name in ours if name not in CUSTOM_STEPS] == upstream_near_infrared_sequence()
     assert BEFORE_RAMP_FIT[BEFORE_RAMP_FIT.index("jump") + 1] == "snowball"
+
+
+def test_stage_3_is_that_of_jwst_with_ours_in_their_places():
+    source = textwrap.dedent(inspect.getsource(upstream_image3.Image3Pipeline.process))
+    calls = [
+        node
+        for node in ast.walk(ast.parse(source))
+        if isinstance(node, ast.Call) and ast.unparse(node.func).endswith(".run")
+    ]
+    calls.sort(key=lambda call: call.lineno)
+    upstream_order = list(dict.fromkeys(ast.unparse(call.func).split(".")[1] for call in calls))
+    ours = ["assign_mtwcs", *BEFORE_RESAMPLE, "resample", "source_catalog", "mosaic_background"]
+    added = {"update_wcs", "skyvar", "mosaic_background"}
+    assert [name for name in ours if name not in added] == upstream_order
+    assert BEFORE_RESAMPLE[0] == "update_wcs"
+    assert BEFORE_RESAMPLE[-2:] == ("outlier_detection", "skyvar")
+
+
+def test_steps_of_stage_3_extend_those_of_jwst():
+    for name, step in upstream_image3.Image3Pipeline.step_defs.items():
+        ours = CeersImage3.step_defs[name]
+        assert issubclass(ours, step)
+        assert ours.get_config_reftype() == step.get_config_reftype()
 
 
 def test_all_steps_of_the_parent_are_kept():

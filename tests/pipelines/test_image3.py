@@ -1,0 +1,294 @@
+"""Stage 3 on simulated exposures: both ways of use, products, provenance, clear errors."""
+
+import json
+
+import numpy as np
+import pytest
+from astropy.io import fits
+from stdatamodels.jwst import datamodels
+
+from ceers_steps import CeersImage2, CeersImage3, SkyVarStep, UpdateWcsStep
+from ceers_steps.parameters import parameter_files_dir
+from ceers_steps.simulate import SimulationConfig, activate, read_truth, simulate
+from ceers_steps.steps.base import StepError
+from ceers_steps.survey.association_files import write_associations
+from ceers_steps.survey.associations import group_exposures, name_products
+from ceers_steps.survey.exposures import read_exposures
+from tests.pipelines.test_detector1 import strun
+from tests.steps.test_align import TARGET, make_sources
+
+SKY = 0.3
+"""Added to every exposure, MJy/sr, different for each: the pedestal that skyvar takes out."""
+
+NOISE = 0.02
+"""Standard deviation of a pixel, MJy/sr."""
+
+FAST = {
+    "tweakreg": {"skip": True},
+    "outlier_detection": {"skip": True},
+    "skyvar": {"skip": True},
+    "mosaic_background": {"skip": True},
+}
+
+
+@pytest.fixture(scope="module")
+def field(tmp_path_factory):
+    """Two dithers of NRCB4 F150W and NRCBLONG F277W, SUB640, with associations and grid."""
+    folder = tmp_path_factory.mktemp("image3")
+    exposures = simulate(
+        folder,
+        ["NRCB4", "NRCBLONG"],
+        ["F150W", "F277W"],
+        dithers=2,
+        size="sub640",
+        n_groups=2,
+        seed=5,
+        catalog=make_sources(),
+        target=TARGET,
+        aperture="NRCB4_FULL",
+        config=SimulationConfig().only("sources"),
+    )
+    activate(folder)
+    cals = []
+    for number, exposure in enumerate(exposures):
+        truth = read_truth(exposure.truth)
+        with datamodels.open(exposure.uncal) as raw:
+            model = datamodels.ImageModel(truth.rate.shape)
+            model.update(raw)
+        model.data = truth.rate.astype(np.float32)
+        model.dq = (truth.rate == 0).astype(np.uint32)
+        for name in ("err", "var_poisson", "var_rnoise"):
+            setattr(model, name, np.ones(truth.rate.shape, np.float32))
+        model.meta.filename = f"{exposure.name}_rate.fits"
+        model.meta.cal_step.ramp_fit = "COMPLETE"
+        (cal,) = CeersImage2.call(model)
+        rng = np.random.default_rng(number)
+        cal.data += SKY * (1 + number) + rng.normal(0, NOISE, cal.data.shape).astype(np.float32)
+        cal.var_rnoise = np.full(cal.data.shape, NOISE**2, np.float32)
+        cal.var_poisson = np.full(cal.data.shape, (NOISE / 10) ** 2, np.float32)
+        cal.err = np.sqrt(cal.var_rnoise + cal.var_poisson)
+        path = folder / f"{exposure.name}_cal.fits"
+        cal.save(path)
+        cals.append(path)
+    found, _ = read_exposures(cals)
+    groups = name_products(group_exposures(found, "program"), "field_{filter}")
+    write_associations(groups, folder)
+    return folder
+
+
+def everything(field):
+    return field / "field_allfilters_asn.json"
+
+
+def grid(center=(214.92, 52.87), size=900):
+    """A grid that all exposures touch."""
+    return {
+        "crpix": [(size - 1) / 2] * 2,
+        "crval": list(center),
+        "rotation": 0.0,
+        "pixel_scale": 0.06,
+        "output_shape": [size, size],
+    }
+
+
+def names_in(folder):
+    return sorted(path.name for path in folder.iterdir())
+
+
+@pytest.fixture(scope="module")
+def products(field, tmp_path_factory):
+    """The best values through strun, on the association of both filters."""
+    out = tmp_path_factory.mktemp("out")
+    options = [
+        f"--steps.resample.{key}={','.join(map(str, np.atleast_1d(value)))}"
+        for key, value in grid().items()
+    ]
+    process = strun(
+        parameter_files_dir() / "image3.asdf", everything(field), f"--output_dir={out}", *options
+    )
+    assert process.returncode == 0, process.stderr[-3000:]
+    return out
+
+
+@pytest.mark.slow
+def test_products(products, field):
+    exposures = [path.name.removesuffix("_cal.fits") for path in field.glob("*_cal.fits")]
+    wanted = {f"{name}_a3001_{kind}.fits" for name in exposures for kind in ("crf", "match")}
+    for band in ("f150w", "f277w"):
+        wanted |= {f"field_{band}_{kind}.fits" for kind in ("i2d", "mbkgsub")}
+        wanted |= {f"field_{band}_alignment.{kind}" for kind in ("ecsv", "png")}
+    assert wanted <= set(names_in(products))
+    assert not [name for name in names_in(products) if name.startswith((".", "tmp"))]
+    assert not [name for name in names_in(products) if name.endswith("_cat.ecsv")]
+
+
+@pytest.mark.slow
+def test_provenance_survives_to_the_mosaic(products):
+    with datamodels.open(products / "field_f150w_mbkgsub.fits") as mosaic:
+        status = mosaic.meta.cal_step.instance
+    steps = ("ceers_align", "skymatch", "outlier_detection", "ceers_skyvar", "resample")
+    assert {name: status[name] for name in steps} == dict.fromkeys(steps, "COMPLETE")
+    assert status["ceers_mosaic_background"] == "COMPLETE"
+
+
+@pytest.mark.slow
+def test_both_filters_have_the_same_pixels_and_mask(products):
+    tiers = 0b11110  # what was found in any filter; the outskirts are those of each mosaic
+    masks = []
+    for band in ("f150w", "f277w"):
+        with fits.open(products / f"field_{band}_mbkgsub.fits") as hdus:
+            assert hdus["SCI"].data.shape == (900, 900)
+            seen = np.isfinite(hdus["SCI"].data)
+            masks.append(np.where(seen, hdus["TIERMASK"].data.astype(int) & tiers, -1))
+    both = (masks[0] >= 0) & (masks[1] >= 0)
+    np.testing.assert_array_equal(masks[0][both], masks[1][both])
+    assert 0.01 < (masks[0][both] > 0).mean() < 0.9
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("band", ["f150w", "f277w"])
+def test_sky_is_gone_and_sources_are_where_they_were(products, band):
+    """Sky: to the noise of boxes of 20 pixels; fluxes: those of the true scene."""
+    with datamodels.open(products / f"field_{band}_mbkgsub.fits") as mosaic:
+        data, err, wcs = mosaic.data.copy(), mosaic.err.copy(), mosaic.meta.wcs
+        sources = make_sources()
+        x, y = wcs.invert(sources["ra"], sources["dec"], with_bounding_box=False)
+    with fits.open(products / f"field_{band}_mbkgsub.fits") as hdus:
+        blank = (hdus["BKGMASK"].data == 0) & np.isfinite(data)
+    assert abs(np.median(data[blank])) < 0.1 * np.median(err[blank])
+    inside = (x > 5) & (x < 894) & (y > 5) & (y < 894)
+    bright = sources["mag"] < 24
+    peaks = [
+        np.nanmax(data[int(v) - 2 : int(v) + 4, int(u) - 2 : int(u) + 4], initial=0.0)
+        for u, v in zip(x[inside & bright], y[inside & bright], strict=True)
+        if np.isfinite(data[int(v), int(u)])
+    ]
+    assert len(peaks) >= 5
+    assert np.min(peaks) > 5 * np.nanmedian(err)
+
+
+@pytest.mark.slow
+def test_published_two_passes(field, tmp_path):
+    """WCS from files and crf; sky and variance as a step of its own; mosaics on a given grid."""
+    wcs, one, two = tmp_path / "wcs", tmp_path / "one", tmp_path / "two"
+    UpdateWcsStep.call(str(everything(field)), save_wcs=True, output_dir=str(wcs))
+    dr05 = parameter_files_dir() / "dr05"
+    for band in ("f150w", "f277w"):
+        process = strun(
+            dr05 / "image3_part1.asdf",
+            field / f"field_{band}_asn.json",
+            f"--output_dir={one}",
+            f"--steps.update_wcs.wcs_dir={wcs}",
+        )
+        assert process.returncode == 0, process.stderr[-3000:]
+    assert {name.rpartition("_")[2] for name in names_in(one)} == {"crf.fits"}
+    crfs = sorted(one.glob("*_crf.fits"))
+    published = {"sky_method": "gaussian", "variance_method": "published"}
+    for path in crfs:
+        SkyVarStep.call(str(path), output_dir=str(two), save_results=True, **published)
+    matched = sorted(two.glob("*_match.fits"))
+    assert len(matched) == len(crfs) == 4
+    for path in matched:
+        with datamodels.open(path) as model:
+            assert model.meta.cal_step.tweakreg == "COMPLETE"
+            assert model.meta.cal_step.instance["ceers_update_wcs"] == "COMPLETE"
+    found, _ = read_exposures(matched)
+    write_associations(name_products(group_exposures(found, "program"), "final_{filter}"), two)
+    options = [
+        f"--steps.resample.{key}={','.join(map(str, np.atleast_1d(value)))}"
+        for key, value in grid().items()
+    ]
+    process = strun(
+        dr05 / "image3_nircam1.asdf",
+        two / "final_allfilters_asn.json",
+        f"--output_dir={tmp_path / 'three'}",
+        *options,
+    )
+    assert process.returncode == 0, process.stderr[-3000:]
+    for band in ("f150w", "f277w"):
+        data = fits.getdata(tmp_path / "three" / f"final_{band}_mbkgsub.fits", "SCI")
+        assert np.isfinite(data).all()  # the published border is 0
+        assert (data == 0).any()
+        assert abs(np.median(data[data != 0])) < NOISE
+
+
+@pytest.mark.slow
+def test_tiles_give_the_same_mosaic(field, tmp_path):
+    association = str(field / "field_f150w_asn.json")
+    for name, extra in (("whole", {}), ("tiles", {"tile_size": 400})):
+        CeersImage3.call(
+            association,
+            output_dir=str(tmp_path / name),
+            save_results=True,
+            steps={
+                **FAST,
+                "resample": {**grid(), **extra},
+                "mosaic_background": {"skip": False},
+            },
+        )
+    for product in ("field_f150w_i2d.fits", "field_f150w_bkgsub.fits"):
+        whole, tiles = (fits.getdata(tmp_path / name / product) for name in ("whole", "tiles"))
+        np.testing.assert_allclose(tiles, whole, rtol=1e-4, atol=1e-3 * NOISE)
+
+
+@pytest.mark.slow
+def test_wcs_from_files_is_not_aligned_again(field, tmp_path, caplog):
+    wcs = tmp_path / "wcs"
+    association = str(field / "field_f277w_asn.json")
+    UpdateWcsStep.call(association, save_wcs=True, output_dir=str(wcs))
+    steps = {
+        **FAST,
+        "tweakreg": {"skip": False},
+        "update_wcs": {"wcs_dir": str(wcs)},
+        "resample": {"skip": True},
+    }
+    CeersImage3.call(association, output_dir=str(tmp_path), steps=steps)
+    assert "alignment is not done again" in caplog.text
+
+
+@pytest.mark.slow
+def test_without_saving_mosaics_are_returned_and_nothing_is_written(field, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    steps = {**FAST, "resample": grid()}
+    (mosaic,) = CeersImage3.call(str(field / "field_f150w_asn.json"), steps=steps)
+    assert mosaic.data.shape == (900, 900)
+    assert names_in(tmp_path) == []
+
+
+@pytest.mark.slow
+def test_one_exposure_makes_a_mosaic(field, tmp_path):
+    cal = sorted(field.glob("*nrcb4_cal.fits"))[0]
+    steps = {**FAST, "skyvar": {"skip": False}}
+    CeersImage3.call(str(cal), output_dir=str(tmp_path), save_results=True, steps=steps)
+    assert {name.rpartition("_")[2] for name in names_in(tmp_path)} == {"match.fits", "i2d.fits"}
+
+
+class TestBadInput:
+    def test_output_file_for_several_products(self, field):
+        with pytest.raises(StepError, match="names one mosaic, but the association has 2"):
+            CeersImage3.call(str(everything(field)), output_file="x", steps=FAST)
+
+    @pytest.mark.parametrize(
+        ("content", "message"),
+        [
+            ("{", "is not an association"),
+            ('{"products": []}', "has no members"),
+            (
+                '{"products": [{"name": "a", "members": [{"expname": "none_cal.fits"}]}]}',
+                "1 of the 1 members .* do not exist",
+            ),
+        ],
+    )
+    def test_association_that_cannot_be_used(self, tmp_path, content, message):
+        path = tmp_path / "my_asn.json"
+        path.write_text(content)
+        with pytest.raises(StepError, match=message):
+            CeersImage3.call(str(path))
+
+    def test_exposures_of_the_wrong_level(self, field, tmp_path):
+        raw = sorted(field.glob("*_uncal.fits"))[0]
+        members = [{"expname": str(raw), "exptype": "science"}]
+        path = tmp_path / "my_asn.json"
+        path.write_text(json.dumps({"products": [{"name": "a", "members": members}]}))
+        with pytest.raises(StepError, match="holds a Level1bModel; this takes ImageModel"):
+            CeersImage3.call(str(path))
