@@ -1,5 +1,5 @@
 # Everything on a fresh machine with Python 3.11+ and make:
-#   make demo    set up, simulate two exposures, reduce them, open the report
+#   make demo    set up, simulate exposures, reduce them to mosaics, open the report
 #   make test    set up, run all tests
 #   make quick   set up, run the quick tests (< 2 minutes)
 PYTHON ?= python3
@@ -41,7 +41,7 @@ docs: $(VENV)/.ready
 
 bench: $(VENV)/.ready
 	$(BIN)/python -m pip install -q snowblind==1.0.1
-	for script in detector1 snowballs wisps striping; do $(THREADS) $(BIN)/python benchmarks/$$script.py || exit 1; done
+	for script in detector1 snowballs wisps striping alignment skyvar mosaic_background tiled_resample; do $(THREADS) $(BIN)/python benchmarks/$$script.py || exit 1; done
 
 clean:
 	rm -rf $(VENV) $(DEMO_DIR) docs/_build .pytest_cache .ruff_cache .mypy_cache
