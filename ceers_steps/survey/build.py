@@ -205,6 +205,8 @@ def _exposure_task(context, exposure, table):
             "overrides": str(table) if table and row else "",
             "wisp_templates": str(config.wisp_templates or ""),
             "steps": steps,
+            "filter": exposure.filter,
+            "detector": exposure.detector,
         },
         memory=memory,
         seconds=seconds,
@@ -323,7 +325,12 @@ def _mosaic_tasks(context, group, members):
     for name, exposures in group.filters.items():
         product = group.products[name]
         after = [f"outlier/{member.products[name]}" for member in members if name in member.filters]
-        arguments = {"exposures": [exposure.name for exposure in exposures], "product": product}
+        arguments = {
+            "exposures": [exposure.name for exposure in exposures],
+            "product": product,
+            "filter": name,
+            "group": group.name,
+        }
         settings = {"grid": grid.parameters(), "resample": resample}
         tiles = _tile_tasks(config, grid, product, after, settings, arguments)
         tasks += tiles

@@ -89,8 +89,9 @@ def alignment_merit(path: Path) -> dict[str, dict]:
     for row in Table.read(path, format="ascii.ecsv"):
         figures = merits.setdefault(str(row["exposure"]), {"ceers_align": {}})["ceers_align"]
         for name in ALIGNMENT_FIGURES:
-            if row[name] is not np.ma.masked:
-                figures[f"{row['alignment']}_{name}"] = row[name].tolist()
+            value = row[name]
+            if value is not np.ma.masked and value == value:  # neither empty nor NaN
+                figures[f"{row['alignment']}_{name}"] = value.tolist()
     return merits
 
 
@@ -147,7 +148,7 @@ def _noises(patch: NDArray, side: int) -> tuple[float, float] | None:
     patch = np.where(patch == 0, np.float32(np.nan), patch)
     ny, nx = (n // side for n in patch.shape)
     squares = patch[: ny * side, : nx * side].reshape(ny, side, nx, side).sum(axis=(1, 3))
-    if np.isfinite(squares).mean() < 0.5:
+    if 2 * np.count_nonzero(np.isfinite(squares)) < max(squares.size, 1):
         return None
     return _scatter(patch), _scatter(squares)
 

@@ -14,9 +14,19 @@ from ceers_steps.errors import CeersError
 from ceers_steps.io import write_atomic
 from ceers_steps.survey.records import Record, read_record
 
-__all__ = ["STAGES", "STATE", "Plan", "Task", "read_plan", "why_stale", "write_plan"]
+__all__ = ["STAGES", "STATE", "TITLES", "Plan", "Task", "read_plan", "why_stale", "write_plan"]
 
-STAGES = ("exposure", "align", "outlier", "tile", "mosaic", "background")
+TITLES = {
+    "exposure": "stages 1 and 2",
+    "align": "alignment",
+    "outlier": "outliers, sky, variance",
+    "tile": "tiles",
+    "mosaic": "mosaics",
+    "background": "background",
+}
+"""What is done in each stage, for people."""
+
+STAGES = tuple(TITLES)
 """Stages in the order of the work."""
 
 STATE = ".ceers"

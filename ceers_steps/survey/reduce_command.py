@@ -11,15 +11,6 @@ __all__ = ["add_parsers"]
 
 SURVEY_FILE = "survey.toml"
 
-STEPS_SHOWN = {
-    "exposure": "stages 1 and 2",
-    "align": "alignment",
-    "outlier": "outliers, sky, variance",
-    "tile": "tiles",
-    "mosaic": "mosaics",
-    "background": "background",
-}
-
 
 def add_parsers(subparsers) -> None:
     """Add the commands to those of ``ceers``.
@@ -246,6 +237,7 @@ def _show(plan, reasons):
     from rich.console import Console
     from rich.table import Table
 
+    from ceers_steps.survey.plan import TITLES
     from ceers_steps.survey.progress import duration
 
     table = Table(
@@ -256,7 +248,7 @@ def _show(plan, reasons):
         why = sorted({reasons[task.id] for task in due})
         table.add_row(
             stage,
-            STEPS_SHOWN[stage],
+            TITLES[stage],
             str(len(tasks)),
             str(len(due)),
             f"{max(task.memory for task in tasks) / 1000:.1f} GB",

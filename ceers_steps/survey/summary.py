@@ -1,19 +1,37 @@
-"""What came of a survey: a table of all tasks."""
+"""What came of a survey: tables of all tasks and of the quality of exposures, and a page."""
 
+import logging
+from math import isnan, nan
 from pathlib import Path
+from urllib.parse import quote
 
 from astropy.table import Table
 
+from ceers_steps.errors import CeersError
 from ceers_steps.io import write_atomic
-from ceers_steps.survey.plan import Plan
-from ceers_steps.survey.records import read_record
+from ceers_steps.report import preview
+from ceers_steps.report.survey_page import (
+    Cell,
+    Column,
+    FailedTask,
+    Mosaic,
+    Row,
+    Stage,
+    write_survey_page,
+)
+from ceers_steps.survey.plan import STATE, TITLES, Plan, Task
+from ceers_steps.survey.progress import duration
+from ceers_steps.survey.quality import QUANTITIES, Quality, gather_quality
+from ceers_steps.survey.records import Record, read_record
 from ceers_steps.survey.run import Outcome
 
 __all__ = ["write_summary"]
 
+log = logging.getLogger(__name__)
+
 
 def write_summary(plan: Plan, outcome: Outcome) -> Path:
-    """Write ``summary.ecsv``: state, time and memory of every task, and why it failed.
+    """Write ``summary.html``, and its tables ``summary.ecsv`` and ``quality.ecsv``.
 
     Parameters
     ----------
@@ -25,18 +43,53 @@ def write_summary(plan: Plan, outcome: Outcome) -> Path:
     Returns
     -------
     Path
-        The table.
+        The page; the table of tasks where the extra ``report`` is missing, which is told.
     """
-    failed = {failure.task: failure for failure in outcome.failures}
+    found = {task.id: read_record(plan.record_path(task)) for task in plan.tasks.values()}
+    records = {name: record for name, record in found.items() if record is not None}
+    failures = {failure.task: failure for failure in outcome.failures}
+    states = {
+        name: "done" if name in records else "failed" if name in failures else "waiting"
+        for name in plan.tasks
+    }
+    tasks = _task_table(plan, records, failures, states)
+    quality = gather_quality(plan, records)
+    table = _write_table(tasks, plan.output / "summary.ecsv")
+    _write_table(quality.table, plan.output / "quality.ecsv")
+    try:
+        return write_survey_page(
+            plan.output / "summary.html",
+            title=f"Survey {plan.output.name}",
+            stages=_stages(plan, records, states),
+            failures=[
+                FailedTask(name, failure.step, failure.message, _log(plan, plan.tasks[name]))
+                for name, failure in failures.items()
+            ],
+            mosaics=_mosaics(plan, records, states),
+            **_exposures(plan, quality, states),
+            notes=plan.notes,
+            facts={**plan.versions, "folder": str(plan.output)},
+            links={"all tasks": "summary.ecsv", "quality of exposures": "quality.ecsv"},
+        )
+    except CeersError as err:
+        log.warning("No summary.html: %s", err)
+        return table
+
+
+def _write_table(table, path):
+    """Write a table, all or nothing."""
+    return write_atomic(path, lambda scratch: table.write(scratch, format="ascii.ecsv"))
+
+
+def _task_table(plan, records, failures, states):
+    """Return the table of all tasks: state, time and memory, and why it failed."""
     rows = []
     for task in plan.tasks.values():
-        record = read_record(plan.record_path(task))
-        failure = failed.get(task.id)
-        state = "done" if record else "failed" if failure else "waiting"
+        record, failure = records.get(task.id), failures.get(task.id)
         rows.append(
             (
                 task.id,
-                state,
+                states[task.id],
                 record.seconds if record else 0.0,
                 record.peak_memory / 1e6 if record else 0.0,
                 failure.step if failure else "",
@@ -47,6 +100,141 @@ def write_summary(plan: Plan, outcome: Outcome) -> Path:
     table = Table(rows=rows, names=["task", "state", "seconds", "memory", "step", "message", "log"])
     table["seconds"].unit = "s"
     table["memory"].unit = "Mbyte"
-    path = plan.output / "summary.ecsv"
-    write_atomic(path, lambda scratch: table.write(scratch, format="ascii.ecsv"))
-    return path
+    return table
+
+
+def _stages(plan, records, states):
+    """Return the state of each stage."""
+    stages = []
+    for name, tasks in plan.by_stage().items():
+        count = {
+            state: sum(states[task.id] == state for task in tasks)
+            for state in ("done", "failed", "waiting")
+        }
+        done = [records[task.id] for task in tasks if task.id in records]
+        seconds = [record.seconds for record in done]
+        peak = max((record.peak_memory for record in done), default=0)
+        stages.append(
+            Stage(
+                TITLES[name],
+                **count,
+                time=duration(sum(seconds)) if done else "",
+                longest=duration(max(seconds)) if done else "",
+                memory=f"{peak / 1e9:.2f} GB" if done else "",
+            )
+        )
+    return stages
+
+
+def _mosaics(plan, records, states):
+    """Return what is shown of each mosaic."""
+    tasks = [task for task in plan.tasks.values() if task.stage == "mosaic"]
+    backgrounds = {
+        name: task
+        for task in plan.tasks.values()
+        if task.stage == "background"
+        for name in task.after
+    }
+    return [_mosaic(plan, records, states, task, backgrounds.get(task.id)) for task in tasks]
+
+
+def _mosaic(plan: Plan, records, states, task: Task, background: Task | None) -> Mosaic:
+    """Return what is shown of a mosaic; the picture is of its last product."""
+    record = records.get(task.id)
+    links = {}
+    shown: tuple[Path, Record] | None = None
+    if record:
+        links["i2d"] = quote(task.outputs[0])
+        shown = plan.output / task.outputs[0], record
+    figures = dict(record.merit.get(task.key, {}).get("mosaic", {})) if record else {}
+    if background is not None and background.id in records:
+        final = next(
+            name
+            for name in background.outputs
+            if Path(name).stem.rpartition("_")[0] == Path(task.outputs[0]).stem.rpartition("_")[0]
+        )
+        links[Path(final).stem.rpartition("_")[2]] = quote(final)
+        shown = plan.output / final, records[background.id]
+        merit = records[background.id].merit.get(task.key, {})
+        figures |= merit.get("ceers_mosaic_background", {})
+    if states[task.id] != "waiting":
+        links["log"] = _log(plan, task)
+    picture = _preview(plan, task, *shown) if shown else b""
+    return Mosaic(task.key, states[task.id], _facts(task, figures), links, picture)
+
+
+def _facts(task, figures):
+    """Return what is known of a mosaic, for people."""
+    grid = task.settings.get("grid", {})
+    facts = {"exposures": str(len(task.arguments["exposures"]))}
+    if grid:
+        nx, ny = grid["output_shape"]
+        facts["grid"] = f"{nx} x {ny} pixels"
+        facts["pixels"] = f"{grid['pixel_scale']:g}″ at {grid['rotation']:.5g}°"
+    for name, title, form in (
+        ("area", "area with data", "{:.2f} arcmin²"),
+        ("sky_noise", "sky noise", "{:.3g} MJy/sr"),
+        ("depth", "depth, 5 sigma in 0.2″", "{:.2f} AB"),
+        ("sky_rms", "background, rms", "{:.2g} MJy/sr"),
+        ("masked_fraction", "masked as sources", "{:.1%}"),
+    ):
+        if figures.get(name) is not None:
+            facts[title] = form.format(figures[name])
+    return facts
+
+
+def _preview(plan, task, path, record):
+    """Return the picture of a mosaic, kept from an earlier summary as long as it is the same."""
+    folder = plan.output / STATE / "previews"
+    kept = folder / f"{task.key}.{record.made}.png"
+    try:
+        return kept.read_bytes()
+    except OSError:
+        pass
+    try:
+        picture = preview.preview_png(preview.read_preview(path))
+    except (OSError, KeyError, ValueError) as err:
+        log.warning("No picture of %s: %s", path, err)
+        return b""
+    for old in folder.glob(f"{task.key}.*.png"):
+        old.unlink()
+    write_atomic(kept, lambda scratch: scratch.write_bytes(picture))
+    return picture
+
+
+def _exposures(plan: Plan, quality: Quality, states) -> dict:
+    """Return columns and rows of the table of exposures; columns without values are left out."""
+    table = quality.table
+    shown = [quantity for quantity in QUANTITIES if not all(table[quantity.name].mask)]
+    aligned = any(table["alignment"])
+    columns = [Column(name, number=False) for name in ("exposure", "filter", "detector")]
+    columns += [Column(quantity.title, quantity.unit) for quantity in shown]
+    columns += [Column("alignment", number=False)] if aligned else []
+    columns.append(Column("", number=False))
+    tasks = [task for task in plan.tasks.values() if task.stage == "exposure"]
+    forms = [
+        ([_form(value, quantity.form) for value in table[quantity.name].filled(nan)], quantity.name)
+        for quantity in shown
+    ]
+    rows = []
+    for row, task in enumerate(tasks):
+        cal = next((name for name in task.outputs if name.endswith("_cal.fits")), "")
+        cells = [Cell(task.key, link=quote(cal) if states[task.id] == "done" else "")]
+        cells += [Cell(task.arguments[name]) for name in ("filter", "detector")]
+        cells += [Cell(texts[row], bool(quality.unusual[name][row])) for texts, name in forms]
+        if aligned:
+            status = str(table["alignment"][row]).lower()
+            cells.append(Cell(status, bool(quality.unusual["alignment"][row])))
+        cells.append(Cell("log", link=_log(plan, task)))
+        rows.append(Row(cells))
+    return {"columns": columns, "rows": rows}
+
+
+def _form(value, form):
+    """Return a value as text; what is unknown is empty."""
+    return "" if isnan(value) else format(value, form)
+
+
+def _log(plan, task):
+    """Return the link to the log of a task."""
+    return quote(str(plan.log_path(task).relative_to(plan.output)))

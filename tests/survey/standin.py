@@ -66,7 +66,13 @@ def make_plan(folder, exposures=4, *, settings=None, arguments=None, versions=No
             **{
                 **vars(task),
                 "settings": settings.get(task.id, {"value": 1}),
-                "arguments": {"exposures": [], "wcs_dir": "", "steps": []}
+                "arguments": {
+                    "exposures": [],
+                    "wcs_dir": "",
+                    "steps": [],
+                    "filter": "F200W",
+                    "detector": "NRCA1",
+                }
                 | arguments.get(task.id, {}),
             }
         )

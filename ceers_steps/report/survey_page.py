@@ -1,0 +1,166 @@
+"""The page of a survey: state, failures, mosaics, quality of exposures (extra ``report``)."""
+
+import base64
+import os
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from importlib.resources import files
+from pathlib import Path
+
+from ceers_steps.errors import CeersError
+from ceers_steps.io import write_atomic
+
+__all__ = ["Cell", "Column", "FailedTask", "Mosaic", "Row", "Stage", "write_survey_page"]
+
+
+@dataclass(frozen=True)
+class Stage:
+    """Tasks of one stage.
+
+    Attributes
+    ----------
+    title : str
+        What is done.
+    done, failed, waiting : int
+        Numbers of tasks.
+    time, longest, memory : str
+        Of all tasks, of the longest one, and the highest peak; empty when nothing is done.
+    """
+
+    title: str
+    done: int
+    failed: int
+    waiting: int
+    time: str
+    longest: str
+    memory: str
+
+
+@dataclass(frozen=True)
+class FailedTask:
+    """One task that failed; `log` is a link."""
+
+    task: str
+    step: str
+    message: str
+    log: str
+
+
+@dataclass(frozen=True)
+class Mosaic:
+    """One mosaic.
+
+    Attributes
+    ----------
+    name, state : str
+        Its name; ``done``, ``failed`` or ``waiting``.
+    facts : mapping of str to str
+        Exposures, noise, grid and so on.
+    links : mapping of str to str
+        Products and logs.
+    preview : bytes
+        A PNG; empty if there is none.
+    """
+
+    name: str
+    state: str
+    facts: Mapping[str, str]
+    links: Mapping[str, str]
+    preview: bytes = b""
+
+
+@dataclass(frozen=True)
+class Column:
+    """A column of the table of exposures; `number` if it is sorted as numbers."""
+
+    title: str
+    unit: str = ""
+    number: bool = True
+
+
+@dataclass(frozen=True)
+class Cell:
+    """A value of that table; `unusual` ones are marked, `link` makes it a link."""
+
+    text: str
+    unusual: bool = False
+    link: str = ""
+
+
+@dataclass(frozen=True)
+class Row:
+    """An exposure."""
+
+    cells: Sequence[Cell]
+
+    @property
+    def unusual(self) -> bool:
+        """Whether anything of it is marked."""
+        return any(cell.unusual for cell in self.cells)
+
+
+def write_survey_page(
+    path: str | os.PathLike,
+    *,
+    title: str,
+    stages: Sequence[Stage],
+    failures: Sequence[FailedTask],
+    mosaics: Sequence[Mosaic],
+    columns: Sequence[Column],
+    rows: Sequence[Row],
+    notes: Sequence[str],
+    facts: Mapping[str, str],
+    links: Mapping[str, str],
+) -> Path:
+    """Write the page.
+
+    Parameters
+    ----------
+    path
+        HTML file; all links are relative to its folder.
+    title
+        Heading.
+    stages, failures, mosaics
+        What is shown of each.
+    columns, rows
+        The table of exposures.
+    notes
+        What people should know.
+    facts
+        Versions and the like, listed at the end.
+    links
+        Other files of the survey.
+
+    Returns
+    -------
+    Path
+        The file.
+
+    Raises
+    ------
+    CeersError
+        When jinja2 is not installed or the file cannot be written.
+    """
+    try:
+        from jinja2 import Environment, StrictUndefined
+    except ImportError as err:
+        raise CeersError(
+            f"The page needs jinja2 ({err}). Install it with: pip install 'ceers_steps[report]'"
+        ) from err
+    source = (files("ceers_steps.report") / "templates" / "survey.html").read_text(encoding="utf-8")
+    environment = Environment(
+        autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
+    )
+    environment.filters["embedded"] = lambda data: base64.b64encode(data).decode()
+    html = environment.from_string(source).render(
+        title=title,
+        stages=stages,
+        failures=failures,
+        mosaics=mosaics,
+        columns=columns,
+        rows=rows,
+        notes=notes,
+        facts=facts,
+        links=links,
+    )
+    return write_atomic(path, lambda scratch: scratch.write_text(html, encoding="utf-8"))

@@ -1,0 +1,204 @@
+"""The quality of every exposure in a row: figures of merit of its steps, outliers marked."""
+
+from collections import defaultdict
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from astropy.table import MaskedColumn, Table
+from numpy.typing import NDArray
+
+from ceers_steps.survey.plan import Plan
+from ceers_steps.survey.records import Record
+
+__all__ = ["QUANTITIES", "Quality", "Quantity", "gather_quality", "mark_outliers"]
+
+LIMIT = 5.0
+"""An exposure is marked that is so many robust standard deviations from those like it."""
+
+ENOUGH = 6
+"""Exposures that are needed to say what is usual."""
+
+MAD_TO_SIGMA = 1.4826
+
+
+@dataclass(frozen=True)
+class Quantity:
+    """One figure of merit of an exposure.
+
+    Attributes
+    ----------
+    name : str
+        Column of the table.
+    title, unit : str
+        For people.
+    step, figure : str
+        Where it is found in the merits of an exposure.
+    form : str
+        Format of a value.
+    error : str
+        The figure that is its uncertainty; ``sqrt`` for counts; empty if there is none.
+    """
+
+    name: str
+    title: str
+    unit: str
+    step: str
+    figure: str
+    form: str
+    error: str = ""
+
+
+QUANTITIES = (
+    Quantity("snowballs", "snowballs", "", "ceers_snowball", "n_events", ".0f", "sqrt"),
+    Quantity("wisp_scale", "wisp scale", "", "ceers_wispsub", "scale", ".3f", "scale_err"),
+    Quantity("wisp_scale_err", "± error", "", "ceers_wispsub", "scale_err", ".3f"),
+    Quantity("stripes", "stripes, rms", "DN/s", "ceers_remstriping", "stripe_rms", ".5f"),
+    Quantity("sky", "sky", "MJy/sr", "ceers_skyvar", "sky", ".4f", "sky_err"),
+    Quantity(
+        "variance_factor",
+        "variance factor",
+        "",
+        "ceers_skyvar",
+        "variance_factor",
+        ".3f",
+        "variance_factor_err",
+    ),
+    Quantity("rel_n", "matches, relative", "", "ceers_align", "relative_n_matched", ".0f", "sqrt"),
+    Quantity("rel_rmse", "rms, relative", "mas", "ceers_align", "relative_rmse", ".1f"),
+    Quantity("abs_n", "matches, absolute", "", "ceers_align", "absolute_n_matched", ".0f", "sqrt"),
+    Quantity("abs_rmse", "rms, absolute", "mas", "ceers_align", "absolute_rmse", ".1f"),
+)
+"""The columns of the table of quality."""
+
+
+@dataclass(frozen=True)
+class Quality:
+    """The table of quality.
+
+    Attributes
+    ----------
+    table : Table
+        A row for each exposure: ``exposure``, ``filter``, ``detector``, ``alignment`` (its
+        status), the `QUANTITIES` (masked where unknown) and ``outlier`` (the names of those that
+        are unusual).
+    unusual : dict of ndarray
+        By quantity, True for the rows that are marked.
+    """
+
+    table: Table
+    unusual: dict[str, NDArray[np.bool_]]
+
+
+def gather_quality(plan: Plan, records: Mapping[str, Record]) -> Quality:
+    """Gather the figures of merit of all exposures.
+
+    Parameters
+    ----------
+    plan
+        The plan.
+    records
+        Records of the finished tasks, by task id.
+
+    Returns
+    -------
+    Quality
+    """
+    merits = _merits(plan, records)
+    tasks = [task for task in plan.tasks.values() if task.stage == "exposure"]
+    names = [task.key for task in tasks]
+    detectors = [task.arguments["detector"] for task in tasks]
+    filters = [task.arguments["filter"] for task in tasks]
+    table = Table({"exposure": names, "filter": filters, "detector": detectors})
+    for name in ("filter", "detector"):  # also without rows
+        table[name] = table[name].astype(str)
+    aligned = [merits[name].get("ceers_align", {}) for name in names]
+    table["alignment"] = np.array([_status(figures) for figures in aligned], dtype=str)
+    unusual = {}
+    for quantity in QUANTITIES:
+        values = _values(names, merits, quantity.step, quantity.figure)
+        if quantity.error == "sqrt":
+            errors = np.sqrt(np.clip(values, 1, None))
+        else:
+            errors = _values(names, merits, quantity.step, quantity.error)
+        unusual[quantity.name] = mark_outliers(values, errors, filters, detectors)
+        table[quantity.name] = MaskedColumn(
+            values, mask=np.isnan(values), unit=quantity.unit or None, description=quantity.title
+        )
+    unusual["alignment"] = np.array(
+        [status in {"FAILED", "BORROWED"} for status in table["alignment"]], dtype=bool
+    )
+    marks = [" ".join(name for name in unusual if unusual[name][row]) for row in range(len(names))]
+    table["outlier"] = np.array(marks, dtype=str)
+    return Quality(table, unusual)
+
+
+def mark_outliers(
+    values: NDArray, errors: NDArray, filters: Sequence[str], detectors: Sequence[str]
+) -> NDArray[np.bool_]:
+    """Mark values that are far from those of exposures like it.
+
+    An exposure is compared with those in its filter and of its detector, or, where these are
+    fewer than `ENOUGH`, with all of its filter. Its distance from their median is measured in
+    standard deviations, as the median absolute deviation gives them, with its own uncertainty.
+
+    Parameters
+    ----------
+    values : ndarray, shape (n,)
+        NaN where there is none.
+    errors : ndarray, shape (n,)
+        Standard deviations; NaN where unknown.
+    filters, detectors : sequence of str
+        Of each exposure.
+
+    Returns
+    -------
+    ndarray of bool, shape (n,)
+    """
+    marked = np.zeros(len(values), dtype=bool)
+    known = np.flatnonzero(np.isfinite(values))
+    alike, in_filter = defaultdict(list), defaultdict(list)
+    for index in known:
+        alike[filters[index], detectors[index]].append(index)
+        in_filter[filters[index]].append(index)
+    for (band, _), members in alike.items():
+        compared = members if len(members) >= ENOUGH else in_filter[band]
+        if len(compared) < ENOUGH:
+            continue
+        middle = np.median(values[compared])
+        spread = MAD_TO_SIGMA * np.median(np.abs(values[compared] - middle))
+        # of values that are all the same, only a visible difference counts
+        floor = 1e-3 * abs(middle)
+        sigma = np.sqrt(spread**2 + floor**2 + np.nan_to_num(errors[members]) ** 2)
+        marked[members] = np.abs(values[members] - middle) > LIMIT * sigma
+    return marked
+
+
+def _merits(plan, records):
+    """Return the merits of each exposure by step, those of later tasks over earlier ones."""
+    merits: dict[str, dict] = defaultdict(dict)
+    for task in plan.tasks.values():
+        if task.stage in {"exposure", "align", "outlier"} and task.id in records:
+            for name, steps in records[task.id].merit.items():
+                merits[name].update(steps)
+    return merits
+
+
+def _values(names, merits, step, figure):
+    """Return one figure of all exposures, NaN where there is none."""
+    found = (merits[name].get(step, {}).get(figure) for name in names)
+    return np.array([_number(value) for value in found], dtype=float)
+
+
+def _number(value):
+    """Return a figure as one number; of several (integrations, templates) their mean."""
+    if value is None or isinstance(value, str):
+        return np.nan
+    values = np.asarray(value, dtype=float)
+    return values.mean() if values.size else np.nan
+
+
+def _status(figures):
+    """Return how the alignment of an exposure ended: the worst of its fits."""
+    found = [figures[name] for name in figures if name.endswith("_status")]
+    return next((status for status in found if status != "COMPLETE"), "COMPLETE" if found else "")
