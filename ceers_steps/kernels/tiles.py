@@ -139,7 +139,7 @@ class Footprint:
         -------
         Box or None
             The smallest rectangle of cells between nodes that holds all pixels that fall on the
-            box; None when there are none. Cells with a node at NaN are taken to fall on every box.
+            box; None when there are none. Cells of which some nodes are NaN fall on every box.
         """
         x_low, x_high = _cell_limits(self.x)
         y_low, y_high = _cell_limits(self.y)
@@ -192,10 +192,9 @@ class Footprint:
 
 def _cell_limits(nodes):
     """Return the smallest and largest value at the corners of every cell."""
-    low = np.where(np.isnan(nodes), -np.inf, nodes)
-    high = np.where(np.isnan(nodes), np.inf, nodes)
-
-    def corners(values):
-        return np.stack([values[:-1, :-1], values[:-1, 1:], values[1:, :-1], values[1:, 1:]])
-
-    return corners(low).min(axis=0), corners(high).max(axis=0)
+    corners = np.stack([nodes[:-1, :-1], nodes[:-1, 1:], nodes[1:, :-1], nodes[1:, 1:]])
+    unknown = np.isnan(corners)
+    low = np.where(unknown, -np.inf, corners).min(axis=0)
+    high = np.where(unknown, np.inf, corners).max(axis=0)
+    nowhere = unknown.all(axis=0)
+    return np.where(nowhere, np.inf, low), np.where(nowhere, -np.inf, high)

@@ -1,5 +1,6 @@
 """A mosaic drizzled tile by tile with stcal's code: what `TiledResampleStep` is made of."""
 
+import gc
 import hashlib
 import logging
 import warnings
@@ -206,6 +207,7 @@ class TiledMosaic:
         with _quiet(), self._library:
             for index, cut in self.exposures_on(box).items():
                 self._add(tile, box, index, cut)
+        gc.collect()  # models hold references in circles, and their arrays with them
         made = {"data": tile.image, "wht": tile.weight, "con": tile.context, "dq": tile.flags}
         if "err" in self._planes:
             made["err"] = tile.error()

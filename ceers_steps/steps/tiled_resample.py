@@ -5,7 +5,6 @@ import os
 from pathlib import Path
 
 import numpy as np
-from astropy.io import fits
 from jwst.datamodels import ModelLibrary
 from jwst.resample import ResampleStep
 from stdatamodels import fits_support
@@ -16,14 +15,12 @@ from ceers_steps.errors import CeersError
 from ceers_steps.fits_planes import PlaneWriter, check_space, file_size, virtual_array
 from ceers_steps.io import ASSOCIATION_SUFFIXES, read_association, write_atomic
 from ceers_steps.kernels.tiles import cut_grid
-from ceers_steps.steps.base import CeersMixin
+from ceers_steps.steps.base import CeersMixin, check_input
 from ceers_steps.steps.tiled_mosaic import EXTENSIONS, TiledMosaic
 
 __all__ = ["TiledResampleStep"]
 
 log = logging.getLogger(__name__)
-
-MIN_TILE_SIZE = 64
 
 
 class TiledResampleStep(CeersMixin, ResampleStep):
@@ -126,11 +123,6 @@ class TiledResampleStep(CeersMixin, ResampleStep):
             if self.keep_tiles:
                 raise CeersError("keep_tiles=true needs tile_size (--tile_size=4096 for instance).")
             return
-        if self.tile_size < MIN_TILE_SIZE:
-            raise CeersError(
-                f"tile_size={self.tile_size}: use at least {MIN_TILE_SIZE} pixels (4096 for "
-                "instance), or leave it out."
-            )
         if self.single:
             raise CeersError(
                 "single=true drizzles every exposure on its own: leave tile_size out, or set "
@@ -160,15 +152,18 @@ class TiledResampleStep(CeersMixin, ResampleStep):
         """Return the exposures as a library; files are opened when they are needed."""
         if isinstance(input_data, ModelLibrary):
             return input_data
+        # the library makes a folder for changed exposures, unless it has one; none is changed
+        no_copies = {"temp_directory": os.curdir}
         if isinstance(input_data, dict) or _is_association(input_data):
-            return ModelLibrary(input_data, on_disk=True)
+            return ModelLibrary(input_data, on_disk=True, **no_copies)
         if isinstance(input_data, (str, os.PathLike, JwstDataModel)):
             input_data = [input_data]
         if all(isinstance(item, (str, os.PathLike)) for item in input_data):
             members = [
                 {"expname": os.path.abspath(item), "exptype": "SCIENCE"} for item in input_data
             ]
-            return ModelLibrary({"products": [{"members": members}]}, on_disk=True)
+            asn = {"products": [{"members": members}]}
+            return ModelLibrary(asn, on_disk=True, **no_copies)
         return ModelLibrary(list(input_data))
 
     def _drizzle_parameters(self, input_data):
@@ -241,6 +236,7 @@ def _read_tile(path, fingerprint, mosaic, tile, alias):
     if not path.is_file():
         return None
     try:
+        check_input(path, ("ImageModel",), "keep_tiles")
         with datamodels.open(path) as model:
             done = model.meta.instance["ceers_steps"][alias]["merit"]["fingerprint"]
             if done != fingerprint:
@@ -248,7 +244,7 @@ def _read_tile(path, fingerprint, mosaic, tile, alias):
             planes = {
                 name: np.array(model[name], dtype) for name, (_, dtype) in mosaic.planes.items()
             }
-    except (OSError, KeyError, ValueError, TypeError, fits.VerifyError) as err:
+    except (CeersError, OSError, KeyError, ValueError, TypeError) as err:
         log.warning("%s cannot be used and is made again: %s", path, err)
         return None
     if any(plane.shape[-2:] != tile.box.shape for plane in planes.values()):

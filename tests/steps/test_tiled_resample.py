@@ -1,0 +1,458 @@
+"""Mosaics in tiles: the same file as the mosaic drizzled at once."""
+
+import json
+import shutil
+from pathlib import Path
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+from astropy import units as u
+from astropy.coordinates import ICRS
+from astropy.io import fits
+from astropy.modeling.models import (
+    AffineTransformation2D,
+    Mapping,
+    Pix2Sky_TAN,
+    Polynomial2D,
+    RotateNative2Celestial,
+    Scale,
+    Shift,
+)
+from astropy.wcs import WCS as FitsWCS
+from gwcs import WCS
+from gwcs.coordinate_frames import CelestialFrame, Frame2D
+from jwst.datamodels import ModelLibrary
+from jwst.resample import ResampleStep
+from numpy.testing import assert_allclose, assert_array_equal
+from stcal.alignment.util import compute_s_region_keyword
+from stdatamodels.jwst import datamodels
+from stdatamodels.jwst.datamodels import dqflags
+from stpipe.exceptions import ValidationError
+
+from ceers_steps import fits_planes
+from ceers_steps.errors import CeersError
+from ceers_steps.steps.tiled_mosaic import TiledMosaic
+from ceers_steps.steps.tiled_resample import TiledResampleStep
+
+SHAPE = (140, 150)
+SCALE = 0.06  # arcsec
+CENTRE = (214.9, 52.87)
+POSITIONS = ((0, 0), (1.7, -0.6), (-2.2, 2.1), (5.3, 4.4))  # arcsec
+GRID = {"pixel_scale": 0.03, "rotation": 20.0}
+INSIDE = {**GRID, "crval": list(CENTRE), "crpix": [100.0, 90.0], "output_shape": [210, 190]}
+PLANES = ("data", "err", "dq", "con", "wht", "var_poisson", "var_rnoise", "var_flat")
+
+
+@pytest.fixture(autouse=True)
+def _here(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("STPIPE_DISABLE_CRDS_STEPPARS", "true")  # no CRDS is needed
+
+
+def distorted_wcs(ra, dec, angle, shape):
+    """A WCS with a distortion as strong as that of a full frame of NIRCam (2 pixels)."""
+    ny, nx = shape
+    axes = [
+        Polynomial2D(2, c1_0=1 if axis == 0 else 0, c0_1=axis, c2_0=2e-4, c0_2=-1e-4, c1_1=1e-4)
+        for axis in (0, 1)
+    ]
+    turn = np.deg2rad(angle)
+    matrix = [[-np.cos(turn), np.sin(turn)], [np.sin(turn), np.cos(turn)]]
+    transform = (
+        Shift(-(nx - 1) / 2) & Shift(-(ny - 1) / 2)
+        | Mapping((0, 1, 0, 1))
+        | axes[0] & axes[1]
+        | AffineTransformation2D(matrix)
+        | Scale(SCALE / 3600) & Scale(SCALE / 3600)
+        | Pix2Sky_TAN()
+        | RotateNative2Celestial(ra, dec, 180)
+    )
+    detector = Frame2D(name="detector", unit=(u.pix, u.pix))
+    world = CelestialFrame(name="world", reference_frame=ICRS(), unit=(u.deg, u.deg))
+    wcs = WCS([(detector, transform), (world, None)])
+    wcs.bounding_box = ((-0.5, nx - 0.5), (-0.5, ny - 0.5))
+    wcs.array_shape = shape
+    return wcs
+
+
+def exposure(number, position=(0, 0), angle=15.0, shape=SHAPE):
+    """A calibrated exposure of noise, with all that jwst treats in its own way."""
+    rng = np.random.default_rng(number)
+    model = datamodels.ImageModel(shape)
+    model.data = rng.normal(0.2, 0.02, shape).astype(np.float32)
+    model.var_rnoise = rng.uniform(1e-4, 3e-4, shape).astype(np.float32)
+    model.var_poisson = rng.uniform(1e-4, 2e-4, shape).astype(np.float32)
+    model.var_flat = rng.uniform(0, 1e-5, shape).astype(np.float32)
+    model.err = np.sqrt(model.var_rnoise + model.var_poisson + model.var_flat)
+    model.dq = np.zeros(shape, np.uint32)
+    rows, columns = rng.integers(0, shape[0], 60), rng.integers(0, shape[1], 60)
+    model.dq[rows[:30], columns[:30]] = dqflags.pixel["DO_NOT_USE"]
+    model.dq[rows[30:40], columns[30:40]] = dqflags.pixel["JUMP_DET"]
+    model.data[rows[40:50], columns[40:50]] = np.nan
+    model.var_rnoise[rows[50:55], columns[50:55]] = np.inf
+    model.var_flat[rows[55:], columns[55:]] = 0
+    ra = CENTRE[0] + position[0] / 3600 / np.cos(np.deg2rad(CENTRE[1]))
+    dec = CENTRE[1] + position[1] / 3600
+    model.meta.wcs = distorted_wcs(ra, dec, angle + number / 2, shape)
+    model.meta.wcsinfo.s_region = compute_s_region_keyword(model.meta.wcs.footprint(center=False))
+    for key, value in {"ra_ref": ra, "dec_ref": dec, "roll_ref": 130.0, "v2_ref": 0.0}.items():
+        setattr(model.meta.wcsinfo, key, value)
+    model.meta.wcsinfo.v3_ref, model.meta.wcsinfo.v3yangle = 0.0, 0.0
+    model.meta.wcsinfo.vparity = -1
+    model.meta.filename = f"jw01345001001_02101_{number:05d}_nrcb4_cal.fits"
+    model.meta.instrument.name, model.meta.instrument.detector = "NIRCAM", "NRCB4"
+    model.meta.instrument.filter, model.meta.instrument.channel = "F150W", "SHORT"
+    model.meta.exposure.type = "NRC_IMAGE"
+    model.meta.bunit_data = model.meta.bunit_err = "MJy/sr"
+    model.meta.photometry.pixelarea_steradians = (SCALE / 206264.806) ** 2
+    model.meta.exposure.exposure_time = 100.0 + number
+    model.meta.exposure.measurement_time = 90.0 + number
+    model.meta.exposure.duration = 110.0
+    model.meta.exposure.start_time, model.meta.exposure.end_time = 59000.0 + number, 59001.0
+    keys = ("program_number", "observation_number", "visit_number", "visit_group")
+    for key, value in zip(keys, ("01345", "001", "001", "02"), strict=True):
+        setattr(model.meta.observation, key, value)
+    model.meta.observation.sequence_id, model.meta.observation.activity_id = "1", "01"
+    model.meta.observation.exposure_number = f"{number:05d}"
+    model.meta.background.level, model.meta.background.subtracted = 0.15, False
+    return model
+
+
+@pytest.fixture(scope="module")
+def files(tmp_path_factory):
+    """Paths of four exposures."""
+    folder = tmp_path_factory.mktemp("cal")
+    paths = []
+    for number, position in enumerate(POSITIONS, start=1):
+        model = exposure(number, position)
+        paths.append(str(folder / model.meta.filename))
+        model.save(paths[-1])
+    return paths
+
+
+@pytest.fixture(scope="module")
+def association(files):
+    """An association of the four, with a product name."""
+    return associate("my_asn.json", files)
+
+
+def associate(name, files, names=("ceers_f150w",)):
+    """Write an association beside its members."""
+    path = Path(files[0]).parent / name
+    members = [{"expname": Path(name).name, "exptype": "science"} for name in files]
+    content = {
+        "asn_type": "image3",
+        "asn_rule": "DMS_Level3_Base",
+        "asn_id": "c0001",
+        "asn_pool": "none",
+        "program": "01345",
+        "products": [{"name": name, "members": members} for name in names],
+    }
+    path.write_text(json.dumps(content))
+    return str(path)
+
+
+def at_once(models, **parameters):
+    return ResampleStep.call(models, configure_log=False, **parameters)
+
+
+def in_tiles(models, **parameters):
+    return TiledResampleStep.call(
+        models, configure_log=False, **{"tile_size": 64, "output_file": "mosaic", **parameters}
+    )
+
+
+def assert_same(model, path):
+    """The planes of a mosaic and of a file agree to a few roundings of float32."""
+    with datamodels.open(path) as other:
+        for name in PLANES:
+            plane = getattr(model, name, None)
+            if plane is None:
+                assert getattr(other, name, None) is None
+                continue
+            found = np.array(getattr(other, name))
+            if plane.dtype.kind in "iu":
+                assert_array_equal(found, plane, err_msg=name)
+            else:
+                # of a sum of four: relative to its largest term, which is about the noise
+                scale = np.nanmax(np.abs(plane)) if name != "data" else 0.2
+                assert_allclose(found, plane, rtol=2e-6, atol=1e-7 * scale, err_msg=name)
+
+
+@pytest.mark.parametrize(
+    "parameters",
+    [
+        pytest.param(GRID, id="whole-field"),
+        pytest.param(INSIDE, id="exposures-reach-beyond"),
+        pytest.param({**INSIDE, "crpix": [80.3, -55.5], "rotation": 0.0}, id="corner"),
+        pytest.param({"pixel_scale": 0.05, "rotation": -75.0, "pixfrac": 0.6}, id="pixfrac"),
+        pytest.param({**GRID, "kernel": "gaussian", "weight_type": "exptime"}, id="gaussian"),
+        pytest.param({**INSIDE, "fillval": "-1", "propagate_dq": True}, id="flags-fill"),
+        pytest.param({**GRID, "pixmap_stepsize": 7, "pixmap_order": 3}, id="interpolated"),
+        pytest.param({**GRID, "output_shape": [700, 650]}, id="empty-tiles"),
+    ],
+)
+@pytest.mark.filterwarnings("ignore:Kernel 'gaussian' is not a flux")
+def test_pixels_are_those_of_the_mosaic_drizzled_at_once(files, parameters):
+    path = in_tiles(files, tile_size=90, **parameters)
+
+    assert_same(at_once(files, **parameters), path)
+
+
+def test_each_pixel_follows_from_its_exposures_whatever_the_tile_size(files):
+    paths = [in_tiles(files, tile_size=n, output_file=f"m{n}", **GRID) for n in (64, 77, 4000)]
+
+    with fits.open(paths[0]) as first:
+        for path in paths[1:]:
+            with fits.open(path) as other:
+                for plane in ("SCI", "ERR", "CON", "WHT", "VAR_RNOISE"):
+                    assert_allclose(other[plane].data, first[plane].data, rtol=1e-6)
+
+
+def test_headers_tables_and_wcs_are_those_of_the_mosaic_drizzled_at_once(association):
+    parameters = {**GRID, "suffix": "i2d", "save_results": True}
+    at_once(association, output_file="whole", **parameters)
+    path = in_tiles(association, **GRID)
+
+    difference = fits.FITSDiff(
+        "whole_i2d.fits", path, ignore_keywords=["DATE", "FILENAME", "HISTORY"], rtol=1e-4
+    )
+    reports = {index: diff.report() for index, diff, *_ in difference.diff_hdus}
+    with fits.open(path) as hdus, datamodels.open("whole_i2d.fits") as whole:
+        names = [hdu.name for hdu in hdus]
+        # the last one is the ASDF tree, which names the file
+        assert set(reports) <= {names.index("ASDF"), 0}, difference.report()
+        assert "HDRTAB" in names
+        assert "ceers_tiled_resample COMPLETE" in str(hdus[0].header["HISTORY"])
+        assert hdus["SCI"].header["BUNIT"] == "MJy/sr"
+        with datamodels.open(path) as model:
+            assert isinstance(model, datamodels.ImageModel)
+            assert model.meta.filename == "mosaic_i2d.fits"
+            assert model.meta.cal_step.resample == "COMPLETE"
+            assert model.meta.exposure.exposure_time == whole.meta.exposure.exposure_time > 400
+            assert model.meta.resample.pointings == 4
+            assert model.meta.asn.table_name == "my_asn.json"
+            assert len(model.hdrtab) == 4
+            assert model.meta.wcs.array_shape == model.data.shape
+            x, y = np.array([0.0, 100, 250]), np.array([3.0, 200, 50])
+            assert_allclose(model.meta.wcs(x, y), whole.meta.wcs(x, y), rtol=0, atol=0)
+            sky = FitsWCS(hdus["SCI"].header).pixel_to_world_values(x, y)
+            assert_allclose(sky, model.meta.wcs(x, y), rtol=0, atol=1e-10)
+
+
+def test_a_library_in_memory_gives_the_same_and_is_not_changed(files):
+    path = in_tiles(files, **GRID)
+    library = ModelLibrary([exposure(n, place) for n, place in enumerate(POSITIONS, start=1)])
+    in_tiles(library, output_file="memory", **GRID)
+
+    with fits.open(path) as first, fits.open("memory_i2d.fits") as other:
+        for plane in ("SCI", "ERR", "CON", "WHT"):
+            assert_array_equal(other[plane].data, first[plane].data)
+    with library:
+        for index, truth in enumerate(exposure(n, p) for n, p in enumerate(POSITIONS, start=1)):
+            model = library.borrow(index)
+            for plane in ("data", "dq", "err", "var_rnoise"):
+                assert_array_equal(getattr(model, plane), getattr(truth, plane))
+            library.shelve(model, index, modify=False)
+
+
+def test_files_are_opened_one_at_a_time(files, association, monkeypatch):
+    open_now, most = set(), []
+    borrow, shelve = ModelLibrary.borrow, ModelLibrary.shelve
+
+    def watch_borrow(library, index):
+        open_now.add(index)
+        most.append(len(open_now))
+        assert library.on_disk
+        return borrow(library, index)
+
+    def watch_shelve(library, model, index=None, modify=True):
+        assert not modify
+        open_now.discard(index)
+        return shelve(library, model, index, modify)
+
+    monkeypatch.setattr(ModelLibrary, "borrow", watch_borrow)
+    monkeypatch.setattr(ModelLibrary, "shelve", watch_shelve)
+    in_tiles(association, **GRID)
+    assert max(most) == 1
+    in_tiles(files, **GRID)
+    assert max(most) == 1
+
+
+def test_context_has_one_bit_per_exposure_of_the_whole_mosaic(tmp_path):
+    positions = [(4 * (n % 7), 4 * (n // 7)) for n in range(35)]
+    models = [exposure(n, place, shape=(40, 44)) for n, place in enumerate(positions, start=1)]
+    parameters = {"pixel_scale": 0.06, "rotation": 0.0}
+    path = in_tiles([model.copy() for model in models], tile_size=100, **parameters)
+
+    whole = at_once(models, **parameters)
+    assert whole.con.shape[0] == 2
+    assert_same(whole, path)
+
+
+@pytest.mark.parametrize(
+    ("parameters", "missing"),
+    [
+        ({"enable_ctx": False}, {"CON"}),
+        ({"report_var": False}, {"VAR_POISSON", "VAR_RNOISE", "VAR_FLAT"}),
+        ({"enable_err": False}, {"ERR", "VAR_POISSON", "VAR_RNOISE", "VAR_FLAT"}),
+    ],
+)
+def test_planes_can_be_left_out(files, parameters, missing):
+    path = in_tiles(files, **GRID, **parameters)
+
+    assert_same(at_once(files, **GRID, **parameters), path)
+    with fits.open(path) as hdus:
+        assert not missing & {hdu.name for hdu in hdus}
+
+
+def test_one_exposure_is_a_mosaic_too(files):
+    path = in_tiles(files[0], output_file=None, **GRID)
+
+    assert path.endswith("jw01345001001_02101_00001_nrcb4_i2d.fits")
+    assert_same(at_once(files[0], **GRID), path)
+    with fits.open(path) as hdus:
+        assert "HDRTAB" not in hdus
+
+
+def test_the_mosaic_is_named_after_the_product_and_the_name_is_not_kept(association, tmp_path):
+    step = TiledResampleStep(tile_size=100, **GRID)
+
+    path = step.run(association)
+
+    assert path == str(tmp_path / "ceers_f150w_i2d.fits")
+    assert step.output_file is None
+    TiledResampleStep.call(association, configure_log=False, save_results=True, **GRID)
+    assert_same(at_once(association, **GRID), path)  # it was replaced by that of one piece
+    with fits.open(path) as hdus:
+        assert "HISTORY" not in hdus[0].header
+
+
+def test_kept_tiles_are_mosaics_and_are_used_again(files, monkeypatch, tmp_path):
+    path = in_tiles(files, keep_tiles=True, tile_size=120, **GRID)
+    tiles = sorted(tmp_path.glob("mosaic_r*_i2d.fits"))
+    drizzled = []
+    drizzle = TiledMosaic.drizzle
+    monkeypatch.setattr(
+        TiledMosaic, "drizzle", lambda self, box: drizzled.append(box) or drizzle(self, box)
+    )
+
+    with fits.open(path) as whole:
+        area = 0
+        for name in tiles:
+            with datamodels.open(name) as tile, fits.open(name) as hdus:
+                merit = tile.meta.ceers_steps.ceers_tiled_resample.merit
+                ny, nx = tile.data.shape
+                part = np.s_[..., merit.y0 : merit.y0 + ny, merit.x0 : merit.x0 + nx]
+                for plane in ("SCI", "ERR", "CON", "WHT", "VAR_FLAT"):
+                    assert_array_equal(hdus[plane].data, whole[plane].data[part])
+                assert len(tile.hdrtab) == 4
+                sky = FitsWCS(whole["SCI"].header).pixel_to_world_values(merit.x0, merit.y0)
+                assert_allclose(tile.meta.wcs(0, 0), sky, rtol=0, atol=1e-10)
+                fits_sky = FitsWCS(hdus["SCI"].header).pixel_to_world_values(0, 0)
+                assert_allclose(fits_sky, sky, rtol=0, atol=1e-10)
+                area += tile.data.size
+        assert area == whole["SCI"].data.size
+        assert len(tiles) > 4
+        before = whole["SCI"].data.copy()
+
+    with open(tiles[0], "r+b") as file:  # cut off, as by a full disk
+        file.truncate(20000)
+    in_tiles(files, keep_tiles=True, tile_size=120, **GRID)
+    assert len(drizzled) == 1
+    with fits.open(path) as whole:
+        assert_array_equal(whole["SCI"].data, before)
+
+    in_tiles(files, keep_tiles=True, tile_size=120, **GRID, pixfrac=0.8)
+    assert len(drizzled) == 1 + len(tiles)
+
+
+def test_a_changed_exposure_makes_its_tiles_anew(files, monkeypatch, tmp_path):
+    copies = [shutil.copy(name, tmp_path) for name in files]
+    # exposures within the mosaic: only their own tiles depend on them
+    parameters = {**GRID, "crval": list(CENTRE), "crpix": [250.0, 250.0]}
+    parameters["output_shape"] = [700, 600]
+    in_tiles(copies, keep_tiles=True, tile_size=100, **parameters)
+    with datamodels.open(copies[3]) as model:
+        model.data[70, 70] += 1
+        model.save(copies[3])
+    drizzled = []
+    drizzle = TiledMosaic.drizzle
+    monkeypatch.setattr(
+        TiledMosaic, "drizzle", lambda self, box: drizzled.append(box) or drizzle(self, box)
+    )
+
+    path = in_tiles(copies, keep_tiles=True, tile_size=100, **parameters)
+
+    assert 1 <= len(drizzled) < 20  # of 42
+    assert_same(at_once(copies, **parameters), path)
+
+
+@pytest.mark.parametrize(
+    ("parameters", "message"),
+    [
+        ({"tile_size": None, "keep_tiles": True}, "keep_tiles=true needs tile_size"),
+        ({"single": True}, "single=true"),
+        ({"crval": [10.0, -30.0], "crpix": [100, 100], "output_shape": [200, 200]}, "touches"),
+        ({"output_shape": [200, 0]}, "output_shape"),
+        ({"output_wcs": "nowhere.asdf"}, "nowhere.asdf"),
+    ],
+)
+def test_what_cannot_be_done_is_said(files, parameters, message, tmp_path):
+    with pytest.raises(CeersError, match=message):
+        in_tiles(files, **{**GRID, **parameters})
+    assert not list(tmp_path.glob("*i2d*"))
+
+
+@pytest.mark.parametrize("tile_size", [0, -5, 63])
+def test_small_tiles_are_refused(files, tile_size):
+    with pytest.raises(ValidationError, match="tile_size"):
+        in_tiles(files, tile_size=tile_size)
+
+
+def test_an_association_must_be_whole_and_of_one_product(files):
+    absent = associate("absent.json", [*files, "jw1_cal.fits"])
+    with pytest.raises(CeersError, match="jw1_cal"):
+        in_tiles(absent, **GRID)
+    two = associate("two.json", files, ("f150w", "f277w"))
+    with pytest.raises(CeersError, match="2 products"):
+        in_tiles(two, **GRID)
+
+
+def test_exposures_need_a_wcs(files):
+    model = exposure(9)
+    del model.meta.instance["wcs"]
+    with pytest.raises(CeersError, match=r"00009_nrcb4_cal.*no WCS.*CeersImage2"):
+        in_tiles([datamodels.open(files[0]), model], **GRID)
+
+
+def test_a_full_disk_is_told_before_the_work(files, monkeypatch, tmp_path):
+    monkeypatch.setattr(fits_planes.shutil, "disk_usage", lambda place: SimpleNamespace(free=9))
+    with pytest.raises(CeersError, match=r"are free.*enable_ctx=false"):
+        in_tiles(files, **GRID)
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_run_that_is_broken_off_leaves_the_old_mosaic(files, monkeypatch, tmp_path):
+    (tmp_path / "mosaic_i2d.fits").write_text("old")
+    calls = []
+
+    def fail(self, box):
+        calls.append(box)
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(TiledMosaic, "drizzle", fail)
+    with pytest.raises(KeyboardInterrupt):
+        in_tiles(files, **GRID)
+    assert calls
+    assert [path.name for path in tmp_path.iterdir()] == ["mosaic_i2d.fits"]
+    assert (tmp_path / "mosaic_i2d.fits").read_text() == "old"
+
+
+def test_parameters_are_those_of_the_parent_and_two_more():
+    ours, parents = TiledResampleStep().get_pars(), ResampleStep().get_pars()
+
+    assert set(ours) - set(parents) == {"tile_size", "keep_tiles"}
+    assert {key: ours[key] for key in parents} == parents
+    assert TiledResampleStep.get_config_reftype() == "pars-resamplestep"
