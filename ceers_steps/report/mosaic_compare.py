@@ -88,7 +88,7 @@ class MosaicMetrics:
     commanded : dict of str to PositionOffset
         The same of the WCS in the header before any alignment.
     under, outside : BackgroundResidual
-        Background left under sources fainter than `FAINT`, and in blank sky.
+        Background left under sources fainter than `FAINT`, and in blank sky, without outliers.
     """
 
     product: str
@@ -219,6 +219,7 @@ def compare_mosaic(
     lit = ~seen | ~(truth < BLANK_SIGMA * quiet)
     sky_noise = mosaic_metrics.robust_scatter(noise[~lit])
     blank = seen & (truth < BLANK_SIGMA * sky_noise)
+    far = mosaic_metrics.outliers(residual, noise, err)
 
     x, y, mag = (np.asarray(sources[name]) for name in ("x", "y", "mag"))
     alone = mosaic_metrics.isolated(x, y, -mag, 2 * RADIUS / scale)
@@ -241,7 +242,7 @@ def compare_mosaic(
         filter=band,
         n_exposures=len(exposures),
         chi=tuple(mosaic_metrics.block_chi(residual, noise, err, mask=~blank)),
-        outliers=mosaic_metrics.outlier_fraction(residual, noise, mask=~blank),
+        outliers=float(far[blank].mean()),
         photometry=tuple(bins),
         all_sources=everything,
         positions=mosaic_metrics.position_offset(positions.east, positions.north),
@@ -253,8 +254,12 @@ def compare_mosaic(
             name: mosaic_metrics.position_offset(table["east_before"], table["north_before"])
             for name, table in true.offsets.items()
         },
-        under=mosaic_metrics.background_residual(residual, noise, faint, sky_noise=sky_noise),
-        outside=mosaic_metrics.background_residual(residual, noise, blank, sky_noise=sky_noise),
+        under=mosaic_metrics.background_residual(
+            residual, noise, faint & ~far, sky_noise=sky_noise
+        ),
+        outside=mosaic_metrics.background_residual(
+            residual, noise, blank & ~far, sky_noise=sky_noise
+        ),
     )
     return MosaicComparison(
         metrics=metrics,

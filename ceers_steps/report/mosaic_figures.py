@@ -60,7 +60,7 @@ def colour_figure(
     names : sequence of str
         Their filters.
     noises : sequence of float
-        Noise per pixel of blank sky; equal signal to noise is grey.
+        Noise per pixel of blank sky, for the stretch; equal brightness is grey.
     title : str
         Title of the figure.
     detail : int
@@ -71,7 +71,8 @@ def colour_figure(
     Path
         The file written.
     """
-    blue, *between, red = (image / noise for image, noise in zip(images, noises, strict=True))
+    noise = np.float32(np.exp(np.mean(np.log(noises))))
+    blue, *between, red = (image / noise for image in images)
     green = np.mean(between, axis=0) if between else (blue + red) / 2
     figure = canvas.new_figure(12.0, 6.2, title)
     whole, part = figure.subplots(1, 2)
@@ -285,7 +286,7 @@ def position_figure(
     axes = figure.subplots(1, len(places), squeeze=False, sharex=True, sharey=True)[0]
     distances = np.concatenate([np.hypot(each.east, each.north) for _, each, _ in places])
     found = distances[np.isfinite(distances)]
-    reach = max(5.0, 1.2 * float(np.percentile(found, 95))) if found.size else 5.0
+    reach = max(5.0, 4 * float(np.median(found))) if found.size else 5.0
     for panel, (name, positions, exposures), colour in zip(axes, places, COLOURS, strict=False):
         bright = positions.mag < 23
         for chosen, size, label in ((bright, 26, "sources to 23 AB"), (~bright, 7, "to 25 AB")):

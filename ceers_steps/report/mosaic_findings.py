@@ -67,8 +67,8 @@ def _lines(metrics: MosaicMetrics, limit: float) -> Iterator[tuple]:
         f"flux of {everything.n} sources",
         f"{1 + everything.bias:.3%} ± {everything.bias_err:.3%}",
         "100%",
-        f"{MAX_FLUX_ERROR:.1%} or 2 sigma",
-        abs(everything.bias) <= max(MAX_FLUX_ERROR, 2 * everything.bias_err),
+        f"{MAX_FLUX_ERROR:.1%} or 3 sigma",
+        abs(everything.bias) <= max(MAX_FLUX_ERROR, 3 * everything.bias_err),
     )
     yield (
         "flux: scatter / predicted error",
@@ -83,8 +83,8 @@ def _lines(metrics: MosaicMetrics, limit: float) -> Iterator[tuple]:
             f"background left {name}",
             f"{left.mean:+.3f} ± {left.err:.3f} of the sky noise",
             "0",
-            f"below {MAX_BACKGROUND:g} or 2 sigma",
-            abs(left.mean) <= max(MAX_BACKGROUND, 2 * left.err),
+            f"below {MAX_BACKGROUND:g} or 3 sigma",
+            abs(left.mean) <= max(MAX_BACKGROUND, 3 * left.err),
         )
 
 
@@ -93,9 +93,9 @@ def _chi_line(metrics: MosaicMetrics) -> tuple:
     low, high = CHI_RANGE
     shown: Sequence = [each for each in metrics.chi if each.block in SHOWN_BLOCKS]
     return (
-        "sky: scatter / predicted, blocks of " + ", ".join(str(each.block) for each in shown),
+        "sky: noise / predicted, " + ", ".join(str(each.block) for each in shown) + " px",
         ", ".join(f"{each.chi:.2f}" for each in shown) + f" ± {shown[-1].chi_err:.2f}",
         "1",
-        f"{low:g} to {high:g} or 2 sigma",
-        all(low - 2 * each.chi_err <= each.chi <= high + 2 * each.chi_err for each in metrics.chi),
+        f"{low:g} to {high:g} or 3 sigma",
+        all(low - 3 * each.chi_err <= each.chi <= high + 3 * each.chi_err for each in metrics.chi),
     )

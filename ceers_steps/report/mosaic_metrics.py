@@ -35,7 +35,7 @@ __all__ = [
     "block_chi",
     "faint_source_pixels",
     "isolated",
-    "outlier_fraction",
+    "outliers",
     "position_offset",
     "robust_scatter",
     "windowed_positions",
@@ -100,10 +100,8 @@ def block_chi(
     return chis
 
 
-def outlier_fraction(
-    residual: NDArray, noise: NDArray, *, mask: NDArray, sigma: float = 5
-) -> float:
-    """Return the fraction of blank pixels that are further out than noise can be.
+def outliers(residual: NDArray, noise: NDArray, err: NDArray, *, sigma: float = 5.0) -> NDArray:
+    """Return which pixels are further out than noise can be (True).
 
     They are cosmic rays, hot pixels and the like that were not rejected.
 
@@ -111,15 +109,14 @@ def outlier_fraction(
     ----------
     residual, noise : array, shape (ny, nx)
         Mosaic less its truth; drizzled noise of the claimed variance.
-    mask : bool array, shape (ny, nx)
-        True = do not use.
+    err : array, shape (ny, nx)
+        Error array of the mosaic: noise differs from place to place.
     sigma : float
         Distance in units of the scatter of the noise.
     """
-    use = ~mask & np.isfinite(residual) & np.isfinite(noise)
-    values = residual[use]
-    far = np.abs(values - np.median(values)) > sigma * robust_scatter(noise[use])
-    return float(far.mean())
+    known = np.isfinite(noise) & (err > 0)
+    with np.errstate(invalid="ignore", divide="ignore"):
+        return np.abs(residual) > sigma * robust_scatter((noise / err)[known]) * err
 
 
 def isolated(x: NDArray, y: NDArray, flux: NDArray, distance: float) -> NDArray:

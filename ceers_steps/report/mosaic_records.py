@@ -30,7 +30,7 @@ class BlockChi(Record):
         Number of blocks.
     chi : float
         Scatter of the block means over that of drizzled noise of the claimed variance, both from
-        the median absolute deviation: pixels far out are counted by `outlier_fraction`.
+        the median absolute deviation: pixels far out are counted by `outliers`.
     chi_err : float
         Standard error of `chi`.
     claimed : float

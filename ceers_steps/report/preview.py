@@ -46,7 +46,7 @@ def read_preview(
     ndarray of float32, shape (ny, nx)
         Means over the pixels with data; NaN where there are none (NaN or 0 in the image).
     """
-    with fits.open(path, memmap=True) as hdus:
+    with fits.open(path, memmap=False) as hdus:
         image = hdus[extension].section
         ny, nx = image.shape
         factor = max(1, -(-max(ny, nx) // largest))
