@@ -12,19 +12,28 @@ import shutil
 import signal
 import subprocess
 import sys
+import time
+import uuid
 import zlib
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Mapping
 from importlib.resources import files
 from importlib.util import find_spec
 from pathlib import Path
 
 from ceers_steps.errors import CeersError
 from ceers_steps.io import write_atomic
+from ceers_steps.survey import pbs
 from ceers_steps.survey.config import SurveyConfig
 from ceers_steps.survey.plan import STATE, Plan, Task, write_plan
 from ceers_steps.survey.task import PR_SET_PDEATHSIG
 
-__all__ = ["Engine", "check_engine"]
+__all__ = ["Engine", "cancel_leftovers", "check_engine"]
+
+CANCEL_TIME = 90.0
+"""Seconds that a cluster has to end jobs; Slurm kills those that do not end in 30."""
+
+JOB_MEMORY = 200
+"""MB that a job on a cluster needs beside its task: the engine runs there too."""
 
 GRACE = 20.0
 """Seconds that tasks have for an orderly end."""
@@ -82,6 +91,9 @@ class Engine:
         self._config = config
         self._cores, self._memory = cores, memory
         self._local = config.on == "local" and config.profile is None
+        self._limit = memory if self._local else 0
+        self._executor = _executor(config)
+        # at most 15 characters: older PBS takes no more
         self._name = f"ceers_{zlib.crc32(str(plan.output).encode()):08x}"
         self._process: subprocess.Popen | None = None
         self._write(plan, list(tasks))
@@ -105,56 +117,66 @@ class Engine:
         return self._process.poll()
 
     def stop(self) -> None:
-        """End it and all tasks that run here, in order at first."""
-        for number in (signal.SIGTERM, signal.SIGKILL):
-            with contextlib.suppress(ProcessLookupError):
-                os.killpg(self._process.pid, number)
+        """End it and all tasks that run here, in order at first.
+
+        Jobs on a cluster go on; see `cancel_leftovers`.
+        """
+        if self._process is None:
+            return
+        try:
+            # where tasks are jobs, it would wait for their end
+            self._signal(signal.SIGTERM if self._local else signal.SIGKILL)
             with contextlib.suppress(subprocess.TimeoutExpired):
                 self._process.wait(GRACE)
-                return
+        finally:
+            self._signal(signal.SIGKILL)
+            self._process.wait()
 
-    def cancel_leftovers(self) -> int:
-        """Cancel jobs of an earlier run that a cluster still has; return how many.
+    def why_killed(self, task: Task, running: Mapping) -> str:
+        """Say what may have ended a task without a word.
 
-        They outlive a driver that was killed.
+        Parameters
+        ----------
+        task
+            The task.
+        running
+            What it wrote when it was started the last time (`running_path`).
         """
-        if self._config.on != "slurm":
-            return 0
-        listed = subprocess.run(
-            ["squeue", "--me", "--noheader", "--format=%i %j"],
-            capture_output=True,
-            text=True,
-            check=False,
+        given = _memory_of(task, running["attempt"], self._limit) / 1000
+        times = f", attempt {running['attempt']}" if running["attempt"] > 1 else ""
+        remedy = "leave it more room with fewer tasks at a time (cores, memory in table [run])"
+        if not self._local:
+            remedy = "raise retries (table [run]): every attempt has half as much memory again"
+        return (
+            f"the process was killed on {running['host']}{times}, probably for want of memory "
+            f"({given:.1f} GB were reserved) or of time; {remedy}."
         )
-        if listed.returncode:
-            raise CeersError(
-                f"squeue failed ({listed.stderr.strip()}). Check the cluster, or use --on local."
-            )
-        lines = [line.split(maxsplit=1) for line in listed.stdout.splitlines()]
-        jobs = [line[0] for line in lines if len(line) == 2 and line[1].startswith(self._name)]
-        if jobs:
-            subprocess.run(["scancel", *jobs], check=False)
-        return len(jobs)
+
+    def _signal(self, number):
+        with contextlib.suppress(ProcessLookupError, PermissionError):
+            os.killpg(self._process.pid, number)
 
     def _write(self, plan, tasks):
         """Write what the workflow reads."""
         chosen = {task.id for task in tasks}
-        self._folder.mkdir(parents=True, exist_ok=True)
-        marks = self._folder / "marks"  # of this run only
-        shutil.rmtree(marks, ignore_errors=True)
+        # what an earlier run of the engine kept says nothing of this one
+        for name in ("marks", ".snakemake"):
+            shutil.rmtree(self._folder / name, ignore_errors=True)
         plan_path = self._folder / "plan.json"
         write_plan(plan, plan_path)
         jobs = {
             "python": sys.executable,
             "plan": str(plan_path),
-            "marks": str(marks),
+            # of this run only: a job that outlived an earlier one must not be taken for ours
+            "marks": str(self._folder / "marks" / uuid.uuid4().hex[:8]),
             "stages": list(plan.by_stage(tasks)),
-            "retries": self._config.retries,
-            "memory_limit": self._memory if self._local else 0,
             "tasks": {
                 task.id: {
                     "after": [name for name in task.after if name in chosen],
-                    "memory": task.memory,
+                    "memory": [
+                        _memory_of(task, attempt, self._limit) + (0 if self._local else JOB_MEMORY)
+                        for attempt in range(1, self._config.retries + 2)
+                    ],
                     "minutes": max(10, int(task.seconds / 60 * 4)),
                 }
                 for task in tasks
@@ -162,6 +184,8 @@ class Engine:
         }
         text = json.dumps(jobs)
         write_atomic(self._folder / "jobs.json", lambda scratch: scratch.write_text(text))
+        if not self._local:
+            _cluster_path(plan.output).write_text(self._name, encoding="utf-8")
 
     def _command(self):
         """Return the command line of Snakemake."""
@@ -173,7 +197,8 @@ class Engine:
             *("--config", f"jobs={self._folder / 'jobs.json'}"),
             *("--scheduler", "greedy"),
             *("--rerun-triggers", "mtime"),
-            *("--keep-going", "--rerun-incomplete", "--nolock", "--nocolor"),
+            *("--keep-going", "--nolock", "--nocolor", "--drop-metadata"),
+            *("--retries", str(self._config.retries)),
         ]
         config = self._config
         if self._local:
@@ -184,7 +209,7 @@ class Engine:
         profile = config.profile or workflow / "profiles" / config.on
         defaults = {"slurm_partition": config.partition, "slurm_account": config.account}
         defaults = [f"{key}={value}" for key, value in defaults.items() if value]
-        if config.on == "slurm":
+        if self._executor == "slurm":
             command += ["--slurm-jobname-prefix", self._name]
         command += ["--profile", str(profile), "--jobs", str(config.jobs)]
         return [*command, "--default-resources", "mem_mb=2000", "runtime=60", *defaults]
@@ -192,17 +217,137 @@ class Engine:
     def _environment(self):
         """Return variables for the tasks: they fill the cores already, one thread each."""
         threads = ("OMP", "OPENBLAS", "MKL", "NUMBA")
-        partition = {"CEERS_PBS_QUEUE": self._config.partition} if self._config.partition else {}
-        account = {"CEERS_PBS_ACCOUNT": self._config.account} if self._config.account else {}
-        single = {
-            f"{name}_NUM_THREADS": os.environ.get(f"{name}_NUM_THREADS", "1") for name in threads
+        given = {f"{name}_NUM_THREADS": "1" for name in threads}
+        given = {name: os.environ.get(name, value) for name, value in given.items()}
+        given |= {
+            "CEERS_PBS_NAME": self._name,
+            "CEERS_PBS_JOBS": str(self._folder / "pbs"),
+            # profiles call python
+            "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ.get('PATH', '')}",
         }
-        return {**single, **partition, **account}
+        if self._config.partition:
+            given["CEERS_PBS_QUEUE"] = self._config.partition
+        if self._config.account:
+            given["CEERS_PBS_ACCOUNT"] = self._config.account
+        return given
+
+
+def cancel_leftovers(output: Path, *, tell: Callable[[str], object]) -> int:
+    """Cancel the jobs that a cluster still has of a run whose driver was killed, and wait for them.
+
+    Parameters
+    ----------
+    output
+        Output folder of the survey.
+    tell : callable
+        Takes a line for people before a long wait.
+
+    Returns
+    -------
+    int
+        How many there were.
+
+    Raises
+    ------
+    CeersError
+        When the cluster does not answer, or the jobs do not end.
+    """
+    path = _cluster_path(output)
+    if not path.exists():
+        return 0
+    name = path.read_text(encoding="utf-8").strip()
+    folder = path.parent / "pbs"
+    clusters = [
+        (lambda: _slurm_jobs(name), "scancel", shutil.which("squeue")),
+        (lambda: pbs.active_jobs(folder), "qdel", folder.is_dir()),
+    ]
+    count = 0
+    for list_jobs, cancel, used in clusters:
+        jobs = list_jobs() if used else []
+        count += len(jobs)
+        if jobs:
+            tell(f"{len(jobs)} jobs of a run that was stopped are being cancelled")
+            subprocess.run([cancel, *jobs], check=False, capture_output=True)
+        deadline = time.monotonic() + CANCEL_TIME
+        while jobs and (jobs := list_jobs()):
+            if time.monotonic() > deadline:
+                raise CeersError(
+                    f"{len(jobs)} jobs of a run that was stopped do not end: {' '.join(jobs[:5])}"
+                    f"{' ...' if len(jobs) > 5 else ''}. Cancel them ({cancel}), and run again."
+                )
+            time.sleep(1)
+    shutil.rmtree(folder, ignore_errors=True)
+    path.unlink(missing_ok=True)
+    return count
+
+
+def _slurm_jobs(name):
+    """Return the jobs of a run that Slurm has not ended."""
+    listed = subprocess.run(
+        ["squeue", "--me", "--noheader", "--format=%i %j"],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    if listed.returncode:
+        raise CeersError(
+            f"squeue failed ({listed.stderr.strip()}), so it is not known whether jobs of an "
+            "earlier run go on. Run again when the cluster answers."
+        )
+    lines = [line.split(maxsplit=1) for line in listed.stdout.splitlines()]
+    return [line[0] for line in lines if len(line) == 2 and line[1].startswith(name)]
+
+
+def _cluster_path(output):
+    """Return the file that is there once tasks of a survey were jobs; it has their name."""
+    return output / STATE / "engine" / "cluster"
+
+
+def _memory_of(task, attempt, limit):
+    """Return the memory (MB) that an attempt is given: half as much again as the one before."""
+    wanted = int(task.memory * 1.5 ** (attempt - 1))
+    return min(wanted, limit) if limit else wanted
 
 
 def installed_memory() -> int:
-    """Return the memory of this machine, MB."""
-    return int(os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 1e6)
+    """Return the memory (MB) that this process may use: of the machine, or of its container."""
+    limits = [os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")]
+    for path in _memory_limits():
+        with contextlib.suppress(OSError, ValueError):  # "max": no limit
+            limits.append(int(path.read_text()))
+    return int(min(limits) / 1e6)
+
+
+def _memory_limits():
+    """Return the files that may have a limit of control groups (containers, batch jobs)."""
+    root = Path("/sys/fs/cgroup")
+    found = [root / "memory.max", root / "memory" / "memory.limit_in_bytes"]
+    with contextlib.suppress(OSError):
+        for line in Path("/proc/self/cgroup").read_text().splitlines():
+            _, kinds, name = line.split(":", 2)
+            group = Path(name.lstrip("/"))
+            for part in (group, *group.parents):
+                if not kinds:
+                    found.append(root / part / "memory.max")
+                elif "memory" in kinds.split(","):
+                    found.append(root / "memory" / part / "memory.limit_in_bytes")
+    return found
+
+
+def _executor(config):
+    """Return which executor of Snakemake runs the tasks."""
+    if config.profile is None:
+        return config.on
+    import yaml
+
+    path = config.profile / "config.yaml"
+    try:
+        return yaml.safe_load(path.read_text(encoding="utf-8")).get("executor", "local")
+    except (OSError, AttributeError, yaml.YAMLError) as err:
+        raise CeersError(
+            f"profile={config.profile}: its config.yaml cannot be read ({err}). Copy one of the "
+            "shipped profiles (ceers_steps/survey/workflow/profiles) and change it."
+        ) from err
 
 
 def _end_with_parent():

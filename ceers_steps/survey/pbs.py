@@ -1,15 +1,21 @@
-"""What Snakemake's generic executor needs to talk to PBS: submit, ask, cancel.
+"""What Snakemake's generic executor needs to talk to PBS: submit and ask.
 
 ``python -m ceers_steps.survey.pbs submit MEMORY MINUTES THREADS SCRIPT`` prints the id of the job
-and nothing else; ``status ID`` prints success, running or failed; ``cancel ID ...`` cancels.
+and nothing else; ``status ID`` prints success, running or failed. What was submitted is kept in the
+folder that ``CEERS_PBS_JOBS`` names, so that jobs which outlive their run can be cancelled.
 """
 
+import json
 import os
 import re
 import subprocess
 import sys
+from pathlib import Path
 
-__all__ = ["main"]
+__all__ = ["active_jobs", "main"]
+
+PROPERTIES = "# properties = "
+"""How the line of a job script of Snakemake begins that tells what the job makes."""
 
 
 def main(argv=None):
@@ -26,7 +32,60 @@ def main(argv=None):
         Exit code.
     """
     command, *arguments = sys.argv[1:] if argv is None else argv
-    return {"submit": _submit, "status": _status, "cancel": _cancel}[command](*arguments)
+    return {"submit": _submit, "status": _status}[command](*arguments)
+
+
+def active_jobs(folder: str | os.PathLike) -> list[str]:
+    """Return the jobs that have not ended.
+
+    Parameters
+    ----------
+    folder
+        Where it is kept what was submitted; jobs that have ended are taken out.
+    """
+    active = []
+    for path in sorted(Path(folder).iterdir()):
+        if state_of(path.name, path) == "running":
+            active.append(path.name)
+        else:
+            path.unlink(missing_ok=True)
+    return active
+
+
+def state_of(job: str, path: Path) -> str:
+    """Say what became of a job.
+
+    Parameters
+    ----------
+    job
+        Its id.
+    path
+        Where it is kept what it makes: a job that PBS has forgotten, as it does without a history,
+        is judged by that.
+
+    Returns
+    -------
+    {'success', 'running', 'failed'}
+    """
+    try:
+        result = subprocess.run(
+            ["qstat", "-x", "-f", job], capture_output=True, text=True, check=False
+        )
+    except OSError:  # no answer says nothing of the job
+        return "running"
+    state = re.search(r"job_state = (\w)", result.stdout)
+    code = re.search(r"exit_status = (-?\d+)", result.stdout, re.IGNORECASE)
+    if state is not None:
+        if state[1] not in {"F", "C", "X"}:
+            return "running"
+        return "success" if code is not None and int(code[1]) == 0 else "failed"
+    if "unknown job" not in result.stderr.lower():
+        return "running"
+    try:
+        made = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return "failed"
+    return "success" if made and all(map(os.path.exists, made)) else "failed"
 
 
 def _submit(memory, minutes, threads, script):
@@ -34,7 +93,8 @@ def _submit(memory, minutes, threads, script):
     hours, rest = divmod(int(float(minutes)), 60)
     resources = f"select=1:ncpus={threads}:mem={int(float(memory))}mb"
     command = ["qsub", "-l", resources, "-l", f"walltime={hours:02d}:{rest:02d}:00"]
-    command += ["-N", "ceers", "-V", "-j", "oe", "-o", os.path.join(os.getcwd(), "pbs.log")]
+    command += ["-N", os.environ.get("CEERS_PBS_NAME", "ceers"), "-V", "-r", "n", "-j", "oe"]
+    command += ["-o", os.path.join(os.getcwd(), "pbs.log")]
     for option, variable in (("-q", "CEERS_PBS_QUEUE"), ("-A", "CEERS_PBS_ACCOUNT")):
         if os.environ.get(variable):
             command += [option, os.environ[variable]]
@@ -42,29 +102,31 @@ def _submit(memory, minutes, threads, script):
     if result.returncode or not result.stdout.strip():
         print(f"qsub failed: {result.stderr.strip() or result.stdout.strip()}", file=sys.stderr)
         return 1
-    print(result.stdout.strip().splitlines()[-1])
+    job = result.stdout.strip().splitlines()[-1].strip()
+    path = _kept(job)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(json.dumps(_made_by(script)), encoding="utf-8")
+    print(job)
     return 0
 
 
 def _status(job):
-    """Print what became of a job; a job that PBS no longer knows is judged by its exit status."""
-    result = subprocess.run(["qstat", "-x", "-f", job], capture_output=True, text=True, check=False)
-    state = re.search(r"job_state = (\w)", result.stdout)
-    code = re.search(r"exit_status = (-?\d+)", result.stdout, re.IGNORECASE)
-    if state is None:
-        # an unanswered question says nothing of the job; one about an unknown job does
-        unknown = "unknown job" in result.stderr.lower()
-        print("failed" if unknown else "running")
-    elif state[1] in {"F", "C", "X"}:
-        print("success" if code is not None and int(code[1]) == 0 else "failed")
-    else:
-        print("running")
+    """Print what became of a job."""
+    print(state_of(job, _kept(job)))
     return 0
 
 
-def _cancel(*jobs):
-    """Cancel jobs."""
-    return subprocess.run(["qdel", *jobs], check=False).returncode
+def _kept(job):
+    """Return where it is kept what a job makes."""
+    return Path(os.environ.get("CEERS_PBS_JOBS", "pbs")) / job
+
+
+def _made_by(script):
+    """Return the files that a job script of Snakemake makes."""
+    for line in Path(script).read_text(encoding="utf-8").splitlines():
+        if line.startswith(PROPERTIES):
+            return json.loads(line.removeprefix(PROPERTIES)).get("output", [])
+    return []
 
 
 if __name__ == "__main__":

@@ -1,30 +1,36 @@
 """``ceers reduce``: carry out a plan, tell how far it is, and what failed."""
 
 import contextlib
-import errno
-import fcntl
 import json
 import os
 import shutil
 import signal
-import socket
+import tempfile
 import time
-from collections.abc import Iterator
 from dataclasses import dataclass
-from pathlib import Path
 
 from ceers_steps.errors import CeersError
 from ceers_steps.survey import estimates
 from ceers_steps.survey.config import SurveyConfig
-from ceers_steps.survey.engine import Engine, check_engine, installed_memory, log_tail
+from ceers_steps.survey.engine import (
+    Engine,
+    cancel_leftovers,
+    check_engine,
+    installed_memory,
+    log_tail,
+)
+from ceers_steps.survey.locks import hold_folder
 from ceers_steps.survey.plan import STATE, Plan, Task, why_stale
 from ceers_steps.survey.progress import Progress
-from ceers_steps.survey.records import read_record
+from ceers_steps.survey.task import running_path
 
 __all__ = ["Failure", "Outcome", "run_plan"]
 
 INTERVAL = 0.5
 """Seconds between two looks at what is done."""
+
+PATIENCE = 60.0
+"""Seconds to wait, on a file system that many machines share, for a record to be seen."""
 
 ROOM = 0.9
 """Part of the machine's memory that tasks may fill."""
@@ -95,41 +101,35 @@ def run_plan(plan: Plan, config: SurveyConfig, *, tell=print) -> Outcome:
         fails. KeyboardInterrupt is passed on after an orderly end.
     """
     check_engine(config.on)
-    with _hold(plan.output):
+    with hold_folder(plan.output):
         reasons = why_stale(plan)
         tasks = [plan.tasks[name] for name in reasons]
         if not tasks:
             return Outcome([], len(plan.tasks), [], [])
-        cores = config.cores or len(os.sched_getaffinity(0))
+        cores = config.cores or _cores()
         memory = int(config.memory * 1000) or int(ROOM * installed_memory())
         if config.on == "local" and config.profile is None:
             check_memory(plan, tasks, memory)
-        engine = Engine(plan, tasks, config, cores=cores, memory=memory)
-        if cancelled := engine.cancel_leftovers():
+        if cancelled := cancel_leftovers(plan.output, tell=tell):
             tell(f"{cancelled} jobs of an earlier run are cancelled")
         _clear(plan, tasks)
-        started = time.time()
+        engine = Engine(plan, tasks, config, cores=cores, memory=memory)
         with _signals(), Progress(plan, tasks, tell=tell) as progress:
-            engine.start()
             try:
+                engine.start()
                 while (code := engine.poll()) is None:
                     progress.update(*_state(plan, tasks))
                     time.sleep(INTERVAL)
-                done, failed = _state(plan, tasks)
+                done, failed = _settled(plan, tasks, code)
                 progress.update(done, failed)
             except BaseException:
                 engine.stop()
+                cancel_leftovers(plan.output, tell=tell)
                 raise
         outcome = _outcome(plan, tasks, done, failed)
-        if code and not outcome.failures and len(done) < len(tasks):
-            lost = [name for name in _started(plan, tasks, started) if name not in done]
-            outcome = _lost(plan, outcome, lost)
-            if not outcome.failures:
-                log = plan.output / "logs" / "engine.log"
-                raise CeersError(
-                    f"The engine stopped ({code}). Its log, {log}, ends:\n{log_tail(log)}"
-                )
-        return outcome
+        if code >= 0:
+            outcome = _with_killed(plan, outcome, engine)
+        return _with_engine(plan, outcome, code)
 
 
 def check_memory(plan: Plan, tasks: list[Task], memory: int) -> None:
@@ -169,45 +169,31 @@ def check_memory(plan: Plan, tasks: list[Task], memory: int) -> None:
     )
 
 
-@contextlib.contextmanager
-def _hold(output: Path) -> Iterator[None]:
-    """Hold the output folder: two runs on one folder would undo each other's work."""
-    path = output / STATE / "lock"
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        lock = open(path, "a+", encoding="utf-8")  # noqa: SIM115  closed below
-    except OSError as err:
-        raise CeersError(f"Cannot write to {output}: {err.strerror}. Choose another -o.") from err
-    with lock:
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError as err:
-            if err.errno not in {errno.EAGAIN, errno.EACCES}:
-                raise CeersError(f"Cannot lock {path}: {err.strerror}.") from err
-            lock.seek(0)
-            holder = lock.read().strip() or "another process"
-            raise CeersError(
-                f"{output} is in use: {holder}. Wait for it, or stop it, and run again."
-            ) from None
-        lock.truncate(0)
-        user = os.environ.get("USER", str(os.getuid()))
-        since = time.strftime("%Y-%m-%d %H:%M:%S")
-        lock.write(f"process {os.getpid()} of {user} on {socket.gethostname()} since {since}")
-        lock.flush()
-        yield
+def _cores():
+    """Return how many cores this process may use."""
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
 
 
 def _clear(plan, tasks):
     """Take away what is no longer true, and what a killed run left half-written."""
-    for task in tasks:
-        plan.record_path(task).unlink(missing_ok=True)
-        plan.failure_path(task).unlink(missing_ok=True)
-    shutil.rmtree(plan.output / STATE / "scratch", ignore_errors=True)
-    shutil.rmtree(plan.output / STATE / "engine" / ".snakemake" / "incomplete", ignore_errors=True)
-    folders = {str((plan.output / name).parent) for task in tasks for name in task.outputs}
-    for folder in folders:
-        for left in Path(folder).glob(".writing-*"):
-            shutil.rmtree(left, ignore_errors=True)
+    state = plan.output / STATE
+    try:
+        for task in tasks:
+            plan.record_path(task).unlink(missing_ok=True)
+            plan.failure_path(task).unlink(missing_ok=True)
+    except OSError as err:
+        raise CeersError(f"Cannot write to {plan.output}: {err.strerror or err}.") from err
+    for name in ("scratch", "running"):
+        shutil.rmtree(state / name, ignore_errors=True)
+    folders = {
+        plan.output,
+        *((plan.output / name).parent for task in tasks for name in task.outputs),
+    }
+    left = [path for folder in folders for path in folder.glob(".writing-*")]
+    for path in [*left, *state.rglob(".writing-*")]:
+        shutil.rmtree(path, ignore_errors=True)
 
 
 def _state(plan, tasks):
@@ -217,7 +203,7 @@ def _state(plan, tasks):
         folder = plan.output / STATE / kind
         names = set()
         for stage in plan.by_stage(tasks):
-            with contextlib.suppress(FileNotFoundError):
+            with contextlib.suppress(OSError):
                 names |= {
                     f"{stage}/{entry.name.removesuffix('.json')}"
                     for entry in os.scandir(folder / stage)
@@ -243,29 +229,64 @@ def _outcome(plan, tasks, done, failed):
     return Outcome(finished, len(plan.tasks) - len(tasks), failures, left)
 
 
-def _started(plan, tasks, since):
-    """Return the tasks whose log was written in this run."""
-    names = []
-    for task in tasks:
-        with contextlib.suppress(OSError):
-            if plan.log_path(task).stat().st_mtime >= since:
-                names.append(task.id)
-    return names
+def _settled(plan, tasks, code):
+    """Return what is done and what failed after the engine's end.
+
+    A record that was written on another machine may take a while to be seen here.
+    """
+    deadline = time.monotonic() + PATIENCE
+    while True:
+        done, failed = _state(plan, tasks)
+        if code or len(done) == len(tasks) or time.monotonic() > deadline:
+            return done, failed
+        time.sleep(INTERVAL)
 
 
-def _lost(plan, outcome, names):
-    """Count tasks that ended without a word as failures: they were killed."""
-    failures = [
-        Failure(
-            name,
-            "",
-            "the process was killed, probably for want of memory",
-            str(plan.log_path(plan.tasks[name])),
-        )
-        for name in names
-    ]
-    waiting = [name for name in outcome.waiting if name not in names]
-    return Outcome(outcome.done, outcome.valid, [*outcome.failures, *failures], waiting)
+def _with_killed(plan, outcome, engine):
+    """Count tasks that ended without a word as failures."""
+    killed = {}
+    for name in outcome.waiting:
+        task = plan.tasks[name]
+        with contextlib.suppress(OSError, ValueError, KeyError):
+            tree = json.loads(running_path(plan, task).read_text(encoding="utf-8"))
+            killed[name] = Failure(
+                name, "", engine.why_killed(task, tree), str(plan.log_path(task))
+            )
+    waiting = [name for name in outcome.waiting if name not in killed]
+    failures = [*outcome.failures, *killed.values()]
+    return Outcome(outcome.done, outcome.valid, failures, waiting)
+
+
+def _with_engine(plan, outcome, code):
+    """Tell when tasks were left that could have been done: the engine itself failed."""
+    lost = {failure.task for failure in outcome.failures}
+    for name in outcome.waiting:  # each after those that it needs
+        if not lost.isdisjoint(plan.tasks[name].after):
+            lost.add(name)
+    left = [name for name in outcome.waiting if name not in lost]
+    if not left:
+        return outcome
+    log = plan.output / "logs" / "engine.log"
+    how = f"was killed (signal {-code})" if code < 0 else f"stopped (exit code {code})"
+    message = f"the engine {how} with {len(left)} tasks left that nothing hinders"
+    if problem := _disk_problem(plan.output):
+        message += f"; {plan.output} cannot be written ({problem}): free some space"
+    message += ". The same command goes on."
+    if outcome.failures:
+        failures = [*outcome.failures, Failure("engine", "", message, str(log))]
+        return Outcome(outcome.done, outcome.valid, failures, outcome.waiting)
+    raise CeersError(f"{message[0].upper()}{message[1:]} Its log, {log}, ends:\n{log_tail(log)}")
+
+
+def _disk_problem(folder):
+    """Try to write; say what is in the way. A quota or a lost disk shows in no other way."""
+    try:
+        with tempfile.TemporaryFile(dir=folder) as file:
+            file.write(bytes(1 << 20))
+            file.flush()
+    except OSError as err:
+        return err.strerror or str(err)
+    return ""
 
 
 @contextlib.contextmanager
@@ -275,15 +296,13 @@ def _signals():
     def interrupt(number, frame):
         raise KeyboardInterrupt
 
-    kept = {number: signal.signal(number, interrupt) for number in (signal.SIGTERM, signal.SIGHUP)}
+    kept = {
+        number: signal.signal(number, interrupt)
+        for number in (signal.SIGTERM, signal.SIGHUP)
+        if signal.getsignal(number) != signal.SIG_IGN  # nohup
+    }
     try:
         yield
     finally:
         for number, handler in kept.items():
             signal.signal(number, handler)
-
-
-def summed_seconds(plan: Plan) -> float:
-    """Return the time that all valid tasks have taken."""
-    records = (read_record(plan.record_path(task)) for task in plan.tasks.values())
-    return sum(record.seconds for record in records if record is not None)

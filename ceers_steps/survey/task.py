@@ -6,7 +6,6 @@ However the process ends, there is either a record of complete products or none.
 
 import contextlib
 import ctypes
-import fcntl
 import importlib
 import json
 import logging
@@ -14,6 +13,7 @@ import os
 import resource
 import shutil
 import signal
+import socket
 import sys
 import time
 import traceback
@@ -22,13 +22,18 @@ from pathlib import Path
 
 from ceers_steps.errors import CeersError
 from ceers_steps.io import write_atomic
+from ceers_steps.survey.locks import hold_folder, hold_task
 from ceers_steps.survey.plan import STATE, Plan, Task, read_plan, why_stale
 from ceers_steps.survey.records import FileState, Record, file_state, read_record, write_record
 
-__all__ = ["main", "run_task"]
+__all__ = ["main", "run_task", "running_path"]
 
 PR_SET_PDEATHSIG = 1
 """Of Linux's prctl: a signal for this process when the one that started it dies."""
+
+
+class _Stopped(BaseException):
+    """Asked to end; not SystemExit, which the crds library raises for a missing reference."""
 
 
 def main(argv=None):
@@ -37,38 +42,43 @@ def main(argv=None):
     Parameters
     ----------
     argv : list of str, optional
-        The file of the plan, the identity of the task, and a file to make when it is valid.
+        The file of the plan, the identity of the task, and, given by an engine, a file to make
+        when it is valid.
 
     Returns
     -------
     int
-        0 when the products are in place, 1 when the task failed.
+        0 when the products are in place, 1 when the task failed, 143 when it was asked to end.
     """
     path, identity, *mark = sys.argv[1:] if argv is None else argv
-    _end_with_parent()
+    mark = mark[0] if mark else ""
+    if mark:
+        _end_with_parent()
     try:
+        # an orderly end: what is being written is put away
+        signal.signal(signal.SIGTERM, _stop)
         plan = read_plan(path)
+        if identity not in plan.tasks:
+            raise CeersError(f"Plan {path} has no task {identity}. Make it again: ceers plan")
         task = plan.tasks[identity]
-    except KeyError:
-        print(f"Plan {path} has no task {identity}. Make it again: ceers plan", file=sys.stderr)
-        return 1
-    except CeersError as err:
+        # an engine works for a run that holds the folder; a command by itself shares it
+        folder = contextlib.nullcontext() if mark else hold_folder(plan.output, shared=True)
+        with folder, hold_task(plan, task):
+            code = _settle(plan, task, mark)
+        if code == 0 and mark:
+            Path(mark).parent.mkdir(parents=True, exist_ok=True)
+            Path(mark).touch()
+    except (CeersError, OSError) as err:
         print(err, file=sys.stderr)
         return 1
-    with _lock(plan, task):
-        if not why_stale(plan, [task]) and _records_of(plan, task.after) is not None:
-            print(f"{task.id}: valid already")
-            code = 0
-        elif _is_final(plan.failure_path(task)):
-            code = 1
-        else:
-            with _logging(plan.log_path(task)):
-                code = _attempt(plan, task)
-    if code == 0:
-        for name in mark:
-            Path(name).parent.mkdir(parents=True, exist_ok=True)
-            Path(name).touch()
+    except (KeyboardInterrupt, _Stopped):
+        return 143
     return code
+
+
+def running_path(plan: Plan, task: Task) -> Path:
+    """Return the file that is there while a task runs; left behind when it is killed."""
+    return plan.output / STATE / "running" / f"{task.id}.json"
 
 
 def run_task(plan: Plan, task: Task, scratch: Path) -> Record:
@@ -136,53 +146,94 @@ def reference_state(plan: Plan, path: os.PathLike) -> FileState:
     return state
 
 
-def _attempt(plan, task):
-    """Do a task; write its record, or why it failed."""
-    failure = plan.failure_path(task)
+def _to_disk(path):
+    """Have a file on the disk before its name is: the power may fail."""
+    with open(path, "rb") as file:
+        os.fsync(file.fileno())
+
+
+def _peak_memory():
+    """Return the most memory that this process has had, bytes."""
+    unit = 1 if sys.platform == "darwin" else 1024
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit
+
+
+def _settle(plan, task, mark):
+    """Do a task unless it is valid, or failed in this run of what a second try does not mend."""
+    if not why_stale(plan, [task]) and _records_of(plan, task.after) is not None:
+        print(f"{task.id}: valid already")
+        return 0
+    if mark and _read(plan.failure_path(task)).get("final") == mark:
+        return 1
     scratch = plan.output / STATE / "scratch" / task.id.replace("/", "-")
+    running = running_path(plan, task)
+    before = _read(running)
+    attempt = before["attempt"] + 1 if mark and before.get("mark") == mark else 1
+    tree = {"mark": mark, "attempt": attempt, "host": socket.gethostname(), "pid": os.getpid()}
     try:
+        # from here on it counts as not done, for those that need it too
+        plan.record_path(task).unlink(missing_ok=True)
+        write_atomic(running, lambda path: path.write_text(json.dumps(tree)))
         shutil.rmtree(scratch, ignore_errors=True)
         scratch.mkdir(parents=True)
         os.chdir(scratch)
-        record = run_task(plan, task, scratch)
-        write_record(plan.record_path(task), record)
-        failure.unlink(missing_ok=True)
-        print(f"{task.id}: done in {record.seconds:.1f} s, {record.peak_memory / 1e6:.0f} MB")
-        return 0
-    except (KeyboardInterrupt, SystemExit):
+        with _logging(plan.log_path(task)):
+            _do(plan, task, scratch)
+        plan.failure_path(task).unlink(missing_ok=True)
+    except (KeyboardInterrupt, _Stopped):
         raise
     except BaseException as err:  # noqa: BLE001  one exposure must not stop the others
-        traceback.print_exc()
-        _write_failure(failure, plan, task, err)
+        _write_failure(plan, task, err, mark)
         return 1
     finally:
         os.chdir(plan.output)
         shutil.rmtree(scratch, ignore_errors=True)
+        running.unlink(missing_ok=True)
+    return 0
 
 
-def _write_failure(path, plan, task, err):
+def _do(plan, task, scratch):
+    """Do a task and write its record."""
+    try:
+        record = run_task(plan, task, scratch)
+        write_record(plan.record_path(task), record)
+        print(f"{task.id}: done in {record.seconds:.1f} s, {record.peak_memory / 1e6:.0f} MB")
+    except BaseException:
+        traceback.print_exc()  # into the log
+        raise
+
+
+def _write_failure(plan, task, err, mark):
     """Write why a task failed, for the summary; a full disk must not hide the first error."""
     text = str(err) or type(err).__name__
     if not isinstance(err, CeersError):
         text = f"{type(err).__name__}: {text}"
+    message = " ".join(text.split())
     tree = {
         "task": task.id,
         "step": _step_of(err),
-        "message": " ".join(text.split()),
-        "final": isinstance(err, CeersError),
+        "message": message,
+        # for the run that this mark is of; nothing is final for another
+        "final": mark if isinstance(err, CeersError) else "",
         "log": str(plan.log_path(task)),
     }
+    print(f"{task.id}: {message}", file=sys.stderr)
     try:
-        write_atomic(path, lambda scratch: scratch.write_text(json.dumps(tree)))
+        write_atomic(plan.failure_path(task), lambda scratch: scratch.write_text(json.dumps(tree)))
     except CeersError as problem:
         print(problem, file=sys.stderr)
 
 
-def _is_final(path):
-    """Say whether this task failed before, in this run, of what more memory does not mend."""
-    with contextlib.suppress(OSError, ValueError, KeyError):
-        return json.loads(path.read_text(encoding="utf-8"))["final"]
-    return False
+def _read(path):
+    """Return what stands in a small file of ours; nothing when it cannot be read."""
+    with contextlib.suppress(OSError, ValueError):
+        return json.loads(path.read_text(encoding="utf-8"))
+    return {}
+
+
+def _stop(number, frame):
+    """End in order."""
+    raise _Stopped
 
 
 def _step_of(err):
@@ -211,18 +262,6 @@ def _end_with_parent():
         ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
         if os.getppid() != parent:
             sys.exit(1)  # it died before the signal was asked for
-    # an orderly end: what is being written is put away
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
-
-
-@contextlib.contextmanager
-def _lock(plan, task):
-    """Hold the lock of a task: two processes never write the same products."""
-    path = plan.output / STATE / "locks" / f"{task.id.replace('/', '-')}.lock"
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with open(path, "w", encoding="utf-8") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
-        yield
 
 
 @contextlib.contextmanager

@@ -208,5 +208,5 @@ def test_what_cannot_fit_is_refused_before_anything_starts(tmp_path):
 def test_a_folder_that_cannot_be_written(tmp_path):
     plan = make_plan(tmp_path)
     (plan.output / STATE).write_text("in the way")
-    with pytest.raises(CeersError, match=r"Cannot write to .*Choose another -o"):
+    with pytest.raises(CeersError, match=r"Cannot write to .*choose another -o"):
         run(plan)

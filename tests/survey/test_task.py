@@ -12,10 +12,10 @@ from ceers_steps.survey.work import Made
 from tests.survey.standin import calls, make_plan
 
 
-def run(plan, name):
+def run(plan, name, *mark):
     path = plan.output / "plan.json"
     write_plan(plan, path)
-    return main([str(path), name])
+    return main([str(path), name, *map(str, mark)])
 
 
 def test_record_tells_what_the_products_depend_on(tmp_path):
@@ -72,12 +72,18 @@ def test_a_task_before_its_turn_fails(tmp_path):
     assert message == "outlier/g0 needs exposure/e0, exposure/e1, which are not done."
 
 
-def test_what_more_memory_does_not_mend_is_not_tried_again(tmp_path):
+def test_what_more_memory_does_not_mend_is_not_tried_again_in_a_run(tmp_path):
     plan = make_plan(tmp_path)
-    assert run(plan, "outlier/g0") == 1
-    plan.log_path(plan.tasks["outlier/g0"]).unlink()
-    assert run(plan, "outlier/g0") == 1
-    assert not plan.log_path(plan.tasks["outlier/g0"]).exists()
+    log = plan.log_path(plan.tasks["outlier/g0"])
+    for mark, tried in (("one", True), ("one", False), ("two", True), ("two", False)):
+        assert run(plan, "outlier/g0", tmp_path / mark) == 1
+        assert log.exists() == tried
+        log.unlink(missing_ok=True)
+    # a command by itself is given by somebody who has mended it
+    for _ in range(2):
+        assert run(plan, "outlier/g0") == 1
+        assert log.exists()
+        log.unlink()
 
 
 def test_failure_that_a_retry_mends_is_forgotten(tmp_path):
