@@ -111,7 +111,7 @@ def measure_mosaic(path: Path) -> dict[str, float]:
         the correlations that drizzling makes; ``area``: arcmin2 with data. What cannot be
         measured is left out.
     """
-    with fits.open(path, memmap=True) as hdus:
+    with fits.open(path, memmap=False) as hdus:
         header, image = hdus["SCI"].header, hdus["SCI"].section
         pixel_area = header["PIXAR_SR"]
         pixel_scale = math.degrees(math.sqrt(pixel_area)) * 3600
