@@ -14,7 +14,15 @@ from pathlib import Path
 
 from ceers_steps.io import write_atomic
 
-__all__ = ["FileState", "Record", "changed_settings", "file_state", "read_record", "write_record"]
+__all__ = [
+    "FileState",
+    "Made",
+    "Record",
+    "changed_settings",
+    "file_state",
+    "read_record",
+    "write_record",
+]
 
 _BLOCK = 1 << 22
 
@@ -50,6 +58,22 @@ class FileState:
         if now.st_size != self.size:
             return False
         return now.st_mtime_ns == self.mtime or (bool(self.digest) and _digest(path) == self.digest)
+
+
+@dataclass(frozen=True)
+class Made:
+    """What is known of finished work beside its products.
+
+    Attributes
+    ----------
+    references : set of Path
+        Reference files that were used.
+    merit : dict
+        Figures of merit, ``{exposure or mosaic: {step: {figure: value}}}``.
+    """
+
+    references: set[Path] = field(default_factory=set)
+    merit: dict[str, dict[str, dict]] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)

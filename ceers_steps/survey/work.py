@@ -6,7 +6,6 @@ Products are left in the folder that is given; `task` puts them in their places.
 import json
 import os
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass, field
 from pathlib import Path
 
 from ceers_steps.errors import CeersError
@@ -14,24 +13,9 @@ from ceers_steps.overrides import exposure_name
 from ceers_steps.survey.exposures import ASN_ID
 from ceers_steps.survey.merit import alignment_merit, measure_mosaic, product_merit, step_merit
 from ceers_steps.survey.plan import Plan, Task
+from ceers_steps.survey.records import Made
 
-__all__ = ["WORK", "Made"]
-
-
-@dataclass(frozen=True)
-class Made:
-    """What is known of finished work beside its products.
-
-    Attributes
-    ----------
-    references : set of Path
-        Reference files that were used.
-    merit : dict
-        Figures of merit, ``{exposure or mosaic: {step: {figure: value}}}``.
-    """
-
-    references: set[Path] = field(default_factory=set)
-    merit: dict[str, dict[str, dict]] = field(default_factory=dict)
+__all__ = ["WORK"]
 
 
 def exposure(plan: Plan, task: Task, scratch: Path) -> Made:

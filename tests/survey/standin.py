@@ -6,7 +6,7 @@ import time
 from pathlib import Path
 
 from ceers_steps.survey.plan import STAGES, Plan, Task
-from ceers_steps.survey.work import Made
+from ceers_steps.survey.records import Made
 
 NAME = "tests.survey.standin"
 ROOT = Path(__file__).parents[2]

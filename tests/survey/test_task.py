@@ -6,9 +6,8 @@ import os
 import pytest
 
 from ceers_steps.survey.plan import STATE, write_plan
-from ceers_steps.survey.records import read_record
+from ceers_steps.survey.records import Made, read_record
 from ceers_steps.survey.task import main
-from ceers_steps.survey.work import Made
 from tests.survey.standin import calls, make_plan
 
 
