@@ -3,13 +3,10 @@
 import contextlib
 import glob
 import json
-import os
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
-from ceers_steps import __version__
 from ceers_steps.errors import CeersError
 from ceers_steps.overrides import read_overrides
 from ceers_steps.parameters import parameter_files_dir
@@ -24,22 +21,9 @@ from ceers_steps.survey.config import SurveyConfig
 from ceers_steps.survey.exposures import Exposure, find_files, read_exposures
 from ceers_steps.survey.grids import Grid, find_grid, fit_grid
 from ceers_steps.survey.plan import Plan, Task
+from ceers_steps.survey.presets import PRESETS, read_preset, versions
 
 __all__ = ["build_plan", "find_exposures"]
-
-PACKAGES = ("jwst", "stcal")
-"""Packages beside this one whose version changes what comes out."""
-
-PRESETS = {
-    "best": {"detector1": "detector1", "image2": "image2", "image3": "image3"},
-    "dr05": {
-        "detector1": "dr05/detector1",
-        "image2": "dr05/image2",
-        "image3": "dr05/image3_part1",
-        "mosaic": "dr05/image3_{group}",
-    },
-}
-"""Parameter files of a preset by pipeline; ``mosaic`` for the second pass of stage 3."""
 
 EPOCH = "epoch1"
 """Published grid of all pointings of an epoch, made by the preset ``dr05`` beside the others."""
@@ -121,7 +105,7 @@ def build_plan(
     """
     names = PRESETS[config.preset]
     groups = _groups(config, exposures)
-    presets = {name: _preset(path) for name, path in names.items() if "{" not in path}
+    presets = {name: read_preset(path) for name, path in names.items() if "{" not in path}
     table = config.overrides
     if table is None and config.preset == "dr05":
         table = parameter_files_dir() / "dr05" / "exposures.ecsv"
@@ -138,12 +122,12 @@ def build_plan(
     for group, members in mosaics:
         if "mosaic" in names:
             path = names["mosaic"].format(group=group.name)
-            presets = {**presets, "mosaic": _preset(path)}
+            presets = {**presets, "mosaic": read_preset(path)}
         tasks += _mosaic_tasks(replace(context, presets=presets), group, members)
     return Plan(
         config.output,
         {task.id: task for task in tasks},
-        _versions(),
+        versions(),
         (*notes, *(f"incomplete: {line}" for line in incomplete(groups))),
     )
 
@@ -252,7 +236,7 @@ def _align_tasks(context, exposures):
             _task(
                 stage="align",
                 key=key,
-                inputs=[str(path) for path in tables if not path.name.startswith("GAIA")],
+                inputs=[str(path) for path in tables if path.is_absolute()],
                 outputs=[
                     *(f"wcs/{exposure.name}_tweakreg.asdf" for exposure in group),
                     f"wcs/{key}_alignment.ecsv",
@@ -416,32 +400,3 @@ def _task(*, settings, arguments=None, **values):
 def _folder(suffix):
     """Return the folder of the products of an exposure."""
     return {"1fmask": "cal", "prewisp": "rate", "pre1f": "rate"}.get(suffix, suffix)
-
-
-def _preset(name):
-    """Read the parameters of a packaged parameter file by step ("" for the pipeline's own)."""
-    from asdf.util import load_yaml
-
-    path = parameter_files_dir() / f"{name}.asdf"
-    try:
-        tree = load_yaml(path)
-    except OSError as err:
-        raise CeersError(
-            f"There is no parameter file {name}.asdf: the preset is for the published pointings "
-            "(nircam1, 2, 3, 6). Use preset='best' for other data."
-        ) from err
-    steps = {step["name"]: dict(step.get("parameters", {})) for step in tree.get("steps", [])}
-    own = dict(tree.get("parameters") or {})
-    return {**({"": own} if own else {}), **steps}
-
-
-def _versions():
-    """Return the versions and the CRDS context that all products depend on."""
-    found = {"ceers_steps": __version__}
-    for name in PACKAGES:
-        try:
-            found[name] = version(name)
-        except PackageNotFoundError:  # pragma: no cover  a broken installation
-            found[name] = "none"
-    found["CRDS context"] = os.environ.get("CRDS_CONTEXT", "default")
-    return found

@@ -1,13 +1,21 @@
 """What a survey is: ``survey.toml`` and the options of the command line."""
 
+import json
 import os
+import re
 import tomllib
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from ceers_steps.errors import CeersError
-from ceers_steps.survey.config_check import PIPELINES, check_steps, check_tables, line_of
+from ceers_steps.survey.config_check import (
+    PIPELINES,
+    check_option,
+    check_steps,
+    check_tables,
+    line_of,
+)
 
 __all__ = ["SurveyConfig", "load_config"]
 
@@ -87,7 +95,9 @@ class SurveyConfig:
     steps: dict = field(default_factory=dict)
 
 
-def load_config(path=None, *, options: Mapping | None = None) -> SurveyConfig:
+def load_config(
+    path=None, *, options: Mapping | None = None, settings: Iterable[str] = ()
+) -> SurveyConfig:
     """Read and check a survey.
 
     Parameters
@@ -97,7 +107,9 @@ def load_config(path=None, *, options: Mapping | None = None) -> SurveyConfig:
         it are relative to its folder.
     options : dict, optional
         Values of the command line, by attribute of `SurveyConfig`; they override the file.
-        Paths among them are relative to the working folder.
+        Paths among them are relative to the working folder; None means not given.
+    settings : iterable of str
+        Assignments ``table.key=value`` that override both, for whatever the file may have.
 
     Returns
     -------
@@ -121,14 +133,17 @@ def load_config(path=None, *, options: Mapping | None = None) -> SurveyConfig:
             ) from err
         except (tomllib.TOMLDecodeError, UnicodeDecodeError) as err:
             raise CeersError(f"{path} is not valid TOML: {err}.") from err
-    values = check_tables(tables, text, path)
-    values = {key: _absolute(key, value, folder) for key, value in values.items()}
+    values, steps = _read(tables, text, path, folder)
     for key, value in (options or {}).items():
         if value is not None:
+            check_option(key, value)
             values[key] = _absolute(key, value, Path.cwd())
-    steps = {name: _by_step(tables[name]) for name in PIPELINES if name in tables}
-    if steps:
-        check_steps(steps, text, path)
+    for setting in settings:
+        more, changed = _read(_parse(setting), "", f"--set {setting}", Path.cwd())
+        values |= more
+        for pipeline, tables in changed.items():
+            for step, parameters in tables.items():
+                steps.setdefault(pipeline, {}).setdefault(step, {}).update(parameters)
     where = path or "the command line"
     for key, remedy in (
         ("inputs", "say where the raw exposures are: inputs = ['uncal'], or ceers reduce uncal"),
@@ -137,8 +152,29 @@ def load_config(path=None, *, options: Mapping | None = None) -> SurveyConfig:
         if not values.get(key):
             raise CeersError(f"{where}: {key} is missing; {remedy}.")
     config = SurveyConfig(path=path, steps=steps, **values)
-    _check_combinations(config, text)
+    _check_combinations(config, text, set(values))
     return config
+
+
+def _read(tables, text, path, folder):
+    """Check tables; return the values by attribute, and the parameters of steps by pipeline."""
+    values = check_tables(tables, text, path)
+    steps = {name: _by_step(tables[name]) for name in PIPELINES if name in tables}
+    if steps:
+        check_steps(steps, text, path)
+    return {key: _absolute(key, value, folder) for key, value in values.items()}, steps
+
+
+def _parse(setting):
+    """Return the tables of an assignment; what is no TOML value is a text."""
+    key, sign, value = setting.partition("=")
+    for text in (value, json.dumps(value)) if sign else ():
+        try:
+            return tomllib.loads(f"{key} = {text}")
+        except tomllib.TOMLDecodeError:
+            continue
+    example = "image3.skyvar.per_amplifier=true or run.retries=2"
+    raise CeersError(f"--set {setting}: write table.key=value, {example} for instance.")
 
 
 _PATHS = {
@@ -162,7 +198,7 @@ def _absolute(key, value, folder):
         return tuple(value) if isinstance(value, list) else value
     if _PATHS[key] is tuple:
         return tuple(_join(folder, item) for item in value)
-    if key == "reference_catalog" and str(value).upper().startswith("GAIA"):
+    if key == "reference_catalog" and re.fullmatch(r"GAIA[A-Z0-9_]*", value.upper()):
         return Path(str(value).upper())  # a catalogue's name, not a file
     return _join(folder, value) if value else None
 
@@ -178,8 +214,8 @@ def _by_step(table):
     return {**({"": own} if own else {}), **steps}
 
 
-def _check_combinations(config, text):
-    """Raise `CeersError` for values that do not go together."""
+def _check_combinations(config, text, given):
+    """Raise `CeersError` for values that do not go together, of which some were given."""
 
     def refuse(key, problem, remedy):
         table, _, name = key.rpartition(".")
@@ -194,6 +230,26 @@ def _check_combinations(config, text):
             f"wcs_dir={config.wcs_dir} gives every exposure its WCS, so nothing is aligned and "
             f"{other} would not be used",
             f"Take out wcs_dir or {other}",
+        )
+    if config.wcs_dir and set(config.steps.get("image3", {}).get("tweakreg", {})) - {"skip"}:
+        refuse(
+            "image3.tweakreg",
+            f"wcs_dir={config.wcs_dir} gives every exposure its WCS, so nothing is aligned and "
+            "the parameters of tweakreg would not be used",
+            "Take out wcs_dir or [image3.tweakreg]",
+        )
+    if config.preset == "dr05" and config.by != "pointing":
+        refuse(
+            "groups.by",
+            f"preset='dr05' makes the mosaics of the published pointings, not by={config.by!r}",
+            "Use by='pointing', or preset='best'",
+        )
+    if "pixel_scale" in given and (config.grid or config.preset == "dr05"):
+        other = f"grid={config.grid!r}" if config.grid else "preset='dr05'"
+        refuse(
+            "grid.pixel_scale",
+            f"pixel_scale={config.pixel_scale} is of a fitted grid, but {other} names one",
+            "Take out one of them",
         )
     if config.preset == "dr05" and not config.wcs_dir:
         refuse(
@@ -217,7 +273,7 @@ def _check_combinations(config, text):
             )
     for key in ("overrides", "reference_catalog", "alignment_table", "wcs_dir", "wisp_templates"):
         value = getattr(config, key)
-        if value and not value.exists() and not value.name.startswith("GAIA"):
+        if value and value.is_absolute() and not value.exists():
             refuse(f"files.{key}", f"{key}={value} does not exist", "Correct the path")
     for key in ("hst_images", "mask_regions", "exclude_regions"):
         for value in getattr(config, key):

@@ -1,13 +1,14 @@
 """Checks of a survey file: known keys, right types, with the line of what is wrong."""
 
 import difflib
+import math
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from ceers_steps.errors import CeersError
 
-__all__ = ["PIPELINES", "SCHEMA", "Key", "check_steps", "check_tables", "line_of"]
+__all__ = ["PIPELINES", "SCHEMA", "Key", "check_option", "check_steps", "check_tables", "line_of"]
 
 PIPELINES = {"detector1": "CeersDetector1", "image2": "CeersImage2", "image3": "CeersImage3"}
 """Tables whose keys are parameters of a pipeline, with its class."""
@@ -25,14 +26,20 @@ class Key:
         The values that are known; empty: any.
     minimum : float or None
         Smallest value.
+    off : bool
+        0 is taken too, and turns it off.
     """
 
     kind: str
     choices: tuple[str, ...] = ()
     minimum: float | None = None
+    off: bool = False
 
 
-INTERMEDIATES = ("rate", "prewisp", "pre1f", "crf", "match")
+MIN_TILE_SIZE = 64
+"""Smallest tile of a mosaic that TiledResampleStep takes, pixels."""
+
+INTERMEDIATES = ("rate", "prewisp", "pre1f", "crf")
 
 SCHEMA: dict[str, dict[str, Key]] = {
     "": {
@@ -47,7 +54,7 @@ SCHEMA: dict[str, dict[str, Key]] = {
     "grid": {
         "grid": Key("text"),
         "pixel_scale": Key("number", minimum=0.001),
-        "tile_size": Key("whole", minimum=0),
+        "tile_size": Key("whole", minimum=MIN_TILE_SIZE, off=True),
     },
     "files": {
         "overrides": Key("text"),
@@ -91,11 +98,20 @@ _OURS = {
     ("image3", "mosaic_background", "exclude_regions"): "exclude_regions in table [files]",
     ("detector1", "", "overrides"): "overrides in table [files]",
     ("detector1", "wispsub", "template_dir"): "wisp_templates in table [files]",
+    ("image3", "update_wcs", "skip"): "wcs_dir in table [files]",
+    ("image3", "skyvar", "skip"): "sky_method = 'none' and scale_variance = false",
 }
-"""Parameters for which the survey has a key of its own."""
+"""Parameters for which the survey has a key of its own, or another way."""
 
-_RESERVED = {"output_dir", "output_file", "output_ext", "save_results", "suffix", "input_dir"}
-_RESERVED_GRID = {"output_wcs", "crpix", "crval", "rotation", "output_shape", "pixel_scale_ratio"}
+_RESERVED = {"output_dir", "output_file", "output_ext", "suffix", "input_dir", "in_memory"}
+_RESERVED |= {"output_use_model", "output_use_index", "search_output_file"}
+_RESERVED_IN = {
+    "": {"skip"},
+    "resample": {"output_wcs", "crpix", "crval", "rotation", "output_shape", "pixel_scale_ratio"}
+    | {"keep_tiles", "skip", "single"},
+    "skyvar": {"source_mask"},
+}
+_NOT_RUN = {("image3", "source_catalog")}
 
 
 def check_tables(tables: Mapping, text: str, path) -> dict:
@@ -144,21 +160,48 @@ def _check_keys(keys, content, table, text, path, skip=frozenset()):
             continue
         if name not in keys:
             _refuse(path, text, section, name, _unknown(name, keys))
-        key = keys[name]
-        python, wanted = _KINDS[key.kind]
-        right = isinstance(value, python) and not isinstance(value, bool)
-        if key.kind == "texts":
-            right = right and all(isinstance(item, str) for item in value)
-        if not right:
-            _refuse(path, text, section, name, f"{name} = {value!r}: give {wanted}")
-        for item in value if isinstance(value, list) else [value]:
-            if key.choices and item not in key.choices:
-                choices = ", ".join(map(repr, key.choices))
-                _refuse(path, text, section, name, f"{name} = {item!r}: use one of {choices}")
-        if key.minimum is not None and value < key.minimum:
-            _refuse(path, text, section, name, f"{name} = {value!r}: use {key.minimum} or more")
+        if problem := _problem(keys[name], name, value):
+            _refuse(path, text, section, name, problem)
         values[name] = value
     return values
+
+
+def check_option(name: str, value: object) -> None:
+    """Check an option of the command line as the key of that name in a file.
+
+    Parameters
+    ----------
+    name
+        Attribute of the configuration.
+    value
+        What was given.
+
+    Raises
+    ------
+    CeersError
+        Wrong type, value out of range.
+    """
+    (key,) = (keys[name] for keys in SCHEMA.values() if name in keys)
+    if problem := _problem(key, name, value):
+        raise CeersError(f"--{name.replace('_', '-')}: {problem}.")
+
+
+def _problem(key, name, value):
+    """Say what is wrong with the value of a key, and what to do; None if nothing is."""
+    python, wanted = _KINDS[key.kind]
+    right = isinstance(value, python) and not isinstance(value, bool)
+    if key.kind == "texts":
+        right = right and all(isinstance(item, str) for item in value)
+    if not right or (key.kind == "number" and not math.isfinite(value)):
+        return f"{name} = {value!r}: give {wanted}"
+    for item in value if isinstance(value, list) else [value]:
+        if key.choices and item not in key.choices:
+            choices = ", ".join(map(repr, key.choices))
+            return f"{name} = {item!r}: use one of {choices}"
+    if key.minimum is not None and value < key.minimum and not (key.off and value == 0):
+        off = ", or 0" if key.off else ""
+        return f"{name} = {value!r}: use {key.minimum} or more{off}"
+    return None
 
 
 def check_steps(steps: Mapping, text: str, path) -> None:
@@ -185,13 +228,21 @@ def check_steps(steps: Mapping, text: str, path) -> None:
         for step, parameters in tables.items():
             if step and step not in spec["steps"]:
                 _refuse(path, text, [pipeline], step, _unknown(step, cls.step_defs))
+            if (pipeline, step) in _NOT_RUN:
+                _refuse(path, text, [pipeline], step, f"a survey does not run {step}: take it out")
             keys = spec["steps"][step] if step else spec
             section = [pipeline, *([step] if step else [])]
             for name, value in parameters.items():
                 if own := _OURS.get((pipeline, step, name)):
                     _refuse(path, text, section, name, f"{name}: use {own}")
-                if name in _RESERVED or (step == "resample" and name in _RESERVED_GRID):
+                if name in _RESERVED | _RESERVED_IN.get(step, set()):
                     _refuse(path, text, section, name, f"{name} is set by the survey: take it out")
+                if name.startswith("save_"):
+                    kept = ", ".join(INTERMEDIATES)
+                    remedy = f"use keep in table [products] ({kept}), or run the step with strun"
+                    _refuse(path, text, section, name, f"{name}: {remedy}")
+                if name in spec["steps"] and not step:
+                    _refuse(path, text, section, name, f"{name} is a step: [{pipeline}.{name}]")
                 if name not in keys or name == "steps":
                     _refuse(path, text, section, name, _unknown(name, keys))
                 _check_parameter(keys[name], name, value, (path, text, section))
@@ -222,19 +273,25 @@ def line_of(text: str, section: Sequence[str], name: str) -> int | None:
     section
         Names of the table, outermost first.
     name
-        The key; also found as a table ``[section.name]`` and as a dotted key.
+        The key; also found as a table ``[section.name]``, as a dotted key and in an inline
+        table, by the line where that begins.
     """
+    wanted = [*section, name]
     table: list[str] = []
+    inline = None
     for number, line in enumerate(text.splitlines(), start=1):
         if header := re.match(r"\s*\[\[?\s*([^\]#]+?)\s*\]", line):
             table = [part.strip().strip("\"'") for part in header[1].split(".")]
-            if table[: len(section) + 1] == [*section, name]:
+            if table[: len(wanted)] == wanted:
                 return number
         elif key := re.match(r"\s*([\w\"'.\- ]+?)\s*=", line):
             parts = [part.strip().strip("\"'") for part in key[1].split(".")]
-            if [*table, *parts][: len(section) + 1] == [*section, name]:
+            found = [*table, *parts]
+            if found[: len(wanted)] == wanted:
                 return number
-    return None
+            if wanted[: len(found)] == found and name in line:
+                inline = inline or number
+    return inline
 
 
 def _unknown(name, known):

@@ -1,5 +1,6 @@
 """``ceers init``, ``ceers plan``, ``ceers reduce`` and ``ceers commands``."""
 
+import json
 import os
 import sys
 import time
@@ -92,6 +93,8 @@ def _add_survey(parser):
     parser.add_argument("--tile-size", type=int, metavar="N", help="drizzle in tiles of N pixels")
     parser.add_argument("--wcs-dir", metavar="DIR", help="folder of *_tweakreg.asdf")
     parser.add_argument("--reference-catalog", metavar="FILE", help="table with RA, DEC")
+    parser.add_argument("--overrides", metavar="TABLE", help="table of per-exposure values")
+    parser.add_argument("--wisp-templates", metavar="DIR", help="folder of wisp templates")
     parser.add_argument("--keep", nargs="+", metavar="SUFFIX", help="intermediate products to keep")
     parser.add_argument(
         "--cores", type=int, metavar="N", help="tasks at a time (default: all cores)"
@@ -102,6 +105,14 @@ def _add_survey(parser):
     parser.add_argument("--partition", metavar="NAME", help="of the cluster")
     parser.add_argument("--account", metavar="NAME", help="of the cluster")
     parser.add_argument("--jobs", type=int, metavar="N", help="tasks at a time on a cluster")
+    parser.add_argument(
+        "--set",
+        action="append",
+        default=[],
+        metavar="TABLE.KEY=VALUE",
+        help="any value of a survey.toml, parameters of steps too "
+        "(image3.skyvar.per_amplifier=true); may be given several times",
+    )
 
 
 def run_init(args) -> None:
@@ -114,10 +125,15 @@ def run_init(args) -> None:
     if path.exists() and not args.force:
         raise CeersError(f"{path} exists. Replace it with --force, or choose another --file.")
     text = (files("ceers_steps.survey") / "survey.toml").read_text(encoding="utf-8")
-    text = (
-        text.replace("{inputs}", '", "'.join(args.inputs))
-        .replace("{output}", args.output)
-        .replace("{preset}", args.preset)
+    # paths in it are relative to its folder
+    output, *inputs = (
+        name if os.path.isabs(name) else os.path.relpath(name, path.parent)
+        for name in (args.output, *args.inputs)
+    )
+    text = text.format(
+        inputs=json.dumps(inputs, ensure_ascii=False),
+        output=json.dumps(output, ensure_ascii=False),
+        preset=json.dumps(args.preset),
     )
     write_atomic(path, lambda scratch: scratch.write_text(text, encoding="utf-8"))
     print(f"{path} is written. Look through it, then: ceers reduce {path}")
@@ -142,6 +158,7 @@ def run_plan_command(args) -> None:
 
 def run_reduce(args) -> int:
     """Reduce a survey."""
+    from ceers_steps.survey.plan import why_stale
     from ceers_steps.survey.progress import duration
     from ceers_steps.survey.run import run_plan
     from ceers_steps.survey.summary import write_summary
@@ -149,7 +166,9 @@ def run_reduce(args) -> int:
     start = time.monotonic()
     plan, config = _plan(args)
     if not args.no_check:
-        _check_references(plan, config)
+        due = [plan.tasks[name] for name in why_stale(plan)]
+        _check_inputs(due)
+        _check_references(due, config)
     outcome = run_plan(plan, config)
     page = write_summary(plan, outcome)
     took = duration(time.monotonic() - start)
@@ -183,11 +202,11 @@ def _plan(args):
         path, inputs = inputs[0], None
     names = (
         *("output", "preset", "by", "grid", "pixel_scale", "tile_size", "wcs_dir"),
-        *("reference_catalog", "keep", "cores", "memory", "on", "profile", "partition"),
-        *("account", "jobs"),
+        *("reference_catalog", "overrides", "wisp_templates", "keep", "cores", "memory", "on"),
+        *("profile", "partition", "account", "jobs"),
     )
     options = {name: getattr(args, name) for name in names} | {"inputs": inputs}
-    config = load_config(path, options=options)
+    config = load_config(path, options=options, settings=args.set)
     table = getattr(args, "exposures", None)
     if table is not None:
         return build_plan(config, _planned(config, table)), config
@@ -205,28 +224,48 @@ def _planned(config, table):
     return plan_exposures(path, config.inputs[0], "uncal")
 
 
-def _check_references(plan, config):
+def _check_inputs(due):
+    """Stop, before anything is run, when files are missing that tasks read."""
+    needed = [(name, task.id) for task in due for name in task.inputs]
+    missing = [f"{name} (for {task})" for name, task in needed if not os.path.exists(name)]
+    if missing:
+        raise CeersError(
+            f"{len(missing)} file(s) are not there: {'; '.join(missing[:3])}"
+            f"{'; ...' if len(missing) > 3 else ''}. Put them there or correct the paths. To start "
+            "all the same: --no-check"
+        )
+
+
+def _check_references(due, config):
     """Stop, before anything is run, when reference files of exposures to do are missing."""
-    from ceers_steps.survey.plan import why_stale
     from ceers_steps.survey.references import check_references
 
-    due = [plan.tasks[name] for name in why_stale(plan) if name.startswith("exposure/")]
-    if not due:
-        return
-    steps = {name: values for name, values in due[0].settings["detector1"].items() if name}
-    if config.wisp_templates:
-        steps.setdefault("wispsub", {})["template_dir"] = str(config.wisp_templates)
-    report = check_references(
-        [task.arguments["uncal"] for task in due],
-        pipelines=("CeersDetector1", "CeersImage2"),
-        parameters={
-            "CeersDetector1": {"steps": steps},
-            "CeersImage2": {"steps": due[0].settings["image2"]},
-        },
-    )
-    if not report.ok:
+    due = [task for task in due if task.stage == "exposure"]
+    problems = []
+    for wisps in (True, False):
+        tasks = [task for task in due if ("wispsub" in task.arguments["steps"]) == wisps]
+        if not tasks:
+            continue
+        settings = tasks[0].settings
+        steps = {name: dict(values) for name, values in settings["detector1"].items() if name}
+        if not wisps:
+            steps["wispsub"] = {"skip": True}
+        elif config.wisp_templates:
+            steps.setdefault("wispsub", {})["template_dir"] = str(config.wisp_templates)
+        report = check_references(
+            [task.arguments["uncal"] for task in tasks],
+            pipelines=("CeersDetector1", "CeersImage2"),
+            parameters={
+                "CeersDetector1": {"steps": steps},
+                "CeersImage2": {"steps": settings["image2"]},
+            },
+        )
+        if not report.ok:
+            problems.append(report.summary())
+    if problems:
+        told = "\n".join(problems)
         raise CeersError(
-            f"not everything is there that the exposures need:\n{report.summary()}\n"
+            f"not everything is there that the exposures need:\n{told}\n"
             "Fetch references with: ceers references fetch; templates: see docs. To start all "
             "the same: --no-check"
         )

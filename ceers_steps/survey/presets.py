@@ -1,0 +1,69 @@
+"""Where a survey starts from: the packaged parameters, and the versions that products depend on."""
+
+import os
+from importlib.metadata import PackageNotFoundError, version
+
+from ceers_steps import __version__
+from ceers_steps.errors import CeersError
+from ceers_steps.parameters import parameter_files_dir
+
+__all__ = ["PRESETS", "read_preset", "versions"]
+
+PACKAGES = ("jwst", "stcal")
+"""Packages beside this one whose version changes what comes out."""
+
+PRESETS = {
+    "best": {"detector1": "detector1", "image2": "image2", "image3": "image3"},
+    "dr05": {
+        "detector1": "dr05/detector1",
+        "image2": "dr05/image2",
+        "image3": "dr05/image3_part1",
+        "mosaic": "dr05/image3_{group}",
+    },
+}
+"""Parameter files of a preset by pipeline; ``mosaic`` for the second pass of stage 3."""
+
+
+def read_preset(name: str) -> dict[str, dict]:
+    """Read a packaged parameter file.
+
+    Parameters
+    ----------
+    name
+        Its name below the folder of parameter files, without extension.
+
+    Returns
+    -------
+    dict
+        Parameters by step, with "" for the pipeline's own.
+
+    Raises
+    ------
+    CeersError
+        When there is none of that name: the group is not a published one.
+    """
+    from asdf.util import load_yaml
+
+    path = parameter_files_dir() / f"{name}.asdf"
+    try:
+        tree = load_yaml(path)
+    except OSError as err:
+        raise CeersError(
+            f"There is no parameter file {name}.asdf: the preset is for the published pointings "
+            "(nircam1, 2, 3, 6). Use preset='best' for other data."
+        ) from err
+    steps = {step["name"]: dict(step.get("parameters", {})) for step in tree.get("steps", [])}
+    own = dict(tree.get("parameters") or {})
+    return {**({"": own} if own else {}), **steps}
+
+
+def versions() -> dict[str, str]:
+    """Return the versions and the CRDS context that all products depend on."""
+    found = {"ceers_steps": __version__}
+    for name in PACKAGES:
+        try:
+            found[name] = version(name)
+        except PackageNotFoundError:  # pragma: no cover  a broken installation
+            found[name] = "none"
+    found["CRDS context"] = os.environ.get("CRDS_CONTEXT", "default")
+    return found

@@ -1,0 +1,399 @@
+"""What a survey is: file, options and assignments; what is wrong is told with line and remedy."""
+
+import re
+import tomllib
+from dataclasses import fields
+from importlib.resources import files
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from ceers_steps.cli import main
+from ceers_steps.errors import CeersError
+from ceers_steps.survey.config import SurveyConfig, load_config
+from ceers_steps.survey.config_check import PIPELINES, SCHEMA, line_of
+
+TEMPLATE = (files("ceers_steps.survey") / "survey.toml").read_text(encoding="utf-8")
+BASIC = 'inputs = ["uncal"]\noutput = "out"\n'
+
+
+@pytest.fixture
+def survey(tmp_path):
+    """Return a function that writes a survey file, of `BASIC` (two lines) and what is given."""
+
+    def write(text, basic=BASIC):
+        path = tmp_path / "survey.toml"
+        path.write_text(basic + text)
+        return path
+
+    return write
+
+
+@pytest.fixture
+def template(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    assert main(["init", "raw", "more/*_uncal.fits", "-o", "reduced"]) == 0
+    return tmp_path / "survey.toml"
+
+
+def uncommented(text):
+    """Return the template with all that it comments out."""
+    return re.sub(r"^# (?=(\[[\w.]+\]|\w+ = ))", "", text, flags=re.M)
+
+
+# -- the template
+
+
+def test_template_loads_to_the_defaults(template):
+    config = load_config(template)
+    folder = template.parent
+    expected = SurveyConfig(
+        template, (folder / "raw", folder / "more/*_uncal.fits"), folder / "reduced"
+    )
+    assert config == expected
+
+
+def test_what_the_template_comments_out_are_the_defaults(template):
+    tables = tomllib.loads(uncommented(template.read_text()))
+    defaults = {field.name: field.default for field in fields(SurveyConfig)}
+    for table, keys in SCHEMA.items():
+        for name in keys.keys() - {"inputs", "output"}:
+            given = (tables[table] if table else tables)[name]
+            default = defaults[name]
+            default = "" if default is None else default
+            assert given == (list(default) if isinstance(default, tuple) else default), name
+
+
+def test_every_key_is_in_template_and_configuration():
+    tables = tomllib.loads(uncommented(TEMPLATE.format(inputs="[]", output="''", preset="''")))
+    given = {name: set(values) for name, values in tables.items() if name in SCHEMA}
+    given[""] = {name for name, value in tables.items() if not isinstance(value, dict)}
+    assert given == {name: set(keys) for name, keys in SCHEMA.items()}
+    assert set(tables) - set(SCHEMA) - given[""] == set(PIPELINES)
+    attributes = {field.name for field in fields(SurveyConfig)}
+    keys = {name for values in SCHEMA.values() for name in values}
+    assert keys == attributes - {"path", "steps"}
+
+
+def test_choices_in_the_template_are_those_that_are_known(template):
+    text = template.read_text()
+    for name in ("preset", "by", "keep", "on"):
+        (key,) = (keys[name] for keys in SCHEMA.values() if name in keys)
+        line = next(line for line in text.splitlines() if re.match(rf"(# )?{name} = ", line))
+        comment = line.rpartition("#")[2]
+        assert all(choice in comment for choice in key.choices), line
+
+
+def test_examples_in_the_template_are_valid(template):
+    path = template
+    path.write_text(uncommented(path.read_text()).replace('tile_size = ""', ""))
+    config = load_config(path)
+    assert config.steps["detector1"] == {"remstriping": {"method": "wiener"}}
+    assert config.steps["image3"] == {"outlier_detection": {"snr": "5.0 4.0"}}
+
+
+@pytest.mark.parametrize("name", ['a "quoted" folder', "back\\slash", "Übersicht ☄"])
+def test_template_takes_any_file_name(tmp_path, monkeypatch, name):
+    monkeypatch.chdir(tmp_path)
+    assert main(["init", name, "-o", "{output}", "--file", "sub/s.toml"]) == 0
+    config = load_config("sub/s.toml")
+    assert config.inputs == (tmp_path / name,)
+    assert config.output == tmp_path / "{output}"
+
+
+def test_template_does_not_replace_a_file(template, capsys):
+    before = template.read_text()
+    assert main(["init", "other"]) == 1
+    assert "--force" in capsys.readouterr().err
+    assert template.read_text() == before
+    assert main(["init", "other", "--force"]) == 0
+    assert template.read_text() != before
+
+
+# -- paths and precedence
+
+
+def test_paths_are_relative_to_the_file_and_options_to_the_working_folder(
+    survey, tmp_path, monkeypatch
+):
+    here = tmp_path / "here"
+    here.mkdir()
+    (tmp_path / "table.ecsv").touch()
+    (here / "templates").mkdir()
+    monkeypatch.chdir(here)
+    monkeypatch.setenv("FIELD", "egs")
+    basic = BASIC.replace('"out"', '"$FIELD/o"')
+    path = survey('[files]\noverrides = "table.ecsv"\nhst_images = []\n', basic)
+    options = {"wisp_templates": "templates", "inputs": ["a", "../b"], "output": None}
+    config = load_config(path, options=options)
+    assert config.overrides == tmp_path / "table.ecsv"
+    assert config.wisp_templates == here / "templates"
+    assert config.inputs == (here / "a", tmp_path / "b")
+    assert config.output == tmp_path / "egs/o"
+
+
+def test_assignments_override_options_override_the_file(survey, tmp_path):
+    path = survey(
+        "[grid]\npixel_scale = 0.05\ntile_size = 1000\n[run]\ncores = 3\n"
+        "[image3.skyvar]\nper_amplifier = false\nfill_holes = false\n"
+    )
+    config = load_config(
+        path,
+        options={"pixel_scale": 0.04, "tile_size": 2000, "cores": None},
+        settings=[
+            "grid.tile_size=3000",
+            "image3.skyvar.per_amplifier=true",
+            "image3.outlier_detection.snr=4.0 3.0",
+            "run.on=slurm",
+            f"files.wcs_dir={tmp_path}",
+        ],
+    )
+    assert (config.pixel_scale, config.tile_size, config.cores) == (0.04, 3000, 3)
+    assert (config.on, config.wcs_dir) == ("slurm", tmp_path)
+    assert config.steps == {
+        "image3": {
+            "skyvar": {"per_amplifier": True, "fill_holes": False},
+            "outlier_detection": {"snr": "4.0 3.0"},
+        }
+    }
+
+
+def test_without_a_file_options_are_enough(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    config = load_config(options={"inputs": ["a"], "output": "o"})
+    assert config == SurveyConfig(None, (tmp_path / "a",), tmp_path / "o")
+
+
+@pytest.mark.parametrize("name", ["GAIADR3", "gaiadr2"])
+def test_a_catalogue_of_the_network_is_no_file(survey, name):
+    config = load_config(survey(f'[files]\nreference_catalog = "{name}"\n'))
+    assert str(config.reference_catalog) == name.upper()
+
+
+def test_parameters_of_a_pipeline_itself_and_of_its_steps(survey):
+    text = '[detector1]\npre_hooks = ["mine.look"]\n[detector1.jump]\nrejection_threshold = 5\n'
+    config = load_config(survey(text + "[image3]\nskyvar.fill_holes = false\n"))
+    assert config.steps == {
+        "detector1": {"": {"pre_hooks": ["mine.look"]}, "jump": {"rejection_threshold": 5}},
+        "image3": {"skyvar": {"fill_holes": False}},
+    }
+
+
+# -- what is wrong: (text after the two lines of BASIC, line, what the message says)
+
+WRONG = {
+    "unknown key": ("cors = 3\n", 3, ["unknown key 'cors'"]),
+    "unknown key, close": ('presett = "best"\n', 3, ["did you mean 'preset'?"]),
+    "unknown table": ("\n[grids]\n", 4, ["did you mean 'grid'?"]),
+    "unknown key in a table": (
+        "[grid]\n# a comment\npixelscale = 1\n",
+        5,
+        ["[grid]", "did you mean 'pixel_scale'?"],
+    ),
+    "key in the wrong table": ("[run]\ntile_size = 5\n", 4, ["known are", "memory"]),
+    "table as a key": ("run = 5\n", 3, ["written [run]"]),
+    "pipeline as a key": ("image3 = 5\n", 3, ["written [image3]"]),
+    "text for a number": ('[grid]\npixel_scale = "fine"\n', 4, ["give a number"]),
+    "number for a text": ("preset = 5\n", 3, ["give a text in quotes"]),
+    "text for a list": ('[products]\nkeep = "crf"\n', 4, ["give a list of texts"]),
+    "numbers in a list": ("[products]\nkeep = [1]\n", 4, ["give a list of texts"]),
+    "fraction for a whole number": ("[run]\ncores = 1.5\n", 4, ["give a whole number"]),
+    "truth for a number": ("[run]\ncores = true\n", 4, ["give a whole number"]),
+    "not a number": ("[grid]\npixel_scale = nan\n", 4, ["give a number"]),
+    "infinite": ("[run]\nmemory = inf\n", 4, ["give a number"]),
+    "unknown value": ('[groups]\nby = "night"\n', 4, ["'pointing', 'visit'"]),
+    "unknown value in a list": ('[products]\nkeep = ["crf", "cal"]\n', 4, ["'cal'", "'rate'"]),
+    "too small": ("[run]\njobs = 0\n", 4, ["use 1 or more"]),
+    "negative": ("[run]\nmemory = -1\n", 4, ["use 0 or more"]),
+    "tiny tiles": ("[grid]\ntile_size = 10\n", 4, ["use 64 or more, or 0"]),
+    "unknown step": ("[image3.sky]\n", 3, ["[image3] unknown key 'sky'", "skyvar"]),
+    "step as a parameter": ("[image3]\nskyvar = 5\n", 4, ["skyvar is a step: [image3.skyvar]"]),
+    "unknown parameter": (
+        "[image3.skyvar]\nper_amp = true\n",
+        4,
+        ["[image3.skyvar]", "did you mean 'per_amplifier'?"],
+    ),
+    "unknown parameter, dotted": ("[image3]\n\nskyvar.per_amp = true\n", 5, ["per_amplifier"]),
+    "unknown parameter, inline": ("[image3]\nskyvar = {per_amp = true}\n", 4, ["per_amplifier"]),
+    "unknown parameter, all dotted": ("image3.skyvar.per_amp = true\n", 3, ["per_amplifier"]),
+    "value of a parameter": (
+        '[image3.skyvar]\nsky_method = "best"\n',
+        4,
+        ["sky_method = 'best'", "it takes option('mode'"],
+    ),
+    "type of a parameter": (
+        '[detector1.jump]\nrejection_threshold = "high"\n',
+        4,
+        ["rejection_threshold = 'high'", "float"],
+    ),
+    "parameter with a key of its own": (
+        "[image3.resample]\ntile_size = 100\n",
+        4,
+        ["use tile_size in table [grid]"],
+    ),
+    "template folder": (
+        '[detector1.wispsub]\ntemplate_dir = "x"\n',
+        4,
+        ["use wisp_templates in table [files]"],
+    ),
+    "reserved": ('[image2]\noutput_dir = "x"\n', 4, ["output_dir is set by the survey"]),
+    "pipeline that is left out": ("[image2]\nskip = true\n", 4, ["skip is set by the survey"]),
+    "reserved grid": ("[image3.resample]\nrotation = 5\n", 4, ["set by the survey"]),
+    "what the survey needs": ("[image3.skyvar]\nskip = true\n", 4, ["sky_method = 'none'"]),
+    "what the survey does not run": ("[image3.source_catalog]\nskip = false\n", 3, ["take it out"]),
+    "products that would be lost": (
+        "[detector1.snowball]\nsave_events = true\n",
+        4,
+        ["use keep in table [products]"],
+    ),
+    # impossible combinations
+    "WCS and alignment": (
+        '[files]\nwcs_dir = "."\nalignment_table = "survey.toml"\n',
+        4,
+        ["alignment_table would not be used", "Take out"],
+    ),
+    "WCS and parameters of the alignment": (
+        '[files]\nwcs_dir = "."\n[image3.tweakreg]\nminobj = 5\n',
+        5,
+        ["parameters of tweakreg would not be used"],
+    ),
+    "dr05 without WCS": ('preset = "dr05"\n', 3, ["Set wcs_dir"]),
+    "dr05 by visit": (
+        'preset = "dr05"\n[groups]\nby = "visit"\n[files]\nwcs_dir = "."\n',
+        5,
+        ["Use by='pointing'"],
+    ),
+    "dr05 with another scale": (
+        'preset = "dr05"\n[grid]\npixel_scale = 0.02\n[files]\nwcs_dir = "."\n',
+        5,
+        ["pixel_scale=0.02 is of a fitted grid"],
+    ),
+    "grid and scale": (
+        '[grid]\ngrid = "nircam1"\npixel_scale = 0.03\n',
+        5,
+        ["Take out one of them"],
+    ),
+    "profile and cluster": (
+        '[run]\non = "slurm"\nprofile = "mine"\n',
+        5,
+        ["both say where tasks run"],
+    ),
+    "partition of no cluster": ('[run]\npartition = "long"\n', 4, ["Set on='slurm'"]),
+    "account of no cluster": ('[run]\naccount = "me"\n', 4, ["Set on='slurm'"]),
+    "file that is not there": (
+        '[files]\noverrides = "none.ecsv"\n',
+        4,
+        ["none.ecsv does not exist"],
+    ),
+    "catalogue that is not there": (
+        '[files]\nreference_catalog = "gaia.ecsv"\n',
+        4,
+        ["gaia.ecsv does not exist"],
+    ),
+    "region that is not there": (
+        '[files]\nmask_regions = ["survey.toml", "a.reg"]\n',
+        4,
+        ["a.reg does not exist"],
+    ),
+}
+
+
+@pytest.mark.parametrize("case", WRONG)
+def test_what_is_wrong_is_told_with_line_and_remedy(survey, case):
+    text, line, parts = WRONG[case]
+    path = survey(text)
+    with pytest.raises(CeersError) as caught:
+        load_config(path)
+    message = str(caught.value)
+    assert message.startswith(f"{path}, line {line}:"), message
+    for part in parts:
+        assert part in message
+
+
+@pytest.mark.parametrize(
+    ("basic", "key"), [('output = "o"\n', "inputs"), ('inputs = ["u"]\n', "output")]
+)
+def test_inputs_and_output_are_needed(survey, basic, key):
+    with pytest.raises(CeersError, match=rf"{key} is missing; say where"):
+        load_config(survey("", basic))
+
+
+@pytest.mark.parametrize("text", ["[run\n", "a = \n", "\xff"])
+def test_a_file_that_is_no_toml(tmp_path, text):
+    path = tmp_path / "s.toml"
+    path.write_bytes(text.encode("latin-1"))
+    with pytest.raises(CeersError, match="is not valid TOML"):
+        load_config(path)
+
+
+def test_a_file_that_is_not_there(tmp_path):
+    with pytest.raises(CeersError, match="ceers init"):
+        load_config(tmp_path / "none.toml")
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"pixel_scale": -1.0}, "--pixel-scale: pixel_scale = -1.0: use 0.001 or more"),
+        ({"keep": ["cal"]}, "--keep: keep = 'cal': use one of"),
+        ({"tile_size": 5}, "--tile-size: tile_size = 5: use 64 or more, or 0"),
+        ({"jobs": 0}, "--jobs: jobs = 0"),
+    ],
+)
+def test_options_are_checked_like_the_file(survey, options, message):
+    with pytest.raises(CeersError, match=message):
+        load_config(survey(""), options=options)
+
+
+@pytest.mark.parametrize(
+    ("setting", "message"),
+    [
+        ("image3.skyvar", "write table.key=value"),
+        ("=5", "write table.key=value"),
+        ("a b=5", "write table.key=value"),
+        ("image3.skyvar.per_amp=true", "did you mean 'per_amplifier'"),
+        ("image3.skyvar.per_amplifier=5", "per_amplifier = 5"),
+        ("run.jobs=none", "jobs = 'none': give a whole number"),
+        ("tile_size=3", "unknown key 'tile_size'"),
+    ],
+)
+def test_assignments_are_checked_like_the_file(survey, setting, message):
+    with pytest.raises(CeersError, match=re.escape(message)) as caught:
+        load_config(survey(""), settings=[setting])
+    assert str(caught.value).startswith(f"--set {setting}:")
+
+
+# -- lines
+
+names = st.from_regex(r"[a-z]{1,8}", fullmatch=True)
+
+
+@settings(deadline=None, max_examples=100)
+@given(
+    st.dictionaries(names, st.lists(names, min_size=1, max_size=4, unique=True), min_size=1),
+    st.randoms(use_true_random=False),
+)
+def test_line_of_every_key(tables, random):
+    """Tables, with comments and empty lines in between; keys as they come."""
+    lines, expected = [], {}
+    for table, keys in tables.items():
+        lines += random.choice([[], [""], [f"# {keys[0]} = 5"]])
+        lines.append(f"[{table}]")
+        expected[(), table] = len(lines)
+        for key in keys:
+            lines += random.choice([[], ["", f"# [{table}]"]])
+            forms = [f"{key} = 1", f"  {key}=1 # {keys[0]} = 2", f'"{key}" = 1']
+            lines.append(random.choice(forms))
+            expected[(table,), key] = len(lines)
+    text = "\n".join(lines)
+    tomllib.loads(text)
+    for (section, name), line in expected.items():
+        assert line_of(text, section, name) == line
+
+
+@settings(deadline=None, max_examples=200)
+@given(st.text(), st.lists(st.text(), max_size=3), st.text())
+def test_line_of_anything_is_a_line_or_none(text, section, name):
+    line = line_of(text, section, name)
+    assert line is None or 1 <= line <= len(text.splitlines())
