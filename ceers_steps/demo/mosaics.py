@@ -273,7 +273,7 @@ def draw_mosaics(mosaics, figures):
             figures / "mosaic.png", images, names, [mosaic.sky_noise for mosaic in mosaics]
         )
         caption = f"{names[0]} and {names[-1]} on the same pixels, background subtracted"
-        pictures.append(("Mosaics", caption, path))
+        pictures.append(("In colour", caption, path))
     pictures += [picture for mosaic in mosaics for picture in mosaic.pictures]
     chi = mosaic_figures.chi_figure(
         figures / "chi.png", [(mosaic.metrics.filter, mosaic.metrics.chi) for mosaic in mosaics]

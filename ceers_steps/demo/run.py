@@ -128,9 +128,9 @@ def _report(folder, results, mosaics, pictures, facts, open_report):
     parts = [
         Part(
             "Mosaics",
-            "The exposures of all filters, aligned to a catalogue with errors of 15 mas, combined "
-            "on the same pixels, with the background subtracted that one mask of the sources of "
-            "all filters leaves.",
+            "The exposures of all filters, aligned to a catalogue with errors of 15 mas and "
+            "combined on the same pixels, less the background, which was measured outside one "
+            "mask of the sources of all filters.",
             [finding for mosaic in mosaics for finding in mosaic.findings],
             _by_heading(pictures),
         ),
