@@ -134,7 +134,7 @@ def fit(image, method, n_threads=1):
     if method == "published":
         return fit_background(image, mask, box_size=10, filter_size=5), mask
     found = measure_outskirts(image, border, mask, core, n_threads=n_threads)
-    mask |= found.mask
+    mask |= found.mask[:]
     mesh = fit_mesh(
         found.subtract_from(image),
         mask,

@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from scipy import ndimage, sparse
 from scipy.spatial import cKDTree
 
+from ceers_steps.kernels.lazy_rows import RowImage
 from ceers_steps.kernels.robust import clipped_row_biweights, mad_sigma
 
 __all__ = ["BackgroundMesh", "fit_background", "fit_mesh"]
@@ -108,8 +109,8 @@ def fit_background(
 
 
 def fit_mesh(
-    image: NDArray,
-    mask: NDArray[np.bool_],
+    image: RowImage,
+    mask: RowImage,
     *,
     box_size: int,
     filter_size: int,
@@ -127,7 +128,8 @@ def fit_mesh(
     Parameters
     ----------
     image : ndarray, shape (ny, nx)
-        In any unit. NaN and infinities count as masked. May be memory-mapped.
+        In any unit. NaN and infinities count as masked. It and the mask may also be a
+        `~ceers_steps.kernels.lazy_rows.RowImage`, of which strips of rows are asked for.
     mask : ndarray of bool, shape (ny, nx)
         True = do not use.
     box_size : int
@@ -156,26 +158,27 @@ def fit_mesh(
         When every box is excluded, or a parameter makes no sense.
     """
     _check_parameters(image, mask, box_size, filter_size, exclude_fraction, fill)
-    box = (min(box_size, image.shape[0]), min(box_size, image.shape[1]))
+    ny, nx = image.shape
+    box = (min(box_size, ny), min(box_size, nx))
     mesh = _box_locations(image, mask, box, sigma_clip, exclude_fraction, n_threads)
     if fill == "nearest":
         mesh = _median_filter(_fill_nearest(mesh), filter_size)
     else:
         plane = _plane(mesh)
         mesh = plane + _median_filter(_fill_pyramid(mesh - plane), filter_size)
-    return BackgroundMesh(mesh, box, image.shape)
+    return BackgroundMesh(mesh, box, (ny, nx))
 
 
 def _check_parameters(
-    image: NDArray,
-    mask: NDArray,
+    image: RowImage,
+    mask: RowImage,
     box_size: int,
     filter_size: int,
     exclude_fraction: float,
     fill: str,
 ) -> None:
     """Raise ValueError for what cannot be meant."""
-    if image.ndim != 2 or image.shape != mask.shape or image.size == 0:
+    if len(image.shape) != 2 or image.shape != mask.shape or 0 in image.shape:
         raise ValueError(
             f"image {image.shape} and mask {mask.shape}: give two of the same (ny, nx)"
         )
@@ -190,8 +193,8 @@ def _check_parameters(
 
 
 def _box_locations(
-    image: NDArray,
-    mask: NDArray[np.bool_],
+    image: RowImage,
+    mask: RowImage,
     box: tuple[int, int],
     sigma_clip: float,
     exclude_fraction: float,

@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 
 from ceers_steps.kernels.background import fit_mesh
 from ceers_steps.kernels.disc import dilate
+from ceers_steps.kernels.lazy_rows import RowImage, crossing
 from ceers_steps.kernels.robust import biweight_location, biweight_scale
 from ceers_steps.kernels.source_mask import (
     Tier,
@@ -92,7 +93,7 @@ class Strip:
 
 
 def for_each_strip(
-    work: Callable[[Strip], Any], shape: tuple[int, int], overlap: int, n_threads: int
+    work: Callable[[Strip], Any], shape: tuple[int, ...], overlap: int, n_threads: int
 ) -> list:
     """Do some work on all strips of an image, and return what it returns, in their order.
 
@@ -111,7 +112,7 @@ def for_each_strip(
         return list(pool.map(work, _strips(shape, overlap)))
 
 
-def _strips(shape: tuple[int, int], overlap: int) -> Iterator[Strip]:
+def _strips(shape: tuple[int, ...], overlap: int) -> Iterator[Strip]:
     """Cut an image into strips; first rows are multiples of `_ALIGNMENT`, for binning."""
     ny, nx = shape
     aligned = -(-overlap // _ALIGNMENT) * _ALIGNMENT
@@ -122,7 +123,7 @@ def _strips(shape: tuple[int, int], overlap: int) -> Iterator[Strip]:
 
 
 def mask_mosaic(
-    image: NDArray, border: NDArray[np.bool_], parameters: TierSet, *, n_threads: int = 1
+    image: RowImage, border: RowImage, parameters: TierSet, *, n_threads: int = 1
 ) -> NDArray[np.uint8]:
     """Find the sources of a mosaic, from the widest to the smallest.
 
@@ -132,7 +133,8 @@ def mask_mosaic(
     Parameters
     ----------
     image : ndarray, shape (ny, nx)
-        In any unit. NaN are treated as border. May be memory-mapped.
+        In any unit. NaN are treated as border. It and the border may also be a
+        `~ceers_steps.kernels.lazy_rows.RowImage`, of which strips of rows are asked for.
     border : ndarray of bool, shape (ny, nx)
         True = do not use: not seen by any detector.
     parameters : TierSet
@@ -189,14 +191,14 @@ class _RingSky:
 
     @classmethod
     def measure(
-        cls, image: NDArray, border: NDArray[np.bool_], parameters: TierSet, n_threads: int
+        cls, image: RowImage, border: RowImage, parameters: TierSet, n_threads: int
     ) -> "_RingSky":
         """Take the ring medians with bright pixels replaced by the location of the others."""
         level = fit_mesh(
             image, border, box_size=_CLIP_BOX, filter_size=_CLIP_FILTER, n_threads=n_threads
         )
         rows, columns, good = _sample(image, border)
-        sample = np.asarray(image[np.ix_(rows, columns)], np.float32)
+        sample = np.asarray(crossing(image, rows, columns), np.float32)
         residual = sample - level.at(rows, columns)
         ceiling = _CLIP_SIGMA * biweight_scale(residual[good])
         location = np.float32(biweight_location(sample[good & ~(residual > ceiling)]))
@@ -215,7 +217,7 @@ class _RingSky:
         sky = ring_median(binned, parameters.ring_radius, parameters.ring_width, factor)
         return cls(sky.astype(np.float32, copy=False), factor)
 
-    def subtract(self, image: NDArray, bad: NDArray[np.bool_], rows: slice) -> NDArray[np.float32]:
+    def subtract(self, image: RowImage, bad: NDArray[np.bool_], rows: slice) -> NDArray[np.float32]:
         """Return some rows of the image without the sky, 0 where bad."""
         # rows start at a multiple of the block; two blocks more for the interpolation
         first = max(rows.start // self.factor - 2, 0)
@@ -226,9 +228,9 @@ class _RingSky:
         sky = expand(blocks, (height, image.shape[1]), self.factor)[offset:]
         return np.where(bad, np.float32(0.0), image[rows] - sky)
 
-    def noise(self, image: NDArray, border: NDArray[np.bool_]) -> float:
+    def noise(self, image: RowImage, border: RowImage) -> float:
         """Return the biweight scale of the image without the sky, from a sample of its rows."""
-        step = max(1, image.size // _SAMPLE_SIZE)
+        step = max(1, math.prod(image.shape) // _SAMPLE_SIZE)
         parts = []
         for start in range(0, image.shape[0], step):
             row = slice(start, start + 1)
@@ -241,14 +243,13 @@ class _RingSky:
 
 
 def _sample(
-    image: NDArray, border: NDArray[np.bool_]
+    image: RowImage, border: RowImage
 ) -> tuple[NDArray[np.intp], NDArray[np.intp], NDArray[np.bool_]]:
     """Return rows and columns evenly spread over an image, and which of their pixels are good."""
-    step = max(1, int(math.sqrt(image.size / _SAMPLE_SIZE)))
+    step = max(1, int(math.sqrt(math.prod(image.shape) / _SAMPLE_SIZE)))
     while True:
         rows, columns = (np.arange(step // 2, size, step) for size in image.shape)
-        crossing = np.ix_(rows, columns)
-        good = ~border[crossing] & np.isfinite(image[crossing])
+        good = ~crossing(border, rows, columns) & np.isfinite(crossing(image, rows, columns))
         if good.any():
             return rows, columns, good
         if step == 1:

@@ -14,7 +14,10 @@ from numpy.typing import NDArray
 from scipy import ndimage
 
 from ceers_steps.kernels.background import BackgroundMesh, fit_mesh
+from ceers_steps.kernels.bins import bin_rows, bin_sum, enlarged, pixels_of_bins
 from ceers_steps.kernels.disc import grown_box
+from ceers_steps.kernels.exponential_tail import last_exponential
+from ceers_steps.kernels.lazy_rows import LazyRows, RowImage, crossing
 from ceers_steps.kernels.mosaic_mask import Strip, for_each_strip
 from ceers_steps.kernels.robust import mad_sigma
 
@@ -69,29 +72,43 @@ _SAMPLE_STEP = 7
 
 @dataclass(frozen=True)
 class Outskirts:
-    """What a search leaves outside its mask.
+    """What a search leaves outside its mask, in bins of two by two pixels.
 
     Attributes
     ----------
-    mask : ndarray of bool, shape (ny, nx)
+    bins : ndarray of bool, shape (ny / 2, nx / 2)
         True = sources, to where their light is `_EDGE` of the noise of a pixel.
     light : ndarray of float32, shape (ny / 2, nx / 2)
-        Mean light of sources beyond that, in bins of two by two pixels, in the unit of the image.
+        Mean light of sources beyond that, in the unit of the image.
+    shape : tuple of int
+        Shape (ny, nx) of the image.
     """
 
-    mask: NDArray[np.bool_]
+    bins: NDArray[np.bool_]
     light: NDArray[np.float32]
+    shape: tuple[int, ...]
 
-    def subtract_from(self, image: NDArray) -> NDArray[np.float32]:
+    @property
+    def mask(self) -> LazyRows:
+        """Pixels of the bins, True = sources."""
+        return LazyRows(
+            self.shape, lambda rows: pixels_of_bins(self.bins, _SMALL_BIN, rows, self.shape[1])
+        )
+
+    def subtract_from(self, image: RowImage) -> LazyRows:
         """Return an image without the light outside the mask."""
-        return image - _enlarged(self.light, _SMALL_BIN, image.shape)
+
+        def work(rows: slice) -> NDArray:
+            return image[rows] - pixels_of_bins(self.light, _SMALL_BIN, rows, self.shape[1])
+
+        return LazyRows(self.shape, work)
 
 
 def measure_outskirts(
-    image: NDArray,
-    border: NDArray[np.bool_],
-    mask: NDArray[np.bool_],
-    core: NDArray[np.bool_],
+    image: RowImage,
+    border: RowImage,
+    mask: RowImage,
+    core: RowImage,
     *,
     n_threads: int = 1,
 ) -> Outskirts:
@@ -100,7 +117,8 @@ def measure_outskirts(
     Parameters
     ----------
     image : ndarray, shape (ny, nx)
-        In any unit. May be memory-mapped.
+        In any unit. It and the masks may also be a `~ceers_steps.kernels.lazy_rows.RowImage`, of
+        which strips of rows are asked for.
     border, mask, core : ndarray of bool, shape (ny, nx)
         True = no detector has seen this pixel; = sources, generously, where the sky is measured
         first; = above a threshold of the search.
@@ -116,35 +134,60 @@ def measure_outskirts(
     ValueError
         When the sources leave no sky.
     """
-    core, mask, clean = core.copy(), mask | border, image
-    for filter_size in _SKY_FILTERS:
-        sky = fit_mesh(
-            clean,
-            mask,
-            box_size=_SKY_BOX,
-            filter_size=filter_size,
-            exclude_fraction=_SKY_EXCLUDE,
-            fill="pyramid",
-            n_threads=n_threads,
-        )
-        noise = _noise(clean, mask, sky)
-        residual = _Residual(image, border, core, sky, noise)
-        if filter_size == _SKY_FILTERS[0]:
-            _add_faint_inplace(core, residual, n_threads)
-            _add_extended_inplace(core, residual, n_threads)
-        large = _around_large(residual, n_threads)
-        found = _with_small(large, residual, n_threads)
-        outskirts = Outskirts(found.mask, found.light * np.float32(noise))
-        clean = outskirts.subtract_from(image)
-        mask = outskirts.mask | border
-    return outskirts
+    core_bins = _any_in_bins(core, n_threads)
+    first, second = _SKY_FILTERS
+    residual = _residual(image, border, _union(mask, border), core_bins, image, first, n_threads)
+    _add_faint_inplace(core_bins, residual, n_threads)
+    _add_extended_inplace(core_bins, residual, n_threads)
+    found = _with_small(_around_large(residual, n_threads), residual, n_threads)
+    masked, clean = _union(found.mask, border), found.subtract_from(image)
+    residual = _residual(image, border, masked, core_bins, clean, second, n_threads)
+    # as large as those to come
+    del found, masked, clean
+    return _with_small(_around_large(residual, n_threads), residual, n_threads)
 
 
-def _noise(image: NDArray, mask: NDArray[np.bool_], sky: BackgroundMesh) -> float:
+def _residual(
+    image: RowImage,
+    border: RowImage,
+    mask: RowImage,
+    core_bins: NDArray[np.bool_],
+    clean: RowImage,
+    filter_size: int,
+    n_threads: int,
+) -> "_Residual":
+    """Return an image less its sky, which is measured on one without the light of sources."""
+    sky = fit_mesh(
+        clean,
+        mask,
+        box_size=_SKY_BOX,
+        filter_size=filter_size,
+        exclude_fraction=_SKY_EXCLUDE,
+        fill="pyramid",
+        n_threads=n_threads,
+    )
+    return _Residual(image, border, core_bins, sky, _noise(clean, mask, sky))
+
+
+def _union(first: RowImage, second: RowImage) -> LazyRows:
+    """Return two masks as one."""
+    return LazyRows(first.shape, lambda rows: first[rows] | second[rows])
+
+
+def _any_in_bins(mask: RowImage, n_threads: int) -> NDArray[np.bool_]:
+    """Return the bins of two by two pixels in which a mask has a pixel."""
+
+    def work(strip: Strip) -> NDArray[np.bool_]:
+        return bin_sum(mask[strip.rows].astype(np.float32), _SMALL_BIN) > 0
+
+    return np.concatenate(for_each_strip(work, mask.shape, 0, n_threads))
+
+
+def _noise(image: RowImage, mask: RowImage, sky: BackgroundMesh) -> float:
     """Return the noise of a pixel outside the mask."""
     rows, columns = (np.arange(size)[::_SAMPLE_STEP] for size in image.shape)
-    crossing = np.ix_(rows, columns)
-    difference = (image[crossing] - sky.at(rows, columns))[~mask[crossing]]
+    difference = crossing(image, rows, columns) - sky.at(rows, columns)
+    difference = difference[~crossing(mask, rows, columns)]
     noise = mad_sigma(difference)
     if not noise > 0.0:
         raise ValueError("no sky is left outside the sources, or it has no noise")
@@ -155,9 +198,9 @@ def _noise(image: NDArray, mask: NDArray[np.bool_], sky: BackgroundMesh) -> floa
 class _Residual:
     """An image less its sky in units of the noise, to be looked at in bins."""
 
-    image: NDArray
-    border: NDArray[np.bool_]
-    core: NDArray[np.bool_]
+    image: RowImage
+    border: RowImage
+    core: NDArray[np.bool_]  # in bins of two by two pixels
     sky: BackgroundMesh
     noise: float
 
@@ -166,8 +209,9 @@ class _Residual:
         good = ~self.border[rows] & np.isfinite(self.image[rows])
         level = self.sky.rows(rows.start, rows.stop)
         value = np.where(good, (self.image[rows] - level) / np.float32(self.noise), np.float32(0))
-        total, count = (_bin_sum(array, factor) for array in (value, good.astype(np.float32)))
-        core = _bin_sum(self.core[rows].astype(np.float32), factor) > 0
+        total, count = (bin_sum(array, factor) for array in (value, good.astype(np.float32)))
+        core = self.core[bin_rows(rows, _SMALL_BIN)]
+        core = bin_sum(core.astype(np.float32), factor // _SMALL_BIN) > 0
         return total / np.maximum(count, 1), count, core
 
     def all_binned(self, factor: int, n_threads: int) -> tuple[NDArray, NDArray, NDArray]:
@@ -181,17 +225,6 @@ class _Residual:
         return value, count, core
 
 
-def _bin_sum(array: NDArray[np.float32], factor: int) -> NDArray[np.float32]:
-    """Return the sums over blocks of ``factor`` by ``factor`` pixels, cut off at the edges."""
-    pad = [(0, -size % factor) for size in array.shape]
-    if any(after for _, after in pad):
-        array = np.pad(array, pad)
-    ny, nx = array.shape
-    # along columns first: whole rows are added at a time
-    down = array.reshape(ny // factor, factor, nx).sum(axis=1)
-    return down.reshape(ny // factor, nx // factor, factor).sum(axis=2)
-
-
 def _add_faint_inplace(core: NDArray[np.bool_], residual: _Residual, n_threads: int) -> None:
     """Add sources that the tiers leave: significant in the smoothed image, below a threshold."""
 
@@ -200,10 +233,9 @@ def _add_faint_inplace(core: NDArray[np.bool_], residual: _Residual, n_threads: 
         smoothed = ndimage.gaussian_filter(value, _FAINT_SIGMA / _SMALL_BIN, truncate=4.0)
         noise = mad_sigma(smoothed[count > 0]) if count.any() else np.inf
         found = (smoothed > _FAINT_NSIGMA * noise) & (count > 0)
-        rows = strip.outer.stop - strip.outer.start
-        return _enlarged(found, _SMALL_BIN, (rows, core.shape[1]))[strip.inner]
+        return found[bin_rows(strip.inner, _SMALL_BIN)]
 
-    core |= np.concatenate(for_each_strip(search, core.shape, 32, n_threads))
+    core |= np.concatenate(for_each_strip(search, residual.image.shape, 32, n_threads))
 
 
 def _add_extended_inplace(core: NDArray[np.bool_], residual: _Residual, n_threads: int) -> None:
@@ -219,18 +251,27 @@ def _add_extended_inplace(core: NDArray[np.bool_], residual: _Residual, n_thread
     # structure of the sky counts as noise here
     noise = mad_sigma(smoothed[count > 0])
     found = (smoothed > max(_EXTENDED_LEVEL, _EXTENDED_NSIGMA * noise)) & (count > 0)
-    core |= _enlarged(found, _LARGE_BIN, core.shape)
+    core |= enlarged(found, _LARGE_BIN // _SMALL_BIN, core.shape)
 
 
-def _enlarged(binned: NDArray, factor: int, shape: tuple[int, ...]) -> NDArray:
-    """Return bins as pixels."""
-    full = np.repeat(np.repeat(binned, factor, axis=0), factor, axis=1)
-    return full[: shape[0], : shape[1]]
+@dataclass(frozen=True)
+class _LargeSources:
+    """Mask and light of large sources, in bins of four by four pixels and units of the noise."""
+
+    mask: NDArray[np.bool_]
+    light: NDArray[np.float32]
+
+    def half(self, rows: slice, n_columns: int) -> tuple[NDArray[np.bool_], NDArray[np.float32]]:
+        """Return both for some rows of an image (from a whole bin on), in bins of two by two."""
+        part = bin_rows(rows, _LARGE_BIN)
+        shape = -(-(rows.stop - rows.start) // _SMALL_BIN), -(-n_columns // _SMALL_BIN)
+        factor = _LARGE_BIN // _SMALL_BIN
+        return enlarged(self.mask[part], factor, shape), enlarged(self.light[part], factor, shape)
 
 
-def _around_large(residual: _Residual, n_threads: int) -> Outskirts:
-    """Return mask and light of large sources, each with its own profile, in units of the noise."""
-    shape, factor = residual.image.shape, _LARGE_BIN
+def _around_large(residual: _Residual, n_threads: int) -> _LargeSources:
+    """Return mask and light of large sources, each with its own profile."""
+    factor = _LARGE_BIN
     value, count, core = residual.all_binned(factor, n_threads)
     binned = value.shape
     labels, _ = ndimage.label(core, structure=_EIGHT)
@@ -257,9 +298,7 @@ def _around_large(residual: _Residual, n_threads: int) -> Outskirts:
         if length > 0.0:
             light[window] += np.exp(level - np.maximum(distance, radius) / length)
     light[mask] = 0.0
-    pixels = np.ascontiguousarray(_enlarged(mask, factor, shape))
-    half = tuple(-(-size // _SMALL_BIN) for size in shape)
-    return Outskirts(pixels, np.ascontiguousarray(_enlarged(light, factor // _SMALL_BIN, half)))
+    return _LargeSources(mask, light)
 
 
 def _large_profile(value: NDArray, distance: NDArray) -> tuple[float, float]:
@@ -272,50 +311,12 @@ def _large_profile(value: NDArray, distance: NDArray) -> tuple[float, float]:
     error = 2.0 / _LARGE_BIN / np.sqrt(np.maximum(n, 1))
     limit = np.maximum(_FADED_LARGE, 3.0 * error)
     middle = 0.5 * (edges[1:] + edges[:-1])
-    return _last_exponential(middle, total / np.maximum(n, 1), limit, n > 4)
+    return last_exponential(middle, total / np.maximum(n, 1), limit, n > 4)
 
 
-def _last_exponential(
-    distance: NDArray, profile: NDArray, limit: NDArray, known: NDArray[np.bool_]
-) -> tuple[float, float]:
-    """Fit ``exp(level - distance / length)`` to where a profile fades below a limit.
-
-    Parameters
-    ----------
-    distance, profile, limit : ndarray, shape (n,)
-        From the edge of the sources outwards.
-    known : ndarray of bool, shape (n,)
-        True where there is a profile.
-
-    Returns
-    -------
-    level, length : float
-        Length 0 when there is no light at all.
-    """
-    distance, profile, limit = distance[known], profile[known], limit[known]
-    if len(profile) < 4:
-        return 0.0, 0.0
-    # structure of the sky that is wider than the source
-    profile = profile - np.mean(profile[-max(2, len(profile) // 5) :])
-    faded = np.flatnonzero(profile < limit)
-    last = faded[0] if faded.size else len(profile)
-    if last == 0:
-        return 0.0, 0.0
-    # over the last factor of five or so, at least three points
-    first = min(np.flatnonzero(profile[:last] >= 5.0 * profile[last - 1])[-1:].tolist() or [0])
-    first = max(0, min(first, last - 3))
-    if last - first < 2:
-        return float(np.log(profile[last - 1]) + 1.0), float(distance[last - 1])
-    logs = np.log(profile[first:last])
-    slope = np.polyfit(distance[first:last], logs, 1)[0]
-    if slope >= 0.0:
-        return 0.0, 0.0  # what does not fall is the light of something else
-    length = min(-1.0 / slope, distance[last - 1])
-    return float(logs[-1] + distance[last - 1] / length), float(length)
-
-
-def _with_small(large: Outskirts, residual: _Residual, n_threads: int) -> Outskirts:
+def _with_small(large: _LargeSources, residual: _Residual, n_threads: int) -> Outskirts:
     """Return mask and light of all sources; the small ones have the profile of their class."""
+    image = residual.image.shape
     shape = (_N_CLASSES, len(_EDGES) - 1)
 
     def measure(strip: Strip) -> NDArray:
@@ -326,22 +327,23 @@ def _with_small(large: Outskirts, residual: _Residual, n_threads: int) -> Outski
         return np.stack([light, np.bincount(key, minlength=shape[0] * shape[1])])
 
     overlap = 2 * _SMALL_REACH
-    totals = np.sum(for_each_strip(measure, large.mask.shape, overlap, n_threads), axis=0)
+    totals = np.sum(for_each_strip(measure, image, overlap, n_threads), axis=0)
     level, length, radius = _profiles_of_small(*totals.reshape(2, *shape))
+    half = tuple(-(-size // _SMALL_BIN) for size in image)
+    all_bins, all_light = np.empty(half, bool), np.empty(half, np.float32)
 
-    def mask(strip: Strip) -> tuple[NDArray[np.bool_], NDArray[np.float32]]:
+    def mask(strip: Strip) -> None:
         near = _SmallSources.measure(large, residual, strip)
         inside = near.distance <= radius[near.kind]
         light = np.exp(level[near.kind] - near.distance / length[near.kind]).astype(np.float32)
         light[inside] = 0.0
-        rows = strip.outer.stop - strip.outer.start
-        pixels = _enlarged(inside, _SMALL_BIN, (rows, large.mask.shape[1]))[strip.inner]
-        start = strip.inner.start // _SMALL_BIN
-        return pixels, light[start : start + -(-(strip.stop - strip.start) // _SMALL_BIN)]
+        bins, inner = (bin_rows(rows, _SMALL_BIN) for rows in (strip.rows, strip.inner))
+        large_bins, large_light = large.half(strip.rows, image[1])
+        all_bins[bins] = large_bins | inside[inner]
+        all_light[bins] = (large_light + light[inner]) * np.float32(residual.noise)
 
-    parts = for_each_strip(mask, large.mask.shape, overlap, n_threads)
-    pixels, light = (np.concatenate(each) for each in zip(*parts, strict=True))
-    return Outskirts(large.mask | pixels, large.light + light)
+    for_each_strip(mask, image, overlap, n_threads)
+    return Outskirts(all_bins, all_light, image)
 
 
 @dataclass(frozen=True)
@@ -364,12 +366,11 @@ class _SmallSources:
     use: NDArray[np.bool_]
 
     @classmethod
-    def measure(cls, outskirts: Outskirts, residual: _Residual, strip: Strip):
+    def measure(cls, sources: _LargeSources, residual: _Residual, strip: Strip):
         """Look at a strip; large sources are known."""
         value, count, core = residual.binned(strip.outer, _SMALL_BIN)
-        start = strip.outer.start // _SMALL_BIN
-        value -= outskirts.light[start : start + len(value)]
-        large = _bin_sum(outskirts.mask[strip.outer].astype(np.float32), _SMALL_BIN) > 0
+        large, light = sources.half(strip.outer, residual.image.shape[1])
+        value -= light
         labels, number = ndimage.label(core & ~large, structure=_EIGHT)
         if number == 0:
             nothing = np.zeros(value.shape, bool)
@@ -393,7 +394,7 @@ def _profiles_of_small(
         profile = light[kind] / np.maximum(n[kind], 1)
         error = 2.0 / _SMALL_BIN / np.sqrt(np.maximum(n[kind], 1))
         limit = np.maximum(_FADED_SMALL, 3.0 * error)
-        found = _last_exponential(middle, profile, limit, n[kind] > 10)
+        found = last_exponential(middle, profile, limit, n[kind] > 10)
         if found[1] > 0.0:
             level[kind], length[kind] = found
     radius = np.clip(length * (level - np.log(_EDGE)), 1.0, _SMALL_REACH / _SMALL_BIN)
