@@ -28,8 +28,8 @@ __all__ = ["build_plan", "find_exposures"]
 EPOCH = "epoch1"
 """Published grid of all pointings of an epoch, made by the preset ``dr05`` beside the others."""
 
-EXPOSURE_STEPS = ("update_wcs", "tweakreg", "skymatch", "outlier_detection", "skyvar")
-"""Steps of stage 3 that work on exposures."""
+EXPOSURE_STEPS = ("update_wcs", "skymatch", "outlier_detection", "skyvar")
+"""Steps of stage 3 that work on aligned exposures."""
 
 
 @dataclass(frozen=True)
@@ -70,10 +70,13 @@ def find_exposures(config: SurveyConfig) -> tuple[list[Exposure], tuple[str, ...
     """
     paths: list[Path] = []
     for entry in config.inputs:
-        found = [Path(name) for name in sorted(glob.glob(str(entry)))]
-        if not found and glob.has_magic(str(entry)):
+        if entry.exists() or not glob.has_magic(str(entry)):
+            paths.append(entry)
+            continue
+        found = [Path(name) for name in sorted(glob.glob(str(entry), recursive=True))]
+        if not found:
             raise CeersError(f"inputs: no file is named like {entry}.")
-        paths += found or [entry]
+        paths += found
     files, other_level = find_files(paths, "uncal")
     exposures, other_kind = read_exposures([path.absolute() for path in files])
     return exposures, tuple(note for note in (other_level, other_kind) if note)
@@ -259,7 +262,9 @@ def _outlier_tasks(context, group, tasks):
     config = context.config
     parameters = context.parameters("image3")
     parameters = {step: parameters[step] for step in EXPOSURE_STEPS if step in parameters}
-    parameters.pop("tweakreg", None)
+    if "skyvar" in context.presets:
+        own = config.steps.get("image3", {}).get("skyvar", {})
+        parameters["skyvar"] = context.presets["skyvar"][""] | own
     aligned = {
         name: task.id
         for task in tasks
@@ -304,6 +309,8 @@ def _mosaic_tasks(context, group, members):
         for key, value in parameters.get("resample", {}).items()
         if key not in grid.parameters()
     }
+    of_preset = resample.pop("tile_size", 0)
+    tile_size = config.tile_size or of_preset
     folder = f"mosaics/{group.name}"
     tasks = []
     for name, exposures in group.filters.items():
@@ -316,16 +323,16 @@ def _mosaic_tasks(context, group, members):
             "group": group.name,
         }
         settings = {"grid": grid.parameters(), "resample": resample}
-        tiles = _tile_tasks(config, grid, product, after, settings, arguments)
+        tiles = _tile_tasks(tile_size, grid, after, settings, arguments)
         tasks += tiles
-        memory, seconds = estimates.mosaic(grid.shape, len(exposures), config.tile_size)
+        memory, seconds = estimates.mosaic(grid.shape, len(exposures), tile_size)
         tasks.append(
             _task(
                 stage="mosaic",
                 key=product,
                 outputs=[f"{folder}/{product}_i2d.fits"],
                 after=[tile.id for tile in tiles] or after,
-                settings={**settings, "tile_size": config.tile_size},
+                settings={**settings, "tile_size": tile_size},
                 arguments=arguments,
                 memory=memory,
                 seconds=seconds,
@@ -362,10 +369,10 @@ def _mosaic_tasks(context, group, members):
     return tasks
 
 
-def _tile_tasks(config, grid: Grid, product, after, settings, arguments):
+def _tile_tasks(size, grid: Grid, after, settings, arguments):
     """Return a task for each tile of a mosaic; none when it is made in one piece."""
-    size = config.tile_size
     nx, ny = grid.shape
+    product = arguments["product"]
     if not size or (nx <= size and ny <= size):
         return []
     memory, seconds = estimates.tile(size, len(arguments["exposures"]))

@@ -18,10 +18,12 @@ PRESETS = {
         "detector1": "dr05/detector1",
         "image2": "dr05/image2",
         "image3": "dr05/image3_part1",
+        "skyvar": "dr05/skyvar",
         "mosaic": "dr05/image3_{group}",
     },
 }
-"""Parameter files of a preset by pipeline; ``mosaic`` for the second pass of stage 3."""
+"""Parameter files of a preset by pipeline; ``skyvar`` for that step, where it has its own, and
+``mosaic`` for the second pass of stage 3."""
 
 
 def read_preset(name: str) -> dict[str, dict]:
