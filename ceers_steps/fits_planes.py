@@ -17,6 +17,7 @@ from ceers_steps.errors import CeersError
 __all__ = ["PlaneWriter", "check_space", "file_size", "virtual_array"]
 
 _BLOCK = 2880  # bytes: headers and data of FITS files are padded to multiples of this
+_COPIED_BYTES = 1 << 24  # of an image that is copied, at a time
 _SIGN_BIT = np.uint32(1 << 31)  # FITS has no unsigned integers: BZERO is added to signed ones
 
 
@@ -130,6 +131,29 @@ class PlaneWriter:
             for line, pixels in enumerate(image):
                 pixel = (plane * ny + y0 + line) * nx + x0
                 self._write(start + pixel * dtype.itemsize, pixels)
+
+    def copy(self, name: str, source: str | os.PathLike, offset: int) -> None:
+        """Write an image as it stands in another file.
+
+        Parameters
+        ----------
+        name
+            EXTNAME of the image.
+        source
+            File that has an image of the same shape and type.
+        offset
+            Where its pixels begin in that file, bytes.
+        """
+        start, shape, dtype = self._images[name]
+        rest = math.prod(shape) * dtype.itemsize
+        with open(source, "rb") as stream:
+            stream.seek(offset)
+            while rest:
+                piece = stream.read(min(rest, _COPIED_BYTES))
+                if not piece:
+                    raise OSError(f"{source} ends within an image")
+                self._write(start, piece)
+                start, rest = start + len(piece), rest - len(piece)
 
     def _write(self, offset, data):
         """Write bytes at a place in the file."""

@@ -9,8 +9,9 @@ from numpy.typing import NDArray
 
 __all__ = ["LazyRows", "RowImage", "crossing", "flagged", "row_blocks"]
 
-_BLOCK_SIZE = 4_000_000
-"""Pixels of a block of rows."""
+_BLOCK_SIZE, _ALIGNMENT = 4_000_000, 64
+"""Pixels of a block of rows, and what its first row is a multiple of: bins and the nets of
+positions are those of the whole image."""
 
 
 class RowImage(Protocol):
@@ -64,5 +65,5 @@ def crossing(image: RowImage, rows: NDArray[np.intp], columns: NDArray[np.intp])
 
 def row_blocks(shape: tuple[int, ...]) -> list[slice]:
     """Cut an image into blocks of rows that are small in memory."""
-    height = max(1, _BLOCK_SIZE // max(shape[1], 1))
+    height = max(_BLOCK_SIZE // (max(shape[1], 1) * _ALIGNMENT), 1) * _ALIGNMENT
     return [slice(start, min(start + height, shape[0])) for start in range(0, shape[0], height)]

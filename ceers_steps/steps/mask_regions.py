@@ -11,6 +11,7 @@ from astropy.wcs import WCS, FITSFixedWarning
 from regions import PixelRegion, Regions
 
 from ceers_steps.errors import CeersError
+from ceers_steps.kernels.lazy_rows import row_blocks
 from ceers_steps.kernels.mask_grids import sample_nearest
 from ceers_steps.steps.mosaic_images import Mosaic, image_index, pixel_map
 
@@ -157,15 +158,19 @@ def sample_mask(source, mosaic, parameter):
     to_source = pixel_map(mosaic, source)
     if to_source is None:
         return source.image
-    rows = slice(0, mosaic.shape[0])
-    values, covered = sample_nearest(source.image, to_source, rows, mosaic.shape[1])
-    seen = covered & ~mosaic.border
-    if not seen.any():
+    values = np.empty(mosaic.shape, source.image.dtype)
+    n_seen = n_wanted = 0
+    for rows in row_blocks(mosaic.shape):
+        values[rows], covered = sample_nearest(source.image, to_source, rows, mosaic.shape[1])
+        wanted = ~mosaic.border[rows]
+        n_seen += np.count_nonzero(covered & wanted)
+        n_wanted += np.count_nonzero(wanted)
+    if not n_seen:
         raise CeersError(
             f"{parameter}: {source.name} and {mosaic.name} do not overlap on the sky. "
             "Give images of one field."
         )
-    fraction = seen.sum() / max(np.count_nonzero(~mosaic.border), 1)
+    fraction = n_seen / n_wanted
     if fraction < 0.99:
         log.warning("%s covers %.0f%% of %s", source.name, 100 * fraction, mosaic.name)
     return values

@@ -11,15 +11,26 @@ from jwst.datamodels import ModelLibrary
 from stdatamodels.jwst.datamodels import JwstDataModel
 
 from ceers_steps.errors import CeersError
+from ceers_steps.fits_planes import virtual_array
 from ceers_steps.io import ASSOCIATION_SUFFIXES, read_association, write_atomic
 from ceers_steps.kernels.background import fit_mesh
+from ceers_steps.kernels.lazy_rows import flagged, row_blocks
 from ceers_steps.kernels.mosaic_mask import CORE, mask_mosaic
 from ceers_steps.kernels.source_wings import measure_outskirts
 from ceers_steps.steps.base import CeersStep
 from ceers_steps.steps.mask_regions import read_fits_mask, read_regions, sample_mask
+from ceers_steps.steps.mosaic_bits import (
+    BIT_CARDS,
+    BORDER,
+    OUTSKIRTS,
+    REGION,
+    measure_figures,
+)
+from ceers_steps.steps.mosaic_files import MosaicFile
 from ceers_steps.steps.mosaic_images import (
     from_model,
     image_index,
+    pixel_map,
     read_fits_mosaic,
     read_tiers,
 )
@@ -28,10 +39,8 @@ __all__ = ["MosaicBackgroundStep"]
 
 log = logging.getLogger(__name__)
 
-BORDER, OUTSKIRTS, REGION = np.uint8(1), np.uint8(32), np.uint8(64)
-"""Bits of the mask beside those of the tiers (1 to 4) and `CORE` (7)."""
-FAINT = np.uint8(0b11000)
-"""Bits of the tiers of faint sources."""
+_NEW_PLANES = {"BKGD": np.float32, "BKGMASK": np.uint8, "TIERMASK": np.uint8}
+"""Planes that a product has beside those of its mosaic, and their types."""
 
 
 class MosaicBackgroundStep(CeersStep):
@@ -65,7 +74,8 @@ class MosaicBackgroundStep(CeersStep):
         save_mask = boolean(default=True)  # Write the merged mask on the grid of the first mosaic, *_mergedmask.fits
         n_threads = integer(min=1, default=2)  # Strips of a mosaic worked on at a time
         output_use_model = boolean(default=True)  # Name each product after its mosaic
-        in_memory = boolean(default=True)  # False: mosaics of a list are kept in temporary files
+        in_memory = boolean(default=True)  # False: mosaics given by their file names are read and written in strips, whatever their size
+        stream_above = float(min=0, default=100.0)  # The same for those of more pixels than this, millions: they need not fit into memory
     """  # noqa: E501
 
     def process(self, input_data):
@@ -79,8 +89,10 @@ class MosaicBackgroundStep(CeersStep):
 
         Returns
         -------
-        `~stdatamodels.jwst.datamodels.ImageModel` or `~jwst.datamodels.ModelLibrary`
-            One mosaic gives one, several (and a library) a library.
+        `~stdatamodels.jwst.datamodels.ImageModel`, `~jwst.datamodels.ModelLibrary`, str or list
+            One mosaic gives one, several (and a library) a library. Mosaics that are read and
+            written in strips give the paths of their products, which are always written, even
+            if ``save_results`` is off.
         """
         if self.filter_size % 2 == 0:
             raise CeersError(f"filter_size={self.filter_size}: give an odd number of boxes.")
@@ -90,22 +102,29 @@ class MosaicBackgroundStep(CeersStep):
             with images:
                 self._run_on(images)
             return images
-        self._run_on(_Single(images))
+        if isinstance(images, list):
+            self._run_on(_Unchanged([each.model for each in images]), images)
+            products = [str(each.product or each.path) for each in images]
+            return products if len(products) > 1 else products[0]
+        self._run_on(_Unchanged([images]))
         return images
 
     def _open(self, input_data):
-        """Return a data model for one mosaic, a library for more."""
+        """Return a data model for one mosaic, a library for more, a list for files in strips."""
         opened = self.prepare_output(input_data, open_models=False)
         if isinstance(opened, (JwstDataModel, ModelLibrary)):
             return opened
         if isinstance(opened, (str, os.PathLike)):
             if not str(opened).endswith(ASSOCIATION_SUFFIXES):
-                return self.prepare_output(opened)
+                streamed = self._is_streamed([opened])
+                return [MosaicFile(opened)] if streamed else self.prepare_output(opened)
             opened = _mosaics_of(opened)
+        opened = list(opened)
         if not opened:
             raise CeersError("MosaicBackgroundStep: the list of mosaics is empty. Give *_i2d.fits.")
-        opened = list(opened)
         if all(isinstance(each, (str, os.PathLike)) for each in opened):
+            if self._is_streamed(opened):
+                return [MosaicFile(path) for path in opened]
             # a library keeps only what an association names in files
             members = [{"expname": os.path.abspath(path), "exptype": "science"} for path in opened]
             opened = {"products": [{"name": "mosaics", "members": members}]}
@@ -114,8 +133,17 @@ class MosaicBackgroundStep(CeersStep):
             return ModelLibrary(opened)
         return ModelLibrary(opened, on_disk=not self.in_memory)
 
-    def _run_on(self, images):
-        """Mask the sources of all mosaics, then subtract the background of each in place."""
+    def _is_streamed(self, paths):
+        """Say whether files are read and written in strips."""
+        sizes = [MosaicFile.n_pixels(path) for path in paths]
+        wanted = not self.in_memory or max(sizes) > 1e6 * self.stream_above
+        return wanted and min(sizes) > 0
+
+    def _run_on(self, images, files=None):
+        """Mask the sources of all mosaics, then subtract the background of each.
+
+        Models are changed in place, files written where they are given.
+        """
         todo = [index for index in range(len(images)) if self._is_to_do(images, index)]
         if not todo:
             return
@@ -125,37 +153,37 @@ class MosaicBackgroundStep(CeersStep):
         if self.suffix in {"bkgsub", "mbkgsub"}:
             self.suffix = "mbkgsub" if merged or given else "bkgsub"
 
-        found = []
-        for index in () if given else todo:
-            model = images.borrow(index)
-            try:
-                mosaic = from_model(model, self._tiers)
-                # of a mosaic only the mask is needed by the others
-                found.append(replace(mosaic, image=self._search(mosaic)))
-            finally:
-                images.shelve(model, index, modify=False)
-        for path in () if given else extras:
-            extra = read_fits_mosaic(path, self._tiers)
-            found.append(replace(extra, image=self._search(extra)))
+        masks = [given] if given else []
+        if merged and not given:
+            for index in todo:
+                model = images.borrow(index)
+                try:
+                    self._merge_inplace(masks, from_model(model, self._tiers, _rows(files, index)))
+                finally:
+                    images.shelve(model, index, modify=False)
+            for path in extras:
+                self._merge_inplace(masks, read_fits_mosaic(path, self._tiers))
 
         reference = None
         for number, index in enumerate(todo):
             model = images.borrow(index)
             try:
-                mosaic = from_model(model, self._tiers)
-                reference = reference or replace(mosaic, image=mosaic.border)
-                own = None if given else found[number]
-                combined = self._combine(mosaic, own, found if merged else [], given, reference)
+                mosaic = from_model(model, self._tiers, _rows(files, index))
+                reference = reference or _grid(mosaic)
+                mosaic, cleared = self._mask(mosaic, masks, reference)
                 if number == 0 and self.save_mask and (merged or given):
-                    self._write_mask(model, mosaic, combined[0])
-                self._subtract(model, mosaic, *combined)
+                    self._write_mask(model, mosaic)
+                mesh = self._fit_inplace(mosaic, cleared)
+                del cleared
+                if files:
+                    self._write_file(files[index], mosaic, mesh)
+                else:
+                    self._subtract(model, mosaic, mesh)
             finally:
                 images.shelve(model, index)
-        for number, path in enumerate(extras if self.subtract_extra else [], start=len(todo)):
-            extra = read_fits_mosaic(path, self._tiers)
-            own = None if given else found[number]
-            combined = self._combine(extra, own, found if merged else [], given, reference)
-            self._write_extra(extra, *combined)
+        for path in extras if self.subtract_extra else []:
+            extra, cleared = self._mask(read_fits_mosaic(path, self._tiers), masks, reference)
+            self._write_extra(extra, self._fit_inplace(extra, cleared))
 
     def _is_to_do(self, images, index):
         """Say whether a mosaic still has its background."""
@@ -175,16 +203,38 @@ class MosaicBackgroundStep(CeersStep):
         except ValueError as err:
             raise CeersError(f"{mosaic.name}: no sources can be searched: {err}.") from err
 
-    def _combine(self, mosaic, own, others, given, reference):
-        """Return the bits of the mask that is used on a mosaic, and the pixels cleared by hand."""
+    def _merge_inplace(self, masks, mosaic):
+        """Add the sources of a mosaic to the mask on its grid, or as a new one."""
+        bits = self._search(mosaic)
+        for mask in masks:
+            if pixel_map(mosaic, mask) is None:
+                np.bitwise_or(mask.image, bits, out=mask.image)
+                return
+        masks.append(replace(_grid(mosaic), image=bits))
+
+    def _mask(self, mosaic, masks, reference):
+        """Return a mosaic with the bits of the mask that is used, and the pixels cleared by hand.
+
+        Parameters
+        ----------
+        mosaic : Mosaic
+        masks : list of Mosaic
+            What is masked; none for a mosaic's own sources.
+        reference : Mosaic
+            Whose pixels are meant by regions in image coordinates.
+
+        Returns
+        -------
+        mosaic : Mosaic
+        cleared : ndarray of bool or None
+        """
         bits = mosaic.border.astype(np.uint8)
-        if given:
-            bits |= sample_mask(given, mosaic, "merged_mask") & ~BORDER
-        else:
-            bits |= own.image & ~BORDER
-        for other in others:
-            if other is not own:
-                bits |= sample_mask(other, mosaic, "merge_masks") & ~BORDER
+        parameter = "merged_mask" if self.merged_mask else "merge_masks"
+        for mask in masks or [None]:
+            values = self._search(mosaic) if mask is None else sample_mask(mask, mosaic, parameter)
+            for rows in row_blocks(bits.shape):
+                bits[rows] |= values[rows] & ~BORDER
+            del values
         if self.mask_regions:
             inside = read_regions(self.mask_regions, "mask_regions", mosaic, reference)
             bits[inside] |= REGION
@@ -192,25 +242,30 @@ class MosaicBackgroundStep(CeersStep):
         if self.exclude_regions:
             cleared = read_regions(self.exclude_regions, "exclude_regions", mosaic, reference)
             bits[cleared] &= BORDER
-        return bits, cleared
+        return replace(mosaic, border=flagged(bits, BORDER), bits=bits), cleared
 
-    def _fit_inplace(self, mosaic, bits, cleared):
+    def _fit_inplace(self, mosaic, cleared):
         """Return the background; bits of the outskirts of sources are set."""
-        image = mosaic.image
+        image, bits = mosaic.image, mosaic.bits
         try:
             if self.method == "adaptive":
-                sources = (bits & ~BORDER) > 0
-                core = (bits & CORE) > 0 if np.any(bits & CORE) else sources
+                blocks = row_blocks(bits.shape)
+                searched = any(np.any(bits[rows] & CORE) for rows in blocks)
                 outskirts = measure_outskirts(
-                    image, mosaic.border, sources, core, n_threads=self.n_threads
+                    image,
+                    mosaic.border,
+                    flagged(bits, ~BORDER),
+                    flagged(bits, CORE if searched else ~BORDER),
+                    n_threads=self.n_threads,
                 )
                 image = outskirts.subtract_from(image)
-                bits[outskirts.mask & ~mosaic.border] |= OUTSKIRTS
+                for rows in blocks:
+                    bits[rows] |= (outskirts.mask[rows] & ~mosaic.border[rows]) * OUTSKIRTS
                 if cleared is not None:
                     bits[cleared] &= BORDER
-            mesh = fit_mesh(
+            return fit_mesh(
                 image,
-                bits > 0,
+                flagged(bits, 255),
                 box_size=self.box_size,
                 filter_size=self.filter_size,
                 sigma_clip=self.sigma_clip,
@@ -223,24 +278,49 @@ class MosaicBackgroundStep(CeersStep):
                 f"{mosaic.name}: no background can be fitted: {err}. Look at the mask; give a "
                 "larger box_size, or clear a part with exclude_regions."
             ) from err
-        return mesh.rows(0, mosaic.shape[0])
 
-    def _subtract(self, model, mosaic, bits, cleared):
-        """Subtract the background of a mosaic in place, add the extensions, and record it."""
-        background = self._fit_inplace(mosaic, bits, cleared)
-        model.data -= background
-        model.data[mosaic.border] = np.nan if self.border == "nan" else 0.0
+    def _subtract(self, model, mosaic, mesh):
+        """Subtract the background of a model in place, with the extensions."""
+        new = {name: np.empty(mosaic.shape, dtype) for name, dtype in _NEW_PLANES.items()}
+        for rows in row_blocks(mosaic.shape):
+            for name, pixels in self._planes(mosaic, mesh, rows).items():
+                (model.data if name == "SCI" else new[name])[rows] = pixels
+        self._extend(model, mosaic, mesh, new)
+
+    def _write_file(self, file, mosaic, mesh):
+        """Write the product of a mosaic in a file, block by block."""
+        new = {name: virtual_array(mosaic.shape, dtype) for name, dtype in _NEW_PLANES.items()}
+        self._extend(file.model, mosaic, mesh, new)
+        # stpipe does so with a result that is a model
+        self.finalize_result(file.model, [])
+        name = file.model.meta.filename if self.output_use_model else self.output_file
+        file.save(
+            self.make_output_path(basepath=name, suffix=self.suffix),
+            lambda rows: self._planes(mosaic, mesh, rows),
+        )
+
+    def _planes(self, mosaic, mesh, rows):
+        """Return the planes of a product that are not those of its mosaic, by EXTNAME."""
+        bits = mosaic.bits[rows]
+        background = mesh.rows(rows.start, rows.stop)
+        image = mosaic.image[rows] - background
+        image[mosaic.border[rows]] = np.nan if self.border == "nan" else 0.0
+        mask = (bits > 0).astype(np.uint8)
+        return {"SCI": image, "BKGD": background, "BKGMASK": mask, "TIERMASK": bits}
+
+    def _extend(self, model, mosaic, mesh, arrays):
+        """Add the extensions to a model, and record what was done."""
         header = _wcs_cards(mosaic.wcs)
-        extensions = model.instance.setdefault("extra_fits", {})
         unit = [["BUNIT", model.meta.bunit_data or "MJy/sr", "of the background"]]
-        extensions["BKGD"] = {"header": header + unit, "data": background}
-        extensions["BKGMASK"] = {"header": header, "data": (bits > 0).astype(np.uint8)}
-        extensions["TIERMASK"] = {"header": header + _BITS, "data": bits}
+        extensions = model.instance.setdefault("extra_fits", {})
+        headers = {"BKGD": header + unit, "BKGMASK": header, "TIERMASK": header + BIT_CARDS}
+        for name, array in arrays.items():
+            extensions[name] = {"header": headers[name], "data": array}
         self.record(
             model,
             "COMPLETE",
             parameters=self._parameters_used(),
-            merit=_figures(background, bits),
+            merit=measure_figures(mesh, mosaic.bits),
         )
 
     def _parameters_used(self):
@@ -251,54 +331,46 @@ class MosaicBackgroundStep(CeersStep):
         files = ("tiers", "merged_mask", "extra_images", "mask_regions", "exclude_regions")
         return used | {name: getattr(self, name) for name in files if getattr(self, name)}
 
-    def _write_mask(self, model, mosaic, bits):
+    def _write_mask(self, model, mosaic):
         """Write the merged mask, without border."""
-        cards = [tuple(card) for card in _wcs_cards(mosaic.wcs) + _BITS]
-        hdu = fits.PrimaryHDU(bits & ~BORDER, fits.Header(cards))
+        cards = [tuple(card) for card in _wcs_cards(mosaic.wcs) + BIT_CARDS]
+        hdu = fits.PrimaryHDU(mosaic.bits & ~BORDER, fits.Header(cards))
         write_atomic(self.extra_product_path(model, "mergedmask"), hdu.writeto)
 
-    def _write_extra(self, mosaic, bits, cleared):
+    def _write_extra(self, mosaic, mesh):
         """Write an image that is no JWST product, without its background."""
-        background = self._fit_inplace(mosaic, bits, cleared)
-        image = np.where(mosaic.border, np.float32(0.0), mosaic.image - background)
+        background = mesh.rows(0, mosaic.shape[0])
+        image = np.where(mosaic.border[:], np.float32(0.0), mosaic.image - background)
         target = self.make_output_path(basepath=mosaic.path.name, suffix=self.suffix, ext="fits")
         with fits.open(mosaic.path, memmap=False) as hdus:
             hdu = hdus[image_index(hdus)]
             hdu.data = image.astype(np.float32)
             header = fits.Header([tuple(card) for card in _wcs_cards(mosaic.wcs)])
             hdus.append(fits.ImageHDU(background, header, name="BKGD"))
-            hdus.append(fits.ImageHDU((bits > 0).astype(np.uint8), header, name="BKGMASK"))
-            header = header + fits.Header([tuple(card) for card in _BITS])
-            hdus.append(fits.ImageHDU(bits, header, name="TIERMASK"))
+            mask = (mosaic.bits > 0).astype(np.uint8)
+            hdus.append(fits.ImageHDU(mask, header, name="BKGMASK"))
+            header = header + fits.Header([tuple(card) for card in BIT_CARDS])
+            hdus.append(fits.ImageHDU(mosaic.bits, header, name="TIERMASK"))
             used = ", ".join(f"{key}={value}" for key, value in self._parameters_used().items())
             hdus[0].header["HISTORY"] = f"ceers_steps {self.class_alias}: {used}"
             write_atomic(target, hdus.writeto)
         log.info("%s without its background: %s", mosaic.name, target)
 
 
-class _Single:
-    """One data model, with what is used of a library."""
+class _Unchanged:
+    """Data models in memory, with what is used of a library."""
 
-    def __init__(self, model):
-        self._model = model
+    def __init__(self, models):
+        self._models = models
 
     def __len__(self):
-        return 1
+        return len(self._models)
 
-    def borrow(self, _index):
-        return self._model
+    def borrow(self, index):
+        return self._models[index]
 
     def shelve(self, *_args, **_kwargs):
         pass
-
-
-_BITS = [
-    ["BIT0", "border", "no detector has seen this pixel"],
-    ["BIT1TO4", "tiers", "sources, from the widest tier to the smallest"],
-    ["BIT5", "outskirts", "of sources, where their light fades"],
-    ["BIT6", "regions", "drawn by hand"],
-    ["BIT7", "core", "above the threshold of a tier"],
-]
 
 
 def _mosaics_of(path):
@@ -325,17 +397,12 @@ def _wcs_cards(wcs):
     return [list(card) for card in wcs.to_header().cards]
 
 
-def _figures(background, bits):
-    """Return figures of merit: the background under sources and outside, as published."""
-    seen = (bits & BORDER) == 0
-    sources = seen & (bits > BORDER)
-    outside = seen & ~sources
-    faint = seen & (bits & FAINT > 0) & (bits & ~(FAINT | OUTSKIRTS | BORDER | CORE) == 0)
-    level = np.mean(background[outside], dtype=float) if outside.any() else np.nan
-    figures = {"masked_fraction": np.count_nonzero(sources) / max(np.count_nonzero(seen), 1)}
-    figures["sky"] = level
-    figures["sky_rms"] = np.std(background[outside], dtype=float) if outside.any() else np.nan
-    for name, where in (("under_sources", sources), ("under_faint_sources", faint)):
-        if where.any():
-            figures[name] = np.mean(background[where], dtype=float) - level
-    return figures
+def _rows(files, index):
+    """Return the planes of a file by EXTNAME; None for a model in memory."""
+    return files[index].rows if files else None
+
+
+def _grid(mosaic):
+    """Return a mosaic without its pixels."""
+    nothing = virtual_array(mosaic.shape, bool)
+    return replace(mosaic, image=nothing, border=nothing)

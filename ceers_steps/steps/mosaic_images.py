@@ -15,6 +15,7 @@ from astropy.wcs import WCS, FITSFixedWarning
 from astropy.wcs.utils import proj_plane_pixel_scales
 
 from ceers_steps.errors import CeersError
+from ceers_steps.kernels.lazy_rows import row_blocks
 from ceers_steps.kernels.mosaic_mask import MOSAIC_TIERS
 from ceers_steps.kernels.source_mask import Tier, TierSet
 
@@ -37,7 +38,7 @@ class Mosaic:
     ----------
     name : str
         For messages.
-    image : ndarray, shape (ny, nx)
+    image : ndarray or `~ceers_steps.kernels.lazy_rows.RowImage`, shape (ny, nx)
     border : ndarray of bool, shape (ny, nx)
         True = no detector has seen this pixel.
     wcs : `~astropy.wcs.WCS` or `~gwcs.wcs.WCS`
@@ -46,6 +47,8 @@ class Mosaic:
         How its sources are searched, lengths in its pixels.
     path : Path or None
         File of an image that is no JWST product.
+    bits : ndarray of uint8, shape (ny, nx), or None
+        Mask that is used on it.
     """
 
     name: str
@@ -54,6 +57,7 @@ class Mosaic:
     wcs: object
     tiers: TierSet
     path: Path | None = None
+    bits: np.ndarray | None = None
 
     @property
     def shape(self):
@@ -61,7 +65,7 @@ class Mosaic:
         return self.image.shape
 
 
-def from_model(model, tiers):
+def from_model(model, tiers, rows=None):
     """Describe the mosaic of a data model.
 
     Parameters
@@ -69,11 +73,13 @@ def from_model(model, tiers):
     model : `~stdatamodels.jwst.datamodels.ImageModel`
     tiers : dict
         Of `read_tiers`.
+    rows : dict, optional
+        Planes by EXTNAME, `~ceers_steps.kernels.lazy_rows.RowImage`, of a model that has none.
 
     Returns
     -------
     Mosaic
-        Its arrays are those of the model.
+        Its image is that of the model, or of the rows.
 
     Raises
     ------
@@ -89,14 +95,19 @@ def from_model(model, tiers):
     wcs = _model_wcs(model)
     if wcs is None:
         raise CeersError(f"{name} has no WCS. Give the *_i2d.fits that resample wrote.")
-    border = ~np.isfinite(model.data)
-    if model.hasattr("err") and model.err is not None:
-        border |= np.isnan(model.err)
-    if weight is not None:
-        border |= weight == 0
+    image, noise = model.data, model.err if model.hasattr("err") else None
+    if rows is not None:
+        image, noise, weight = (rows.get(plane) for plane in ("SCI", "ERR", "WHT"))
+    border = np.empty(image.shape, bool)
+    for block in row_blocks(image.shape):
+        border[block] = ~np.isfinite(image[block])
+        if noise is not None:
+            border[block] |= np.isnan(noise[block])
+        if weight is not None:
+            border[block] |= weight[block] == 0
     instrument = model.meta.instrument
     used = _choose_tiers(tiers, instrument.name or "NIRCAM", instrument.filter or "", name)
-    return Mosaic(name, model.data, border, wcs, _scaled(used, wcs))
+    return Mosaic(name, image, border, wcs, _scaled(used, wcs))
 
 
 def read_fits_mosaic(path, tiers):

@@ -1,6 +1,7 @@
 """The background of small mosaics with known sky and sources."""
 
 import json
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -9,8 +10,9 @@ from astropy.wcs import WCS
 from jwst.datamodels import ModelLibrary
 from stdatamodels.jwst import datamodels
 
+from ceers_steps.kernels.mosaic_mask import CORE
 from ceers_steps.steps.base import StepError
-from ceers_steps.steps.mosaic_background import CORE, MosaicBackgroundStep
+from ceers_steps.steps.mosaic_background import MosaicBackgroundStep
 
 NOISE = 0.01
 PIXEL = 0.03  # arcsec
@@ -430,3 +432,100 @@ def test_core_bit_is_kept_for_reuse(tmp_path):
     again = MosaicBackgroundStep.call(mosaic(), merged_mask=str(path))
     first = fits.getdata(tmp_path / "field_f150w_mbkgsub.fits", "TIERMASK")
     np.testing.assert_array_equal(extension(again, "TIERMASK"), first)
+
+
+def contents(path):
+    """Headers and data of a product, without what changes with the time."""
+    with fits.open(path) as hdus:
+        hdus.verify("exception")
+        found = []
+        for hdu in hdus:
+            if hdu.name == "ASDF":
+                found.append((hdu.name, None, None))
+                continue
+            cards = hdu.header.tostring(sep="\n").split("\n")
+            cards = [card for card in cards if not card.startswith("DATE    ")]
+            found.append((hdu.name, cards, None if hdu.data is None else hdu.data.copy()))
+        return found
+
+
+def all_planes(model):
+    """Give a mosaic the planes that resample can write."""
+    shape = model.data.shape
+    model.con = np.arange(2 * model.data.size, dtype=np.int32).reshape(2, *shape)
+    model.dq = np.full(shape, 1 << 31, np.uint32)
+    model.var_rnoise = np.linspace(0, 1, model.data.size, dtype=np.float32).reshape(shape)
+    model.hdrtab = np.array([(b"a", 1.0)], dtype=[("FILENAME", "S8"), ("EXPTIME", "f8")])
+    return model
+
+
+@pytest.fixture
+def small_strips(monkeypatch):
+    """Strips of 64 rows."""
+    monkeypatch.setattr("ceers_steps.kernels.lazy_rows._BLOCK_SIZE", 1)
+    monkeypatch.setattr("ceers_steps.kernels.mosaic_mask._STRIP_SIZE", 1)
+    monkeypatch.setattr("ceers_steps.kernels.background._STRIP_SIZE", 1)
+
+
+@pytest.mark.usefixtures("small_strips")
+@pytest.mark.parametrize("method", ["adaptive", "published"])
+def test_in_strips_as_in_memory(tmp_path, method):
+    """Pixels, headers and order of the products of files do not depend on how they are read."""
+    add = tmp_path / "add.reg"
+    add.write_text(REGIONS)
+    paths = []
+    for _, model in two_filters():
+        paths.append(str(tmp_path / model.meta.filename))
+        all_planes(model).save(paths[-1])
+    parameters = {"method": method, "mask_regions": str(add), "save_results": True}
+    for name, in_memory in (("memory", True), ("strips", False)):
+        result = MosaicBackgroundStep.call(
+            paths, output_dir=str(tmp_path / name), in_memory=in_memory, **parameters
+        )
+    names = sorted(path.name for path in (tmp_path / "memory").iterdir())
+    assert names == sorted(path.name for path in (tmp_path / "strips").iterdir())
+    assert sorted(result) == [str(tmp_path / "strips" / name) for name in names if "bkg" in name]
+    for name in names:
+        pairs = zip(*(contents(tmp_path / how / name) for how in ("memory", "strips")), strict=True)
+        for (first, cards, data), (second, other_cards, other_data) in pairs:
+            assert first == second
+            assert cards == other_cards
+            np.testing.assert_array_equal(data, other_data)
+
+
+def test_product_in_strips_is_a_model(tmp_path):
+    """jwst opens it, and finds what was recorded; done a second time, it is left alone."""
+    path = tmp_path / "field_f150w_i2d.fits"
+    mosaic().save(path)
+    product = MosaicBackgroundStep.call(str(path), output_dir=str(tmp_path), stream_above=0.01)
+    assert product == str(tmp_path / "field_f150w_bkgsub.fits")
+    expected = MosaicBackgroundStep.call(mosaic())
+    with datamodels.open(product) as model:
+        np.testing.assert_array_equal(model.data, expected.data)
+        np.testing.assert_array_equal(model.err, expected.err)
+        np.testing.assert_array_equal(extension(model, "BKGD"), extension(expected, "BKGD"))
+        assert model.meta.cal_step.instance["ceers_mosaic_background"] == "COMPLETE"
+        merit = model.meta.instance["ceers_steps"]["ceers_mosaic_background"]["merit"]
+        assert merit == expected.meta.instance["ceers_steps"]["ceers_mosaic_background"]["merit"]
+        assert model.meta.filename == "field_f150w_bkgsub.fits"
+        assert model.cal_logs.instance["ceers_mosaic_background"]
+    assert MosaicBackgroundStep.call(product, in_memory=False) == product
+
+
+def test_strips_need_a_plain_file(tmp_path):
+    """A compressed file is read into memory."""
+    path = tmp_path / "field_f150w_i2d.fits"
+    mosaic().save(path)
+    with fits.open(path) as hdus:
+        hdus.writeto(tmp_path / "field_f150w_i2d.fits.gz")
+    result = MosaicBackgroundStep.call(str(tmp_path / "field_f150w_i2d.fits.gz"), in_memory=False)
+    np.testing.assert_array_equal(result.data, MosaicBackgroundStep.call(mosaic()).data)
+
+
+def test_no_room_for_the_product(tmp_path, monkeypatch):
+    path = tmp_path / "field_f150w_i2d.fits"
+    mosaic().save(path)
+    monkeypatch.setattr("shutil.disk_usage", lambda _: SimpleNamespace(free=1000))
+    with pytest.raises(StepError, match="are free"):
+        MosaicBackgroundStep.call(str(path), output_dir=str(tmp_path / "out"), in_memory=False)
+    assert not list((tmp_path / "out").iterdir())

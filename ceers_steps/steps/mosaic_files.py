@@ -1,0 +1,179 @@
+"""Mosaics in files, larger than memory: read and written in blocks of rows."""
+
+import logging
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from astropy.io import fits
+from stdatamodels import fits_support
+from stdatamodels.jwst.datamodels import ImageModel
+
+from ceers_steps.errors import CeersError
+from ceers_steps.fits_planes import PlaneWriter, check_space, file_size, virtual_array
+from ceers_steps.io import write_atomic
+from ceers_steps.kernels.lazy_rows import row_blocks
+
+__all__ = ["FileRows", "MosaicFile", "file_rows"]
+
+log = logging.getLogger(__name__)
+
+_TYPES = {8: "u1", 16: ">i2", 32: ">i4", -32: ">f4", -64: ">f8"}
+"""Types of pixels in a FITS file, by BITPIX."""
+_UNSIGNED = {16: np.uint16, 32: np.uint32}
+"""Types that they stand for with BZERO."""
+
+
+@dataclass(frozen=True)
+class FileRows:
+    """Rows of an image in a FITS file, read when they are asked for.
+
+    They are read and not mapped: mapped pages count as memory of the process.
+
+    Attributes
+    ----------
+    path : Path
+        The file, not compressed.
+    offset : int
+        Where the pixels begin, bytes.
+    shape : tuple of int
+        Shape of the image.
+    dtype : dtype
+        Of its pixels in the file.
+    """
+
+    path: Path
+    offset: int
+    shape: tuple
+    dtype: np.dtype
+
+    def __getitem__(self, rows):
+        """Return the pixels of a slice of rows, in the byte order of the machine."""
+        start, stop, _ = rows.indices(self.shape[0])
+        width = self.shape[1]
+        pixels = np.fromfile(
+            self.path,
+            self.dtype,
+            count=max(stop - start, 0) * width,
+            offset=self.offset + start * width * self.dtype.itemsize,
+        )
+        pixels = pixels.reshape(stop - start, width)
+        return pixels.astype(self.dtype.newbyteorder("="), copy=False)
+
+
+def file_rows(path):
+    """Return the images of a FITS file, as they can be read in pieces.
+
+    Parameters
+    ----------
+    path : Path
+
+    Returns
+    -------
+    dict
+        `FileRows` by EXTNAME; empty for a file that is compressed, or has two images of one name.
+    """
+    with path.open("rb") as stream:
+        if stream.read(6) != b"SIMPLE":
+            return {}
+    with fits.open(path, memmap=True) as hdus:
+        images = [hdu for hdu in hdus if type(hdu) is fits.ImageHDU and hdu.size]
+        if len({hdu.name for hdu in images}) < len(images):
+            return {}
+        return {
+            hdu.name: FileRows(
+                path, hdu.fileinfo()["datLoc"], hdu.shape, np.dtype(_TYPES[hdu.header["BITPIX"]])
+            )
+            for hdu in images
+        }
+
+
+class MosaicFile:
+    """A mosaic in a file, of which only what is not pixels is in memory.
+
+    Attributes
+    ----------
+    path : Path
+    model : `~stdatamodels.jwst.datamodels.ImageModel`
+        The mosaic with arrays that take no memory, and hold no pixels.
+    rows : dict
+        `FileRows` by EXTNAME.
+    product : Path or None
+        What `save` has written.
+    """
+
+    def __init__(self, path):
+        self.path = Path(path).absolute()
+        self.product = None
+        self.rows = file_rows(self.path)
+        self.model = self._open()
+        self.model.meta.filename = self.path.name
+
+    @staticmethod
+    def n_pixels(path):
+        """Return the pixels of a mosaic that can be read in pieces; 0 for one that cannot."""
+        image = file_rows(Path(path)).get("SCI")
+        readable = image is not None and len(image.shape) == 2 and image.dtype == ">f4"
+        return image.shape[0] * image.shape[1] if readable else 0
+
+    def _open(self):
+        """Return the model, without pixels."""
+        empty = fits.HDUList()
+        with fits.open(self.path, memmap=True) as hdus:
+            for hdu in hdus:
+                if hdu.name in self.rows:
+                    data = virtual_array(hdu.shape, _type(hdu.header))
+                    empty.append(fits.ImageHDU(data, hdu.header))
+                else:
+                    empty.append(hdu.copy())
+            return ImageModel(empty)
+
+    def save(self, path, changed):
+        """Write the mosaic with other pixels, and the planes of the file that are not changed.
+
+        Parameters
+        ----------
+        path : str or Path
+            File to be made; written aside and then renamed.
+        changed : callable
+            Takes a slice of rows, returns their pixels in planes that are new or changed, by
+            EXTNAME. The model has arrays for all planes.
+
+        Raises
+        ------
+        CeersError
+            When there is no room, or a plane would change its type.
+        """
+        path = Path(path).absolute()
+        self.model.on_save(path.name)
+        hdus = fits_support.to_fits(self.model.instance, self.model.schema)
+        check_space(path.parent, file_size(hdus), "or leave planes out of the mosaics")
+        self.product = write_atomic(path, lambda scratch: self._write(scratch, hdus, changed))
+        log.info("Saved mosaic in %s (%.1f GB)", path, file_size(hdus) / 1e9)
+
+    def _write(self, path, hdus, changed):
+        """Write the file block by block."""
+        shape = self.rows["SCI"].shape
+        with PlaneWriter(path, hdus) as writer:
+            written = set()
+            for rows in row_blocks(shape):
+                for name, pixels in changed(rows).items():
+                    writer.write(name, rows.start, 0, pixels)
+                    written.add(name)
+            for hdu in hdus:
+                if isinstance(hdu, fits.ImageHDU) and hdu.size and hdu.name not in written:
+                    source = self.rows.get(hdu.name)
+                    if source is None or np.dtype(_TYPES[hdu.header["BITPIX"]]) != source.dtype:
+                        raise CeersError(
+                            f"{self.path}: the plane {hdu.name} is not of the type that jwst "
+                            "gives it. Open and save the file with jwst.datamodels first."
+                        )
+                    writer.copy(hdu.name, source.path, source.offset)
+
+
+def _type(header):
+    """Return the type of the pixels of an image, as astropy reads them."""
+    bits = header["BITPIX"]
+    if header.get("BZERO") == 2 ** (bits - 1) if bits in _UNSIGNED else False:
+        return np.dtype(_UNSIGNED[bits])
+    return np.dtype(_TYPES[bits]).newbyteorder("=")
