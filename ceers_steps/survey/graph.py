@@ -9,7 +9,7 @@ from ceers_steps.errors import CeersError
 from ceers_steps.io import write_atomic
 from ceers_steps.survey.plan import STAGES, Plan
 
-__all__ = ["draw_plan"]
+__all__ = ["draw_plan", "layout"]
 
 LABELS = {
     "exposure": "stages 1 and 2",
@@ -19,6 +19,9 @@ LABELS = {
     "mosaic": "mosaic",
     "background": "merged\nbackground",
 }
+MANY = {"align": "visits", "outlier": "groups"}
+"""What is said of a box of several tasks with names of their own."""
+
 TODO, DONE = "#d9822b", "#2f7d5b"
 INCH = 0.34
 
@@ -55,17 +58,17 @@ def draw_plan(plan: Plan, reasons: Mapping[str, str], path) -> Path:
     path = Path(path)
     if path.suffix not in {".png", ".svg", ".pdf"}:
         raise CeersError(f"--graph {path}: use a name that ends in .png, .svg or .pdf.")
-    boxes, links = _layout(plan, reasons)
+    boxes, links = layout(plan, reasons)
     stages = [stage for stage in STAGES if any(box[0] == stage for box in boxes)]
     rows = 1 + max(row for _, row in boxes)
     with matplotlib.rc_context({"svg.hashsalt": "ceers_steps"}):
-        figure = Figure(figsize=(2.2 * len(stages) + 0.4, INCH * (rows + 3)), dpi=120)
+        figure = Figure(figsize=(1.9 * len(stages) + 0.3, INCH * (rows + 3)), dpi=120)
         axes = figure.add_axes((0.01, 0.01, 0.98, 0.98))
         axes.set(xlim=(-0.55, len(stages) - 0.45), ylim=(rows, -2.6))
         axes.axis("off")
         for (stage_a, row_a), (stage_b, row_b) in links:
-            x = [stages.index(stage_a) + 0.36, stages.index(stage_b) - 0.36]
-            axes.plot(x, [row_a, row_b], color="0.75", lw=0.8, zorder=1)
+            x = [stages.index(stage_a), stages.index(stage_b)]  # the boxes lie over the ends
+            axes.plot(x, [row_a, row_b], color="0.7", lw=1.0, zorder=1)
         for (stage, row), (label, todo, total) in boxes.items():
             color = TODO if todo else DONE
             text = f"{label}" + (f"  {total - todo}/{total}" if total > 1 else "")
@@ -88,8 +91,23 @@ def draw_plan(plan: Plan, reasons: Mapping[str, str], path) -> Path:
     return path
 
 
-def _layout(plan, reasons):
-    """Return boxes ``{(stage, row): (label, tasks to do, tasks)}`` and the links between them."""
+def layout(plan: Plan, reasons: Mapping[str, str]) -> tuple[dict, list]:
+    """Say what is drawn where.
+
+    Parameters
+    ----------
+    plan : Plan
+        The plan.
+    reasons : dict
+        Tasks to do.
+
+    Returns
+    -------
+    boxes : dict
+        ``{(stage, row): (label, tasks to do, tasks)}``; a background stands between rows.
+    links : list
+        Pairs of keys of `boxes`.
+    """
     mosaics = [task for task in plan.tasks.values() if task.stage == "mosaic"]
     rows = {task.id: row for row, task in enumerate(mosaics)}
     members: dict[tuple[str, int], dict[str, str]] = defaultdict(dict)
@@ -98,7 +116,7 @@ def _layout(plan, reasons):
     boxes = {}
     for (stage, row), tasks in members.items():
         labels = set(tasks.values())
-        label = labels.pop() if len(labels) == 1 else "several"
+        label = labels.pop() if len(labels) == 1 else MANY[stage]
         boxes[stage, row] = (label, sum(name in reasons for name in tasks), len(tasks))
     order = {stage: number for number, stage in enumerate(STAGES)}
     links = []
