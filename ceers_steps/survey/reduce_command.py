@@ -172,7 +172,8 @@ def run_reduce(args) -> int:
     outcome = run_plan(plan, config)
     page = write_summary(plan, outcome)
     took = duration(time.monotonic() - start)
-    print(f"{len(outcome.done)} tasks done, {outcome.valid} valid before, in {took}. {page}")
+    count = f"{len(outcome.done)} task{'' if len(outcome.done) == 1 else 's'}"
+    print(f"{count} done, {outcome.valid} valid before, in {took}. {page}")
     for failure in outcome.failures:
         step = f" in {failure.step}" if failure.step else ""
         print(f"FAILED {failure.task}{step}: {failure.message} Log: {failure.log}", file=sys.stderr)

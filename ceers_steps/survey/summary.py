@@ -169,12 +169,12 @@ def _facts(task, figures):
     facts = {"exposures": str(len(task.arguments["exposures"]))}
     if grid:
         nx, ny = grid["output_shape"]
-        facts["grid"] = f"{nx} x {ny} pixels"
+        facts["grid"] = f"{nx} x {ny}"
         facts["pixels"] = f"{grid['pixel_scale']:g}″ at {grid['rotation']:.5g}°"
     for name, title, form in (
         ("area", "area with data", "{:.2f} arcmin²"),
         ("sky_noise", "sky noise", "{:.3g} MJy/sr"),
-        ("depth", "depth, 5 sigma in 0.2″", "{:.2f} AB"),
+        ("depth", "depth, 5 sigma", "{:.2f} AB in 0.2″"),
         ("sky_rms", "background, rms", "{:.2g} MJy/sr"),
         ("masked_fraction", "masked as sources", "{:.1%}"),
     ):

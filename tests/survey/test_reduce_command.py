@@ -186,12 +186,13 @@ def test_reduce_then_nothing_then_what_changed(folder, work, capsys):
     assert f"0 tasks done, {EVERYTHING} valid before" in capsys.readouterr().out
     change = ("--set", "image3.mosaic_background.box_size=30")
     assert ceers("reduce", "uncal", "-o", "reduced", *change) == 0
-    assert f"1 tasks done, {EVERYTHING - 1} valid before" in capsys.readouterr().out
+    assert f"1 task done, {EVERYTHING - 1} valid before" in capsys.readouterr().out
 
 
 def test_options_override_the_file(folder, work):
     (folder / "survey.toml").write_text(
-        'inputs = ["uncal"]\noutput = "one"\n[grid]\npixel_scale = 0.06\n[products]\nkeep = ["rate"]\n'
+        'inputs = ["uncal"]\noutput = "one"\n'
+        '[grid]\npixel_scale = 0.06\n[products]\nkeep = ["rate"]\n'
     )
     assert ceers("reduce", "survey.toml", "-o", "two", "--pixel-scale", "0.05") == 0
     assert not (folder / "one").exists()
