@@ -51,6 +51,7 @@ _INPUT_ARRAYS = ("data", "dq", "err", "var_rnoise", "var_poisson", "var_flat")
 _VARIANCES = tuple(Resample.variance_array_names)
 _KERNEL_REACH = 4  # input pixels over which a pixel is spread at most (lanczos3)
 _KEPT_BYTES = 1 << 30  # drizzled exposures that are kept for the next tiles
+_READS_PER_COLLECTION = 8  # models refer to themselves, and hold their arrays until collected
 _NODE_STEP = 64  # input pixels between the nodes of a footprint
 
 
@@ -102,6 +103,7 @@ class TiledMosaic:
         self._unbounded = deepcopy(self._wcs)
         self._unbounded.bounding_box = None
         self._kept = OrderedDict()
+        self._n_read = 0
         self._box = Box(0, self.shape[0], 0, self.shape[1])
         self._survey(drizzle["blendheaders"], report_var)
 
@@ -207,7 +209,6 @@ class TiledMosaic:
         with _quiet(), self._library:
             for index, cut in self.exposures_on(box).items():
                 self._add(tile, box, index, cut)
-        gc.collect()  # models hold references in circles, and their arrays with them
         made = {"data": tile.image, "wht": tile.weight, "con": tile.context, "dq": tile.flags}
         if "err" in self._planes:
             made["err"] = tile.error()
@@ -332,6 +333,9 @@ class TiledMosaic:
 
     def _exposure(self, index, cut):
         """Return some pixels of an exposure as stcal takes them; the exposure is not changed."""
+        self._n_read += 1
+        if self._library.on_disk and self._n_read % _READS_PER_COLLECTION == 0:
+            gc.collect()
         with _borrowed(self._library, index) as model:
             options = self._options
             entry = input_jwst_model_to_dict(
@@ -446,9 +450,15 @@ def _output_grid(library, custom, pars):
     """Return WCS, pixel scale (arcsec) and ratio of the mosaic, as `ResampleImage` chooses them."""
     if custom is None:
         scale = pars["pixel_scale"]
-        wcs, _, scale, ratio = resampled_wcs_from_models(
-            library, **{**pars, "pixel_scale": scale and scale / 3600}
-        )
+        try:
+            wcs, _, scale, ratio = resampled_wcs_from_models(
+                library, **{**pars, "pixel_scale": scale and scale / 3600}
+            )
+        except ValueError as err:
+            raise CeersError(
+                f"The output grid cannot be laid out ({err}): it may be on the other side of the "
+                f"sky. Check crval={pars['crval']} (right ascension and declination in degrees)."
+            ) from err
         return {"wcs": wcs, "pixel_scale": 3600 * scale, "pixel_scale_ratio": ratio}
     wcs, scale = custom["wcs"], custom.get("pixel_scale")
     if scale is None:

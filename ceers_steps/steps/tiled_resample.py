@@ -40,6 +40,8 @@ class TiledResampleStep(CeersMixin, ResampleStep):
     spec = """
         tile_size = integer(min=64, default=None)  # Height and width of a tile, output pixels; none: the whole mosaic at once, in memory
         keep_tiles = boolean(default=False)  # With tile_size, keep each tile as *_r<row>c<column>_i2d.fits as well, and use tiles kept by an earlier run with the same input and parameters
+        tile_dir = string(default=None)  # With keep_tiles, folder of the tiles; none: beside the mosaic
+        only_tile = int_list(min=2, max=2, default=None)  # With keep_tiles, make this tile (row, column, from 0) and no mosaic; another run puts the tiles together
     """  # noqa: E501
 
     @classmethod
@@ -70,7 +72,8 @@ class TiledResampleStep(CeersMixin, ResampleStep):
         `~stdatamodels.jwst.datamodels.ImageModel` or str
             Without ``tile_size`` the mosaic, as `~jwst.resample.ResampleStep` returns it. With
             ``tile_size`` the absolute path of the file, which is always written, even if
-            ``save_results`` is off: it may be larger than memory.
+            ``save_results`` is off: it may be larger than memory. With ``only_tile`` that of the
+            tile.
 
         Raises
         ------
@@ -91,6 +94,10 @@ class TiledResampleStep(CeersMixin, ResampleStep):
             report_var=self.report_var,
         )
         tiles = cut_grid(mosaic.shape, self.tile_size)
+        if self.only_tile is not None:
+            tile = self._chosen(tiles)
+            self._kept_tile(mosaic, tile)
+            return os.path.abspath(self._tile_path(tile))
         exposures = [len(mosaic.exposures_on(tile.box)) for tile in tiles]
         if not any(exposures):
             raise CeersError(
@@ -122,12 +129,24 @@ class TiledResampleStep(CeersMixin, ResampleStep):
         if self.tile_size is None:
             if self.keep_tiles:
                 raise CeersError("keep_tiles=true needs tile_size (--tile_size=4096 for instance).")
+            self._check_kept_only()
             return
         if self.single:
             raise CeersError(
                 "single=true drizzles every exposure on its own: leave tile_size out, or set "
                 "single=false."
             )
+        if not self.keep_tiles:
+            self._check_kept_only()
+
+    def _check_kept_only(self):
+        """Raise `CeersError` for parameters of tiles that are kept, when none is."""
+        for name in ("tile_dir", "only_tile"):
+            if getattr(self, name) is not None:
+                raise CeersError(
+                    f"{name}={getattr(self, name)} is about tiles that are kept: set tile_size "
+                    f"and keep_tiles=true, or leave {name} out."
+                )
 
     def _name_after_product(self, input_data):
         """Give the mosaic the name of the association's product, unless it has a name."""
@@ -198,10 +217,24 @@ class TiledResampleStep(CeersMixin, ResampleStep):
                 for name, plane in planes.items():
                     writer.write(EXTENSIONS[name], tile.box.y0, tile.box.x0, plane)
 
+    def _chosen(self, tiles):
+        """Return the tile that is asked for."""
+        for tile in tiles:
+            if (tile.row, tile.column) == tuple(self.only_tile):
+                return tile
+        raise CeersError(
+            f"only_tile={self.only_tile}: with tile_size={self.tile_size} the tiles of this mosaic "
+            f"go from [0, 0] to [{tiles[-1].row}, {tiles[-1].column}] (row, column)."
+        )
+
+    def _tile_path(self, tile):
+        """Return where a tile is kept."""
+        path = Path(self.make_output_path(suffix=self.suffix, tile=_place(tile)))
+        return path if self.tile_dir is None else Path(self.tile_dir) / path.name
+
     def _kept_tile(self, mosaic, tile):
         """Return the planes of a tile from its file, which is made if it is not there."""
-        place = f"r{tile.row:02d}c{tile.column:02d}"
-        path = Path(self.make_output_path(suffix=self.suffix, tile=place))
+        path = self._tile_path(tile)
         fingerprint = mosaic.fingerprint(tile.box)
         planes = _read_tile(path, fingerprint, mosaic, tile, self.class_alias)
         if planes is not None:
@@ -210,9 +243,14 @@ class TiledResampleStep(CeersMixin, ResampleStep):
         planes = mosaic.drizzle(tile.box)
         model = mosaic.model(planes, tile.box)
         merit = {"x0": tile.box.x0, "y0": tile.box.y0, "fingerprint": fingerprint}
-        self._record_tiles(model, merit=merit, note=f"tile {place}")
+        self._record_tiles(model, merit=merit, note=f"tile {_place(tile)}")
         write_atomic(path, lambda scratch: model.save(str(scratch)))
         return planes
+
+
+def _place(tile):
+    """Return the place of a tile as it stands in names."""
+    return f"r{tile.row:02d}c{tile.column:02d}"
 
 
 def _is_association(value):

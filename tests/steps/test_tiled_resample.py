@@ -190,7 +190,7 @@ def assert_same(model, path):
         pytest.param({**GRID, "kernel": "gaussian", "weight_type": "exptime"}, id="gaussian"),
         pytest.param({**INSIDE, "fillval": "-1", "propagate_dq": True}, id="flags-fill"),
         pytest.param({**GRID, "pixmap_stepsize": 7, "pixmap_order": 3}, id="interpolated"),
-        pytest.param({**GRID, "output_shape": [700, 650]}, id="empty-tiles"),
+        pytest.param({**GRID, "output_shape": [700, 650]}, id="empty", marks=pytest.mark.slow),
     ],
 )
 @pytest.mark.filterwarnings("ignore:Kernel 'gaussian' is not a flux")
@@ -200,6 +200,7 @@ def test_pixels_are_those_of_the_mosaic_drizzled_at_once(files, parameters):
     assert_same(at_once(files, **parameters), path)
 
 
+@pytest.mark.slow
 def test_each_pixel_follows_from_its_exposures_whatever_the_tile_size(files):
     paths = [in_tiles(files, tile_size=n, output_file=f"m{n}", **GRID) for n in (64, 77, 4000)]
 
@@ -368,6 +369,7 @@ def test_kept_tiles_are_mosaics_and_are_used_again(files, monkeypatch, tmp_path)
     assert len(drizzled) == 1 + len(tiles)
 
 
+@pytest.mark.slow
 def test_a_changed_exposure_makes_its_tiles_anew(files, monkeypatch, tmp_path):
     copies = [shutil.copy(name, tmp_path) for name in files]
     # exposures within the mosaic: only their own tiles depend on them
@@ -394,7 +396,8 @@ def test_a_changed_exposure_makes_its_tiles_anew(files, monkeypatch, tmp_path):
     [
         ({"tile_size": None, "keep_tiles": True}, "keep_tiles=true needs tile_size"),
         ({"single": True}, "single=true"),
-        ({"crval": [10.0, -30.0], "crpix": [100, 100], "output_shape": [200, 200]}, "touches"),
+        ({"crval": [215.0, 52.0], "crpix": [100, 100], "output_shape": [200, 200]}, "touches"),
+        ({"crval": [10.0, -30.0], "crpix": [100, 100], "output_shape": [200, 200]}, "other side"),
         ({"output_shape": [200, 0]}, "output_shape"),
         ({"output_wcs": "nowhere.asdf"}, "nowhere.asdf"),
     ],
@@ -453,6 +456,6 @@ def test_a_run_that_is_broken_off_leaves_the_old_mosaic(files, monkeypatch, tmp_
 def test_parameters_are_those_of_the_parent_and_two_more():
     ours, parents = TiledResampleStep().get_pars(), ResampleStep().get_pars()
 
-    assert set(ours) - set(parents) == {"tile_size", "keep_tiles"}
+    assert set(ours) - set(parents) == {"tile_size", "keep_tiles", "tile_dir", "only_tile"}
     assert {key: ours[key] for key in parents} == parents
     assert TiledResampleStep.get_config_reftype() == "pars-resamplestep"
