@@ -379,8 +379,8 @@ def _tile_tasks(size, grid: Grid, after, settings, arguments):
     return [
         _task(
             stage="tile",
-            key=f"{product}_{row:03d}_{column:03d}",
-            outputs=[f"tiles/{product}/{product}_{row:03d}_{column:03d}_i2d.fits"],
+            key=f"{product}_r{row:02d}c{column:02d}",
+            outputs=[f"tiles/{product}/{product}_r{row:02d}c{column:02d}_i2d.fits"],
             after=after,
             settings={**settings, "tile": [row, column], "tile_size": size},
             arguments=arguments,

@@ -356,7 +356,9 @@ def _end_with_parent():
 
 
 def log_tail(path: Path, lines: int = 20) -> str:
-    """Return the last lines of a log."""
+    """Return the last lines of a log, each cut to what can be read."""
     with contextlib.suppress(OSError):
-        return "\n".join(path.read_text(errors="replace").splitlines()[-lines:])
+        return "\n".join(
+            line[:300] for line in path.read_text(errors="replace").splitlines()[-lines:]
+        )
     return ""

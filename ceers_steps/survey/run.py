@@ -259,16 +259,13 @@ def _with_killed(plan, outcome, engine):
 
 def _with_engine(plan, outcome, code):
     """Tell when tasks were left that could have been done: the engine itself failed."""
-    lost = {failure.task for failure in outcome.failures}
-    for name in outcome.waiting:  # each after those that it needs
-        if not lost.isdisjoint(plan.tasks[name].after):
-            lost.add(name)
-    left = [name for name in outcome.waiting if name not in lost]
+    hindering = {*outcome.waiting, *(failure.task for failure in outcome.failures)}
+    left = [name for name in outcome.waiting if hindering.isdisjoint(plan.tasks[name].after)]
     if not left:
         return outcome
     log = plan.output / "logs" / "engine.log"
     how = f"was killed (signal {-code})" if code < 0 else f"stopped (exit code {code})"
-    message = f"the engine {how} with {len(left)} tasks left that nothing hinders"
+    message = f"the engine {how} with {len(left)} task(s) left that nothing hinders"
     if problem := _disk_problem(plan.output):
         message += f"; {plan.output} cannot be written ({problem}): free some space"
     message += ". The same command goes on."

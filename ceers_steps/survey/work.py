@@ -99,6 +99,7 @@ def mosaic(plan: Plan, task: Task, scratch: Path) -> Made:
     if tiled:
         parameters |= {
             "tile_size": task.settings["tile_size"],
+            "keep_tiles": True,
             "tile_dir": str(plan.output / "tiles" / task.arguments["product"]),
         }
     TiledResampleStep.call(

@@ -369,6 +369,26 @@ def test_kept_tiles_are_mosaics_and_are_used_again(files, monkeypatch, tmp_path)
     assert len(drizzled) == 1 + len(tiles)
 
 
+def test_a_mosaic_is_put_together_from_tiles_made_one_by_one(files, monkeypatch, tmp_path):
+    """As by tasks of a survey: each tile in a folder of its own, moved to where all are."""
+    parameters = {**INSIDE, "tile_size": 100, "keep_tiles": True}
+    together, alone = tmp_path / "together", tmp_path / "alone"
+    together.mkdir()
+    for row in range(2):
+        for column in range(3):
+            alone.mkdir()
+            path = in_tiles(files, only_tile=[row, column], output_dir=str(alone), **parameters)
+            assert [str(file) for file in alone.iterdir()] == [path]
+            shutil.move(path, together)
+            alone.rmdir()
+    monkeypatch.setattr(TiledMosaic, "drizzle", None)
+
+    path = in_tiles(files, tile_dir=str(together), **parameters)
+
+    assert_same(at_once(files, **INSIDE), path)
+    assert len(list(together.iterdir())) == 6
+
+
 @pytest.mark.slow
 def test_a_changed_exposure_makes_its_tiles_anew(files, monkeypatch, tmp_path):
     copies = [shutil.copy(name, tmp_path) for name in files]
@@ -395,6 +415,9 @@ def test_a_changed_exposure_makes_its_tiles_anew(files, monkeypatch, tmp_path):
     ("parameters", "message"),
     [
         ({"tile_size": None, "keep_tiles": True}, "keep_tiles=true needs tile_size"),
+        ({"only_tile": [0, 0]}, r"only_tile=\[0, 0\] is about tiles that are kept"),
+        ({"tile_size": None, "tile_dir": "tiles"}, "tile_dir=tiles is about tiles that are kept"),
+        ({"keep_tiles": True, "only_tile": [9, 0]}, r"only_tile=\[9, 0\]: .* from \[0, 0\] to"),
         ({"single": True}, "single=true"),
         ({"crval": [215.0, 52.0], "crpix": [100, 100], "output_shape": [200, 200]}, "touches"),
         ({"crval": [10.0, -30.0], "crpix": [100, 100], "output_shape": [200, 200]}, "other side"),
@@ -402,6 +425,7 @@ def test_a_changed_exposure_makes_its_tiles_anew(files, monkeypatch, tmp_path):
         ({"output_wcs": "nowhere.asdf"}, "nowhere.asdf"),
     ],
 )
+@pytest.mark.filterwarnings("ignore:Invalid interval")  # jwst, of the grid beside the exposures
 def test_what_cannot_be_done_is_said(files, parameters, message, tmp_path):
     with pytest.raises(CeersError, match=message):
         in_tiles(files, **{**GRID, **parameters})

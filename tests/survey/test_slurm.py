@@ -150,5 +150,5 @@ sys.exit(1)
 
 def test_a_job_that_slurm_does_not_take(tmp_path, quick_profile):
     plan = short_plan(tmp_path, exposures=1)
-    with pytest.raises(CeersError, match=r"(?s)engine stopped.* 1 tasks left.*invalid partition"):
+    with pytest.raises(CeersError, match=r"(?s)engine stopped.* 1 task.s. left.*invalid partition"):
         run(plan, profile=quick_profile, partition="nowhere", retries=0)
