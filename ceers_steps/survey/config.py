@@ -194,6 +194,9 @@ _PATHS = {
 
 def _absolute(key, value, folder):
     """Make a value, or the paths in it, absolute; '' means none."""
+    if key == "grid":
+        path = _join(folder, value)  # a file, or a name
+        return str(path) if value and path.is_file() else value
     if key not in _PATHS:
         return tuple(value) if isinstance(value, list) else value
     if _PATHS[key] is tuple:

@@ -13,6 +13,7 @@ from ceers_steps.cli import main
 from ceers_steps.errors import CeersError
 from ceers_steps.survey.config import SurveyConfig, load_config
 from ceers_steps.survey.config_check import PIPELINES, SCHEMA, line_of
+from tests.survey.standin import ROOT
 
 TEMPLATE = (files("ceers_steps.survey") / "survey.toml").read_text(encoding="utf-8")
 BASIC = 'inputs = ["uncal"]\noutput = "out"\n'
@@ -76,6 +77,17 @@ def test_every_key_is_in_template_and_configuration():
     assert keys == attributes - {"path", "steps"}
 
 
+def test_every_key_and_its_default_is_documented():
+    page = (ROOT / "docs" / "survey_config.md").read_text(encoding="utf-8")
+    rows = dict(re.findall(r"^\| `(\w+)` \| (?:`([^`]*)`)? ?\|", page, flags=re.M))
+    tables = tomllib.loads(uncommented(TEMPLATE.format(inputs="[]", output="''", preset="'best'")))
+    expected = {name: tables[name] for name in SCHEMA[""]}
+    expected |= {name: tables[table][name] for table in SCHEMA if table for name in SCHEMA[table]}
+    assert set(rows) == set(expected)
+    given = {name: tomllib.loads(f"v = {text}")["v"] for name, text in rows.items() if text}
+    assert given == {name: expected[name] for name in set(expected) - {"inputs", "output"}}
+
+
 def test_choices_in_the_template_are_those_that_are_known(template):
     text = template.read_text()
     for name in ("preset", "by", "keep", "on"):
@@ -131,6 +143,17 @@ def test_paths_are_relative_to_the_file_and_options_to_the_working_folder(
     assert config.wisp_templates == here / "templates"
     assert config.inputs == (here / "a", tmp_path / "b")
     assert config.output == tmp_path / "egs/o"
+
+
+def test_a_grid_is_a_file_beside_the_survey_or_a_name(survey, tmp_path, monkeypatch):
+    here = tmp_path / "here"
+    here.mkdir()
+    monkeypatch.chdir(here)
+    (tmp_path / "grid.asdf").touch()
+    path = survey('[grid]\ngrid = "grid.asdf"\n')
+    assert load_config(path).grid == str(tmp_path / "grid.asdf")
+    assert load_config(path, options={"grid": "nircam1"}).grid == "nircam1"
+    assert load_config(path, options={"grid": "../grid.asdf"}).grid == str(tmp_path / "grid.asdf")
 
 
 def test_assignments_override_options_override_the_file(survey, tmp_path):
