@@ -206,8 +206,8 @@ def seconds(work, repeat=1):
     return min(times)
 
 
-def run_large(folder):
-    """Run the step on one large mosaic; print seconds and peak memory."""
+def run_large(folder, how):
+    """Run the step on one large mosaic, in memory or in strips; print seconds and peak memory."""
     from stdatamodels.jwst import datamodels
 
     from ceers_steps import MosaicBackgroundStep
@@ -233,26 +233,50 @@ def run_large(folder):
         return
     wall, cpu = time.time(), time.process_time()
     MosaicBackgroundStep.call(
-        str(path), save_results=True, output_dir=str(folder), n_threads=2, save_mask=False
+        str(path),
+        save_results=True,
+        output_dir=str(folder),
+        n_threads=2,
+        save_mask=False,
+        in_memory=how == "memory",
     )
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024**2
     print(f"RESULT {time.time() - wall:.1f} {time.process_time() - cpu:.1f} {peak:.2f}")
 
 
 def large_mosaic():
-    """Wall and CPU seconds and peak memory (GB) of the step in a process of its own."""
+    """Wall and CPU seconds and peak memory (GiB) of the step, in memory and in strips.
+
+    Each is run in a process of its own; the first only makes the mosaic.
+    """
     import tempfile
 
+    results = {}
     with tempfile.TemporaryDirectory() as folder:
-        for _ in range(2):
+        for how in ("make", "memory", "strips"):
             done = subprocess.run(
-                [sys.executable, __file__, "--large", folder],
+                [sys.executable, __file__, "--large", folder, how],
                 capture_output=True,
                 text=True,
                 check=True,
             )
-        line = next(line for line in done.stdout.splitlines() if line.startswith("RESULT"))
-        return [float(value) for value in line.split()[1:]]
+            for line in done.stdout.splitlines():
+                if line.startswith("RESULT"):
+                    results[how] = [float(value) for value in line.split()[1:]]
+    return results
+
+
+def large_line(large):
+    """Return what the large mosaic took, as a sentence."""
+    took = {
+        how: f"{wall:.0f} s, {cpu:.0f} s of CPU time, peak memory {peak:.1f} GiB"
+        for how, (wall, cpu, peak) in large.items()
+    }
+    return (
+        f"The step (adaptive) on {LARGE[1]} x {LARGE[0]} pixels with seven planes, two threads, "
+        f"with reading and writing: in memory {took['memory']}; in strips (`in_memory=False`) "
+        f"{took['strips']}."
+    )
 
 
 def report(rows, plain, ours, agreement, large, options):
@@ -291,9 +315,7 @@ def report(rows, plain, ours, agreement, large, options):
         "",
         f"Backgrounds of the first two differ by {agreement:.4f} of the noise (rms).",
         "",
-        f"The step (adaptive) on {LARGE[1]} x {LARGE[0]} pixels with seven planes, two threads, "
-        f"with reading and writing: {large[0]:.0f} s, {large[1]:.0f} s of CPU time, peak memory "
-        f"{large[2]:.1f} GB.",
+        large_line(large),
         "",
     ]
     return "\n".join(lines)
@@ -304,13 +326,13 @@ def main():
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     parser.add_argument("--size", type=int, default=1600, help="side of the mosaics, pixels")
     parser.add_argument("--seeds", type=int, nargs="+", default=[1, 2])
-    parser.add_argument("--large", help=argparse.SUPPRESS)
+    parser.add_argument("--large", nargs=2, help=argparse.SUPPRESS)
     parser.add_argument(
         "--output", type=Path, default=Path(__file__).parent / "results/mosaic_background.md"
     )
     options = parser.parse_args()
     if options.large:
-        run_large(options.large)
+        run_large(*options.large)
         return
     large = large_mosaic()
     print("large", large, flush=True)

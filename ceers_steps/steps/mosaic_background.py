@@ -339,12 +339,15 @@ class MosaicBackgroundStep(CeersStep):
 
     def _write_extra(self, mosaic, mesh):
         """Write an image that is no JWST product, without its background."""
-        background = mesh.rows(0, mosaic.shape[0])
-        image = np.where(mosaic.border[:], np.float32(0.0), mosaic.image - background)
+        image, background = (np.empty(mosaic.shape, np.float32) for _ in range(2))
+        for rows in row_blocks(mosaic.shape):
+            background[rows] = mesh.rows(rows.start, rows.stop)
+            without = mosaic.image[rows] - background[rows]
+            image[rows] = np.where(mosaic.border[rows], 0.0, without)
         target = self.make_output_path(basepath=mosaic.path.name, suffix=self.suffix, ext="fits")
         with fits.open(mosaic.path, memmap=False) as hdus:
             hdu = hdus[image_index(hdus)]
-            hdu.data = image.astype(np.float32)
+            hdu.data = image
             header = fits.Header([tuple(card) for card in _wcs_cards(mosaic.wcs)])
             hdus.append(fits.ImageHDU(background, header, name="BKGD"))
             mask = (mosaic.bits > 0).astype(np.uint8)

@@ -14,7 +14,7 @@ from ceers_steps.fits_planes import PlaneWriter, check_space, file_size, virtual
 from ceers_steps.io import write_atomic
 from ceers_steps.kernels.lazy_rows import row_blocks
 
-__all__ = ["FileRows", "MosaicFile", "file_rows"]
+__all__ = ["FileRows", "MosaicFile", "rows_or_data"]
 
 log = logging.getLogger(__name__)
 
@@ -61,7 +61,7 @@ class FileRows:
         return pixels.astype(self.dtype.newbyteorder("="), copy=False)
 
 
-def file_rows(path):
+def _file_rows(path):
     """Return the images of a FITS file, as they can be read in pieces.
 
     Parameters
@@ -73,19 +73,57 @@ def file_rows(path):
     dict
         `FileRows` by EXTNAME; empty for a file that is compressed, or has two images of one name.
     """
-    with path.open("rb") as stream:
-        if stream.read(6) != b"SIMPLE":
-            return {}
+    if _is_compressed(path):
+        return {}
     with fits.open(path, memmap=True) as hdus:
         images = [hdu for hdu in hdus if type(hdu) is fits.ImageHDU and hdu.size]
         if len({hdu.name for hdu in images}) < len(images):
             return {}
-        return {
-            hdu.name: FileRows(
-                path, hdu.fileinfo()["datLoc"], hdu.shape, np.dtype(_TYPES[hdu.header["BITPIX"]])
-            )
-            for hdu in images
-        }
+        return {hdu.name: _rows_of(path, hdu) for hdu in images}
+
+
+def rows_or_data(path, hdu):
+    """Return the pixels of an image in an open FITS file, read in pieces where that is possible.
+
+    Parameters
+    ----------
+    path : Path
+        The file.
+    hdu : `~astropy.io.fits.ImageHDU` or `~astropy.io.fits.PrimaryHDU`
+
+    Returns
+    -------
+    FileRows or ndarray
+
+    Raises
+    ------
+    OSError
+        When the file ends within the image.
+    """
+    encoded = type(hdu) not in {fits.ImageHDU, fits.PrimaryHDU} or _is_compressed(path)
+    if (
+        encoded
+        or hdu.header["BITPIX"] > 0
+        or {"BSCALE", "BZERO"} & set(hdu.header)
+        or len(hdu.shape) != 2
+    ):
+        return hdu.data
+    rows = _rows_of(path, hdu)
+    if path.stat().st_size < rows.offset + hdu.size:
+        raise OSError(f"the file ends within the image {hdu.name}")
+    return rows
+
+
+def _is_compressed(path):
+    """Say whether a file is anything but plain FITS."""
+    with path.open("rb") as stream:
+        return stream.read(6) != b"SIMPLE"
+
+
+def _rows_of(path, hdu):
+    """Return the rows of an image in an open FITS file."""
+    dtype = np.dtype(_TYPES[hdu.header["BITPIX"]])
+    return FileRows(path, hdu.fileinfo()["datLoc"], hdu.shape, dtype)
 
 
 class MosaicFile:
@@ -105,14 +143,14 @@ class MosaicFile:
     def __init__(self, path):
         self.path = Path(path).absolute()
         self.product = None
-        self.rows = file_rows(self.path)
+        self.rows = _file_rows(self.path)
         self.model = self._open()
         self.model.meta.filename = self.path.name
 
     @staticmethod
     def n_pixels(path):
         """Return the pixels of a mosaic that can be read in pieces; 0 for one that cannot."""
-        image = file_rows(Path(path)).get("SCI")
+        image = _file_rows(Path(path)).get("SCI")
         readable = image is not None and len(image.shape) == 2 and image.dtype == ">f4"
         return image.shape[0] * image.shape[1] if readable else 0
 

@@ -18,6 +18,7 @@ from ceers_steps.errors import CeersError
 from ceers_steps.kernels.lazy_rows import row_blocks
 from ceers_steps.kernels.mosaic_mask import MOSAIC_TIERS
 from ceers_steps.kernels.source_mask import Tier, TierSet
+from ceers_steps.steps.mosaic_files import rows_or_data
 
 __all__ = ["Mosaic", "from_model", "pixel_map", "read_fits_mosaic", "read_tiers"]
 
@@ -26,6 +27,8 @@ PIXEL_OF_TIERS = 0.03
 
 _COMPANION = re.compile(r"_(?:sci|drz|drc|i2d|data)(?=[._])")
 _FILTER = re.compile(r"[fF]\d{3}(?:[wWmMnN]|[lL][pP])")
+_QUALITY = ("RMS", "ERR", "WHT")
+"""Images of the noise or the weight of each pixel, by EXTNAME."""
 _NO_DATA_RMS = 1e9
 """Noise maps give pixels without data a value above this."""
 
@@ -142,24 +145,30 @@ def read_fits_mosaic(path, tiers):
                 if index is None:
                     raise CeersError(f"extra_images: {path} holds no image.")
                 header = hdus[0].header + hdus[index].header
-                image = hdus[index].data
+                image = rows_or_data(path, hdus[index])
                 wcs = WCS(hdus[index].header, hdus)
-                quality = {hdu.name: hdu.data for hdu in hdus if hdu.name in {"WHT", "RMS", "ERR"}}
+                quality = {
+                    hdu.name: rows_or_data(path, hdu) for hdu in hdus if hdu.name in _QUALITY
+                }
     except (OSError, TypeError, ValueError, fits.VerifyError) as err:
         raise CeersError(f"extra_images: {path} cannot be read: {err}.") from err
-    if image.ndim != 2 or not wcs.has_celestial:
+    if len(image.shape) != 2 or not wcs.has_celestial:
         raise CeersError(
             f"extra_images: {path} holds an array of {image.shape} with axes "
             f"{', '.join(wcs.wcs.ctype)}; an image with a celestial WCS is needed."
         )
     quality |= _companions(path, quality)
-    border = ~np.isfinite(image)
-    if "WHT" in quality:
-        border |= ~(quality["WHT"] > 0)
-    for name in {"RMS", "ERR"} & set(quality):
-        border |= ~((quality[name] > 0) & (quality[name] < _NO_DATA_RMS))
-    if not quality:
-        border |= image == 0
+    border = np.empty(image.shape, bool)
+    for rows in row_blocks(image.shape):
+        pixels = image[rows]
+        border[rows] = ~np.isfinite(pixels)
+        for name, plane in quality.items():
+            value = plane[rows]
+            border[rows] |= ~(value > 0)
+            if name != "WHT":
+                border[rows] |= ~(value < _NO_DATA_RMS)
+        if not quality:
+            border[rows] |= pixels == 0
     if border.all():
         raise CeersError(f"extra_images: {path} has no pixel with data.")
     instrument, band = _instrument(header, path)
@@ -171,18 +180,19 @@ def image_index(hdus):
     """Return the index of the image: SCI, or the first extension with data; None without."""
     if "SCI" in hdus:
         return hdus.index_of("SCI")
-    return next((i for i, hdu in enumerate(hdus) if hdu.is_image and hdu.data is not None), None)
+    return next((i for i, hdu in enumerate(hdus) if hdu.is_image and hdu.size), None)
 
 
 def _companions(path, known):
     """Return weights or noise from files beside an image, where they are not in it."""
     found = {}
-    for name in ("RMS", "ERR", "WHT"):
+    for name in _QUALITY:
         other = path.with_name(_COMPANION.sub(f"_{name.lower()}", path.name))
         if known or found or other == path or not other.is_file():
             continue
         try:
-            found[name] = fits.getdata(other)
+            with fits.open(other, memmap=False) as hdus:
+                found[name] = rows_or_data(other, hdus[image_index(hdus)])
         except (OSError, TypeError, ValueError, IndexError, fits.VerifyError) as err:
             raise CeersError(f"extra_images: {other} cannot be read: {err}.") from err
     return found

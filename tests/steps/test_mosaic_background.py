@@ -375,6 +375,13 @@ def no_such_hst(tmp_path):
     return {"extra_images": [str(tmp_path / "none_drz.fits")]}
 
 
+def hst_cut_off(tmp_path):
+    path = hst_image(tmp_path / "cut_f814w_drz.fits")
+    with path.open("r+b") as stream:
+        stream.truncate(path.stat().st_size // 4)
+    return {"extra_images": [str(path)]}
+
+
 def bad_tiers(tmp_path):
     path = tmp_path / "tiers.csv"
     path.write_text("name,sigma\nnircam,2\n")
@@ -396,6 +403,7 @@ def everything_masked(tmp_path):
         (bad_regions, "mask_regions"),
         (point_region, "cannot be made a mask"),
         (no_such_hst, "none_drz.fits"),
+        (hst_cut_off, "cut_f814w_drz.fits cannot be read"),
         (bad_tiers, "Give a table with the columns"),
         (everything_masked, "no background can be fitted"),
         (lambda _: {"filter_size": 4}, "odd"),
