@@ -10,16 +10,12 @@ from copy import deepcopy
 from importlib.metadata import version
 
 import numpy as np
-from astropy.modeling.models import Shift
-from gwcs import WCS
-from gwcs.fitswcs import FITSImagingWCSTransform
 from jwst.lib.pipe_utils import match_nans_and_flags
 from jwst.resample.resample import (
     ResampleImage,
     copy_asn_info_from_library,
     input_jwst_model_to_dict,
 )
-from jwst.resample.resample_utils import resampled_wcs_from_models
 from stcal.alignment.util import compute_s_region_keyword
 from stcal.resample import Resample
 from stcal.resample.utils import compute_mean_pixel_area, get_tmeasure, resample_range
@@ -30,6 +26,7 @@ import ceers_steps
 from ceers_steps.errors import CeersError
 from ceers_steps.kernels.coadd import Coadd, context_planes
 from ceers_steps.kernels.tiles import Box, Footprint
+from ceers_steps.steps.mosaic_grid import Window, output_grid, shifted_wcs
 
 __all__ = ["EXTENSIONS", "TiledMosaic"]
 
@@ -96,7 +93,7 @@ class TiledMosaic:
             "compute_err": "from_var" if enable_err else None,
         }
         _check_exposures(library)
-        self._grid = _output_grid(library, drizzle["output_wcs"], drizzle["wcs_pars"])
+        self._grid = output_grid(library, drizzle["output_wcs"], drizzle["wcs_pars"])
         self._wcs = self._grid["wcs"]
         self.shape = tuple(int(length) for length in self._wcs.array_shape)
         # positions beyond the mosaic count as well: pixels there reach into it
@@ -252,7 +249,7 @@ class TiledMosaic:
             self._kept.move_to_end(index)
             return self._kept[index]
         single = _OneExposure(
-            output_wcs={**self._grid, "wcs": _Window(self._unbounded, window)},
+            output_wcs={**self._grid, "wcs": Window(self._unbounded, window)},
             n_input_models=1,
             enable_ctx=True,
             **self._options,
@@ -325,7 +322,7 @@ class TiledMosaic:
         if box is None:
             model.meta.wcs = self._wcs
         else:
-            model.meta.wcs = _shifted(self._wcs, box)
+            model.meta.wcs = shifted_wcs(self._wcs, box)
             region = compute_s_region_keyword(model.meta.wcs.footprint())
             model.meta.wcsinfo.s_region = region
         ResampleImage.update_fits_wcsinfo(model)
@@ -345,7 +342,7 @@ class TiledMosaic:
             if cut == self._footprints[index].whole:
                 cut = Box(0, shape[0], 0, shape[1])
             else:
-                entry["wcs"] = _Window(model.meta.wcs, cut)
+                entry["wcs"] = Window(model.meta.wcs, cut)
             piece = ImageModel()
             for name in _INPUT_ARRAYS:
                 array = getattr(model, name, None)
@@ -377,25 +374,6 @@ class _OneExposure(Resample):
     """stcal's resampling with the flags of jwst, for arrays without a model around them."""
 
     dq_flag_name_map = pixel
-
-
-class _Window:
-    """A WCS seen from a box of its image, as far as stcal looks at it."""
-
-    def __init__(self, wcs, box):
-        self._wcs = wcs
-        self._x0, self._y0 = box.x0, box.y0
-        self.array_shape = box.shape
-        self.pixel_shape = box.shape[::-1]
-        self.output_frame = wcs.output_frame
-        self.bounding_box = None
-
-    def pixel_to_world_values(self, x, y):
-        return self._wcs.pixel_to_world_values(x + self._x0, y + self._y0)
-
-    def world_to_pixel_values(self, *sky):
-        x, y = self._wcs.world_to_pixel_values(*sky)
-        return x - self._x0, y - self._y0
 
 
 @contextmanager
@@ -444,41 +422,3 @@ def _check_exposures(library):
                         f"{name} has no WCS or no S_REGION. Run stage 2 on its *_rate.fits first: "
                         "strun ceers_steps.CeersImage2"
                     )
-
-
-def _output_grid(library, custom, pars):
-    """Return WCS, pixel scale (arcsec) and ratio of the mosaic, as `ResampleImage` chooses them."""
-    if custom is None:
-        scale = pars["pixel_scale"]
-        try:
-            wcs, _, scale, ratio = resampled_wcs_from_models(
-                library, **{**pars, "pixel_scale": scale and scale / 3600}
-            )
-        except ValueError as err:
-            raise CeersError(
-                f"The output grid cannot be laid out ({err}): it may be on the other side of the "
-                f"sky. Check crval={pars['crval']} (right ascension and declination in degrees)."
-            ) from err
-        return {"wcs": wcs, "pixel_scale": 3600 * scale, "pixel_scale_ratio": ratio}
-    wcs, scale = custom["wcs"], custom.get("pixel_scale")
-    if scale is None:
-        scale = 3600 * np.rad2deg(np.sqrt(compute_mean_pixel_area(wcs)))
-    return {"wcs": wcs, "pixel_scale": scale, "pixel_scale_ratio": custom.get("pixel_scale_ratio")}
-
-
-def _shifted(wcs, box):
-    """Return the WCS of a box of an image."""
-    transform = wcs.forward_transform
-    if isinstance(transform, FITSImagingWCSTransform):
-        crpix = (transform.crpix[0] - box.x0, transform.crpix[1] - box.y0)
-        others = {key: getattr(transform, key).value for key in ("crval", "cdelt", "pc")}
-        moved = FITSImagingWCSTransform(transform.projection, crpix=crpix, **others)
-        shifted = WCS([(wcs.input_frame, moved), (wcs.output_frame, None)])
-    else:
-        shifted = deepcopy(wcs)
-        offset = Shift(box.x0) & Shift(box.y0)
-        shifted.insert_transform(shifted.input_frame, offset, after=True)
-    ny, nx = box.shape
-    shifted.bounding_box = ((-0.5, nx - 0.5), (-0.5, ny - 0.5))
-    shifted.array_shape = box.shape
-    return shifted

@@ -1,0 +1,71 @@
+"""The grid of a mosaic: chosen as jwst does, and seen from a part of it."""
+
+from copy import deepcopy
+
+import numpy as np
+from astropy.modeling.models import Shift
+from gwcs import WCS
+from gwcs.fitswcs import FITSImagingWCSTransform
+from jwst.resample.resample_utils import resampled_wcs_from_models
+from stcal.resample.utils import compute_mean_pixel_area
+
+from ceers_steps.errors import CeersError
+
+__all__ = ["Window", "output_grid", "shifted_wcs"]
+
+
+class Window:
+    """A WCS seen from a box of its image, as far as stcal looks at it."""
+
+    def __init__(self, wcs, box):
+        self._wcs = wcs
+        self._x0, self._y0 = box.x0, box.y0
+        self.array_shape = box.shape
+        self.pixel_shape = box.shape[::-1]
+        self.output_frame = wcs.output_frame
+        self.bounding_box = None
+
+    def pixel_to_world_values(self, x, y):
+        return self._wcs.pixel_to_world_values(x + self._x0, y + self._y0)
+
+    def world_to_pixel_values(self, *sky):
+        x, y = self._wcs.world_to_pixel_values(*sky)
+        return x - self._x0, y - self._y0
+
+
+def output_grid(library, custom, pars):
+    """Return WCS, pixel scale (arcsec) and ratio of the mosaic, as `ResampleImage` chooses them."""
+    if custom is None:
+        scale = pars["pixel_scale"]
+        try:
+            wcs, _, scale, ratio = resampled_wcs_from_models(
+                library, **{**pars, "pixel_scale": scale and scale / 3600}
+            )
+        except ValueError as err:
+            raise CeersError(
+                f"The output grid cannot be laid out ({err}): it may be on the other side of the "
+                f"sky. Check crval={pars['crval']} (right ascension and declination in degrees)."
+            ) from err
+        return {"wcs": wcs, "pixel_scale": 3600 * scale, "pixel_scale_ratio": ratio}
+    wcs, scale = custom["wcs"], custom.get("pixel_scale")
+    if scale is None:
+        scale = 3600 * np.rad2deg(np.sqrt(compute_mean_pixel_area(wcs)))
+    return {"wcs": wcs, "pixel_scale": scale, "pixel_scale_ratio": custom.get("pixel_scale_ratio")}
+
+
+def shifted_wcs(wcs, box):
+    """Return the WCS of a box of an image."""
+    transform = wcs.forward_transform
+    if isinstance(transform, FITSImagingWCSTransform):
+        crpix = (transform.crpix[0] - box.x0, transform.crpix[1] - box.y0)
+        others = {key: getattr(transform, key).value for key in ("crval", "cdelt", "pc")}
+        moved = FITSImagingWCSTransform(transform.projection, crpix=crpix, **others)
+        shifted = WCS([(wcs.input_frame, moved), (wcs.output_frame, None)])
+    else:
+        shifted = deepcopy(wcs)
+        offset = Shift(box.x0) & Shift(box.y0)
+        shifted.insert_transform(shifted.input_frame, offset, after=True)
+    ny, nx = box.shape
+    shifted.bounding_box = ((-0.5, nx - 0.5), (-0.5, ny - 0.5))
+    shifted.array_shape = box.shape
+    return shifted
