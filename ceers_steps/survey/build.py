@@ -6,6 +6,7 @@ import json
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 from ceers_steps.errors import CeersError
 from ceers_steps.overrides import read_overrides
@@ -375,7 +376,8 @@ def _tile_tasks(size, grid: Grid, after, settings, arguments):
     product = arguments["product"]
     if not size or (nx <= size and ny <= size):
         return []
-    memory, seconds = estimates.tile(size, len(arguments["exposures"]))
+    magnified = estimates.magnification(arguments["filter"], grid.pixel_scale)
+    memory, seconds = estimates.tile(size, len(arguments["exposures"]), magnified)
     return [
         _task(
             stage="tile",
@@ -394,7 +396,7 @@ def _tile_tasks(size, grid: Grid, after, settings, arguments):
 
 def _task(*, settings, arguments=None, **values):
     """Make a task; what is compared later is kept as JSON gives it back."""
-    plain = {
+    plain: dict[str, Any] = {
         key: tuple(value) if isinstance(value, list) else value for key, value in values.items()
     }
     return Task(

@@ -154,11 +154,14 @@ def check_memory(plan: Plan, tasks: list[Task], memory: int) -> None:
     for task in too_large:
         remedy = ""
         if task.stage in {"mosaic", "tile"}:
-            members = len(task.arguments["exposures"])
+            arguments, grid = task.arguments, task.settings.get("grid", {})
+            magnified = estimates.magnification(
+                arguments.get("filter", ""), grid.get("pixel_scale", estimates.NATIVE["short"])
+            )
             fitting = [
                 size
                 for size in range(16384, 511, -512)
-                if estimates.tile(size, members)[0] <= memory
+                if estimates.tile(size, len(arguments["exposures"]), magnified)[0] <= memory
             ]
             remedy = f"; tile_size = {fitting[0]} would fit" if fitting else ""
         lines.append(f"{task.id} needs about {task.memory / 1000:.1f} GB{remedy}")

@@ -138,7 +138,8 @@ def background(plan: Plan, task: Task, scratch: Path) -> Made:
     from ceers_steps import MosaicBackgroundStep
 
     arguments = task.arguments
-    parameters = dict(task.settings["mosaic_background"])
+    # one mosaic at a time, however many filters there are
+    parameters = {"in_memory": False, **task.settings["mosaic_background"]}
     if arguments["hst_images"]:
         parameters["extra_images"] = arguments["hst_images"]
     for name in ("mask_regions", "exclude_regions"):

@@ -5,6 +5,7 @@ import os
 import time
 from pathlib import Path
 
+from ceers_steps.errors import CeersError
 from ceers_steps.survey.plan import STAGES, Plan, Task
 from ceers_steps.survey.records import Made
 
@@ -19,6 +20,10 @@ def work(plan, task, scratch):
     time.sleep(task.arguments.get("seconds", 0))
     if "fails" in task.arguments:
         raise ValueError(task.arguments["fails"])
+    if "refuses" in task.arguments:
+        raise CeersError(task.arguments["refuses"])
+    if "exits" in task.arguments:
+        raise SystemExit(task.arguments["exits"])  # as the crds library does
     inputs = {name: Path(name).read_text() for name in task.inputs}
     before = {
         name: (plan.output / name).read_text()
@@ -33,6 +38,8 @@ def work(plan, task, scratch):
             product.flush()
             time.sleep(task.arguments.get("seconds", 0))
             product.write(text[len(text) // 2 :])
+        if "padding" in task.arguments:
+            (scratch / "padding").write_bytes(bytes(task.arguments["padding"]))
     return Made(merit=task.arguments.get("merit", {}))
 
 
