@@ -5,6 +5,7 @@ import math
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 from ceers_steps.errors import CeersError
 
@@ -80,7 +81,7 @@ SCHEMA: dict[str, dict[str, Key]] = {
 }
 """Every table and key but the parameters of the pipelines."""
 
-_KINDS = {
+_KINDS: dict[str, tuple[Any, str]] = {
     "text": (str, "a text in quotes"),
     "texts": (list, "a list of texts, ['...', '...']"),
     "whole": (int, "a whole number"),
@@ -136,7 +137,7 @@ def check_tables(tables: Mapping, text: str, path) -> dict:
     CeersError
         Unknown table or key, wrong type, value out of range.
     """
-    values = {}
+    values: dict[str, Any] = {}
     known = [*SCHEMA[""], *(name for name in SCHEMA if name), *PIPELINES]
     for name, content in tables.items():
         if name in PIPELINES or (name in SCHEMA and name):

@@ -113,15 +113,15 @@ def layout(plan: Plan, reasons: Mapping[str, str]) -> tuple[dict, list]:
     members: dict[tuple[str, int], dict[str, str]] = defaultdict(dict)
     for task in mosaics:
         _gather(plan, task, rows[task.id], members)
-    boxes = {}
+    boxes: dict[tuple[str, float], tuple[str, int, int]] = {}
     for (stage, row), tasks in members.items():
         labels = set(tasks.values())
         label = labels.pop() if len(labels) == 1 else MANY[stage]
         boxes[stage, row] = (label, sum(name in reasons for name in tasks), len(tasks))
     order = {stage: number for number, stage in enumerate(STAGES)}
-    links = []
+    links: list[tuple[tuple[str, float], tuple[str, float]]] = []
     for row in range(len(mosaics)):
-        chain = sorted((stage for stage, at in boxes if at == row), key=order.get)
+        chain = sorted((stage for stage, at in boxes if at == row), key=order.__getitem__)
         links += [((a, row), (b, row)) for a, b in pairwise(chain)]
     for task in plan.tasks.values():
         if task.stage == "background":

@@ -9,6 +9,7 @@ import os
 from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
+from typing import Any
 
 from ceers_steps.errors import CeersError
 from ceers_steps.io import write_atomic
@@ -203,10 +204,7 @@ def read_plan(path: str | os.PathLike) -> Plan:
     """
     try:
         tree: Mapping = json.loads(Path(path).read_text(encoding="utf-8"))
-        tasks = [
-            Task(**{k: tuple(v) if isinstance(v, list) else v for k, v in entry.items()})
-            for entry in tree["tasks"]
-        ]
+        tasks = [_read_task(entry) for entry in tree["tasks"]]
     except (OSError, ValueError, KeyError, TypeError) as err:
         raise CeersError(
             f"Plan {path} cannot be read ({err}). Make it again: ceers plan or ceers reduce"
@@ -218,3 +216,11 @@ def read_plan(path: str | os.PathLike) -> Plan:
         tuple(tree["notes"]),
         tree["work"],
     )
+
+
+def _read_task(entry: Mapping[str, Any]) -> Task:
+    """Return a task as JSON gives it."""
+    values: dict[str, Any] = {
+        key: tuple(value) if isinstance(value, list) else value for key, value in entry.items()
+    }
+    return Task(**values)

@@ -1,6 +1,7 @@
 """Where a survey starts from: the packaged parameters, and the versions that products depend on."""
 
 import os
+import re
 from importlib.metadata import PackageNotFoundError, version
 
 from ceers_steps import __version__
@@ -67,5 +68,21 @@ def versions() -> dict[str, str]:
             found[name] = version(name)
         except PackageNotFoundError:  # pragma: no cover  a broken installation
             found[name] = "none"
-    found["CRDS context"] = os.environ.get("CRDS_CONTEXT", "default")
+    found["CRDS context"] = _context()
     return found
+
+
+def _context() -> str:
+    """Return the context that jwst will take; "default" where CRDS is not set up (a mere plan)."""
+    given = os.environ.get("CRDS_CONTEXT", "")
+    if re.fullmatch(r"jwst_\d+\.pmap", given):
+        return given
+    if not os.environ.keys() & {"CRDS_PATH", "CRDS_SERVER_URL"}:
+        return given or "default"
+    import crds
+    from crds.core.exceptions import CrdsError
+
+    try:
+        return str(crds.get_context_name("jwst"))
+    except (CrdsError, OSError, SystemExit, AssertionError):  # told by the check of references
+        return given or "default"

@@ -158,7 +158,7 @@ def mark_outliers(
     marked = np.zeros(len(values), dtype=bool)
     known = np.flatnonzero(np.isfinite(values))
     alike, in_filter = defaultdict(list), defaultdict(list)
-    for index in known:
+    for index in map(int, known):
         alike[filters[index], detectors[index]].append(index)
         in_filter[filters[index]].append(index)
     for (band, _), members in alike.items():
