@@ -1,7 +1,6 @@
 """From a survey to its plan: which tasks there are, what each reads, writes and depends on."""
 
 import contextlib
-import glob
 import json
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -19,12 +18,12 @@ from ceers_steps.steps.wisp_files import (
 from ceers_steps.survey import estimates
 from ceers_steps.survey.associations import Group, group_exposures, incomplete, name_products
 from ceers_steps.survey.config import SurveyConfig
-from ceers_steps.survey.exposures import Exposure, find_files, read_exposures
+from ceers_steps.survey.exposures import Exposure
 from ceers_steps.survey.grids import Grid, find_grid, fit_grid
 from ceers_steps.survey.plan import Plan, Task
 from ceers_steps.survey.presets import PRESETS, read_preset, versions
 
-__all__ = ["build_plan", "find_exposures"]
+__all__ = ["build_plan"]
 
 EPOCH = "epoch1"
 """Published grid of all pointings of an epoch, made by the preset ``dr05`` beside the others."""
@@ -47,40 +46,6 @@ class _Context:
         for step, values in self.config.steps.get(pipeline, {}).items():
             steps.setdefault(step, {}).update(values)
         return {step: values for step, values in steps.items() if values}
-
-
-def find_exposures(config: SurveyConfig) -> tuple[list[Exposure], tuple[str, ...]]:
-    """Find the raw exposures of a survey.
-
-    Parameters
-    ----------
-    config
-        The survey.
-
-    Returns
-    -------
-    exposures : list of Exposure
-        In the order of their names.
-    notes : tuple of str
-        What was left out.
-
-    Raises
-    ------
-    CeersError
-        When there is none, or a file cannot be used.
-    """
-    paths: list[Path] = []
-    for entry in config.inputs:
-        if entry.exists() or not glob.has_magic(str(entry)):
-            paths.append(entry)
-            continue
-        found = [Path(name) for name in sorted(glob.glob(str(entry), recursive=True))]
-        if not found:
-            raise CeersError(f"inputs: no file is named like {entry}.")
-        paths += found
-    files, other_level = find_files(paths, "uncal")
-    exposures, other_kind = read_exposures([path.absolute() for path in files])
-    return exposures, tuple(note for note in (other_level, other_kind) if note)
 
 
 def build_plan(

@@ -193,8 +193,9 @@ def run_commands(args) -> None:
 
 def _plan(args):
     """Return the plan and the configuration that the arguments name."""
-    from ceers_steps.survey.build import build_plan, find_exposures
+    from ceers_steps.survey.build import build_plan
     from ceers_steps.survey.config import load_config
+    from ceers_steps.survey.inputs import find_exposures
 
     path, inputs = None, args.inputs
     if inputs[0].endswith(".toml"):
