@@ -1,6 +1,7 @@
 """Step: the sky background of mosaics, with one source mask for all filters."""
 
 import logging
+import math
 import os
 from dataclasses import replace
 
@@ -11,7 +12,7 @@ from jwst.datamodels import ModelLibrary
 from stdatamodels.jwst.datamodels import JwstDataModel
 
 from ceers_steps.errors import CeersError
-from ceers_steps.fits_planes import virtual_array
+from ceers_steps.fits_planes import check_space, virtual_array
 from ceers_steps.io import ASSOCIATION_SUFFIXES, read_association, write_atomic
 from ceers_steps.kernels.background import fit_mesh
 from ceers_steps.kernels.lazy_rows import flagged, row_blocks
@@ -103,6 +104,7 @@ class MosaicBackgroundStep(CeersStep):
                 self._run_on(images)
             return images
         if isinstance(images, list):
+            self._check_disk(images)
             self._run_on(_Unchanged([each.model for each in images]), images)
             products = [str(each.product or each.path) for each in images]
             return products if len(products) > 1 else products[0]
@@ -138,6 +140,14 @@ class MosaicBackgroundStep(CeersStep):
         sizes = [MosaicFile.n_pixels(path) for path in paths]
         wanted = not self.in_memory or max(sizes) > 1e6 * self.stream_above
         return wanted and min(sizes) > 0
+
+    def _check_disk(self, files):
+        """Raise `CeersError` when there is no room for the products of files."""
+        per_pixel = sum(np.dtype(dtype).itemsize for dtype in _NEW_PLANES.values())
+        new = sum(math.prod(each.model.data.shape) for each in files) * per_pixel
+        old = sum(each.path.stat().st_size for each in files)
+        folder = os.path.dirname(self.make_output_path(basepath=files[0].path.name))
+        check_space(folder, old + new, "or leave planes out of the mosaics")
 
     def _run_on(self, images, files=None):
         """Mask the sources of all mosaics, then subtract the background of each.

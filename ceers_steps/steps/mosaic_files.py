@@ -10,7 +10,7 @@ from stdatamodels import fits_support
 from stdatamodels.jwst.datamodels import ImageModel
 
 from ceers_steps.errors import CeersError
-from ceers_steps.fits_planes import PlaneWriter, check_space, file_size, virtual_array
+from ceers_steps.fits_planes import PlaneWriter, file_size, virtual_array
 from ceers_steps.io import write_atomic
 from ceers_steps.kernels.lazy_rows import row_blocks
 
@@ -180,12 +180,11 @@ class MosaicFile:
         Raises
         ------
         CeersError
-            When there is no room, or a plane would change its type.
+            When the file cannot be written, or a plane would change its type.
         """
         path = Path(path).absolute()
         self.model.on_save(path.name)
         hdus = fits_support.to_fits(self.model.instance, self.model.schema)
-        check_space(path.parent, file_size(hdus), "or leave planes out of the mosaics")
         self.product = write_atomic(path, lambda scratch: self._write(scratch, hdus, changed))
         log.info("Saved mosaic in %s (%.1f GB)", path, file_size(hdus) / 1e9)
 
