@@ -218,7 +218,7 @@ def test_tiles_cover_the_grid_and_are_tasks_of_their_own(out):
         ({"steps": {"image2": {"flat_field": {"skip": True}}}}, {"exposure"}),
         ({"steps": {"image3": {"tweakreg": {"minobj": 9}}}}, {"align"}),
         ({"steps": {"image3": {"skyvar": {"per_amplifier": True}}}}, {"outlier"}),
-        ({"steps": {"image3": {"outlier_detection": {"snr": "4.0 3.0"}}}}, {"outlier"}),
+        ({"steps": {"image3": {"outlier_detection": {"snr": "9.0 8.0"}}}}, {"outlier"}),
         ({"steps": {"image3": {"resample": {"pixfrac": 0.8}}}}, {"mosaic"}),
         ({"steps": {"image3": {"mosaic_background": {"box_size": 30}}}}, {"background"}),
         ({"pixel_scale": 0.04}, {"mosaic"}),
