@@ -54,10 +54,10 @@ def hold_folder(output: Path, *, shared: bool = False) -> Iterator[None]:
             return
         user = os.environ.get("USER", str(os.getuid()))
         since = time.strftime("%Y-%m-%d %H:%M:%S")
+        holder = f"process {os.getpid()} of {user} on {socket.gethostname()} since {since}"
         with contextlib.suppress(OSError):  # a full disk: told where something is lost by it
-            lock.truncate(0)
-            lock.write(f"process {os.getpid()} of {user} on {socket.gethostname()} since {since}")
-            lock.flush()
+            os.truncate(lock.fileno(), 0)
+            os.write(lock.fileno(), holder.encode())
         yield
 
 

@@ -183,6 +183,7 @@ def _settle(plan, task, mark):
     except (KeyboardInterrupt, _Stopped):
         raise
     except BaseException as err:  # noqa: BLE001  one exposure must not stop the others
+        shutil.rmtree(scratch, ignore_errors=True)  # room on a disk that is full
         _write_failure(plan, task, err, mark)
         return 1
     finally:

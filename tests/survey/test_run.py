@@ -1,9 +1,11 @@
 """Plans carried out by the engine, stopped in every way, and gone on with."""
 
 import contextlib
+import json
 import os
 import random
 import signal
+import socket
 import subprocess
 import sys
 import time
@@ -12,21 +14,26 @@ from itertools import pairwise
 import pytest
 
 from ceers_steps.errors import CeersError
+from ceers_steps.survey import engine
 from ceers_steps.survey.config import SurveyConfig
-from ceers_steps.survey.plan import STATE, why_stale
-from ceers_steps.survey.run import check_memory, run_plan
+from ceers_steps.survey.plan import why_stale
+from ceers_steps.survey.run import _signals, check_memory, run_plan
+from ceers_steps.survey.task import running_path
 from tests.survey.standin import ROOT, calls, make_plan
+from tests.survey.test_plan import do
 
 pytest.importorskip("snakemake")
 
 DRIVER = """
-import sys
+import json, sys
 from ceers_steps.survey.run import run_plan
 from tests.survey.standin import make_plan
 from tests.survey.test_run import config_of
-slow = {f"exposure/e{n}": {"seconds": 0.3} for n in range(6)}
-plan = make_plan(sys.argv[1], exposures=6, arguments=slow)
+folder, arguments, exposures = sys.argv[1:]
+plan = make_plan(folder, exposures=int(exposures), arguments=json.loads(arguments))
 outcome = run_plan(plan, config_of(plan))
+for failure in outcome.failures:
+    print(f"{failure.task}: {failure.message}")
 sys.exit(1 if outcome.failures or outcome.waiting else 0)
 """
 
@@ -87,78 +94,117 @@ def failure_follows(plan):
 
 
 @pytest.mark.slow
-def test_a_worker_that_is_killed_is_a_failure_that_says_so(tmp_path):
-    plan = make_plan(tmp_path, arguments={"exposure/e0": {"seconds": 60}})
-    driver = start(tmp_path, plan_text='{"exposure/e0": {"seconds": 60}}')
-    kill_one(plan, "exposure-e0", times=2)
-    assert driver.wait(60) == 1
-    assert "the process was killed" in driver.communicate()[0]
+@pytest.mark.parametrize("times", [1, 2])
+def test_a_worker_that_is_killed_is_tried_again_then_told(tmp_path, times):
+    arguments = {
+        "exposure/e0": {"seconds": 60 if times == 2 else 1},
+        "exposure/e2": {"fails": "bad"},
+    }
+    plan = make_plan(tmp_path, arguments=arguments)
+    driver = start(tmp_path, arguments)
+    kill_task(plan, "exposure/e0", times)
+    told, _ = driver.communicate(timeout=60)
+    assert driver.returncode == 1
+    tried = calls(plan)
+    # with half as much memory again the second time
+    log = (plan.output / "logs" / "engine.log").read_text()
+    assert log.count("mem_mb=750") == 2
+    assert "exposure/e2: ValueError: bad" in told
+    if times == 1:
+        assert "outlier/g0" in tried
+    else:
+        assert f"exposure/e0: the process was killed on {socket.gethostname()}, attempt 2" in told
+        assert "(0.8 GB were reserved)" in told
 
 
-def start(tmp_path, plan_text):
-    """Start a driver that prints what failed."""
-    code = (
-        DRIVER.replace('{f"exposure/e{n}": {"seconds": 0.3} for n in range(6)}', plan_text)
-        .replace("exposures=6", "exposures=4")
-        .replace("sys.exit", "print(*[f.message for f in outcome.failures]); sys.exit")
-    )
-    return subprocess.Popen(
-        [sys.executable, "-c", code, str(tmp_path)], cwd=ROOT, stdout=subprocess.PIPE, text=True
-    )
+@pytest.mark.slow
+def test_an_engine_that_is_killed_is_told_and_gone_on_with(tmp_path):
+    arguments = {"exposure/e0": {"seconds": 2}, "exposure/e1": {"seconds": 0.1}}
+    plan = make_plan(tmp_path, arguments=arguments)
+    driver = start(tmp_path, arguments)
+    wait_until(lambda: plan.record_path(plan.tasks["exposure/e1"]).exists())
+    (engine,) = processes("snakemake", str(plan.output))
+    os.kill(engine, signal.SIGKILL)
+    told, _ = driver.communicate(timeout=60)
+    assert "CeersError: The engine was killed (signal 9)" in told
+    assert "The same command goes on" in told
+    wait_until_gone(plan)
+    before = set(plan.tasks) - set(why_stale(plan))
+    calls(plan)
+    driver = start(tmp_path, arguments)
+    driver.communicate(timeout=120)
+    assert driver.returncode == 0
+    assert set(calls(plan)) == set(plan.tasks) - before
 
 
-def kill_one(plan, name, times):
+def start(folder, arguments, exposures=4):
+    """Start a driver in a process of its own, which prints what failed."""
+    command = [sys.executable, "-c", DRIVER, str(folder), json.dumps(arguments), str(exposures)]
+    pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.STDOUT}
+    return subprocess.Popen(command, cwd=ROOT, text=True, **pipes)
+
+
+def wait_until(condition):
+    deadline = time.monotonic() + 60
+    while not condition():
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
+
+
+def kill_task(plan, name, times):
     """Kill the process of a task as often as it is started."""
     for _ in range(times):
-        deadline = time.monotonic() + 60
-        while time.monotonic() < deadline:
-            found = task_processes(plan, name.replace("-", "/", 1))
-            scratch = plan.output / STATE / "scratch" / name
-            if found and scratch.exists():
-                for pid in found:
-                    os.kill(pid, signal.SIGKILL)
-                while any(os.path.exists(f"/proc/{pid}") for pid in found):
-                    time.sleep(0.05)
-                break
-            time.sleep(0.05)
+        wait_until(lambda: running_path(plan, plan.tasks[name]).exists())
+        wait_until(lambda: task_processes(plan, name))
+        found = task_processes(plan, name)
+        for pid in found:
+            os.kill(pid, signal.SIGKILL)
+        wait_until(lambda found=found: not any(os.path.exists(f"/proc/{pid}") for pid in found))
 
 
-def task_processes(plan, name=""):
-    """Return the processes of tasks of a plan."""
+def processes(*words):
+    """Return the processes whose command lines have all of these words, or words with them."""
     found = []
     for entry in os.listdir("/proc"):
         with contextlib.suppress(OSError):
             if entry.isdigit():
                 with open(f"/proc/{entry}/cmdline", encoding="utf-8") as file:
-                    words = file.read().split("\0")
-                if "ceers_steps.survey.task" in words and words[-2].endswith(name):
-                    found += [int(entry)] if str(plan.output) in " ".join(words) else []
+                    line = file.read()
+                if all(word in line for word in words):
+                    found.append(int(entry))
     return found
 
 
+def task_processes(plan, name=""):
+    """Return the processes of tasks of a plan."""
+    return processes("ceers_steps.survey.task\0", str(plan.output), f"\0{name}")
+
+
 @pytest.mark.slow
-@pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGINT, signal.SIGTERM])
+@pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
 def test_a_driver_that_is_stopped_goes_on(tmp_path, number):
-    """Stopped three times at random: the same products, nothing done is done again."""
-    plan = make_plan(tmp_path, exposures=6)
-    command = [sys.executable, "-c", DRIVER, str(tmp_path)]
+    """Stopped twice at random: the same products, nothing done is done again."""
+    slow = {f"exposure/e{n}": {"seconds": 0.3} for n in range(6)}
+    plan = make_plan(tmp_path, exposures=6, arguments=slow)
     rng = random.Random(int(number))
     tried = []
-    for _ in range(3):
-        driver = subprocess.Popen(command, cwd=ROOT, stdout=subprocess.DEVNULL)
-        wait_for_first_call(plan)
+    for _ in range(2):
+        driver = start(tmp_path, slow, exposures=6)
+        wait_until((plan.output / "calls.txt").exists)
         time.sleep(rng.uniform(0, 1.5))
         before = {name for name in plan.tasks if plan.record_path(plan.tasks[name]).exists()}
         driver.send_signal(number)
-        driver.wait(60)
+        driver.communicate(timeout=60)
         wait_until_gone(plan)
         tried.append((before, calls(plan)))
-    assert subprocess.run(command, cwd=ROOT, check=False, stdout=subprocess.DEVNULL).returncode == 0
+    driver = start(tmp_path, slow, exposures=6)
+    told, _ = driver.communicate(timeout=120)
+    assert driver.returncode == 0, told
     tried.append((set(plan.tasks), calls(plan)))
     for (done, _), (_, again) in pairwise(tried):
         assert not done & set(again)
     undisturbed = make_plan(tmp_path / "other", exposures=6)
-    run(undisturbed)
+    do(undisturbed)
     here, there = products(plan), products(undisturbed)
     assert here == {
         name: text.replace(str(tmp_path / "other"), str(tmp_path)) for name, text in there.items()
@@ -166,31 +212,98 @@ def test_a_driver_that_is_stopped_goes_on(tmp_path, number):
     assert why_stale(plan) == {}
 
 
-def wait_for_first_call(plan):
-    deadline = time.monotonic() + 60
-    while not (plan.output / "calls.txt").exists() and time.monotonic() < deadline:
-        time.sleep(0.05)
-
-
 def wait_until_gone(plan):
     """Wait until no task of the plan runs: they end with their driver."""
-    deadline = time.monotonic() + 20
-    while task_processes(plan):
-        assert time.monotonic() < deadline, "tasks outlived their driver"
-        time.sleep(0.05)
+    wait_until(lambda: not task_processes(plan))
 
 
 @pytest.mark.slow
 def test_a_second_run_is_told_who_holds_the_folder(tmp_path):
-    plan = make_plan(tmp_path, exposures=6)
-    driver = subprocess.Popen(
-        [sys.executable, "-c", DRIVER, str(tmp_path)], cwd=ROOT, stdout=subprocess.DEVNULL
-    )
-    wait_for_first_call(plan)
+    slow = {f"exposure/e{n}": {"seconds": 2} for n in range(4)}
+    plan = make_plan(tmp_path)
+    driver = start(tmp_path, slow)
+    wait_until((plan.output / "calls.txt").exists)
     with pytest.raises(CeersError, match=f"is in use: process {driver.pid} of"):
         run(plan)
     driver.send_signal(signal.SIGTERM)
-    driver.wait(60)
+    driver.communicate(timeout=60)
+
+
+@pytest.fixture
+def small_disk(tmp_path):
+    """A disk of 3 MB, and how to make it larger."""
+    disk = tmp_path / "disk"
+    disk.mkdir()
+    mount = ["mount", "-t", "tmpfs", "-o", "size=3m", "tmpfs", str(disk)]
+    if os.getuid() or subprocess.run(mount, capture_output=True, check=False).returncode:
+        pytest.skip("a small disk takes the right to mount one")
+    yield disk, lambda: subprocess.run(["mount", "-o", "remount,size=64m", str(disk)], check=True)
+    subprocess.run(["umount", "-l", str(disk)], check=True)
+
+
+@pytest.mark.slow
+def test_a_full_disk_is_told_and_gone_on_with(small_disk):
+    disk, enlarge = small_disk
+    large = {"exposure/e1": {"padding": 8_000_000}}
+    plan = make_plan(disk, arguments=large)
+    driver = start(disk, large)
+    told, _ = driver.communicate(timeout=120)
+    assert driver.returncode == 1
+    assert "exposure/e1: OSError: [Errno 28] No space left on device" in told
+    assert "exposure/e1" in why_stale(plan)
+    done = set(plan.tasks) - set(why_stale(plan))
+    calls(plan)
+    enlarge()
+    driver = start(disk, large)
+    told, _ = driver.communicate(timeout=120)
+    assert driver.returncode == 0, told
+    assert set(calls(plan)) == set(plan.tasks) - done
+    assert why_stale(plan) == {}
+
+
+def test_a_disk_that_is_full_from_the_start(small_disk):
+    disk, _ = small_disk
+    plan = make_plan(disk)
+    with contextlib.suppress(OSError), open(disk / "filler", "wb") as filler:
+        filler.write(bytes(4_000_000))
+    with pytest.raises(CeersError, match="No space left on device"):
+        run(plan)
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP])
+def test_signals_end_a_run_in_order_unless_they_are_ignored(number):
+    def be_told():
+        with _signals():
+            os.kill(os.getpid(), number)
+            time.sleep(0.1)
+
+    with pytest.raises(KeyboardInterrupt):
+        be_told()
+    before = signal.signal(number, signal.SIG_IGN)  # as nohup does
+    try:
+        be_told()
+    finally:
+        signal.signal(number, before)
+
+
+def test_memory_is_that_of_the_container(tmp_path, monkeypatch):
+    whole = engine.installed_memory()
+    limits = [tmp_path / "none", tmp_path / "max", tmp_path / "limit"]
+    limits[1].write_text("max\n")
+    limits[2].write_text("123000000\n")
+    monkeypatch.setattr(engine, "_memory_limits", lambda: limits[:2])
+    assert engine.installed_memory() >= whole
+    monkeypatch.setattr(engine, "_memory_limits", lambda: limits)
+    assert engine.installed_memory() == 123
+
+
+@pytest.mark.parametrize("text", [None, "executor: [", "- no mapping"])
+def test_a_profile_that_cannot_be_read(tmp_path, text):
+    if text is not None:
+        (tmp_path / "config.yaml").write_text(text)
+    plan = make_plan(tmp_path)
+    with pytest.raises(CeersError, match=r"its config\.yaml cannot be read"):
+        run(plan, profile=tmp_path)
 
 
 def test_what_cannot_fit_is_refused_before_anything_starts(tmp_path):
@@ -203,10 +316,3 @@ def test_what_cannot_fit_is_refused_before_anything_starts(tmp_path):
     with pytest.raises(CeersError, match="Set tile_size"):
         run(plan, memory=8.0)
     assert calls(plan) == []
-
-
-def test_a_folder_that_cannot_be_written(tmp_path):
-    plan = make_plan(tmp_path)
-    (plan.output / STATE).write_text("in the way")
-    with pytest.raises(CeersError, match=r"Cannot write to .*choose another -o"):
-        run(plan)

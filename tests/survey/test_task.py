@@ -2,13 +2,17 @@
 
 import json
 import os
+import signal
+import subprocess
+import sys
 
 import pytest
 
-from ceers_steps.survey.plan import STATE, write_plan
+from ceers_steps.survey.plan import STATE, why_stale, write_plan
 from ceers_steps.survey.records import Made, read_record
-from ceers_steps.survey.task import main
-from tests.survey.standin import calls, make_plan
+from ceers_steps.survey.task import main, running_path
+from tests.survey.standin import ROOT, calls, make_plan
+from tests.survey.test_plan import do
 
 
 def run(plan, name, *mark):
@@ -119,3 +123,113 @@ def test_working_folder_is_that_of_the_task(tmp_path, monkeypatch):
     finally:
         os.chdir(here)
     assert seen == [str(plan.output / STATE / "scratch" / "exposure-e0")]
+
+
+def test_what_exits_is_a_failure_too(tmp_path):
+    """The crds library raises SystemExit for a missing reference."""
+    plan = make_plan(tmp_path, arguments={"exposure/e0": {"exits": "no jwst_nircam_flat_0001"}})
+    assert run(plan, "exposure/e0") == 1
+    failure = json.loads(plan.failure_path(plan.tasks["exposure/e0"]).read_text())
+    assert failure["message"] == "SystemExit: no jwst_nircam_flat_0001"
+
+
+def test_a_task_that_is_asked_to_end_leaves_nothing(tmp_path, monkeypatch):
+    plan = make_plan(tmp_path)
+    task = plan.tasks["exposure/e0"]
+    seen = []
+
+    def work(plan, task, scratch):
+        seen.append(json.loads(running_path(plan, task).read_text()))
+        (scratch / "half").write_text("half")
+        os.kill(os.getpid(), signal.SIGTERM)
+
+    monkeypatch.setitem(
+        __import__("tests.survey.standin", fromlist=["WORK"]).WORK, "exposure", work
+    )
+    before = signal.getsignal(signal.SIGTERM)
+    try:
+        assert run(plan, task.id) == 143
+    finally:
+        signal.signal(signal.SIGTERM, before)
+    assert seen[0]["pid"] == os.getpid()
+    for path in (running_path(plan, task), plan.failure_path(task), plan.record_path(task)):
+        assert not path.exists()
+    assert not list((plan.output / STATE / "scratch").iterdir())
+
+
+def test_a_task_that_is_done_again_in_vain_counts_as_not_done(tmp_path):
+    """Else what follows would be made of what is out of date."""
+    do(make_plan(tmp_path))
+    plan = make_plan(
+        tmp_path,
+        settings={"exposure/e0": {"value": 2}},
+        arguments={"exposure/e0": {"fails": "no"}},
+    )
+    assert run(plan, "exposure/e0") == 1
+    assert run(plan, "outlier/g0") == 1
+    message = json.loads(plan.failure_path(plan.tasks["outlier/g0"]).read_text())["message"]
+    assert message == "outlier/g0 needs exposure/e0, exposure/e1, which are not done."
+
+
+def test_a_folder_that_cannot_be_written_is_told(tmp_path, capsys):
+    plan = make_plan(tmp_path)
+    (plan.output / "logs").write_text("in the way")
+    assert run(plan, "exposure/e0") == 1
+    assert "exposure/e0: NotADirectoryError" in capsys.readouterr().err
+    assert json.loads(plan.failure_path(plan.tasks["exposure/e0"]).read_text())["step"] == ""
+
+
+CRASH = """
+import os, sys
+sys.path.insert(0, sys.argv[4])
+from ceers_steps.survey.task import main
+import tests.survey.standin
+left = int(sys.argv[3])
+OPERATIONS = {"open", "os.mkdir", "os.rename", "os.remove", "os.rmdir", "os.chdir"}
+def operation(event, arguments):
+    global left
+    if event in OPERATIONS:
+        left -= 1
+        if left < 0:
+            os._exit(9)
+sys.addaudithook(operation)
+code = main(sys.argv[1:3])
+left = 1 << 30
+sys.exit(code)
+"""
+
+
+@pytest.mark.slow
+def test_a_crash_at_any_file_operation_is_never_taken_as_done(tmp_path):
+    """A task is done again with another setting, and its process ends before its nth operation."""
+    settings = {"outlier/g0": {"value": 2}}
+    truth = make_plan(tmp_path / "truth", settings=settings)
+    do(truth)
+    name = "outlier/g0.txt"
+    expected = (truth.output / name).read_text().replace(str(truth.output.parent), "")
+    do(make_plan(tmp_path))
+    plan = make_plan(tmp_path, settings=settings)
+    product, record = plan.output / name, plan.record_path(plan.tasks["outlier/g0"])
+    old = product.read_bytes(), record.read_bytes()
+    path = plan.output / "plan.json"
+    write_plan(plan, path)
+    command = [sys.executable, "-c", CRASH, str(path), "outlier/g0"]
+    crashes, valid = 0, 0
+    while True:
+        product.write_bytes(old[0])
+        record.write_bytes(old[1])
+        ended = subprocess.run([*command, str(crashes), str(ROOT)], cwd=tmp_path, check=False)
+        reasons = why_stale(plan)
+        if "outlier/g0" not in reasons:
+            valid += 1
+            assert product.read_text().replace(str(tmp_path), "") == expected
+        if ended.returncode == 0:
+            break
+        assert ended.returncode == 9
+        crashes += 1
+        if crashes % 5 == 0:  # after some of them: it goes on, and all is as it should be
+            assert main([str(path), "outlier/g0"]) == 0
+            assert product.read_text().replace(str(tmp_path), "") == expected
+    assert crashes > 30
+    # only after the record
+    assert 1 <= valid < 15
