@@ -113,7 +113,8 @@ def read_association(path: str | os.PathLike) -> dict:
     Raises
     ------
     CeersError
-        When it cannot be read, is no association or names a file that does not exist.
+        When it cannot be read, is no association, has a product without a science member, or
+        names a file that does not exist.
     """
     path = Path(path).expanduser()
     try:
@@ -138,4 +139,12 @@ def read_association(path: str | os.PathLike) -> dict:
             f"{len(missing)} of the {len(members)} members of association {path} do not exist: "
             f"{names}. Put them there, or make the association again: ceers associate"
         )
+    for product in products:
+        kinds = [str(member.get("exptype")) for member in product["members"]]
+        if "science" not in kinds:
+            raise CeersError(
+                f"Association {path}: product {product.get('name')} has no member with exptype "
+                f"'science' (found: {', '.join(dict.fromkeys(kinds)) or 'no member'}). Make it "
+                "again: ceers associate"
+            )
     return association

@@ -20,6 +20,9 @@ GEOMETRIES = {"shift": 2, "rshift": 3, "rscale": 4, "general": 6}
 _LOOSE = np.array([5.0, 5.0, 0.05, 0.05, 0.05, 0.05])
 """Prior of the parameters (arcsec, radians) that decides what the data leave open."""
 
+_ROWS = 5_000
+"""Positions whose derivatives by all parameters are in memory at once."""
+
 _ARCSEC = np.pi / 180 / 3600
 _EXPECTED = np.array([5.0, 5.0, 30 * _ARCSEC, 1e-4, 1e-4, 1e-4])
 """Prior of a pointing error: shifts are free, a rotation is about 30 arcsec, a scale 1e-4."""
@@ -248,8 +251,14 @@ def fit_jointly(
         share = weights / total[2 * source]
         alone = share >= 1 - 1e-9
         # a position is part of the mean that it is compared with, and of the corrections
-        own = design - (by_source.multiply(1 / total[:, None])).tocsr()[coordinate]
-        free = 1 - share - _leverage(own.toarray(), covariance, weights)
+        common_design = by_source.multiply(1 / total[:, None]).tocsr()
+        own = np.empty(n)
+        # a part at a time: of hundreds of exposures, all rows at once are gigabytes
+        for start in range(0, n, _ROWS):
+            rows = slice(2 * start, 2 * (start + _ROWS))
+            part = (design[rows] - common_design[coordinate[rows]]).toarray()
+            own[start : start + _ROWS] = _leverage(part, covariance, weights[start : start + _ROWS])
+        free = 1 - share - own
         extra = _extra_scatter(residuals, sigma, extra, free, used & ~alone)
         if turn >= 3 and turn < settings.nclip + 3:
             kept = _unclipped(
@@ -304,7 +313,7 @@ def _about_origin(values, centre, geometry):
 
 def _leverage(design, covariance, weights) -> NDArray[np.float64]:
     """Return the part of each residual that the parameters take, mean of both coordinates."""
-    taken = np.einsum("ij,jk,ik->i", design, covariance, design, optimize=True)
+    taken = np.einsum("ij,ij->i", design @ covariance, design)
     return weights * taken.reshape(-1, 2).mean(axis=1)
 
 

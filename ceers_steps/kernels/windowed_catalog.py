@@ -160,6 +160,11 @@ def find_sources(
     -------
     SourceList
         All sources that were found, with flags; none for an image without usable pixels.
+
+    Raises
+    ------
+    ValueError
+        When too much of the image is above the threshold to be taken apart into sources.
     """
     settings = settings or CatalogSettings()
     bad = mask | ~np.isfinite(image) | ~np.isfinite(error) | (error <= 0)
@@ -170,21 +175,34 @@ def find_sources(
     box = int(min(settings.bkg_boxsize, *image.shape))
     background = sep.Background(filled, mask=bad, bw=box, bh=box)
     filled -= background.back()
-    found = sep.extract(
-        filled,
-        settings.detect_thresh,
-        err=noise,
-        mask=bad,
-        minarea=settings.detect_minarea,
-        filter_kernel=_kernel(settings.kernel_fwhm),
-        deblend_nthresh=settings.deblend_levels,
-        deblend_cont=settings.deblend_contrast,
-    )
+    found = _extract(filled, noise, bad, settings)
     found = found[np.isfinite(found["flux"]) & (found["flux"] > 0)]
     if len(found) == 0:
         return SourceList.empty()
     filled[bad] = _from_neighbours(filled, bad)[bad]
     return _measure(found, filled, noise, bad, settings)
+
+
+def _extract(image, noise, bad, settings: CatalogSettings) -> NDArray:
+    """Return what is above the threshold, taken apart into sources."""
+    room = sep.get_extract_pixstack()
+    # there is room for 300,000 pixels above the threshold by default; one large galaxy has more
+    sep.set_extract_pixstack(max(room, image.size))
+    try:
+        return sep.extract(
+            image,
+            settings.detect_thresh,
+            err=noise,
+            mask=bad,
+            minarea=settings.detect_minarea,
+            filter_kernel=_kernel(settings.kernel_fwhm),
+            deblend_nthresh=settings.deblend_levels,
+            deblend_cont=settings.deblend_contrast,
+        )
+    except Exception as err:  # sep raises no other kind
+        raise ValueError(f"sources cannot be taken apart: {err}") from err
+    finally:
+        sep.set_extract_pixstack(room)
 
 
 def _kernel(fwhm: float) -> NDArray[np.float32]:

@@ -2,6 +2,7 @@
 
 import logging
 import os
+from collections import Counter
 from functools import partial
 
 from jwst.lib.exposure_types import is_moving_target
@@ -12,6 +13,7 @@ from ceers_steps.errors import CeersError
 from ceers_steps.io import ASSOCIATION_SUFFIXES, read_association
 from ceers_steps.steps.align import AlignStep
 from ceers_steps.steps.base import CeersMixin, save_atomic
+from ceers_steps.steps.exposures import open_library
 from ceers_steps.steps.mosaic_background import MosaicBackgroundStep
 from ceers_steps.steps.skyvar import SkyVarStep
 from ceers_steps.steps.tiled_resample import TiledResampleStep
@@ -98,7 +100,7 @@ class CeersImage3(CeersMixin, Image3Pipeline):
             )
         mosaics = []
         for number, product in enumerate(products, start=1):
-            library = self._load_input_as_library(product)
+            library = open_library(self, product)
             name = library.asn["products"][0].get("name")
             log.info("Product %d of %d: %s", number, len(products), name or "without a name")
             named = self.output_file is None and name is not None
@@ -124,6 +126,13 @@ class CeersImage3(CeersMixin, Image3Pipeline):
         if not path.endswith(ASSOCIATION_SUFFIXES):
             return [path]
         association = read_association(path)
+        names = Counter(product.get("name") for product in association["products"])
+        name, count = names.most_common(1)[0]
+        if count > 1:
+            raise CeersError(
+                f"Association {path}: {count} products are called {name}, and their mosaics would "
+                "replace each other. Give every product a name of its own."
+            )
         association["table_name"] = os.path.basename(path)
         return [{**association, "products": [product]} for product in association["products"]]
 
@@ -146,6 +155,9 @@ class CeersImage3(CeersMixin, Image3Pipeline):
                 if "update_wcs" in steps and self._all_updated(library):
                     log.info("Every exposure has its WCS from a file: alignment is not done again")
                     continue
+            if name == "skymatch" and not self.skymatch.skip and self._sky_is_gone(library):
+                log.info("The sky of every exposure is subtracted already: skymatch is left out")
+                continue
             library = getattr(self, name).run(library)
 
         mosaic = self.resample.run(library)
@@ -165,13 +177,36 @@ class CeersImage3(CeersMixin, Image3Pipeline):
         with library:
             return is_moving_target(library.read_metadata(0))
 
+    @staticmethod
+    def _metadata(library):
+        """Return the metadata of every exposure."""
+        with library:
+            return [library.read_metadata(index) for index in range(len(library))]
+
     def _all_updated(self, library):
         """Say whether update_wcs gave every exposure of the library its WCS."""
         key = f"meta.cal_step.{self.update_wcs.class_alias}"
-        with library:
-            return all(
-                library.read_metadata(index).get(key) == "COMPLETE" for index in range(len(library))
+        updated = [each.get(key) == "COMPLETE" for each in self._metadata(library)]
+        if any(updated) and not all(updated) and not self.tweakreg.skip:
+            log.warning(
+                "%d of %d exposures have no WCS file: all are aligned, those with one as well",
+                updated.count(False),
+                len(updated),
             )
+        return all(updated)
+
+    def _sky_is_gone(self, library):
+        """Say whether the sky of every exposure is subtracted; that of a part is an error."""
+        metadata = self._metadata(library)
+        gone = [bool(each.get("meta.background.subtracted")) for each in metadata]
+        if any(gone) and not all(gone):
+            one, other = (metadata[gone.index(value)]["meta.filename"] for value in (True, False))
+            raise CeersError(
+                f"The sky is subtracted in {one} and {gone.count(True) - 1} other exposure(s), but "
+                f"not in {other}. Give *_crf.fits or *_match.fits of all, or skip skymatch with "
+                "steps.skymatch.skip=true."
+            )
+        return all(gone)
 
     def _subtract_background(self, mosaics):
         """Subtract the background of all mosaics, with one source mask."""

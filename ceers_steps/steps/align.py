@@ -1,7 +1,7 @@
 """Step: exposures aligned with each other and to a reference catalogue."""
 
 import logging
-import os
+import re
 from dataclasses import asdict, fields
 from pathlib import Path
 
@@ -9,13 +9,12 @@ import numpy as np
 from astropy.table import Table
 from astropy.time import Time
 from jwst.assign_wcs.util import update_fits_wcsinfo, update_s_region_imaging
-from jwst.datamodels import ModelLibrary
 from jwst.stpipe import record_step_status
 from jwst.tweakreg import TweakRegStep
 from stcal.alignment import wcs_from_sregions
 from stcal.tweakreg.astrometric_utils import create_astrometric_catalog
 from stcal.tweakreg.tweakreg import SINGLE_GROUP_REFCAT
-from stdatamodels.jwst.datamodels import JwstDataModel, dqflags
+from stdatamodels.jwst.datamodels import dqflags
 from tweakwcs.correctors import JWSTWCSCorrector
 
 from ceers_steps.alignment import (
@@ -34,10 +33,11 @@ from ceers_steps.alignment_tables import (
     read_reference_catalog,
 )
 from ceers_steps.errors import CeersError
-from ceers_steps.io import ASSOCIATION_SUFFIXES, read_association, write_atomic
+from ceers_steps.io import write_atomic
 from ceers_steps.kernels.windowed_catalog import SourceList, find_sources
 from ceers_steps.overrides import exposure_name
 from ceers_steps.steps.base import CeersMixin
+from ceers_steps.steps.exposures import open_library
 from ceers_steps.steps.wisp_files import effective_filter
 from ceers_steps.wcs_files import wcs_file_name, write_wcs_file
 
@@ -99,6 +99,17 @@ class AlignStep(CeersMixin, TweakRegStep):
         """Take the CRDS parameters of the step that this one extends."""
         return TweakRegStep.get_config_reftype()
 
+    @classmethod
+    def _get_config_from_parameters(cls, crds_parameters, crds_observatory):
+        """Take the CRDS parameters, but for those that have a default of ours.
+
+        Those of CRDS suit the stars that jwst finds, and would replace what suits galaxies.
+        """
+        config = super()._get_config_from_parameters(crds_parameters, crds_observatory)
+        for name in _OURS & set(config.scalars):
+            del config[name]
+        return config
+
     def process(self, input_data):
         """
         Align exposures.
@@ -118,7 +129,7 @@ class AlignStep(CeersMixin, TweakRegStep):
         given = (self.abs_refcat or "").strip()
         online = given.upper() in SINGLE_GROUP_REFCAT
         reference = read_reference_catalog(given) if given and not online else None
-        library = self._open_library(input_data)
+        library = open_library(self, input_data)
         exposures = self._measure_sources(library, settings, table)
         if online:
             reference = self._fetch_reference(given.upper(), library, exposures)
@@ -133,26 +144,6 @@ class AlignStep(CeersMixin, TweakRegStep):
         self._write_back(library, exposures, reference)
         self._write_results(library, exposures, residuals, reference)
         return library
-
-    def _open_library(self, input_data):
-        """Return the exposures as a library; of an association, those of all products."""
-        models = self.prepare_output(input_data, open_models=False)
-        if isinstance(models, ModelLibrary):
-            return models
-        if isinstance(models, (str, os.PathLike)) and str(models).endswith(ASSOCIATION_SUFFIXES):
-            association = read_association(models)
-            members = {
-                member["expname"]: member
-                for product in association["products"]
-                for member in product["members"]
-            }
-            product = {**association["products"][0], "members": list(members.values())}
-            models = {**association, "products": [product]}
-        elif isinstance(models, (str, os.PathLike, JwstDataModel)):
-            models = [models]
-        # a library of a list of exposures is in memory always
-        on_disk = not self.in_memory and not isinstance(models, list)
-        return ModelLibrary(models, asn_exptypes=["science"], on_disk=on_disk)
 
     def _measure_sources(self, library, settings, table):
         """Return all exposures, each with its sources and parameters."""
@@ -191,7 +182,11 @@ class AlignStep(CeersMixin, TweakRegStep):
         if self.source_lists == "jwst":
             return _from_table(self._find_sources(model), "starfinder")
         mask = (model.dq & NOT_FOR_CENTROIDS) != 0
-        found = find_sources(model.data, model.err, mask, exposure.settings.catalog)
+        try:
+            found = find_sources(model.data, model.err, mask, exposure.settings.catalog)
+        except ValueError as err:
+            log.warning("%s: %s. Raise detect_thresh.", exposure.name, err)
+            return SourceList.empty()
         if self.save_catalogs:
             self._save_catalog(model, found)
         good = found.good()
@@ -233,7 +228,8 @@ class AlignStep(CeersMixin, TweakRegStep):
 
     def _save_reference(self, reference, exposures):
         """Write the part of the reference that was used."""
-        places = [exposure.corrector.wcs.footprint().mean(axis=0) for exposure in exposures]
+        # not the mean of the corners, which is nowhere near where RA goes from 360 to 0
+        places = [exposure.corrector.tanp_to_world(0.0, 0.0) for exposure in exposures]
         near = np.unique(np.concatenate([reference.near(*place, 180) for place in places]))
         table = Table({"RA": reference.ra[near], "DEC": reference.dec[near]}, units=["deg", "deg"])
         path = self.make_output_path(basepath=f"fit_{reference.name.lower()}", suffix="ref")
@@ -317,6 +313,8 @@ class AlignStep(CeersMixin, TweakRegStep):
 
 
 _SETTINGS = fields(AlignmentSettings)
+_OURS = set(re.findall(r"^ *(\w+) = ", AlignStep.spec, re.MULTILINE))
+"""Parameters that have a default of ours."""
 
 
 def _describe(model, index, settings):

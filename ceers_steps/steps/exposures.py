@@ -4,6 +4,7 @@ import os
 from pathlib import Path
 
 from jwst.datamodels import ModelLibrary
+from stdatamodels.jwst.datamodels import JwstDataModel
 
 from ceers_steps.errors import CeersError
 from ceers_steps.io import ASSOCIATION_SUFFIXES, read_association, read_image
@@ -24,19 +25,27 @@ def open_library(step, input_data):
 
     Parameters
     ----------
-    step : `~ceers_steps.steps.base.CeersStep`
-        With a parameter ``in_memory``.
-    input_data : str, list, `~jwst.datamodels.ModelContainer` or `~jwst.datamodels.ModelLibrary`
-        A library comes back as it is.
+    step : `~ceers_steps.steps.base.CeersMixin`
+        With a parameter ``in_memory``. Outermost, it works on copies of open models.
+    input_data : str, list, dict, data model, `~jwst.datamodels.ModelContainer` or \
+                 `~jwst.datamodels.ModelLibrary`
+        A library comes back as it is. Files stay on disk if ``in_memory`` is off; models that
+        are open already are in memory always.
 
     Returns
     -------
     `~jwst.datamodels.ModelLibrary`
+
+    Raises
+    ------
+    CeersError
+        When there is no exposure.
     """
     models = step.prepare_output(input_data, open_models=False)
     if isinstance(models, ModelLibrary):
         return models
-    if isinstance(models, (str, os.PathLike)):
+    on_disk = not step.in_memory
+    if isinstance(models, (str, os.PathLike)) and not is_image_file(models):
         association = read_association(models)
         members = {
             member["expname"]: member
@@ -45,7 +54,21 @@ def open_library(step, input_data):
         }
         product = {**association["products"][0], "members": list(members.values())}
         models = {**association, "products": [product]}
-    return ModelLibrary(models, asn_exptypes=["science"], on_disk=not step.in_memory)
+    elif not isinstance(models, dict):
+        single = isinstance(models, (str, os.PathLike, JwstDataModel))
+        models = [models] if single else list(models)
+        if not models:
+            raise CeersError(
+                f"{type(step).__name__}: the list of exposures is empty. Give *_cal.fits files."
+            )
+        if all(isinstance(model, (str, os.PathLike)) for model in models):
+            # a library keeps on disk only what an association names
+            paths = dict.fromkeys(os.path.abspath(path) for path in models)
+            members = [{"expname": path, "exptype": "science"} for path in paths]
+            models = {"products": [{"members": members}]}
+        else:
+            on_disk = False
+    return ModelLibrary(models, asn_exptypes=["science"], on_disk=on_disk)
 
 
 def find_mask(filename, folders):

@@ -6,13 +6,12 @@ from pathlib import Path
 import numpy as np
 from astropy.coordinates import SkyCoord
 from jwst.assign_wcs.util import update_fits_wcsinfo, update_s_region_imaging
-from jwst.datamodels import ModelLibrary
 from stdatamodels.jwst.datamodels import JwstDataModel
 
 from ceers_steps.errors import CeersError
-from ceers_steps.io import ASSOCIATION_SUFFIXES, read_association
 from ceers_steps.overrides import exposure_name
 from ceers_steps.steps.base import CeersStep
+from ceers_steps.steps.exposures import is_image_file, open_library
 from ceers_steps.wcs_files import find_wcs_file, read_wcs_file, wcs_file_name, write_wcs_file
 
 __all__ = ["UpdateWcsStep"]
@@ -54,13 +53,13 @@ class UpdateWcsStep(CeersStep):
             One exposure gives one, several (and a library) a library.
         """
         self._check_parameters()
-        if isinstance(input_data, JwstDataModel) or _is_image_file(input_data):
+        if isinstance(input_data, JwstDataModel) or is_image_file(input_data):
             model = self.prepare_output(input_data)
             self._check_files([model.meta.filename])
             self._update(model)
             return model
 
-        library = self._open_library(input_data)
+        library = open_library(self, input_data)
         if self.output_file is not None:
             raise CeersError(
                 f"output_file={self.output_file!r} names one product, but there are "
@@ -96,23 +95,6 @@ class UpdateWcsStep(CeersStep):
     @property
     def _folder(self):
         return Path(os.path.expandvars(self.wcs_dir)).expanduser()
-
-    def _open_library(self, input_data):
-        """Return the exposures as a library; of an association, those of all products."""
-        models = self.prepare_output(input_data, open_models=False)
-        if isinstance(models, ModelLibrary):
-            return models
-        if isinstance(models, (str, os.PathLike)):
-            products = read_association(models)["products"]
-            members = [member for product in products for member in product["members"]]
-        elif all(isinstance(model, (str, os.PathLike)) for model in models):
-            members = [{"expname": os.path.abspath(name), "exptype": "science"} for name in models]
-        else:
-            return ModelLibrary(models)
-        # an exposure may be a member of several products
-        members = list({member["expname"]: member for member in members}.values())
-        association = {"products": [{"members": members}]}
-        return ModelLibrary(association, asn_exptypes=["science"], on_disk=not self.in_memory)
 
     def _check_files(self, names):
         """Raise `CeersError` if a file is missing that must be there, before the first change."""
@@ -161,13 +143,6 @@ class UpdateWcsStep(CeersStep):
                 note += f"; written to {target}"
         parameters = {"wcs_dir": self.wcs_dir or "", "suffix": self.suffix}
         self.record(model, status, parameters=parameters, merit=merit, note=note)
-
-
-def _is_image_file(input_data):
-    """Say whether this is the path of one image, not of an association."""
-    return isinstance(input_data, (str, os.PathLike)) and not str(input_data).endswith(
-        ASSOCIATION_SUFFIXES
-    )
 
 
 def _apply(model, path):

@@ -10,6 +10,9 @@ __all__ = ["add_parser", "run"]
 MOSAIC = "i2d"
 """Suffix of files that are combined already."""
 
+LARGEST = 10_000_000_000
+"""Pixels of a grid that is chosen: above, one plane of a mosaic takes over 40 GB."""
+
 
 def add_parser(subparsers) -> argparse.ArgumentParser:
     """Add the command to those of ``ceers``.
@@ -134,7 +137,15 @@ def _grid(group, args, notes):
         scale = 0.03 if args.pixel_scale is None else args.pixel_scale
         if not 0.001 <= scale <= 10:
             raise CeersError(f"--pixel-scale {scale}: give arcsec, 0.03 for instance.")
-        return fit_grid(polygons, pixel_scale=scale, rotation=args.rotation)
+        grid = fit_grid(polygons, pixel_scale=scale, rotation=args.rotation)
+        nx, ny = grid.shape
+        if nx * ny > LARGEST:
+            raise CeersError(
+                f"{group.name}: the grid that covers its {len(group.exposures)} exposures would "
+                f"have {nx} x {ny} pixels. Are they of one field? Combine less with --by pointing, "
+                "or give coarser pixels with --pixel-scale, or a grid with --grid."
+            )
+        return grid
     if args.pixel_scale is not None or args.rotation is not None:
         raise CeersError("--grid has a pixel scale and a rotation: leave the other options out.")
     grid = find_grid(args.grid, group.name)

@@ -142,10 +142,20 @@ def fit_grid(
     -------
     Grid
         With the tangent point (rounded to 1e-4 deg) in the middle of the grid, between pixels.
+
+    Raises
+    ------
+    CeersError
+        For footprints that are not on one half of the sky.
     """
     corners = np.concatenate(polygons)
     center = sky_center(polygons)
     plane = to_plane(corners, center)
+    if not np.isfinite(plane).all():
+        raise CeersError(
+            "The exposures are all over the sky: no grid covers them. Combine less with "
+            "--by pointing."
+        )
     if rotation is None:
         rotation = _rectangle_rotation(plane)
     matrix = Grid((0, 0), center, rotation, pixel_scale, (1, 1))._matrix()
@@ -175,7 +185,7 @@ def _rectangle_rotation(plane: NDArray[np.float64]) -> float:
     # the x axis points to (-cos, sin) of the rotation in the plane
     rotation = round(float(np.degrees(np.arctan2(x_axis[1], -x_axis[0]))), 1)
     # either end may be up: take the one nearer north
-    return float((rotation + 90) % 180 - 90)
+    return round((rotation + 90) % 180 - 90, 1)
 
 
 def find_grid(given: str, group: str) -> Grid:

@@ -163,6 +163,15 @@ class TestJointFit:
             spread = np.ptp(np.concatenate(same), axis=0)
             assert np.all(spread < 0.001)
 
+    def test_parts_of_the_rows_give_the_same(self, monkeypatch):
+        _, positions, sigmas, sources, _ = exposures(4, 2)
+        whole = fit_jointly(positions, sigmas, sources, FitSettings("rshift"))
+        monkeypatch.setattr("ceers_steps.kernels.astrometric_fit._ROWS", 7)
+        parts = fit_jointly(positions, sigmas, sources, FitSettings("rshift"))
+        for one, other in zip(whole.fits, parts.fits, strict=True):
+            np.testing.assert_allclose(one.shift, other.shift, atol=1e-9)
+            np.testing.assert_array_equal(one.used, other.used)
+
     def test_combined_positions_are_better_than_single_ones(self):
         sky, positions, sigmas, sources, offsets = exposures(6, 3, noise=(0.01, 0.01), seen=1.0)
         joint = fit_jointly(positions, sigmas, sources, FitSettings("shift"))

@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+import sep
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -190,3 +191,23 @@ class TestNothingToFind:
         np.testing.assert_array_equal(image, before[0])
         np.testing.assert_array_equal(error, before[1])
         assert not mask.any()
+
+
+def test_a_galaxy_that_fills_the_image():
+    # more pixels above the threshold than sep has room for by default
+    image, error = draw([(300, 300)], [3e7], sigma=100.0, shape=(600, 600))
+    found = find_sources(image, error, no_mask(image), CatalogSettings(bkg_boxsize=600))
+    assert len(found) >= 1
+
+
+def test_what_cannot_be_taken_apart_is_told(monkeypatch):
+    image, error = draw([(50, 50)], [100.0])
+    room = sep.get_extract_pixstack()
+
+    def extract(*args, **kwargs):
+        raise Exception("object deblending overflow")
+
+    monkeypatch.setattr(sep, "extract", extract)
+    with pytest.raises(ValueError, match="cannot be taken apart: object deblending overflow"):
+        find_sources(image, error, no_mask(image))
+    assert sep.get_extract_pixstack() == room

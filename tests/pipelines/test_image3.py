@@ -263,7 +263,69 @@ def test_one_exposure_makes_a_mosaic(field, tmp_path):
     assert {name.rpartition("_")[2] for name in names_in(tmp_path)} == {"match.fits", "i2d.fits"}
 
 
+@pytest.mark.slow
+def test_files_without_an_association_stay_on_disk(field, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    cals = [str(path) for path in sorted(field.glob("*nrcb4_cal.fits"))]
+    steps = {**FAST, "resample": {"skip": True}, "skyvar": {"skip": False}}
+    # the packaged parameter file has in_memory=false, for whatever input
+    for number, given in enumerate((cals, cals[0])):
+        out = tmp_path / str(number)
+        CeersImage3.call(
+            given, in_memory=False, output_dir=str(out), save_results=True, steps=steps
+        )
+        assert len(list(out.glob("*_match.fits"))) == 2 - number
+
+
+@pytest.mark.slow
+def test_sky_that_is_gone_is_not_measured_again(field, tmp_path, caplog):
+    first, second = sorted(field.glob("*nrcb4_cal.fits"))
+    steps = {**FAST, "resample": {"skip": True}}
+    done = SkyVarStep.call(str(first))
+    caplog.clear()
+    CeersImage3.call([done], steps=steps)
+    assert "skymatch is left out" in caplog.text
+    with datamodels.open(second) as other, pytest.raises(StepError, match=r"but not in .*00002"):
+        CeersImage3.call([done, other], steps=steps)
+
+
+@pytest.mark.slow
+def test_wcs_files_of_a_part_are_told(field, tmp_path, caplog):
+    first, second = sorted(field.glob("*nrcb4_cal.fits"))
+    UpdateWcsStep.call(str(first), save_wcs=True, output_dir=str(tmp_path))
+    steps = {
+        **FAST,
+        "tweakreg": {"skip": False, "save_table": False, "save_plots": False},
+        "update_wcs": {"wcs_dir": str(tmp_path), "missing": "skip"},
+        "resample": {"skip": True},
+    }
+    CeersImage3.call([str(first), str(second)], steps=steps)
+    assert "1 of 2 exposures have no WCS file: all are aligned" in caplog.text
+
+
 class TestBadInput:
+    @pytest.mark.filterwarnings("ignore:Input association file contains path")
+    def test_products_of_one_name(self, field, tmp_path):
+        members = [{"expname": str(field / name), "exptype": "science"} for name in names_in(field)]
+        members = [member for member in members if member["expname"].endswith("_cal.fits")]
+        products = [{"name": "a", "members": [member]} for member in members[:2]]
+        path = tmp_path / "my_asn.json"
+        path.write_text(json.dumps({"products": products}))
+        with pytest.raises(StepError, match="2 products are called a"):
+            CeersImage3.call(str(path), steps=FAST)
+
+    def test_no_science(self, field, tmp_path):
+        cal = str(sorted(field.glob("*_cal.fits"))[0])
+        members = [{"expname": cal, "exptype": "background"}]
+        path = tmp_path / "my_asn.json"
+        path.write_text(json.dumps({"products": [{"name": "a", "members": members}]}))
+        with pytest.raises(StepError, match=r"no member with exptype 'science' .*background"):
+            CeersImage3.call(str(path), steps=FAST)
+
+    def test_empty_list(self):
+        with pytest.raises(StepError, match="list of exposures is empty"):
+            CeersImage3.call([], steps=FAST)
+
     def test_output_file_for_several_products(self, field):
         with pytest.raises(StepError, match="names one mosaic, but the association has 2"):
             CeersImage3.call(str(everything(field)), output_file="x", steps=FAST)

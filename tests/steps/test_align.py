@@ -5,6 +5,7 @@ import shutil
 import sys
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -14,8 +15,10 @@ from jwst.datamodels import ModelLibrary
 from jwst.stpipe import Step
 from jwst.tweakreg import TweakRegStep
 from stdatamodels.jwst import datamodels
+from stpipe import config_parser
 
 import ceers_steps.steps.align as align_module
+from ceers_steps.alignment_tables import ReferenceCatalog
 from ceers_steps.errors import CeersError
 from ceers_steps.simulate import SimulationConfig, activate, read_truth, simulate
 from ceers_steps.simulate.config import PointingConfig
@@ -573,6 +576,24 @@ class TestDeclaration:
         ours, theirs = AlignStep.load_spec_file(), TweakRegStep.load_spec_file()
         assert set(theirs) <= set(ours)
         assert AlignStep.get_config_reftype() == "pars-tweakregstep"
+
+    def test_crds_does_not_replace_defaults_of_ours(self, monkeypatch):
+        def from_crds(parameters, observatory):
+            return config_parser.ConfigObj(
+                {"separation": "1.0", "minobj": "15", "abs_refcat": "GAIADR3"}
+            )
+
+        monkeypatch.setattr(TweakRegStep, "_get_config_from_parameters", from_crds)
+        config = AlignStep._get_config_from_parameters({}, "jwst")
+        assert dict(config) == {"abs_refcat": "GAIADR3"}
+
+    def test_saved_reference_where_ra_goes_through_zero(self, tmp_path, monkeypatch):
+        monkeypatch.chdir(tmp_path)
+        corrector = SimpleNamespace(tanp_to_world=lambda x, y: (359.9999, 10.0))
+        reference = ReferenceCatalog("mine", np.array([0.001, 180.0]), np.array([10.0, 10.0]))
+        AlignStep()._save_reference(reference, [SimpleNamespace(corrector=corrector)])
+        (path,) = tmp_path.glob("*.ecsv")
+        assert Table.read(path)["RA"].tolist() == [0.001]
 
     def test_is_a_step(self):
         assert issubclass(AlignStep, Step)

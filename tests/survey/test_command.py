@@ -60,6 +60,24 @@ def test_grids_can_be_given(calibrated, tmp_path, capsys):
     assert "--pixel-scale 30.0: give arcsec" in capsys.readouterr().err
 
 
+@pytest.mark.parametrize(
+    ("center", "message"),
+    [
+        ((200.0, 50.0), "jw01727: the grid that covers its 5 exposures would have"),
+        ((34.9, -52.9), "all over the sky"),
+    ],
+)
+def test_fields_far_from_each_other_are_no_mosaic(calibrated, tmp_path, capsys, center, message):
+    far = square(0, 0, 64, 20, center)
+    write_file(calibrated, "jw01727009001_02101_00001_nrcb4_cal.fits", far)
+    assert associate(calibrated, "-o", tmp_path / "all", "--by", "program") == 1
+    error = capsys.readouterr().err
+    assert message in error
+    assert "--by pointing" in error
+    assert not (tmp_path / "all").exists()
+    assert associate(calibrated, "-o", tmp_path / "each") == 0
+
+
 def test_files_without_footprints_have_no_grid(tmp_path, capsys):
     path = write_file(tmp_path / "cal", "jw01727001001_02101_00001_nrcb4_cal.fits")
     assert associate(path, "-o", tmp_path / "asn") == 0

@@ -90,6 +90,7 @@ def test_the_smallest_grid_around_a_rectangle(angle, ra, dec, longer):
     # RA grows to the left: an angle from east to north has its x axis at the opposite sign
     assert grid.rotation == pytest.approx(-angle, abs=0.2)
     nx, ny = grid.shape
+    assert grid.rotation == round(grid.rotation, 1)
     # 2 arcsec of margin, 0.18 of rounding the tangent point, at most 10 pixels of rounding up
     for size, true in ((nx, (longer + 1) * side), (ny, side)):
         assert true + 4.0 < size * 0.03 < true + 4.0 + 2 * 0.4 + 0.3 + 0.01 * true
