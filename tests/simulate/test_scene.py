@@ -157,6 +157,10 @@ class TestPointSpreadFunction:
         # the published widths do not have the pixel in them
         assert width == pytest.approx(np.hypot(band.fwhm, 0.6 * scale), rel=0.25)
 
+    def test_one_position_at_every_radius(self):
+        psf = point_spread_function(BAND, 0.031)
+        np.testing.assert_array_equal(psf, psf[::-1, ::-1])
+
     def test_six_spikes(self):
         psf = point_spread_function(BAND, 0.031)
         middle = psf.shape[0] // 2
@@ -259,6 +263,26 @@ class TestRendering:
         np.testing.assert_allclose(
             wcs.to_sky(row["x"] + 1408, row["y"] + 1408), (RA, DEC), rtol=0, atol=1e-10
         )
+
+    @pytest.mark.parametrize("radius", [0.0, 0.15])
+    def test_one_position_in_any_window(self, radius):
+        y, x = np.indices((WINDOW.ny, WINDOW.nx))
+        offsets = []
+        for ra in RA + np.arange(3) * 0.01 / 3600:  # other places within a pixel
+            catalog = catalog_of(ra=ra, mag=17.0, star=radius == 0, half_light_radius=radius)
+            drawn = render_sources(catalog, make_wcs(), DETECTOR, BAND, WINDOW)
+            position = np.array([drawn.table["x"][0], drawn.table["y"][0]])
+            for width in (1.5, 3.0, 10.0, 30.0):
+                found = position
+                for _ in range(10):
+                    dx, dy = x - found[0], y - found[1]
+                    light = drawn.image * np.exp(-(dx**2 + dy**2) / (2 * width**2))
+                    found = found + 2 * np.array([(light * dx).sum(), (light * dy).sum()]) / (
+                        light.sum()
+                    )
+                offsets.append((found - position) * 31)
+        # mas: what sampling a star with pixels leaves in the smallest window
+        np.testing.assert_allclose(offsets, 0.0, atol=0.01)
 
     def test_shape_and_orientation(self):
         wcs = make_wcs(roll=75.0)
