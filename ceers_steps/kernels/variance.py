@@ -8,10 +8,16 @@ from numpy.typing import NDArray
 from ceers_steps.kernels.background import fit_background
 from ceers_steps.kernels.robust import biweight_location
 
-__all__ = ["Variances", "mend_variances", "smooth_sky", "split_sky_photons"]
+__all__ = ["Variances", "level_saturated", "mend_variances", "smooth_sky", "split_sky_photons"]
 
 _BOX, _FILTER = 64, 3
 """Boxes of the smooth part, pixels, and of its median filter, boxes."""
+
+_OWN_LIGHT = 20.0
+"""Signal over noise above which a pixel was saturated by its own light and not by a snowball.
+
+Before its last good group such a pixel has collected a good part of the well: over 100.
+"""
 
 
 @dataclass(frozen=True)
@@ -113,6 +119,48 @@ def split_sky_photons(
     """
     sky = np.maximum(smooth_sky(poisson, mask), 0.0)
     return sky, np.maximum(poisson - sky, 0.0)
+
+
+def level_saturated(
+    image: NDArray,
+    rnoise: NDArray,
+    poisson: NDArray,
+    saturated: NDArray[np.bool_],
+    mask: NDArray[np.bool_],
+) -> NDArray[np.float32]:
+    """Give pixels that were saturated by their own light the read noise of the sky around.
+
+    They lost groups, so their read noise is up to a hundred times that of their neighbours, and
+    so much less would the peak of a star weigh in a mosaic than its flanks. Of their noise it is
+    next to nothing. Pixels that snowballs saturated keep theirs.
+
+    Parameters
+    ----------
+    image, rnoise, poisson : ndarray, shape (ny, nx)
+        Image, variance of the read noise, variance of the photon noise.
+    saturated : ndarray of bool, shape (ny, nx)
+        True = groups were lost to saturation.
+    mask : ndarray of bool, shape (ny, nx)
+        True = do not use: bad pixels and sources.
+
+    Returns
+    -------
+    ndarray of float32, shape (ny, nx)
+        Variance of the read noise; unchanged if there is no such pixel, or no sky.
+    """
+    rnoise = np.array(rnoise, np.float32)
+    sky = ~(mask | saturated)
+    if not saturated.any() or not sky.any():
+        return rnoise
+    where = np.nonzero(saturated)
+    signal = image[where] - np.median(image[sky])
+    noise = np.sqrt(rnoise[where] + poisson[where])
+    own = np.zeros(rnoise.shape, bool)
+    own[where] = signal > _OWN_LIGHT * noise  # False for NaN
+    if own.any():
+        level = smooth_sky(rnoise, ~(sky & (rnoise > 0.0)))
+        rnoise[own] = np.minimum(rnoise[own], level[own])
+    return rnoise
 
 
 def smooth_sky(image: NDArray, mask: NDArray[np.bool_]) -> NDArray[np.float32]:

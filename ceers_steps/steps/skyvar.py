@@ -17,7 +17,12 @@ from ceers_steps.kernels.noise_scale import (
 )
 from ceers_steps.kernels.pedestal import find_pedestal, pedestal_image
 from ceers_steps.kernels.source_mask import mask_sources
-from ceers_steps.kernels.variance import mend_variances, smooth_sky, split_sky_photons
+from ceers_steps.kernels.variance import (
+    level_saturated,
+    mend_variances,
+    smooth_sky,
+    split_sky_photons,
+)
 from ceers_steps.overrides import exposure_name
 from ceers_steps.steps.base import CeersStep
 from ceers_steps.steps.exposures import find_mask, is_image_file, open_library, read_bits
@@ -27,6 +32,7 @@ __all__ = ["SkyVarStep"]
 log = logging.getLogger(__name__)
 
 DO_NOT_USE = dqflags.pixel["DO_NOT_USE"]
+SATURATED = dqflags.pixel["SATURATED"]
 NOT_SKY = DO_NOT_USE | dqflags.pixel["REFERENCE_PIXEL"]
 
 UNEVEN = 0.02
@@ -54,6 +60,7 @@ class SkyVarStep(CeersStep):
         variance_method = option('sky', 'published', default='sky')  # sky: VAR_RNOISE is the variance of the sky, VAR_POISSON that of sources, both together the scatter; published: VAR_RNOISE alone is the scatter, VAR_POISSON stays
         variance_blocks = int_list(min=1, default=None)  # sky: sides of the blocks on which the noise is measured, pixels; default 1,2,4,8,16
         fill_holes = boolean(default=True)  # Pixels without a valid variance get that of the sky, or are flagged DO_NOT_USE
+        level_saturated = boolean(default=True)  # Pixels that lost groups to saturation by their own light weigh as their neighbours do: else the peaks of bright stars are lost
         source_mask = input_file(default=None)  # Mask of sources, FITS, not 0 = source, or a folder with <exposure>_1fmask.fits; default: looked for beside the input, or made
         force = boolean(default=False)  # Measure again what has been done already: only what is left is corrected
         save_background = boolean(default=False)  # Write the smooth background that is left after the pedestal, *_skybkg.fits, in the unit of the image
@@ -111,6 +118,8 @@ class SkyVarStep(CeersStep):
         try:
             bits, origin = self._source_bits(model, folders)
             merit, notes = self._subtract_sky(model, bits)
+            if self.level_saturated:
+                self._level_saturated(model, bits, merit)
             self._mend_and_scale(model, bits, merit, notes)
             if self.save_background:
                 self._save_background(model, bits)
@@ -126,6 +135,7 @@ class SkyVarStep(CeersStep):
             "variance_method": self.variance_method,
             "variance_blocks": self._blocks,
             "fill_holes": self.fill_holes,
+            "level_saturated": self.level_saturated,
             "source_mask": origin,
             "force": self.force,
         }
@@ -190,6 +200,22 @@ class SkyVarStep(CeersStep):
                 "on the original *_uncal.fits, or use per_amplifier=false."
             )
         return n_outputs
+
+    def _level_saturated(self, model, bits, merit):
+        """Level the read noise of pixels that their own light saturated, in place."""
+        before = model.var_rnoise
+        after = level_saturated(
+            model.data,
+            before,
+            model.var_poisson,
+            (model.dq & SATURATED) > 0,
+            ~_sees_sky(model) | (bits > 0),
+        )
+        changed = after < before
+        merit["saturated_levelled"] = int(np.count_nonzero(changed))
+        model.var_rnoise = after
+        total = after + model.var_poisson + model.var_flat
+        model.err = np.where(changed, np.sqrt(total), model.err)
 
     def _mend_and_scale(self, model, bits, merit, notes):
         """Fill holes in the variances and scale them, in place; add to the figures."""

@@ -3,7 +3,12 @@
 import numpy as np
 import pytest
 
-from ceers_steps.kernels.variance import mend_variances, smooth_sky, split_sky_photons
+from ceers_steps.kernels.variance import (
+    level_saturated,
+    mend_variances,
+    smooth_sky,
+    split_sky_photons,
+)
 
 SHAPE = (256, 256)
 HOLE = (100, 120)
@@ -128,3 +133,50 @@ def test_smooth_sky_where_too_little_is_left_for_boxes():
     mask = ~nothing()
     mask[::64, ::64] = False
     np.testing.assert_allclose(smooth_sky(image, mask), 1.0, atol=4 * 0.1 / 4)
+
+
+def saturated_star(*, signal=100.0, sky=0.2):
+    """A pixel whose read noise grew by a factor of 15 with the groups that it lost."""
+    rnoise, poisson, _ = planes()
+    image = np.full(SHAPE, sky, np.float32)
+    saturated = nothing()
+    saturated[HOLE] = True
+    rnoise[HOLE] *= 15
+    image[HOLE] = sky + signal * np.sqrt(rnoise[HOLE] + poisson[HOLE])
+    return image, rnoise, poisson, saturated
+
+
+@pytest.mark.parametrize("sky", [0.0, 0.2])
+def test_the_peak_of_a_star_weighs_as_its_flanks(sky):
+    image, rnoise, poisson, saturated = saturated_star(sky=sky)
+    given = rnoise.copy()
+    levelled = level_saturated(image, rnoise, poisson, saturated, saturated)
+    np.testing.assert_allclose(levelled, 1e-5, rtol=1e-6)
+    np.testing.assert_array_equal(rnoise, given)
+
+
+@pytest.mark.parametrize("sky", [0.0, 0.2])
+def test_what_a_snowball_saturated_keeps_its_read_noise(sky):
+    # what is left of it in the rate may be several times the noise
+    given = saturated_star(signal=10.0, sky=sky)
+    np.testing.assert_array_equal(level_saturated(*given, nothing()), given[1])
+
+
+def test_no_pixel_gets_more_read_noise_than_it_had():
+    image, rnoise, poisson, saturated = saturated_star()
+    rnoise[HOLE] = 0.5e-5
+    np.testing.assert_array_equal(
+        level_saturated(image, rnoise, poisson, saturated, nothing()), rnoise
+    )
+
+
+@pytest.mark.parametrize("plane", [0, 1, 2])
+def test_a_saturated_pixel_without_a_value_stays(plane):
+    given = saturated_star()
+    given[plane][HOLE] = np.nan
+    np.testing.assert_array_equal(level_saturated(*given, nothing()), given[1])
+
+
+def test_without_sky_nothing_is_levelled():
+    given = saturated_star()
+    np.testing.assert_array_equal(level_saturated(*given, ~nothing()), given[1])

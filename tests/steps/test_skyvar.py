@@ -30,6 +30,7 @@ SHAPE = (256, 256)
 SKY, READ, PHOTON = 0.2, 1e-5, 2.6e-4
 NOISE = float(np.sqrt(READ + PHOTON))
 DO_NOT_USE = dqflags.pixel["DO_NOT_USE"]
+SATURATED = dqflags.pixel["SATURATED"]
 PLANES = ("var_rnoise", "var_poisson", "var_flat")
 
 
@@ -153,6 +154,44 @@ def test_sky_and_noise_are_recovered(excess):
     )
     np.testing.assert_allclose(
         result.err**2, result.var_rnoise + result.var_poisson + result.var_flat, rtol=1e-5
+    )
+
+
+@pytest.mark.parametrize("sky_method", ["mode", "none"])
+def test_a_saturated_star_weighs_as_the_sky(sky_method):
+    model, light = cal()
+    core = light > 1.5
+    model.var_rnoise[core] *= 15
+    model.err[core] = np.sqrt(model.var_rnoise + model.var_poisson)[core]
+    # a snowball: groups are lost, but there is no light
+    snowball = np.s_[200:210, 30:40]
+    model.var_rnoise[snowball] *= 15
+    model.dq[core] |= SATURATED
+    model.dq[snowball] |= SATURATED
+    given = model.var_rnoise.copy()
+    result = SkyVarStep.call(model, sky_method=sky_method)
+    other = SkyVarStep.call(model, sky_method=sky_method, level_saturated=False)
+    assert merit(result)["saturated_levelled"] == np.count_nonzero(core)
+    # the photon noise of the sky, which is in it, is smooth to a few per cent
+    np.testing.assert_allclose(result.var_rnoise[core], np.median(result.var_rnoise), rtol=0.1)
+    assert (other.var_rnoise[core] > 1.3 * np.median(other.var_rnoise)).all()
+    np.testing.assert_allclose(result.var_rnoise[snowball], other.var_rnoise[snowball], rtol=0.02)
+    np.testing.assert_array_equal(model.var_rnoise, given)
+    for each in (result, other):
+        np.testing.assert_allclose(
+            each.err**2, each.var_rnoise + each.var_poisson + each.var_flat, rtol=1e-5
+        )
+
+
+def test_levelling_alone_keeps_err_the_sum():
+    model, light = cal()
+    core = light > 1.5
+    model.var_rnoise[core] *= 15
+    model.dq[core] |= SATURATED
+    result = SkyVarStep.call(model, fill_holes=False, scale_variance=False)
+    np.testing.assert_allclose(result.var_rnoise, READ, rtol=1e-5)
+    np.testing.assert_allclose(
+        result.err[core] ** 2, (result.var_rnoise + result.var_poisson)[core], rtol=1e-5
     )
 
 
