@@ -153,9 +153,10 @@ def wait_until(condition):
 
 def kill_task(plan, name, times):
     """Kill the process of a task as often as it is started."""
-    for _ in range(times):
-        wait_until(lambda: running_path(plan, plan.tasks[name]).exists())
-        wait_until(lambda: task_processes(plan, name))
+    path = running_path(plan, plan.tasks[name])
+    for number in range(1, times + 1):
+        begun = f'"attempt": {number},'
+        wait_until(lambda begun=begun: path.exists() and begun in path.read_text())
         found = task_processes(plan, name)
         for pid in found:
             os.kill(pid, signal.SIGKILL)
