@@ -5,7 +5,7 @@
 Full-frame exposures of noise, with the distortion of the simulated NRCB4, are drizzled onto
 published grids of CEERS at 30 mas: 10600 x 4800 pixels (pointing 1) and 46200 x 15400 (epoch 1).
 Each run is a process of its own; its peak memory is what the system counts, with 0.3 GB for Python
-and jwst. The epoch takes 9 GB of disk and half an hour.
+and jwst. The epoch takes 9 GB of disk and 15 minutes.
 """
 
 import argparse
