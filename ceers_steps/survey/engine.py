@@ -100,8 +100,12 @@ class Engine:
 
     def start(self) -> None:
         """Start it in the background; its own messages go to ``logs/engine.log``."""
-        self._log.parent.mkdir(parents=True, exist_ok=True)
-        with open(self._log, "w", encoding="utf-8") as log:
+        try:
+            self._log.parent.mkdir(parents=True, exist_ok=True)
+            log = open(self._log, "w", encoding="utf-8")  # noqa: SIM115  closed below
+        except OSError as err:
+            raise CeersError(f"Cannot write {self._log}: {err.strerror}.") from err
+        with log:
             self._process = subprocess.Popen(
                 self._command(),
                 stdin=subprocess.DEVNULL,
@@ -185,7 +189,7 @@ class Engine:
         text = json.dumps(jobs)
         write_atomic(self._folder / "jobs.json", lambda scratch: scratch.write_text(text))
         if not self._local:
-            _cluster_path(plan.output).write_text(self._name, encoding="utf-8")
+            write_atomic(_cluster_path(plan.output), lambda scratch: scratch.write_text(self._name))
 
     def _command(self):
         """Return the command line of Snakemake."""
