@@ -282,7 +282,8 @@ def main():
             *flag_rows(flags),
             "",
             "Hits: pixels 5 sigma above the truth (outside bright cores), strong ones 15. "
-            "Clean: within 3 sigma of the truth. Light lost of stars: that of pixels flagged without a hit, in boxes "
+            "Clean: within 3 sigma of the truth. Light lost of stars: that of pixels flagged "
+            "without a hit, in boxes "
             f"of 7 pixels around stars brighter than {FAINTEST:g} AB, in one exposure.",
             "",
             *mosaic_rows(fluxes),
