@@ -55,6 +55,12 @@ def _simulated(tmp_path_factory, size: str, **arguments) -> SimulatedField:
     return SimulatedField(folder)
 
 
+@pytest.fixture(autouse=True)
+def _folder_of_its_own(tmp_path, monkeypatch):
+    """Products and temporary files without a folder go to one that is the test's own."""
+    monkeypatch.chdir(tmp_path)
+
+
 @pytest.fixture(scope="session")
 def simulated_field(tmp_path_factory) -> SimulatedField:
     """NRCB4 F150W and NRCBLONG F277W, 640 x 640 pixels, 5 groups of MEDIUM8."""
