@@ -40,7 +40,7 @@ import sys
 from ceers_steps.survey.run import run_plan
 from tests.survey.test_run import config_of
 from tests.survey.test_slurm import short_plan
-plan = short_plan(sys.argv[1], exposures=2, arguments={"exposure/e1": {"seconds": 4}})
+plan = short_plan(sys.argv[1], exposures=2, arguments={"exposure/e1": {"seconds": 2.5}})
 outcome = run_plan(plan, config_of(plan, on="slurm"))
 sys.exit(1 if outcome.failures or outcome.waiting else 0)
 """
