@@ -140,12 +140,13 @@ def _exposure_task(context, exposure, table):
     detector1 = context.parameters("detector1")
     own = detector1.setdefault("", {})
     own.pop("overrides", None)  # the table of the preset: its row counts, not its path
-    kept = set(config.keep)
-    own["save_intermediates"] = bool(kept & {"prewisp", "pre1f"})
-    products = ["cal", "1fmask", *(name for name in ("rate", "prewisp", "pre1f") if name in kept)]
+    own.pop("save_intermediates", None)  # what is kept changes no other product
+    products = ["cal", *(name for name in ("rate", "prewisp", "pre1f") if name in config.keep)]
     settings = {"detector1": detector1, "image2": context.parameters("image2"), "overrides": row}
     templates, steps = _steps_of(context, exposure, row)
-    inputs = [str(exposure.path), *templates]
+    inputs = [str(exposure.path), *templates, *_files(detector1), *_files(settings["image2"])]
+    if "remstriping" in steps:
+        products.insert(1, "1fmask")
     memory, seconds = estimates.exposure(exposure.path)
     return _task(
         stage="exposure",
@@ -205,7 +206,10 @@ def _align_tasks(context, exposures):
             _task(
                 stage="align",
                 key=key,
-                inputs=[str(path) for path in tables if path.is_absolute()],
+                inputs=[
+                    *(str(path) for path in tables if path.is_absolute()),
+                    *_files({"tweakreg": parameters}),
+                ],
                 outputs=[
                     *(f"wcs/{exposure.name}_tweakreg.asdf" for exposure in group),
                     f"wcs/{key}_alignment.ecsv",
@@ -237,6 +241,11 @@ def _outlier_tasks(context, group, tasks):
         if task.stage == "align"
         for name in task.arguments["exposures"]
     }
+    masked = {
+        task.key: "remstriping" in task.arguments["steps"]
+        for task in tasks
+        if task.stage == "exposure"
+    }
     made = []
     for name, exposures in group.filters.items():
         needed = [f"exposure/{exposure.name}" for exposure in exposures]
@@ -244,19 +253,23 @@ def _outlier_tasks(context, group, tasks):
         inputs = []
         if config.wcs_dir:
             inputs = [str(config.wcs_dir / f"{exp.name}_tweakreg.asdf") for exp in exposures]
+            if parameters.get("update_wcs", {}).get("missing") == "skip":
+                inputs = [path for path in inputs if Path(path).is_file()]
         kept = ["match", *(["crf"] if "crf" in config.keep else [])]
         memory, seconds = estimates.outlier(len(exposures))
         made.append(
             _task(
                 stage="outlier",
                 key=group.products[name],
-                inputs=inputs,
+                inputs=[*inputs, *_files(parameters)],
                 outputs=[f"{kind}/{exp.name}_{kind}.fits" for kind in kept for exp in exposures],
                 after=needed,
                 settings={"image3": parameters},
                 arguments={
                     "exposures": [exposure.name for exposure in exposures],
                     "wcs_dir": str(config.wcs_dir or (config.output / "wcs" if aligned else "")),
+                    # without the masks of all of them, sources are searched for there
+                    "masks": all(masked[exposure.name] for exposure in exposures),
                 },
                 memory=memory,
                 seconds=seconds,
@@ -309,18 +322,25 @@ def _mosaic_tasks(context, group, members):
         return tasks
     images = [str(path) for path in config.hst_images]
     regions = {
-        "mask_regions": [str(path) for path in config.mask_regions],
-        "exclude_regions": [str(path) for path in config.exclude_regions],
+        "mask_regions": str(config.mask_regions or ""),
+        "exclude_regions": str(config.exclude_regions or ""),
     }
     products = [group.products[name] for name in group.filters]
-    suffix = "mbkgsub" if len(products) > 1 or images else "bkgsub"
+    merged = background.get("merge_masks", True) and len(products) + len(images) > 1
+    suffix = "mbkgsub" if merged or background.get("merged_mask") else "bkgsub"
+    outputs = [f"{folder}/{product}_{suffix}.fits" for product in products]
+    if suffix == "mbkgsub" and background.get("save_mask", True):
+        outputs.append(f"{folder}/{products[0]}_mergedmask.fits")
     memory, seconds = estimates.background(grid.shape, len(products))
     tasks.append(
         _task(
             stage="background",
             key=group.name,
-            inputs=[*images, *regions["mask_regions"], *regions["exclude_regions"]],
-            outputs=[f"{folder}/{product}_{suffix}.fits" for product in products],
+            inputs=[
+                *(*images, *filter(None, regions.values())),
+                *_files({"mosaic_background": background}),
+            ],
+            outputs=outputs,
             after=[f"mosaic/{product}" for product in products],
             settings={"mosaic_background": background},
             arguments={
@@ -369,6 +389,12 @@ def _task(*, settings, arguments=None, **values):
         arguments=json.loads(json.dumps(arguments or {})),
         **plain,
     )
+
+
+def _files(parameters):
+    """Return the files among the parameters of steps; those have absolute paths."""
+    values = (value for step in parameters.values() for value in step.values())
+    return [text for text in values if isinstance(text, str) and Path(text).is_absolute()]
 
 
 def _folder(suffix):

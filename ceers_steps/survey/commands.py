@@ -32,6 +32,8 @@ def write_commands(plan: Plan) -> list[tuple[str, int]]:
     """
     path = plan.output / STATE / "commands.json"
     write_plan(plan, path)
+    for old in (plan.output / "commands").glob("[0-9]_*.txt"):
+        old.unlink()  # of a plan with other stages: its number may stand for another one now
     written = []
     for number, (stage, tasks) in enumerate(plan.by_stage().items(), start=1):
         lines = [

@@ -46,8 +46,10 @@ class SurveyConfig:
         Mosaics are drizzled in tiles of so many pixels; 0: in one piece.
     overrides, wisp_templates, reference_catalog, alignment_table, wcs_dir : Path or None
         Tables and folders that steps read.
-    hst_images, mask_regions, exclude_regions : tuple of Path
+    hst_images : tuple of Path
         For the source mask of the mosaics.
+    mask_regions, exclude_regions : Path or None
+        What is added to that mask, and what is cleared from it.
     keep : tuple of str
         Suffixes of intermediate products that are kept.
     cores, memory : int, float
@@ -81,8 +83,8 @@ class SurveyConfig:
     alignment_table: Path | None = None
     wcs_dir: Path | None = None
     hst_images: tuple[Path, ...] = ()
-    mask_regions: tuple[Path, ...] = ()
-    exclude_regions: tuple[Path, ...] = ()
+    mask_regions: Path | None = None
+    exclude_regions: Path | None = None
     keep: tuple[str, ...] = ()
     cores: int = 0
     memory: float = 0.0
@@ -160,8 +162,11 @@ def _read(tables, text, path, folder):
     """Check tables; return the values by attribute, and the parameters of steps by pipeline."""
     values = check_tables(tables, text, path)
     steps = {name: _by_step(tables[name]) for name in PIPELINES if name in tables}
-    if steps:
-        check_steps(steps, text, path)
+    for pipeline, step, name in check_steps(steps, text, path) if steps else ():
+        value = steps[pipeline][step][name]
+        # tasks run in folders of their own; N/A turns a reference off
+        if isinstance(value, str) and value not in {"", "N/A"} and "://" not in value:
+            steps[pipeline][step][name] = str(_join(folder, value))
     return {key: _absolute(key, value, folder) for key, value in values.items()}, steps
 
 
@@ -187,8 +192,8 @@ _PATHS = {
     "wcs_dir": Path,
     "profile": Path,
     "hst_images": tuple,
-    "mask_regions": tuple,
-    "exclude_regions": tuple,
+    "mask_regions": Path,
+    "exclude_regions": Path,
 }
 
 
@@ -274,11 +279,11 @@ def _check_combinations(config, text, given):
                 f"{key}={getattr(config, key)!r} is of a cluster, but on='local'",
                 f"Set on='slurm' or on='pbs', or take out {key}",
             )
-    for key in ("overrides", "reference_catalog", "alignment_table", "wcs_dir", "wisp_templates"):
+    files = ("overrides", "reference_catalog", "alignment_table", "wcs_dir", "wisp_templates")
+    for key in (*files, "mask_regions", "exclude_regions"):
         value = getattr(config, key)
         if value and value.is_absolute() and not value.exists():
             refuse(f"files.{key}", f"{key}={value} does not exist", "Correct the path")
-    for key in ("hst_images", "mask_regions", "exclude_regions"):
-        for value in getattr(config, key):
-            if not value.exists():
-                refuse(f"files.{key}", f"{key}: {value} does not exist", "Correct the path")
+    for value in config.hst_images:
+        if not value.exists():
+            refuse("files.hst_images", f"hst_images: {value} does not exist", "Correct the path")

@@ -64,8 +64,8 @@ SCHEMA: dict[str, dict[str, Key]] = {
         "alignment_table": Key("text"),
         "wcs_dir": Key("text"),
         "hst_images": Key("texts"),
-        "mask_regions": Key("texts"),
-        "exclude_regions": Key("texts"),
+        "mask_regions": Key("text"),
+        "exclude_regions": Key("text"),
     },
     "products": {"keep": Key("texts", choices=INTERMEDIATES)},
     "run": {
@@ -109,7 +109,7 @@ _RESERVED |= {"output_use_model", "output_use_index", "search_output_file"}
 _RESERVED_IN = {
     "": {"skip"},
     "resample": {"output_wcs", "crpix", "crval", "rotation", "output_shape", "pixel_scale_ratio"}
-    | {"keep_tiles", "skip", "single"},
+    | {"keep_tiles", "only_tile", "tile_dir", "skip", "single"},
     "skyvar": {"source_mask"},
 }
 _NOT_RUN = {("image3", "source_catalog")}
@@ -205,7 +205,7 @@ def _problem(key, name, value):
     return None
 
 
-def check_steps(steps: Mapping, text: str, path) -> None:
+def check_steps(steps: Mapping, text: str, path) -> list[tuple[str, str, str]]:
     """Check the parameters of the pipelines against what their steps take.
 
     Parameters
@@ -215,6 +215,11 @@ def check_steps(steps: Mapping, text: str, path) -> None:
     text, path
         For messages.
 
+    Returns
+    -------
+    list of (str, str, str)
+        Pipeline, step and name of the parameters whose values are files.
+
     Raises
     ------
     CeersError
@@ -223,6 +228,7 @@ def check_steps(steps: Mapping, text: str, path) -> None:
     """
     import ceers_steps
 
+    files = []
     for pipeline, tables in steps.items():
         cls = getattr(ceers_steps, PIPELINES[pipeline])
         spec = cls.load_spec_file()
@@ -247,6 +253,9 @@ def check_steps(steps: Mapping, text: str, path) -> None:
                 if name not in keys or name == "steps":
                     _refuse(path, text, section, name, _unknown(name, keys))
                 _check_parameter(keys[name], name, value, (path, text, section))
+                if keys[name].startswith("input_file") or name.startswith("override_"):
+                    files.append((pipeline, step, name))
+    return files
 
 
 def _check_parameter(spec, name, value, place):

@@ -113,7 +113,7 @@ class Engine:
                 stderr=subprocess.STDOUT,
                 start_new_session=True,  # Ctrl-C is for us; we end it in order
                 preexec_fn=_end_with_parent if sys.platform == "linux" else None,
-                env={**os.environ, **self._environment()},
+                env=self._environment(),
             )
 
     def poll(self) -> int | None:
@@ -219,7 +219,10 @@ class Engine:
         return [*command, "--default-resources", "mem_mb=2000", "runtime=60", *defaults]
 
     def _environment(self):
-        """Return variables for the tasks: they fill the cores already, one thread each."""
+        """Return the variables of the engine and of the tasks.
+
+        These fill the cores already: one thread each.
+        """
         threads = ("OMP", "OPENBLAS", "MKL", "NUMBA")
         given = {f"{name}_NUM_THREADS": "1" for name in threads}
         given = {name: os.environ.get(name, value) for name, value in given.items()}
@@ -233,7 +236,9 @@ class Engine:
             given["CEERS_PBS_QUEUE"] = self._config.partition
         if self._config.account:
             given["CEERS_PBS_ACCOUNT"] = self._config.account
-        return given
+        # a profile of the user's for other work must not take the place of ours
+        inherited = {key: text for key, text in os.environ.items() if key != "SNAKEMAKE_PROFILE"}
+        return inherited | given
 
 
 def cancel_leftovers(output: Path, *, tell: Callable[[str], object]) -> int:

@@ -119,7 +119,8 @@ def find_files(inputs: Iterable[str | os.PathLike], suffix: str) -> tuple[list[P
     if not found:
         raise CeersError(
             f"No *_{suffix}.fits among the input ({told or 'no FITS file at all'}). "
-            "Say with --suffix which files to take, and give folders that hold them themselves."
+            f"Give *_{suffix}.fits, or folders that hold them themselves; ceers associate takes "
+            "other files with --suffix."
         )
     note = f"left out, being no *_{suffix}.fits: {told}" if others else ""
     return sorted(found.values(), key=lambda file: (file.name, str(file))), note

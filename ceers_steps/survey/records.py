@@ -134,11 +134,12 @@ class Record:
         folder
             Output folder of the survey.
         """
+        outputs = tuple(outputs)
         for name in outputs:
             if name not in self.outputs:
                 return f"{name} is wanted too"
-        for name, state in self.outputs.items():
-            if not state.matches(folder / name):
+        for name in outputs:  # others are no longer wanted, and may be gone
+            if not self.outputs[name].matches(folder / name):
                 gone = "changed" if (folder / name).exists() else "missing"
                 return f"{name} is {gone}"
         if difference := changed_settings(self.settings, settings):

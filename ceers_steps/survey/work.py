@@ -29,6 +29,9 @@ def exposure(plan: Plan, task: Task, scratch: Path) -> Made:
     if arguments["wisp_templates"]:
         steps.setdefault("wispsub", {})["template_dir"] = arguments["wisp_templates"]
     wanted = {Path(name).name for name in task.outputs}
+    own["save_intermediates"] = any(
+        name.endswith(("_prewisp.fits", "_pre1f.fits")) for name in wanted
+    )
     keep_rate = f"{task.key}_rate.fits" in wanted
     rate = CeersDetector1.call(
         arguments["uncal"], output_dir=str(scratch), save_results=keep_rate, steps=steps, **own
@@ -73,7 +76,9 @@ def outlier(plan: Plan, task: Task, scratch: Path) -> Made:
     if folder:
         steps.setdefault("update_wcs", {}).update(wcs_dir=folder, skip=False)
     steps["tweakreg"] = {"skip": True}
-    steps.setdefault("skyvar", {}).update(skip=False, source_mask=str(plan.output / "cal"))
+    steps.setdefault("skyvar", {})["skip"] = False
+    if task.arguments["masks"]:
+        steps["skyvar"]["source_mask"] = str(plan.output / "cal")
     for name in ("resample", "source_catalog", "mosaic_background"):
         steps[name] = {"skip": True}
     cals = [plan.output / "cal" / f"{name}_cal.fits" for name in task.arguments["exposures"]]
@@ -147,7 +152,7 @@ def background(plan: Plan, task: Task, scratch: Path) -> Made:
             parameters[name] = arguments[name]
     mosaics = [str(plan.output / name) for name in arguments["mosaics"]]
     MosaicBackgroundStep.call(mosaics, output_dir=str(scratch), save_results=True, **parameters)
-    made = (scratch / Path(name).name for name in task.outputs)
+    made = (scratch / Path(name).name for name in task.outputs if "bkgsub" in name)
     return Made(
         merit={
             path.stem.rpartition("_")[0]: product_merit(path, "ceers_mosaic_background")

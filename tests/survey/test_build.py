@@ -41,6 +41,9 @@ def out(tmp_path, monkeypatch):
     return tmp_path / "out"
 
 
+BANDS = ("f115w", "f200w", "f356w")
+
+
 def stage(plan, name):
     return [task for task in plan.tasks.values() if task.stage == name]
 
@@ -64,11 +67,10 @@ def test_tasks_of_a_small_survey(out):
     counts = {name: len(tasks) for name, tasks in plan.by_stage().items()}
     assert counts == {"exposure": 80, "align": 6, "outlier": 6, "mosaic": 6, "background": 2}
     background = plan.tasks["background/jw02736001"]
-    assert background.after == tuple(
-        f"mosaic/jw02736001_{band}" for band in ("f115w", "f200w", "f356w")
-    )
-    assert background.outputs == tuple(
-        f"mosaics/jw02736001/jw02736001_{band}_mbkgsub.fits" for band in ("f115w", "f200w", "f356w")
+    assert background.after == tuple(f"mosaic/jw02736001_{band}" for band in BANDS)
+    assert background.outputs == (
+        *(f"mosaics/jw02736001/jw02736001_{band}_mbkgsub.fits" for band in BANDS),
+        "mosaics/jw02736001/jw02736001_f115w_mergedmask.fits",
     )
     outlier = plan.tasks["outlier/jw02736001_f200w"]
     assert len(outlier.arguments["exposures"]) == 16

@@ -315,7 +315,7 @@ WRONG = {
         ["gaia.ecsv does not exist"],
     ),
     "region that is not there": (
-        '[files]\nmask_regions = ["survey.toml", "a.reg"]\n',
+        '[files]\nmask_regions = "a.reg"\n',
         4,
         ["a.reg does not exist"],
     ),
