@@ -241,11 +241,7 @@ def _outlier_tasks(context, group, tasks):
         if task.stage == "align"
         for name in task.arguments["exposures"]
     }
-    masked = {
-        task.key: "remstriping" in task.arguments["steps"]
-        for task in tasks
-        if task.stage == "exposure"
-    }
+    masked = {task.key for task in tasks if "remstriping" in task.arguments.get("steps", ())}
     made = []
     for name, exposures in group.filters.items():
         needed = [f"exposure/{exposure.name}" for exposure in exposures]
@@ -269,7 +265,7 @@ def _outlier_tasks(context, group, tasks):
                     "exposures": [exposure.name for exposure in exposures],
                     "wcs_dir": str(config.wcs_dir or (config.output / "wcs" if aligned else "")),
                     # without the masks of all of them, sources are searched for there
-                    "masks": all(masked[exposure.name] for exposure in exposures),
+                    "masks": masked.issuperset(exposure.name for exposure in exposures),
                 },
                 memory=memory,
                 seconds=seconds,

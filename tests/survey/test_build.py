@@ -99,11 +99,10 @@ def test_an_exposure_reads_its_raw_file_and_keeps_what_is_wanted(out):
     task = stage(plan, "exposure")[0]
     assert task.inputs == (str(out / "uncal" / f"{task.key}_uncal.fits"),)
     assert task.outputs == (f"cal/{task.key}_cal.fits", f"cal/{task.key}_1fmask.fits")
-    assert task.settings["detector1"][""]["save_intermediates"] is False
     more = make_plan(out, keep=("rate", "pre1f", "crf"))
     kept = more.tasks[task.id]
     assert kept.outputs[2:] == (f"rate/{task.key}_rate.fits", f"rate/{task.key}_pre1f.fits")
-    assert kept.settings["detector1"][""]["save_intermediates"] is True
+    assert kept.settings == task.settings  # what is kept makes nothing else stale
     outlier = more.tasks["outlier/jw02736001_f200w"]
     assert sum(name.startswith("crf/") for name in outlier.outputs) == 16
 
@@ -151,6 +150,41 @@ def test_one_filter_has_a_background_of_its_own(out):
     assert output.endswith("jw02736001_f200w_bkgsub.fits")
     plan = make_plan(out, steps={"image3": {"mosaic_background": {"skip": True}}})
     assert not stage(plan, "background")
+
+
+def test_without_the_removal_of_stripes_there_is_no_mask(out, tmp_path):
+    """Sources are searched for later, where a mask is missing."""
+    plan = make_plan(out)
+    assert all(task.arguments["masks"] for task in stage(plan, "outlier"))
+    plan = make_plan(out, steps={"detector1": {"remstriping": {"skip": True}}})
+    assert not any("1fmask" in name for task in stage(plan, "exposure") for name in task.outputs)
+    assert not any(task.arguments["masks"] for task in stage(plan, "outlier"))
+
+
+def test_files_among_the_parameters_are_inputs(out):
+    steps = {
+        "detector1": {
+            "dq_init": {"override_mask": "/refs/mask.fits"},
+            "jump": {"override_gain": "N/A"},
+        },
+        "image2": {"flat_field": {"override_flat": "/refs/flat.fits"}},
+        "image3": {"mosaic_background": {"tiers": "/tables/tiers.ecsv"}},
+    }
+    plan = make_plan(out, steps=steps)
+    for task in stage(plan, "exposure"):
+        assert task.inputs[-2:] == ("/refs/mask.fits", "/refs/flat.fits")
+    for task in stage(plan, "background"):
+        assert task.inputs == ("/tables/tiers.ecsv",)
+
+
+def test_WCS_files_that_may_be_missing_are_not_asked_for(out, tmp_path):
+    exposures = make_exposures(out / "uncal")
+    there = tmp_path / f"{exposures[0].name}_tweakreg.asdf"
+    there.touch()
+    plan = make_plan(out, wcs_dir=tmp_path)
+    assert sum(len(task.inputs) for task in stage(plan, "outlier")) == len(exposures)
+    plan = make_plan(out, wcs_dir=tmp_path, steps={"image3": {"update_wcs": {"missing": "skip"}}})
+    assert [task.inputs for task in stage(plan, "outlier") if task.inputs] == [(str(there),)]
 
 
 def test_names_of_products(out):

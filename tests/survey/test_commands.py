@@ -37,6 +37,14 @@ def test_files_are_in_the_order_of_the_work(tmp_path):
     ]
 
 
+def test_files_of_a_plan_with_other_stages_are_gone(tmp_path):
+    plan = make_plan(tmp_path)
+    write_commands(plan)
+    del plan.tasks["outlier/g0"], plan.tasks["outlier/g2"]
+    names = {Path(path).name for path, _ in write_commands(plan)}
+    assert {path.name for path in (plan.output / "commands").iterdir()} == names
+
+
 @pytest.mark.slow
 def test_a_launcher_makes_the_same_products_and_nothing_twice(tmp_path):
     plan = make_plan(tmp_path)

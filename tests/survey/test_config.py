@@ -203,6 +203,25 @@ def test_parameters_of_a_pipeline_itself_and_of_its_steps(survey):
     }
 
 
+def test_files_among_the_parameters_are_relative_to_the_file(survey, tmp_path, monkeypatch):
+    """Tasks work in folders of their own."""
+    text = '[image2.flat_field]\noverride_flat = "refs/flat.fits"\n[detector1.jump]\n'
+    text += 'override_gain = "N/A"\n[image3.mosaic_background]\nmerged_mask = "../mask.fits"\n'
+    path = survey(text)
+    elsewhere = tmp_path / "elsewhere"
+    elsewhere.mkdir()
+    monkeypatch.chdir(elsewhere)
+    config = load_config(path, settings=["detector1.dq_init.override_mask=mine.fits"])
+    assert config.steps == {
+        "detector1": {
+            "jump": {"override_gain": "N/A"},
+            "dq_init": {"override_mask": str(elsewhere / "mine.fits")},
+        },
+        "image2": {"flat_field": {"override_flat": str(path.parent / "refs/flat.fits")}},
+        "image3": {"mosaic_background": {"merged_mask": str(path.parent.parent / "mask.fits")}},
+    }
+
+
 # -- what is wrong: (text after the two lines of BASIC, line, what the message says)
 
 WRONG = {

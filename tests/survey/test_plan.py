@@ -115,6 +115,14 @@ def test_another_product_that_is_wanted_is_noticed(done):
     assert why_stale(plan)["exposure/e0"] == "rate/e0.txt is wanted too"
 
 
+def test_a_product_that_is_no_longer_wanted_may_go(done):
+    plan = make_plan(done)
+    task = plan.tasks["exposure/e0"]
+    plan.tasks["exposure/e0"] = type(task)(**{**vars(task), "outputs": ()})
+    (plan.output / task.outputs[0]).unlink()
+    assert why_stale(plan) == {}
+
+
 @pytest.mark.parametrize("text", ["", "{", '{"task": "x"}', "[]"])
 def test_a_damaged_record_is_no_record(done, text):
     plan = make_plan(done)

@@ -75,6 +75,22 @@ def test_all_is_done_once_then_nothing_then_what_changed(tmp_path):
 
 
 @pytest.mark.slow
+def test_names_with_spaces_and_quotes_and_a_profile_for_other_work(tmp_path, monkeypatch):
+    folder = tmp_path / "Bob's field, 2"
+    folder.mkdir()
+    profile = tmp_path / "profile"
+    profile.mkdir()
+    (profile / "config.yaml").write_text("executor: nowhere\n")
+    monkeypatch.setenv("SNAKEMAKE_PROFILE", str(profile))
+    plan = make_plan(folder, exposures=1)
+    task = plan.tasks.pop("exposure/e0")
+    renamed = type(task)(**{**vars(task), "key": "the $HOME's first"})
+    plan = type(plan)(plan.output, {renamed.id: renamed}, plan.versions, (), plan.work)
+    outcome, _ = run(plan)
+    assert (outcome.done, outcome.failures) == ([renamed.id], [])
+
+
+@pytest.mark.slow
 def test_one_failure_does_not_stop_the_rest(tmp_path):
     plan = make_plan(tmp_path, arguments={"exposure/e1": {"fails": "bad pixel everywhere"}})
     outcome, _ = run(plan)
