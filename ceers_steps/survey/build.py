@@ -138,10 +138,12 @@ def _exposure_task(context, exposure, table):
     config = context.config
     row = context.rows.get(exposure.name, {})
     detector1 = context.parameters("detector1")
-    own = detector1.setdefault("", {})
-    own.pop("overrides", None)  # the table of the preset: its row counts, not its path
-    own.pop("save_intermediates", None)  # what is kept changes no other product
-    products = ["cal", *(name for name in ("rate", "prewisp", "pre1f") if name in config.keep)]
+    for name in ("overrides", "save_intermediates"):  # the row counts; what is kept does not
+        detector1.get("", {}).pop(name, None)
+    left_out = {step for step, values in detector1.items() if values.get("skip")}
+    before = {"rate": "", "prewisp": "wispsub", "pre1f": "remstriping"}
+    made = (name for name, step in before.items() if step not in left_out)
+    products = ["cal", *(name for name in made if name in config.keep)]
     settings = {"detector1": detector1, "image2": context.parameters("image2"), "overrides": row}
     templates, steps = _steps_of(context, exposure, row)
     inputs = [str(exposure.path), *templates, *_files(detector1), *_files(settings["image2"])]

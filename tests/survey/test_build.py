@@ -156,8 +156,10 @@ def test_without_the_removal_of_stripes_there_is_no_mask(out, tmp_path):
     """Sources are searched for later, where a mask is missing."""
     plan = make_plan(out)
     assert all(task.arguments["masks"] for task in stage(plan, "outlier"))
-    plan = make_plan(out, steps={"detector1": {"remstriping": {"skip": True}}})
-    assert not any("1fmask" in name for task in stage(plan, "exposure") for name in task.outputs)
+    steps = {"detector1": {"remstriping": {"skip": True}}}
+    plan = make_plan(out, steps=steps, keep=("prewisp", "pre1f"))
+    for task in stage(plan, "exposure"):
+        assert task.outputs == (f"cal/{task.key}_cal.fits", f"rate/{task.key}_prewisp.fits")
     assert not any(task.arguments["masks"] for task in stage(plan, "outlier"))
 
 
