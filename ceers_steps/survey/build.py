@@ -19,7 +19,7 @@ from ceers_steps.survey import estimates
 from ceers_steps.survey.associations import Group, group_exposures, incomplete, name_products
 from ceers_steps.survey.config import SurveyConfig
 from ceers_steps.survey.exposures import Exposure
-from ceers_steps.survey.grids import Grid, find_grid, fit_grid
+from ceers_steps.survey.grids import Grid, check_size, find_grid, fit_grid
 from ceers_steps.survey.plan import Plan, Task
 from ceers_steps.survey.presets import PRESETS, read_preset, versions
 
@@ -122,7 +122,8 @@ def _grid(config, group):
             f"Group {group.name}: its exposures have no S_REGION, so no grid can be fitted. "
             "Name one with grid (table [grid])."
         )
-    return fit_grid(polygons, pixel_scale=config.pixel_scale)
+    grid = fit_grid(polygons, pixel_scale=config.pixel_scale)
+    return check_size(grid, group.name, len(group.exposures))
 
 
 def _epoch(config, groups):
@@ -140,9 +141,8 @@ def _exposure_task(context, exposure, table):
     detector1 = context.parameters("detector1")
     for name in ("overrides", "save_intermediates"):  # the row counts; what is kept does not
         detector1.get("", {}).pop(name, None)
-    left_out = {step for step, values in detector1.items() if values.get("skip")}
-    before = {"rate": "", "prewisp": "wispsub", "pre1f": "remstriping"}
-    made = (name for name, step in before.items() if step not in left_out)
+    steps_of = {"rate": "", "prewisp": "wispsub", "pre1f": "remstriping"}
+    made = [key for key, step in steps_of.items() if not detector1.get(step, {}).get("skip")]
     products = ["cal", *(name for name in made if name in config.keep)]
     settings = {"detector1": detector1, "image2": context.parameters("image2"), "overrides": row}
     templates, steps = _steps_of(context, exposure, row)

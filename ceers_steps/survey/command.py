@@ -10,9 +10,6 @@ __all__ = ["add_parser", "run"]
 MOSAIC = "i2d"
 """Suffix of files that are combined already."""
 
-LARGEST = 10_000_000_000
-"""Pixels of a grid that is chosen: above, one plane of a mosaic takes over 40 GB."""
-
 
 def add_parser(subparsers) -> argparse.ArgumentParser:
     """Add the command to those of ``ceers``.
@@ -127,7 +124,7 @@ def _exposures(args):
 
 def _grid(group, args, notes):
     """Return the grid of a group; add notes on exposures that it does not cover."""
-    from ceers_steps.survey.grids import find_grid, fit_grid
+    from ceers_steps.survey.grids import check_size, find_grid, fit_grid
 
     polygons = [polygon for exposure in group.exposures for polygon in exposure.footprint]
     if args.grid is None:
@@ -138,14 +135,7 @@ def _grid(group, args, notes):
         if not 0.001 <= scale <= 10:
             raise CeersError(f"--pixel-scale {scale}: give arcsec, 0.03 for instance.")
         grid = fit_grid(polygons, pixel_scale=scale, rotation=args.rotation)
-        nx, ny = grid.shape
-        if nx * ny > LARGEST:
-            raise CeersError(
-                f"{group.name}: the grid that covers its {len(group.exposures)} exposures would "
-                f"have {nx} x {ny} pixels. Are they of one field? Combine less with --by pointing, "
-                "or give coarser pixels with --pixel-scale, or a grid with --grid."
-            )
-        return grid
+        return check_size(grid, group.name, len(group.exposures))
     if args.pixel_scale is not None or args.rotation is not None:
         raise CeersError("--grid has a pixel scale and a rotation: leave the other options out.")
     grid = find_grid(args.grid, group.name)

@@ -17,7 +17,7 @@ from ceers_steps.errors import CeersError
 from ceers_steps.parameters import list_parameter_files, parameter_files_dir
 from ceers_steps.survey.footprints import Positions, sky_center, to_plane, to_sky
 
-__all__ = ["Grid", "find_grid", "fit_grid", "grid_table"]
+__all__ = ["Grid", "check_size", "find_grid", "fit_grid", "grid_table"]
 
 PUBLISHED = "dr05/mosaic_grids.ecsv"
 """Packaged table of the grids of CEERS NIRCam DR0.5."""
@@ -27,6 +27,9 @@ COLUMNS = ("grid", "crpix1", "crpix2", "nx", "ny", "crval1", "crval2", "rotation
 
 STEP = 10
 """Shapes that are chosen are multiples of this (pixels)."""
+
+LARGEST = 10_000_000_000
+"""Pixels of a grid that is chosen: above, one plane of a mosaic takes over 40 GB."""
 
 
 @dataclass(frozen=True)
@@ -114,6 +117,24 @@ class Grid:
         wcs.bounding_box = ((-0.5, nx - 0.5), (-0.5, ny - 0.5))
         wcs.pixel_shape = self.shape
         return wcs
+
+
+def check_size(grid: Grid, group: str, n_exposures: int) -> Grid:
+    """Return a grid that was fitted to a group, unless the exposures are far apart.
+
+    Raises
+    ------
+    CeersError
+        When it has more pixels than any mosaic.
+    """
+    nx, ny = grid.shape
+    if nx * ny > LARGEST:
+        raise CeersError(
+            f"{group}: the grid that covers its {n_exposures} exposures would have {nx} x {ny} "
+            "pixels. Are they of one field? Combine less with --by pointing, or give coarser "
+            "pixels with --pixel-scale, or a grid with --grid."
+        )
+    return grid
 
 
 def fit_grid(

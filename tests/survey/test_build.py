@@ -189,6 +189,13 @@ def test_WCS_files_that_may_be_missing_are_not_asked_for(out, tmp_path):
     assert [task.inputs for task in stage(plan, "outlier") if task.inputs] == [(str(there),)]
 
 
+def test_fields_far_apart_are_no_mosaic(out):
+    *field, other = make_exposures(out / "uncal")
+    far = replace(other, footprint=(other.footprint[0] + np.array([0.0, 20.0]),))
+    with pytest.raises(CeersError, match="Are they of one field"):
+        make_plan(out, exposures=[*field, far], by="program", tile_size=4096)
+
+
 def test_names_of_products(out):
     plan = make_plan(out, product="mine")
     assert [task.key for task in stage(plan, "mosaic")][:2] == [
