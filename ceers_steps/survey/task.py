@@ -115,6 +115,7 @@ def run_task(plan: Plan, task: Task, scratch: Path) -> Record:
         if not product.is_file():
             raise CeersError(f"{task.id} did not make {Path(name).name}. Look into its log.")
         final.parent.mkdir(parents=True, exist_ok=True)
+        _to_disk(product)
         os.replace(product, final)
         outputs[name] = file_state(final)
     return Record(
@@ -127,7 +128,7 @@ def run_task(plan: Plan, task: Task, scratch: Path) -> Record:
         after={name: record.made for name, record in before.items()},
         made=uuid.uuid4().hex,
         seconds=round(time.monotonic() - start, 3),
-        peak_memory=resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024,
+        peak_memory=_peak_memory(),
         merit=made.merit,
     )
 

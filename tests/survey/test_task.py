@@ -33,6 +33,30 @@ def test_record_tells_what_the_products_depend_on(tmp_path):
     assert not list((plan.output / STATE / "scratch").iterdir())
 
 
+def test_products_are_on_the_disk_before_their_names_are(tmp_path, monkeypatch):
+    """After a power failure a name, and then a record, must not stand for an empty file."""
+    plan = make_plan(tmp_path)
+    events = []
+    fsync, replace = os.fsync, os.replace
+
+    def spy_fsync(number):
+        events.append(("disk", os.path.basename(os.readlink(f"/proc/self/fd/{number}"))))
+        fsync(number)
+
+    def spy_replace(source, target):
+        events.append(("name", os.path.basename(target)))
+        replace(source, target)
+
+    monkeypatch.setattr(os, "fsync", spy_fsync)
+    monkeypatch.setattr(os, "replace", spy_replace)
+    assert run(plan, "exposure/e0") == 0
+    assert [event for event in events if event[1] == "e0.txt"] == [
+        ("disk", "e0.txt"),
+        ("name", "e0.txt"),
+    ]
+    assert events[-1] == ("name", "e0.json")
+
+
 def test_failure_names_step_message_and_log(tmp_path):
     plan = make_plan(tmp_path, arguments={"exposure/e0": {"fails": "no such\nreference"}})
     task = plan.tasks["exposure/e0"]
