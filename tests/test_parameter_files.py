@@ -2,6 +2,7 @@
 
 import asdf
 import pytest
+from asdf.util import load_yaml
 from jwst.stpipe import Step
 from stpipe import config_parser
 from stpipe.exceptions import ValidationError
@@ -10,7 +11,10 @@ from stpipe.utilities import import_class
 from ceers_steps import cli
 from ceers_steps.parameters import list_parameter_files
 
-FILES = [file for file in list_parameter_files() if file.name.endswith(".asdf")]
+ALL_FILES = [file for file in list_parameter_files() if file.name.endswith(".asdf")]
+FILES = [file for file in ALL_FILES if "steps" in load_yaml(file.path)]
+"""Of pipelines."""
+STEP_FILES = [file for file in ALL_FILES if file not in FILES]
 
 
 def load(path, **more):
@@ -34,6 +38,21 @@ def test_every_parameter_is_known_and_of_its_type(file):
         for key, value in step["parameters"].items():
             used = getattr(own, key)
             assert used == value or str(used).endswith(str(value)), (step["name"], key)
+
+
+@pytest.mark.parametrize("file", STEP_FILES, ids=lambda file: file.name)
+def test_every_parameter_of_a_step_is_known_and_of_its_type(file):
+    content = load_yaml(file.path)
+    config = config_parser.load_config_file(str(file.path))
+    cls, name = Step._parse_class_and_name(config, config_file=str(file.path))
+    assert cls is import_class(content["class"])
+    step = cls.from_config_section(config, name=name, config_file=str(file.path))
+    assert content["parameters"]
+    for key, value in content["parameters"].items():
+        assert getattr(step, key) == value, key
+    config["nonsense"] = 1
+    with pytest.raises(ValidationError, match="nonsense"):
+        cls.from_config_section(config, name=name, config_file=str(file.path))
 
 
 @pytest.mark.parametrize("file", FILES, ids=lambda file: file.name)

@@ -10,7 +10,7 @@ from ceers_steps.parameters import parameter_files_dir
 
 __all__ = ["PRESETS", "read_preset", "versions"]
 
-PACKAGES = ("jwst", "stcal")
+PACKAGES = ("jwst", "stcal", "drizzle", "tweakwcs", "gwcs", "sep", "photutils")
 """Packages beside this one whose version changes what comes out."""
 
 PRESETS = {

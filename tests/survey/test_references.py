@@ -33,7 +33,10 @@ class Field:
         self.templates = folder / "wisp_templates"
 
     def reference(self, kind, detector="nrcb4"):
-        (path,) = self.cache.glob(f"references/jwst/nircam/jwst_nircam_{kind}_{detector}*")
+        """The reference of a kind that the exposures need: there are those of other sizes too."""
+        needed = {item.name for item in check_references(self.uncals).references}
+        paths = self.cache.glob(f"references/jwst/nircam/jwst_nircam_{kind}_{detector}*")
+        (path,) = (path for path in paths if path.name in needed)
         return path
 
     def rules(self, kind):
