@@ -219,14 +219,8 @@ class Engine:
         return [*command, "--default-resources", "mem_mb=2000", "runtime=60", *defaults]
 
     def _environment(self):
-        """Return the variables of the engine and of the tasks.
-
-        These fill the cores already: one thread each.
-        """
-        threads = ("OMP", "OPENBLAS", "MKL", "NUMBA")
-        given = {f"{name}_NUM_THREADS": "1" for name in threads}
-        given = {name: os.environ.get(name, value) for name, value in given.items()}
-        given |= {
+        """Return the variables of the engine and of the tasks."""
+        given = {
             "CEERS_PBS_NAME": self._name,
             "CEERS_PBS_JOBS": str(self._folder / "pbs"),
             # profiles call python

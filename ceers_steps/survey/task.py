@@ -25,6 +25,7 @@ from ceers_steps.io import write_atomic
 from ceers_steps.survey.locks import hold_folder, hold_task
 from ceers_steps.survey.plan import STATE, Plan, Task, read_plan, why_stale
 from ceers_steps.survey.records import FileState, Record, file_state, read_record, write_record
+from ceers_steps.workers import THREAD_VARIABLES
 
 __all__ = ["main", "run_task", "running_path"]
 
@@ -54,6 +55,8 @@ def main(argv=None):
     mark = mark[0] if mark else ""
     if mark:
         _end_with_parent()
+    for name in THREAD_VARIABLES:
+        os.environ.setdefault(name, "1")  # tasks fill the cores; read when the work loads numpy
     try:
         # an orderly end: what is being written is put away
         signal.signal(signal.SIGTERM, _stop)
