@@ -1,6 +1,7 @@
 """What tests share: small simulated exposures with the reference files that calibrate them."""
 
 import os
+import signal
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -12,6 +13,8 @@ from ceers_steps.simulate import Truth, activate, read_truth, simulate
 # CRDS must never look for a server, not even before a simulated cache is active
 os.environ["CRDS_SERVER_URL"] = "https://jwst-serverless.invalid"
 os.environ.pop("CRDS_CONTEXT", None)
+# a run in the background of a script is started with Ctrl-C ignored; tests of Ctrl-C would wait
+signal.signal(signal.SIGINT, signal.default_int_handler)
 for name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "NUMBA_NUM_THREADS"):
     os.environ.setdefault(name, "1")
 
