@@ -13,8 +13,10 @@ from ceers_steps.simulate import Truth, activate, read_truth, simulate
 # CRDS must never look for a server, not even before a simulated cache is active
 os.environ["CRDS_SERVER_URL"] = "https://jwst-serverless.invalid"
 os.environ.pop("CRDS_CONTEXT", None)
-# a run in the background of a script is started with Ctrl-C ignored; tests of Ctrl-C would wait
+# a run in the background (of a script, with nohup) is started with these ignored, and so are the
+# processes that tests start and stop
 signal.signal(signal.SIGINT, signal.default_int_handler)
+signal.signal(signal.SIGHUP, signal.SIG_DFL)
 for name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "NUMBA_NUM_THREADS"):
     os.environ.setdefault(name, "1")
 
