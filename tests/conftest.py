@@ -2,13 +2,15 @@
 
 import os
 import signal
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
 from filelock import FileLock
 
-from ceers_steps.simulate import Truth, activate, read_truth, simulate
+from ceers_steps.simulate import Truth, active, read_truth, simulate
 
 # CRDS must never look for a server, not even before a simulated cache is active
 os.environ["CRDS_SERVER_URL"] = "https://jwst-serverless.invalid"
@@ -44,8 +46,9 @@ class SimulatedField:
         return read_truth(self.uncal(detector, size))
 
 
-def _simulated(tmp_path_factory, size: str, **arguments) -> SimulatedField:
-    """Simulate once for all processes of a test run, and let jwst use the reference files."""
+@contextmanager
+def _simulated(tmp_path_factory, size: str, **arguments) -> Iterator[SimulatedField]:
+    """Simulate once for all processes of a test run; jwst uses the reference files meanwhile."""
     # with pytest-xdist every process has a folder of its own in one that they share
     shared = tmp_path_factory.getbasetemp()
     if "PYTEST_XDIST_WORKER" in os.environ:
@@ -56,8 +59,8 @@ def _simulated(tmp_path_factory, size: str, **arguments) -> SimulatedField:
         if not done.exists():
             simulate(folder, dithers=1, seed=1, size=size, **arguments)
             done.touch()
-    activate(folder)
-    return SimulatedField(folder)
+    with active(folder):
+        yield SimulatedField(folder)
 
 
 @pytest.fixture(autouse=True)
@@ -66,13 +69,18 @@ def _folder_of_its_own(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
 
 
-@pytest.fixture(scope="session")
-def simulated_field(tmp_path_factory) -> SimulatedField:
+# of a module each: other modules let jwst use the reference files of simulations of their own
+
+
+@pytest.fixture(scope="module")
+def simulated_field(tmp_path_factory) -> Iterator[SimulatedField]:
     """NRCB4 F150W and NRCBLONG F277W, 640 x 640 pixels, 5 groups of MEDIUM8."""
-    return _simulated(tmp_path_factory, "sub640", n_groups=5, observation=1)
+    with _simulated(tmp_path_factory, "sub640", n_groups=5, observation=1) as field:
+        yield field
 
 
-@pytest.fixture(scope="session")
-def full_frame(tmp_path_factory) -> SimulatedField:
+@pytest.fixture(scope="module")
+def full_frame(tmp_path_factory) -> Iterator[SimulatedField]:
     """NRCB4 F150W (with wisps) and NRCBLONG F277W, full frame, 9 groups of MEDIUM8: slow tests."""
-    return _simulated(tmp_path_factory, "full", n_groups=9, observation=2)
+    with _simulated(tmp_path_factory, "full", n_groups=9, observation=2) as field:
+        yield field

@@ -58,6 +58,7 @@ def test_variance_that_differs_from_pixel_to_pixel():
     assert abs(scale.factor - 1.0) < 4 * scale.uncertainty
 
 
+@pytest.mark.slow
 def test_a_smooth_background_and_outliers_are_no_noise():
     image = white()
     y, x = np.mgrid[: image.shape[0], : image.shape[1]]
@@ -69,6 +70,7 @@ def test_a_smooth_background_and_outliers_are_no_noise():
     assert abs(struck.factor - plain.factor) < 0.01
 
 
+@pytest.mark.slow
 def test_masking_the_peaks_of_the_noise_is_allowed_for():
     """Without that the scatter of blocks of 16 pixels comes out 4% too small."""
     ratios = []

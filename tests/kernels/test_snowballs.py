@@ -135,6 +135,7 @@ def published_by_scipy(groupdq, radii=((7, 7), (15, 35))):
     return flags
 
 
+@pytest.mark.slow
 def test_published_flags_are_those_of_a_plain_median_filter():
     balls = [ROUND, replace(FAINT, y=3.0, x=60.0, core_radius=15.0, halo_charge=3000.0)]
     balls += [replace(ROUND, y=210.0, x=235.0, core_radius=18.0, time=620.0)]

@@ -75,6 +75,7 @@ class TestShifted:
         assert match_lists(reference, positions, near).significant
         assert not match_lists(reference, positions, SETTINGS).significant
 
+    @pytest.mark.slow
     def test_crowded_lists_are_thinned_for_the_search(self):
         reference, positions, _ = lists(7, n=6000, size=30, shift=(0.4, 0.1), scatter=0.002)
         match = match_lists(reference, positions, MatchSettings(2.0, 0.02, 0.0, 5))

@@ -227,6 +227,7 @@ class TestOneTreatmentOfEachKind:
         assert caplog.text == ""
 
 
+@pytest.mark.slow
 def test_other_exposures_go_through_the_stock_sequence(simulated_field, tmp_path):
     path = tmp_path / simulated_field.uncal("NRCBLONG", "sub640").name
     shutil.copy(simulated_field.uncal("NRCBLONG", "sub640"), path)

@@ -90,6 +90,7 @@ class TestCalibration:
         assert rate.meta.cal_step.photom is None
         assert result.meta.cal_step.photom == "COMPLETE"
 
+    @pytest.mark.slow
     def test_integrations(self, simulated_field, tmp_path):
         cube = make_rate(simulated_field, datamodels.CubeModel)
         path = tmp_path / cube.meta.filename
@@ -124,6 +125,7 @@ class TestAssociation:
     def members(self, names):
         return [{"expname": name, "exptype": "science"} for name in names]
 
+    @pytest.mark.slow
     def test_each_exposure_becomes_a_product(self, simulated_field, rate_file, tmp_path):
         second = make_rate(simulated_field, number=2)
         second.save(rate_file.parent / second.meta.filename)
@@ -137,6 +139,7 @@ class TestAssociation:
         assert sorted(path.name for path in out.iterdir()) == wanted
         assert results[0].meta.asn.table_name == "asn.json"
 
+    @pytest.mark.slow
     @pytest.mark.parametrize("save_results", [True, False])
     @pytest.mark.parametrize("as_models", [True, False])
     def test_list(self, simulated_field, tmp_path, save_results, as_models):

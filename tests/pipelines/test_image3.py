@@ -9,7 +9,7 @@ from stdatamodels.jwst import datamodels
 
 from ceers_steps import CeersImage2, CeersImage3, SkyVarStep, UpdateWcsStep
 from ceers_steps.parameters import parameter_files_dir
-from ceers_steps.simulate import SimulationConfig, activate, read_truth, simulate
+from ceers_steps.simulate import SimulationConfig, active, read_truth, simulate
 from ceers_steps.steps.base import StepError
 from ceers_steps.survey.association_files import write_associations
 from ceers_steps.survey.associations import group_exposures, name_products
@@ -31,24 +31,8 @@ FAST = {
 }
 
 
-@pytest.fixture(scope="module")
-def field(tmp_path_factory):
-    """Two dithers of NRCB4 F150W and NRCBLONG F277W, SUB640, with associations and grid."""
-    folder = tmp_path_factory.mktemp("image3")
-    exposures = simulate(
-        folder,
-        ["NRCB4", "NRCBLONG"],
-        ["F150W", "F277W"],
-        dithers=2,
-        size="sub640",
-        n_groups=2,
-        seed=5,
-        catalog=make_sources(),
-        target=TARGET,
-        aperture="NRCB4_FULL",
-        config=SimulationConfig().only("sources"),
-    )
-    activate(folder)
+def calibrate(folder, exposures):
+    """Write calibrated exposures of known noise, and associations of them."""
     cals = []
     for number, exposure in enumerate(exposures):
         truth = read_truth(exposure.truth)
@@ -73,7 +57,28 @@ def field(tmp_path_factory):
     found, _ = read_exposures(cals)
     groups = name_products(group_exposures(found, "program"), "field_{filter}")
     write_associations(groups, folder)
-    return folder
+
+
+@pytest.fixture(scope="module")
+def field(tmp_path_factory):
+    """Two dithers of NRCB4 F150W and NRCBLONG F277W, SUB640, with associations and grid."""
+    folder = tmp_path_factory.mktemp("image3")
+    exposures = simulate(
+        folder,
+        ["NRCB4", "NRCBLONG"],
+        ["F150W", "F277W"],
+        dithers=2,
+        size="sub640",
+        n_groups=2,
+        seed=5,
+        catalog=make_sources(),
+        target=TARGET,
+        aperture="NRCB4_FULL",
+        config=SimulationConfig().only("sources"),
+    )
+    with active(folder):
+        calibrate(folder, exposures)
+        yield folder
 
 
 def everything(field):
@@ -303,6 +308,7 @@ def test_wcs_files_of_a_part_are_told(field, tmp_path, caplog):
     assert "1 of 2 exposures have no WCS file: all are aligned" in caplog.text
 
 
+@pytest.mark.slow
 class TestBadInput:
     @pytest.mark.filterwarnings("ignore:Input association file contains path")
     def test_products_of_one_name(self, field, tmp_path):

@@ -23,6 +23,7 @@ def test_any_number_of_sources(tmp_path, n, n_used):
         assert len(picture.convert("L").getcolors()) > 2
 
 
+@pytest.mark.slow
 def test_one_row_for_each_fit_up_to_a_dozen(tmp_path):
     heights = []
     for number in (1, 2, 12, 20):

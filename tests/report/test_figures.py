@@ -37,6 +37,7 @@ def all_figures(folder, before, pattern, after, flags):
     yield figures.snowball_figure(folder / "balls.png", before, flags, jumps=flags, title="balls")
 
 
+@pytest.mark.slow
 def test_every_figure_is_a_picture_and_pyplot_is_not_used(tmp_path, frames):
     flags = np.zeros(SHAPE, bool)
     flags[20:30, 100:128] = True

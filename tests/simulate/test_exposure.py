@@ -73,6 +73,7 @@ class TestRawFile:
             cos, sin = np.cos(angle), np.sin(angle)
             np.testing.assert_allclose(matrix, [[-cos, sin], [sin, cos]], atol=1e-12)
 
+    @pytest.mark.slow
     def test_pupil_filter_and_integrations(self, tmp_path):
         (exposure,) = simulate(
             tmp_path,
@@ -268,10 +269,9 @@ class TestPipeline:
         assert cal.meta.bunit_data == "MJy/sr"
         assert conversion == pytest.approx(2.056, rel=1e-5)
         assert truth.sky * conversion == pytest.approx(get_band("F150W").sky, rel=1e-3)
-        # sources, a wisp in a corner and the sky, calibrated as the noisy image was;
-        # the offset of the 1/f noise of one subarray is of the order of a percent of the sky
+        # the truth, calibrated as the noisy image was; most pixels show nothing but sky
         light = truth.rate * cal.data / rate.data
-        assert np.nanmedian(cal.data) == pytest.approx(np.nanmedian(light), rel=0.03)
+        assert np.nanquantile(light, 0.25) == pytest.approx(get_band("F150W").sky, rel=1e-4)
 
     def test_dithers_agree_on_the_sky(self, tmp_path):
         from jwst.assign_wcs import AssignWcsStep
@@ -324,6 +324,7 @@ class TestArguments:
         with pytest.raises(CeersError, match=r"pip install 'ceers_steps\[simulate\]'"):
             small(tmp_path)
 
+    @pytest.mark.slow
     def test_catalogue_sets_the_target(self, tmp_path):
         path = tmp_path / "sources.ecsv"
         ra = (np.array([-0.001, 0.0, 0.001]) + 360) % 360  # across 0 h
@@ -343,6 +344,7 @@ class TestArguments:
         times = [h["MJD-BEG"] for h in headers]
         assert times == sorted(times)
 
+    @pytest.mark.slow
     def test_persistence_goes_on_in_the_next_dither(self, tmp_path):
         star = Table({"RA": [214.92], "DEC": [52.87], "MAG": [12.0], "star": [True]})
         star["half_light_radius"] = 0.1

@@ -75,6 +75,7 @@ class TestSimulation:
         )
         return [read_truth(exposure.truth) for exposure in written], written
 
+    @pytest.mark.slow
     def test_sources_move_and_the_header_stays(self, tmp_path):
         still, files = self.run(tmp_path / "still", PointingConfig())
         moved, moved_files = self.run(tmp_path / "moved", PointingConfig(visit_shift=(0.3, 0.0)))
@@ -96,6 +97,7 @@ class TestSimulation:
                 assert model.meta.wcsinfo.instance == model2.meta.wcsinfo.instance
                 assert model.meta.pointing.instance == model2.meta.pointing.instance
 
+    @pytest.mark.slow
     def test_what_a_visit_and_what_an_exposure_shares(self, tmp_path):
         pointing = PointingConfig(visit_scatter=0.3, jitter=0.01)
         truths, _ = self.run(

@@ -20,7 +20,7 @@ from stpipe import config_parser
 import ceers_steps.steps.align as align_module
 from ceers_steps.alignment_tables import ReferenceCatalog
 from ceers_steps.errors import CeersError
-from ceers_steps.simulate import SimulationConfig, activate, read_truth, simulate
+from ceers_steps.simulate import SimulationConfig, active, read_truth, simulate
 from ceers_steps.simulate.config import PointingConfig
 from ceers_steps.steps.align import AlignStep
 from ceers_steps.steps.base import StepError
@@ -123,8 +123,8 @@ def field(tmp_path_factory):
         aperture="NRCB4_FULL",
         config=SimulationConfig(pointing=pointing).only("pointing", "sources", "sky"),
     )
-    activate(folder)
-    return Field(folder, exposures)
+    with active(folder):
+        yield Field(folder, exposures)
 
 
 def reference_of(field, path, scatter=SCATTER, names=("RA", "DEC"), seed=0, shift=0.0):
@@ -205,6 +205,7 @@ def aligned(field, tmp_path_factory):
         model.close()
 
 
+@pytest.mark.slow
 class TestAccuracy:
     @pytest.mark.parametrize("detector", ["NRCB4", "NRCBLONG"])
     def test_absolute(self, field, aligned, detector):
@@ -284,6 +285,7 @@ class TestAccuracy:
         assert np.hypot(*after.T).max() < 2  # the roll, 30 arcsec over dithers of 6 arcsec: 0.9 mas
 
 
+@pytest.mark.slow
 class TestFailures:
     def assert_failed(self, field, models, table, names=None):
         for name in names or models:
@@ -377,6 +379,7 @@ class TestFailures:
         assert table["status"][0] == "SKIPPED"
 
 
+@pytest.mark.slow
 class TestInput:
     def test_single_file_and_model(self, field, tmp_path, monkeypatch):
         monkeypatch.chdir(tmp_path)
@@ -537,6 +540,9 @@ class TestInput:
         assert not list(tmp_path.glob("*.png"))
         assert "No figure of the alignment" in caplog.text
 
+
+@pytest.mark.slow
+class TestBadInput:
     @pytest.mark.parametrize(
         ("parameters", "message"),
         [

@@ -181,6 +181,7 @@ def test_disk_full_in_the_middle_of_a_product(rate_file, tmp_path):
     assert list(out.iterdir()) == []
 
 
+@pytest.mark.slow
 def test_strun_prints_the_message_without_a_traceback(tmp_path):
     strun = os.path.join(os.path.dirname(sys.executable), "strun")
     done = subprocess.run(

@@ -475,6 +475,7 @@ def small_strips(monkeypatch):
     monkeypatch.setattr("ceers_steps.kernels.background._STRIP_SIZE", 1)
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("small_strips")
 @pytest.mark.parametrize("method", ["adaptive", "published"])
 def test_in_strips_as_in_memory(tmp_path, method):
@@ -501,6 +502,7 @@ def test_in_strips_as_in_memory(tmp_path, method):
             np.testing.assert_array_equal(data, other_data)
 
 
+@pytest.mark.slow
 def test_product_in_strips_is_a_model(tmp_path):
     """jwst opens it, and finds what was recorded; done a second time, it is left alone."""
     path = tmp_path / "field_f150w_i2d.fits"

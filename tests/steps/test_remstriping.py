@@ -234,6 +234,7 @@ def test_extra_products(rate, flat_file, tmp_path):
     assert bits[30, 40] & 1
 
 
+@pytest.mark.slow
 def test_extra_products_of_rate_and_rateints_are_different_files(flat_file, tmp_path):
     data = np.stack([scene(seed)[0] for seed in (1, 2)])
     extras = {"save_patterns": True, "save_plots": True, "output_dir": str(tmp_path)}

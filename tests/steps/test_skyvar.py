@@ -289,6 +289,7 @@ def test_resample_neither_forgets_nor_repeats_the_sky():
     assert abs(np.nanmedian(mosaic.data)) < 0.01 * SKY
 
 
+@pytest.mark.slow
 def test_outlier_detection_takes_the_exposures():
     """With a level that is not said to be (un)subtracted every pixel would be an outlier."""
     library = ModelLibrary([cal(number)[0] for number in (1, 2, 3, 4)])
@@ -325,6 +326,7 @@ def holes_in(model, kind):
     return spot
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "kind",
     [
@@ -557,6 +559,7 @@ def test_correlated_noise_is_told(caplog):
 # -- many exposures, and files
 
 
+@pytest.mark.slow
 @pytest.mark.filterwarnings("ignore:Input association file contains path")
 @pytest.mark.parametrize("in_memory", [True, False])
 def test_association(tmp_path, monkeypatch, in_memory):

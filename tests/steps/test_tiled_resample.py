@@ -40,6 +40,7 @@ SCALE = 0.06  # arcsec
 CENTRE = (214.9, 52.87)
 POSITIONS = ((0, 0), (1.7, -0.6), (-2.2, 2.1), (5.3, 4.4))  # arcsec
 GRID = {"pixel_scale": 0.03, "rotation": 20.0}
+SLOW = pytest.mark.slow
 INSIDE = {**GRID, "crval": list(CENTRE), "crpix": [100.0, 90.0], "output_shape": [210, 190]}
 PLANES = ("data", "err", "dq", "con", "wht", "var_poisson", "var_rnoise", "var_flat")
 
@@ -185,12 +186,16 @@ def assert_same(model, path):
     [
         pytest.param(GRID, id="whole-field"),
         pytest.param(INSIDE, id="exposures-reach-beyond"),
-        pytest.param({**INSIDE, "crpix": [80.3, -55.5], "rotation": 0.0}, id="corner"),
-        pytest.param({"pixel_scale": 0.05, "rotation": -75.0, "pixfrac": 0.6}, id="pixfrac"),
+        pytest.param({**INSIDE, "crpix": [80.3, -55.5], "rotation": 0.0}, id="corner", marks=SLOW),
+        pytest.param(
+            {"pixel_scale": 0.05, "rotation": -75.0, "pixfrac": 0.6}, id="pixfrac", marks=SLOW
+        ),
         pytest.param({**GRID, "kernel": "gaussian", "weight_type": "exptime"}, id="gaussian"),
         pytest.param({**INSIDE, "fillval": "-1", "propagate_dq": True}, id="flags-fill"),
-        pytest.param({**GRID, "pixmap_stepsize": 7, "pixmap_order": 3}, id="interpolated"),
-        pytest.param({**GRID, "output_shape": [700, 650]}, id="empty", marks=pytest.mark.slow),
+        pytest.param(
+            {**GRID, "pixmap_stepsize": 7, "pixmap_order": 3}, id="interpolated", marks=SLOW
+        ),
+        pytest.param({**GRID, "output_shape": [700, 650]}, id="empty", marks=SLOW),
     ],
 )
 @pytest.mark.filterwarnings("ignore:Kernel 'gaussian' is not a flux")
@@ -211,6 +216,7 @@ def test_each_pixel_follows_from_its_exposures_whatever_the_tile_size(files):
                     assert_allclose(other[plane].data, first[plane].data, rtol=1e-6)
 
 
+@pytest.mark.slow
 def test_headers_tables_and_wcs_are_those_of_the_mosaic_drizzled_at_once(association):
     parameters = {**GRID, "suffix": "i2d", "save_results": True}
     at_once(association, output_file="whole", **parameters)
@@ -242,6 +248,7 @@ def test_headers_tables_and_wcs_are_those_of_the_mosaic_drizzled_at_once(associa
             assert_allclose(sky, model.meta.wcs(x, y), rtol=0, atol=1e-10)
 
 
+@pytest.mark.slow
 def test_a_library_in_memory_gives_the_same_and_is_not_changed(files):
     path = in_tiles(files, **GRID)
     library = ModelLibrary([exposure(n, place) for n, place in enumerate(POSITIONS, start=1)])
@@ -258,6 +265,7 @@ def test_a_library_in_memory_gives_the_same_and_is_not_changed(files):
             library.shelve(model, index, modify=False)
 
 
+@pytest.mark.slow
 def test_files_are_opened_one_at_a_time(files, association, monkeypatch):
     open_now, most = set(), []
     borrow, shelve = ModelLibrary.borrow, ModelLibrary.shelve
@@ -281,6 +289,7 @@ def test_files_are_opened_one_at_a_time(files, association, monkeypatch):
     assert max(most) == 1
 
 
+@pytest.mark.slow
 def test_context_has_one_bit_per_exposure_of_the_whole_mosaic(tmp_path):
     positions = [(4 * (n % 7), 4 * (n // 7)) for n in range(35)]
     models = [exposure(n, place, shape=(40, 44)) for n, place in enumerate(positions, start=1)]
@@ -292,6 +301,7 @@ def test_context_has_one_bit_per_exposure_of_the_whole_mosaic(tmp_path):
     assert_same(whole, path)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("parameters", "missing"),
     [
@@ -317,6 +327,7 @@ def test_one_exposure_is_a_mosaic_too(files):
         assert "HDRTAB" not in hdus
 
 
+@pytest.mark.slow
 def test_the_mosaic_is_named_after_the_product_and_the_name_is_not_kept(association, tmp_path):
     step = TiledResampleStep(tile_size=100, **GRID)
 
@@ -330,6 +341,7 @@ def test_the_mosaic_is_named_after_the_product_and_the_name_is_not_kept(associat
         assert "HISTORY" not in hdus[0].header
 
 
+@pytest.mark.slow
 def test_kept_tiles_are_mosaics_and_are_used_again(files, monkeypatch, tmp_path):
     path = in_tiles(files, keep_tiles=True, tile_size=120, **GRID)
     tiles = sorted(tmp_path.glob("mosaic_r*_i2d.fits"))
@@ -369,6 +381,7 @@ def test_kept_tiles_are_mosaics_and_are_used_again(files, monkeypatch, tmp_path)
     assert len(drizzled) == 1 + len(tiles)
 
 
+@pytest.mark.slow
 def test_a_mosaic_is_put_together_from_tiles_made_one_by_one(files, monkeypatch, tmp_path):
     """As by tasks of a survey: each tile in a folder of its own, moved to where all are."""
     parameters = {**INSIDE, "tile_size": 100, "keep_tiles": True}

@@ -247,6 +247,7 @@ class TestSeveralExposures:
                 assert status(model) == model.meta.cal_step.tweakreg == "COMPLETE"
                 library.shelve(model, index, modify=False)
 
+    @pytest.mark.slow
     @pytest.mark.parametrize("in_memory", [True, False])
     @pytest.mark.filterwarnings("ignore:Implicitly cleaning up:ResourceWarning")
     def test_association_saves_one_file_per_exposure(
@@ -283,6 +284,7 @@ class TestSeveralExposures:
         for model, positions in zip(images, before, strict=True):
             assert largest_distance(at(model), positions) == 0
 
+    @pytest.mark.slow
     @pytest.mark.parametrize("on_disk", [True, False])
     def test_in_a_pipeline(self, exposures, images, wcs_dir, tmp_path, on_disk):
         """A library goes through, its models changed in place."""
@@ -403,6 +405,7 @@ class TestBadInput:
             step.run(images[0])
 
 
+@pytest.mark.slow
 def test_stage_3_of_jwst_takes_the_new_wcs(images, wcs_dir):
     """A star drawn in each exposure where the file has it is one star in the mosaic, there."""
     truth = SkyCoord(*corrected(images[0])(300.3, 350.7), unit="deg")

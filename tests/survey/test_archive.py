@@ -299,6 +299,7 @@ def test_an_interrupted_run_is_continued(mast, tmp_path, capsys, monkeypatch):
     assert sorted(mast.fetched()) == UNCALS
 
 
+@pytest.mark.slow
 def test_the_token_is_used_and_never_told(mast, tmp_path, capsys, caplog, monkeypatch):
     caplog.set_level("DEBUG")
     monkeypatch.setenv("MAST_API_TOKEN", "very-secret")

@@ -7,7 +7,7 @@ import pytest
 from astropy.io import fits
 
 from ceers_steps.cli import main
-from ceers_steps.simulate import activate, simulate
+from ceers_steps.simulate import active, simulate
 from tests.steps.test_align import TARGET, make_sources
 
 pytest.importorskip("snakemake")
@@ -39,9 +39,9 @@ def survey(tmp_path_factory):
         target=TARGET,
         aperture="NRCB4_FULL",
     )
-    activate(folder / "uncal")
-    assert reduce(folder) == 0
-    return folder
+    with active(folder / "uncal"):
+        assert reduce(folder) == 0
+        yield folder
 
 
 def reduce(folder, *more):

@@ -269,6 +269,7 @@ def test_interrupted_in_the_middle_it_continues(server, item):
     assert int(server.asked(PATH)[1]["Range"][6:-1]) >= N_CUT - transfer.CHUNK
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("how", [signal.SIGINT, signal.SIGKILL])
 def test_a_process_that_is_ended_leaves_a_part(server, item, how):
     server.answers[PATH] = [Answer(stall=N_CUT)]
