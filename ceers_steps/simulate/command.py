@@ -12,22 +12,11 @@ from ceers_steps.errors import CeersError
 __all__ = ["add_parser", "read_config", "run"]
 
 
-def add_parser(subparsers) -> argparse.ArgumentParser:
-    """Add the command to those of ``ceers``.
-
-    Parameters
-    ----------
-    subparsers
-        What `argparse.ArgumentParser.add_subparsers` returned.
-
-    Returns
-    -------
-    argparse.ArgumentParser
-        Parser of the command; ``args.run`` runs it.
-    """
+def add_parser(commands) -> None:
+    """Add the command to those of ``ceers``; ``args.run`` runs it."""
     from ceers_steps.simulate.config import SimulationConfig
 
-    parser = subparsers.add_parser(
+    parser = commands.add_parser(
         "simulate",
         help="simulate exposures, their truth and the reference files that calibrate them",
         description="Simulate raw NIRCam exposures (*_uncal.fits) with their truth "
@@ -107,7 +96,6 @@ def add_parser(subparsers) -> argparse.ArgumentParser:
     )
     parser.add_argument("--only", nargs="+", metavar="EFFECT", help="turn every other effect off")
     parser.set_defaults(run=run)
-    return parser
 
 
 def run(args: argparse.Namespace) -> None:

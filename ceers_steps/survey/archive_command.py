@@ -13,20 +13,9 @@ TOKEN_VARIABLE = "MAST_API_TOKEN"
 """Environment variable with the token for data that are not public yet, as for astroquery."""
 
 
-def add_parser(subparsers) -> argparse.ArgumentParser:
-    """Add the command to those of ``ceers``.
-
-    Parameters
-    ----------
-    subparsers
-        What `argparse.ArgumentParser.add_subparsers` returned.
-
-    Returns
-    -------
-    argparse.ArgumentParser
-        Parser of the command; ``args.run`` runs it.
-    """
-    parser = subparsers.add_parser(
+def add_parser(commands) -> None:
+    """Add the command to those of ``ceers``; ``args.run`` runs it."""
+    parser = commands.add_parser(
         "download",
         help="fetch exposures of a program from the archive (MAST)",
         description="Fetch NIRCam imaging exposures of a program from MAST into one folder. Give "
@@ -73,7 +62,6 @@ def add_parser(subparsers) -> argparse.ArgumentParser:
         "-o", "--output", default=".", metavar="DIR", help="folder to write to (default: here)"
     )
     parser.set_defaults(run=run)
-    return parser
 
 
 def run(args: argparse.Namespace) -> int:

@@ -11,20 +11,9 @@ MOSAIC = "i2d"
 """Suffix of files that are combined already."""
 
 
-def add_parser(subparsers) -> argparse.ArgumentParser:
-    """Add the command to those of ``ceers``.
-
-    Parameters
-    ----------
-    subparsers
-        What `argparse.ArgumentParser.add_subparsers` returned.
-
-    Returns
-    -------
-    argparse.ArgumentParser
-        Parser of the command; ``args.run`` runs it.
-    """
-    parser = subparsers.add_parser(
+def add_parser(commands) -> None:
+    """Add the command to those of ``ceers``; ``args.run`` runs it."""
+    parser = commands.add_parser(
         "associate",
         help="write associations for stage 3, and the grid that all filters share",
         description="Find out which exposures belong together; write an association for each "
@@ -79,7 +68,6 @@ def add_parser(subparsers) -> argparse.ArgumentParser:
     )
     parser.add_argument("--force", action="store_true", help="replace existing files")
     parser.set_defaults(run=run)
-    return parser
 
 
 def run(args: argparse.Namespace) -> None:

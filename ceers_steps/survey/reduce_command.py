@@ -14,13 +14,7 @@ SURVEY_FILE = "survey.toml"
 
 
 def add_parsers(subparsers) -> None:
-    """Add the commands to those of ``ceers``.
-
-    Parameters
-    ----------
-    subparsers
-        What `argparse.ArgumentParser.add_subparsers` returned.
-    """
+    """Add the commands to those of ``ceers``; ``args.run`` runs the one given."""
     init = subparsers.add_parser(
         "init",
         help="write a commented survey.toml",

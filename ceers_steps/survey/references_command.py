@@ -11,20 +11,9 @@ from ceers_steps.errors import CeersError
 __all__ = ["add_parser", "run"]
 
 
-def add_parser(subparsers) -> argparse.ArgumentParser:
-    """Add the command to those of ``ceers``.
-
-    Parameters
-    ----------
-    subparsers
-        What `argparse.ArgumentParser.add_subparsers` returned.
-
-    Returns
-    -------
-    argparse.ArgumentParser
-        Parser of the command; ``args.run`` runs it.
-    """
-    parser = subparsers.add_parser(
+def add_parser(commands) -> None:
+    """Add the command to those of ``ceers``; ``args.run`` runs it."""
+    parser = commands.add_parser(
         "references",
         help="check that the reference files for a run are there, or fetch them",
         description="Find the reference files and wisp templates that exposures need from raw "
@@ -60,7 +49,6 @@ def add_parser(subparsers) -> argparse.ArgumentParser:
     )
     parser.add_argument("--list", action="store_true", help="list every file, not only problems")
     parser.set_defaults(run=run)
-    return parser
 
 
 def run(args: argparse.Namespace) -> int:
