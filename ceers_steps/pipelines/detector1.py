@@ -1,11 +1,10 @@
 """Stage 1: from a raw exposure to a clean rate image."""
 
 import logging
-from functools import partial
 
 from jwst.pipeline import Detector1Pipeline
 
-from ceers_steps.steps.base import CeersMixin, save_atomic
+from ceers_steps.pipelines.base import CeersPipeline
 from ceers_steps.steps.remstriping import RemStripingStep
 from ceers_steps.steps.snowball import SnowballStep
 from ceers_steps.steps.wispsub import WispSubStep
@@ -42,7 +41,7 @@ BEFORE_RAMP_FIT = (
 """The near-infrared sequence of `~jwst.pipeline.Detector1Pipeline`, ours in their places."""
 
 
-class CeersDetector1(CeersMixin, Detector1Pipeline):
+class CeersDetector1(CeersPipeline, Detector1Pipeline):
     """
     Reduce a raw NIRCam imaging exposure to a clean rate image.
 
@@ -63,18 +62,6 @@ class CeersDetector1(CeersMixin, Detector1Pipeline):
     step_defs = {**Detector1Pipeline.step_defs, **CUSTOM_STEPS}
 
     stock_note = ""  # why the stock sequence is run, if it is
-
-    def __init__(self, *args, **kwargs):
-        super().__init__(*args, **kwargs)
-        for name in self.step_defs:
-            step = getattr(self, name)
-            if not isinstance(step, CeersMixin):
-                step.save_model = partial(save_atomic, step)
-
-    @classmethod
-    def get_config_reftype(cls):
-        """Take the CRDS parameters of the pipeline that this one extends."""
-        return Detector1Pipeline.get_config_reftype()
 
     @classmethod
     def _get_config_from_parameters(cls, crds_parameters, crds_observatory):

@@ -1,7 +1,6 @@
 """Stage 2: from a rate image to one in MJy/sr with a world coordinate system."""
 
 import os
-from functools import partial
 from pathlib import Path
 
 from jwst.pipeline import Image2Pipeline
@@ -9,12 +8,12 @@ from stdatamodels.jwst.datamodels import JwstDataModel, read_metadata
 
 from ceers_steps.errors import CeersError
 from ceers_steps.io import ASSOCIATION_SUFFIXES
-from ceers_steps.steps.base import CeersMixin, save_atomic
+from ceers_steps.pipelines.base import CeersPipeline
 
 __all__ = ["CeersImage2"]
 
 
-class CeersImage2(CeersMixin, Image2Pipeline):
+class CeersImage2(CeersPipeline, Image2Pipeline):
     """
     Calibrate rate images: world coordinate system, flat field, MJy/sr.
 
@@ -26,17 +25,6 @@ class CeersImage2(CeersMixin, Image2Pipeline):
     input_types = ("ImageModel", "CubeModel")
 
     input_folder = Path()  # where the members of an association are
-
-    def __init__(self, *args, **kwargs):
-        super().__init__(*args, **kwargs)
-        for name in self.step_defs:
-            step = getattr(self, name)
-            step.save_model = partial(save_atomic, step)
-
-    @classmethod
-    def get_config_reftype(cls):
-        """Take the CRDS parameters of the pipeline that this one extends."""
-        return Image2Pipeline.get_config_reftype()
 
     @classmethod
     def load_spec_file(cls, *args, **kwargs):

@@ -3,7 +3,6 @@
 import logging
 import os
 from collections import Counter
-from functools import partial
 
 from jwst.lib.exposure_types import is_moving_target
 from jwst.pipeline import Image3Pipeline
@@ -11,8 +10,8 @@ from stdatamodels.jwst.datamodels import JwstDataModel
 
 from ceers_steps.errors import CeersError
 from ceers_steps.io import ASSOCIATION_SUFFIXES, read_association
+from ceers_steps.pipelines.base import CeersPipeline
 from ceers_steps.steps.align import AlignStep
-from ceers_steps.steps.base import CeersMixin, save_atomic
 from ceers_steps.steps.exposures import open_library
 from ceers_steps.steps.mosaic_background import MosaicBackgroundStep
 from ceers_steps.steps.skyvar import SkyVarStep
@@ -27,7 +26,7 @@ BEFORE_RESAMPLE = ("update_wcs", "tweakreg", "skymatch", "outlier_detection", "s
 """The sequence of `~jwst.pipeline.Image3Pipeline` for exposures, ours in their places."""
 
 
-class CeersImage3(CeersMixin, Image3Pipeline):
+class CeersImage3(CeersPipeline, Image3Pipeline):
     """
     Combine calibrated NIRCam exposures into background-subtracted mosaics.
 
@@ -50,18 +49,6 @@ class CeersImage3(CeersMixin, Image3Pipeline):
         "resample": TiledResampleStep,
         "mosaic_background": MosaicBackgroundStep,
     }
-
-    def __init__(self, *args, **kwargs):
-        super().__init__(*args, **kwargs)
-        for name in self.step_defs:
-            step = getattr(self, name)
-            if not isinstance(step, CeersMixin):
-                step.save_model = partial(save_atomic, step)
-
-    @classmethod
-    def get_config_reftype(cls):
-        """Take the CRDS parameters of the pipeline that this one extends."""
-        return Image3Pipeline.get_config_reftype()
 
     @classmethod
     def load_spec_file(cls, *args, **kwargs):
