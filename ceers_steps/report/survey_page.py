@@ -105,6 +105,7 @@ def write_survey_page(
     title: str,
     stages: Sequence[Stage],
     failures: Sequence[FailedTask],
+    remedy: str,
     mosaics: Sequence[Mosaic],
     columns: Sequence[Column],
     rows: Sequence[Row],
@@ -122,6 +123,8 @@ def write_survey_page(
         Heading.
     stages, failures, mosaics
         What is shown of each.
+    remedy
+        How to go on without what failed; may be empty.
     columns, rows
         The table of exposures.
     notes
@@ -156,6 +159,7 @@ def write_survey_page(
         title=title,
         stages=stages,
         failures=failures,
+        remedy=remedy,
         mosaics=mosaics,
         columns=columns,
         rows=rows,

@@ -30,6 +30,8 @@ class SurveyConfig:
         The ``survey.toml``; None without one.
     inputs : tuple of Path
         Raw exposures (files, folders or patterns).
+    exclude : tuple of str
+        Exposures, files or patterns of them that are left out.
     output : Path
         Everything is written below this folder.
     preset : {'best', 'dr05'}
@@ -71,6 +73,7 @@ class SurveyConfig:
     path: Path | None
     inputs: tuple[Path, ...]
     output: Path
+    exclude: tuple[str, ...] = ()
     preset: str = "best"
     by: str = "pointing"
     product: str = ""

@@ -45,6 +45,7 @@ INTERMEDIATES = ("rate", "prewisp", "pre1f", "crf")
 SCHEMA: dict[str, dict[str, Key]] = {
     "": {
         "inputs": Key("texts"),
+        "exclude": Key("texts"),
         "output": Key("text"),
         "preset": Key("text", choices=("best", "dr05")),
     },

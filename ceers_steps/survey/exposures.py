@@ -16,7 +16,14 @@ from ceers_steps.errors import CeersError
 from ceers_steps.overrides import exposure_name
 from ceers_steps.steps.wisp_files import effective_filter
 
-__all__ = ["Exposure", "find_files", "parse_s_region", "plan_exposures", "read_exposures"]
+__all__ = [
+    "Exposure",
+    "UnusableFiles",
+    "find_files",
+    "parse_s_region",
+    "plan_exposures",
+    "read_exposures",
+]
 
 BLOCK = 2880
 """Bytes of a FITS block."""
@@ -37,6 +44,14 @@ ASN_ID = "a3001"
 """Id of every association written here: an exposure is in one group only, so names stay unique."""
 
 _NAME = re.compile(r"jw(?P<program>\d{5})(?P<observation>\d{3})(?P<visit>\d{3})_(?P<rest>.+)")
+
+
+class UnusableFiles(CeersError):
+    """Files cannot be read; ``names`` are those of their exposures."""
+
+    def __init__(self, message: str, names: list[str]) -> None:
+        super().__init__(message)
+        self.names = names
 
 
 @dataclass(frozen=True)
@@ -145,11 +160,13 @@ def read_exposures(files: Iterable[Path]) -> tuple[list[Exposure], str]:
 
     Raises
     ------
+    UnusableFiles
+        When files cannot be read.
     CeersError
-        When files cannot be read, an exposure occurs twice, or no imaging is among them.
+        When an exposure occurs twice, or no imaging is among them.
     """
     exposures: list[Exposure] = []
-    unreadable: list[str] = []
+    unreadable: dict[Path, Exception] = {}
     others: Counter[str] = Counter()
     for file in files:
         try:
@@ -160,12 +177,13 @@ def read_exposures(files: Iterable[Path]) -> tuple[list[Exposure], str]:
                 continue
             exposures.append(_from_header(file, header, s_region))
         except (OSError, EOFError, ValueError, KeyError, fits.VerifyError) as err:
-            unreadable.append(f"{file} ({err})")
+            unreadable[file] = err
     if unreadable:
-        raise CeersError(
-            f"{len(unreadable)} file(s) cannot be used: {'; '.join(unreadable[:3])}"
-            f"{'; ...' if len(unreadable) > 3 else ''}. Make or fetch them again, or move them "
-            "away."
+        told = [f"{file} ({err})" for file, err in unreadable.items()]
+        raise UnusableFiles(
+            f"{len(told)} file(s) cannot be used: {'; '.join(told[:3])}"
+            f"{'; ...' if len(told) > 3 else ''}. Make or fetch them again, or move them away.",
+            [exposure_name(file) for file in unreadable],
         )
     told = ", ".join(f"{count} {name}" for name, count in sorted(others.items()))
     if not exposures:

@@ -1,13 +1,27 @@
-"""The raw exposures that a survey names."""
+"""The raw exposures that a survey names, and those that it leaves out."""
 
+import difflib
 import glob
-from pathlib import Path
+import json
+import shlex
+import tomllib
+from collections.abc import Iterable, Sequence
+from fnmatch import fnmatchcase
+from pathlib import Path, PurePath
 
 from ceers_steps.errors import CeersError
+from ceers_steps.overrides import exposure_name
 from ceers_steps.survey.config import SurveyConfig
-from ceers_steps.survey.exposures import Exposure, find_files, read_exposures
+from ceers_steps.survey.config_check import line_of
+from ceers_steps.survey.exposures import (
+    Exposure,
+    UnusableFiles,
+    find_files,
+    plan_exposures,
+    read_exposures,
+)
 
-__all__ = ["find_exposures"]
+__all__ = ["find_exposures", "how_to_exclude", "table_exposures"]
 
 
 def find_exposures(config: SurveyConfig) -> tuple[list[Exposure], tuple[str, ...]]:
@@ -40,5 +54,102 @@ def find_exposures(config: SurveyConfig) -> tuple[list[Exposure], tuple[str, ...
             raise CeersError(f"inputs: no file is named like {entry}.")
         paths += found
     files, other_level = find_files(paths, "uncal")
-    exposures, other_kind = read_exposures([path.absolute() for path in files])
-    return exposures, tuple(note for note in (other_level, other_kind) if note)
+    files, excluded = _leave_out(config, [path.absolute() for path in files])
+    try:
+        exposures, other_kind = read_exposures(files)
+    except UnusableFiles as err:
+        raise CeersError(f"{err} Or leave out: {how_to_exclude(config, err.names)}.") from err
+    return exposures, tuple(note for note in (excluded, other_level, other_kind) if note)
+
+
+def table_exposures(
+    config: SurveyConfig, table: str | Path
+) -> tuple[list[Exposure], tuple[str, ...]]:
+    """Take the exposures of a table, as raw files in the first input folder.
+
+    Parameters
+    ----------
+    config
+        The survey.
+    table
+        See `plan_exposures`.
+
+    Returns
+    -------
+    exposures : list of Exposure
+        In the order of their names.
+    notes : tuple of str
+        What was left out.
+
+    Raises
+    ------
+    CeersError
+        When the table cannot be used.
+    """
+    exposures = plan_exposures(table, config.inputs[0], "uncal")
+    kept, note = _leave_out(config, [exposure.path for exposure in exposures])
+    chosen = set(kept)
+    return [exposure for exposure in exposures if exposure.path in chosen], (note,) if note else ()
+
+
+def how_to_exclude(config: SurveyConfig, names: Iterable[str]) -> str:
+    """Return what to write to leave exposures out, beside those that are left out already.
+
+    Parameters
+    ----------
+    config
+        The survey.
+    names
+        What is to be added to `exclude`.
+    """
+    entries = list(dict.fromkeys([*config.exclude, *names]))
+    if config.path is None:
+        return f"--exclude {shlex.join(entries)} (at the end of the command)"
+    listed = json.dumps(entries, ensure_ascii=False)
+    return f"exclude = {listed} (in {config.path}, above the first [table])"
+
+
+def _leave_out(config: SurveyConfig, files: Sequence[Path]) -> tuple[list[Path], str]:
+    """Split what is excluded from files; return those that are left, and a note for people."""
+    out: set[Path] = set()
+    for entry in config.exclude:
+        found = {path for path in files if _is_named(path, entry)}
+        if not found:
+            raise CeersError(f"{_place(config, entry)} {entry!r} names {_hint(entry, files)}.")
+        out |= found
+    if not out:
+        return list(files), ""
+    kept = [path for path in files if path not in out]
+    if not kept:
+        raise CeersError(
+            f"exclude = {list(config.exclude)} leaves none of the {len(files)} exposures. Take "
+            "some of it out."
+        )
+    names = sorted(exposure_name(path) for path in out)
+    told = ", ".join(names[:3]) + (", ..." if len(names) > 3 else "")
+    return kept, f"left out: {len(out)} ({told})"
+
+
+def _is_named(path: Path, entry: str) -> bool:
+    """Say whether an entry of `exclude` is the exposure's name, its file, or a pattern of them."""
+    if fnmatchcase(exposure_name(path), entry):
+        return True
+    return bool(PurePath(entry).name) and path.match(entry)
+
+
+def _place(config: SurveyConfig, entry: str) -> str:
+    """Say where an entry of `exclude` stands."""
+    text = "" if config.path is None else config.path.read_text(encoding="utf-8")
+    if entry not in tomllib.loads(text).get("exclude", []):
+        return "--exclude:"
+    first = line_of(text, [], "exclude") or 1
+    lines = enumerate(text.splitlines()[first - 1 :], start=first)
+    number = next((number for number, line in lines if entry in line), first)
+    return f"{config.path}, line {number}: exclude:"
+
+
+def _hint(entry: str, files: Sequence[Path]) -> str:
+    """Say how many exposures there are, and which of them was perhaps meant."""
+    names = [path.name if entry.endswith(".fits") else exposure_name(path) for path in files]
+    close = difflib.get_close_matches(PurePath(entry).name, names, n=1, cutoff=0.0)
+    return f"none of the {len(files)} exposures; the nearest is {close[0]}"

@@ -12,6 +12,9 @@ __all__ = ["add_parsers"]
 
 SURVEY_FILE = "survey.toml"
 
+FEW = 20
+"""Exposures that fail for reasons of their own; more have one reason, and that is to be mended."""
+
 
 def add_parsers(subparsers) -> None:
     """Add the commands to those of ``ceers``; ``args.run`` runs the one given."""
@@ -77,6 +80,13 @@ def _add_survey(parser):
     parser.add_argument(
         "inputs", nargs="+", metavar="UNCALS|SURVEY", help="raw files or folders, or a survey.toml"
     )
+    parser.add_argument(
+        "--exclude",
+        nargs="+",
+        action="extend",
+        metavar="NAME",
+        help="exposures to leave out: names, files or patterns (jw01345001001_02201_*)",
+    )
     parser.add_argument("-o", "--output", metavar="OUT", help="output folder")
     parser.add_argument("--preset", choices=("best", "dr05"), help="parameters to start from")
     parser.add_argument(
@@ -89,7 +99,13 @@ def _add_survey(parser):
     parser.add_argument("--reference-catalog", metavar="FILE", help="table with RA, DEC")
     parser.add_argument("--overrides", metavar="TABLE", help="table of per-exposure values")
     parser.add_argument("--wisp-templates", metavar="DIR", help="folder of wisp templates")
-    parser.add_argument("--keep", nargs="+", metavar="SUFFIX", help="intermediate products to keep")
+    parser.add_argument(
+        "--keep",
+        nargs="+",
+        action="extend",
+        metavar="SUFFIX",
+        help="intermediate products to keep",
+    )
     parser.add_argument(
         "--cores", type=int, metavar="N", help="tasks at a time (default: all cores)"
     )
@@ -164,7 +180,8 @@ def run_reduce(args) -> int:
         _check_inputs(due)
         _check_references(due, config)
     outcome = run_plan(plan, config)
-    page = write_summary(plan, outcome)
+    remedy = _remedy(plan, config, outcome)
+    page = write_summary(plan, outcome, remedy)
     took = duration(time.monotonic() - start)
     count = f"{len(outcome.done)} task{'' if len(outcome.done) == 1 else 's'}"
     print(f"{count} done, {outcome.valid} valid before, in {took}. {page}")
@@ -173,7 +190,21 @@ def run_reduce(args) -> int:
         print(f"FAILED {failure.task}{step}: {failure.message} Log: {failure.log}", file=sys.stderr)
     if outcome.waiting:
         print(f"{len(outcome.waiting)} tasks wait for what failed.", file=sys.stderr)
+    if remedy:
+        print(remedy, file=sys.stderr)
     return 1 if outcome.failures or outcome.waiting else 0
+
+
+def _remedy(plan, config, outcome):
+    """Say how to go on without the exposures that failed; '' when it is not a matter of a few."""
+    from ceers_steps.survey.inputs import how_to_exclude
+
+    failed = {failure.task for failure in outcome.failures}
+    exposures = plan.by_stage()["exposure"]
+    lost = [task.key for task in exposures if task.id in failed]
+    if not lost or len(lost) > FEW or len(lost) == len(exposures):
+        return ""
+    return f"To go on without the exposures that failed: {how_to_exclude(config, lost)}"
 
 
 def run_commands(args) -> None:
@@ -189,7 +220,7 @@ def _plan(args):
     """Return the plan and the configuration that the arguments name."""
     from ceers_steps.survey.build import build_plan
     from ceers_steps.survey.config import load_config
-    from ceers_steps.survey.inputs import find_exposures
+    from ceers_steps.survey.inputs import find_exposures, table_exposures
 
     path, inputs = None, args.inputs
     if inputs[0].endswith(".toml"):
@@ -197,27 +228,26 @@ def _plan(args):
             raise CeersError("Give one survey.toml, or raw files; inputs stand in the file.")
         path, inputs = inputs[0], None
     names = (
-        *("output", "preset", "by", "grid", "pixel_scale", "tile_size", "wcs_dir"),
+        *("exclude", "output", "preset", "by", "grid", "pixel_scale", "tile_size", "wcs_dir"),
         *("reference_catalog", "overrides", "wisp_templates", "keep", "cores", "memory", "on"),
         *("profile", "partition", "account", "jobs"),
     )
     options = {name: getattr(args, name) for name in names} | {"inputs": inputs}
     config = load_config(path, options=options, settings=args.set)
     table = getattr(args, "exposures", None)
-    if table is not None:
-        return build_plan(config, _planned(config, table)), config
-    exposures, notes = find_exposures(config)
+    if table is None:
+        exposures, notes = find_exposures(config)
+    else:
+        exposures, notes = table_exposures(config, _packaged(table))
     return build_plan(config, exposures, notes), config
 
 
-def _planned(config, table):
-    """Return the exposures of a table, as raw files in the first input folder."""
+def _packaged(table):
+    """Return the path of a table, which may be one of the package."""
     from ceers_steps.parameters import parameter_files_dir
-    from ceers_steps.survey.exposures import plan_exposures
 
     packaged = parameter_files_dir() / f"{table.removesuffix('.ecsv')}.ecsv"
-    path = packaged if packaged.is_file() and not os.path.exists(table) else table
-    return plan_exposures(path, config.inputs[0], "uncal")
+    return packaged if packaged.is_file() and not os.path.exists(table) else table
 
 
 def _check_inputs(due):

@@ -30,7 +30,7 @@ __all__ = ["write_summary"]
 log = logging.getLogger(__name__)
 
 
-def write_summary(plan: Plan, outcome: Outcome) -> Path:
+def write_summary(plan: Plan, outcome: Outcome, remedy: str = "") -> Path:
     """Write ``summary.html``, and its tables ``summary.ecsv`` and ``quality.ecsv``.
 
     Parameters
@@ -39,6 +39,8 @@ def write_summary(plan: Plan, outcome: Outcome) -> Path:
         The plan.
     outcome : Outcome
         What came of the last run.
+    remedy : str
+        How to go on without what failed; empty where there is no such way.
 
     Returns
     -------
@@ -65,6 +67,7 @@ def write_summary(plan: Plan, outcome: Outcome) -> Path:
                 FailedTask(name, failure.step, failure.message, _log(plan, plan.tasks[name]))
                 for name, failure in failures.items()
             ],
+            remedy=remedy,
             mosaics=_mosaics(plan, records, states),
             **_exposures(plan, quality, states),
             notes=plan.notes,

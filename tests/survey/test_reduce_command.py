@@ -1,7 +1,9 @@
 """`ceers init`, `plan`, `reduce` and `commands` as they are called."""
 
+import html
 import json
 import os
+import shlex
 import subprocess
 from dataclasses import dataclass, replace
 
@@ -97,7 +99,7 @@ def test_init_for_the_published_procedure_says_what_is_missing(folder, capsys):
     assert ceers("init", "uncal", "-o", "reduced", "--preset", "dr05") == 0
     assert ceers("plan", "survey.toml") == 1
     told = capsys.readouterr().err
-    assert "survey.toml, line 6" in told
+    assert "survey.toml, line 7" in told
     assert "Set wcs_dir" in told
 
 
@@ -225,6 +227,66 @@ def test_a_failure_is_told_and_the_rest_is_done(folder, work, monkeypatch, capsy
     states = Table.read(folder / "reduced" / "summary.ecsv")["state"]
     assert sorted(states) == ["done"] * 6 + ["failed"] + ["waiting"] * 4
     assert "no light" in (folder / "reduced" / "summary.html").read_text()
+
+
+def test_what_failed_can_be_left_out_as_the_message_says(folder, work, monkeypatch, capsys):
+    planned = build.build_plan
+
+    def with_failure(*args, **kwargs):
+        plan = planned(*args, **kwargs)
+        if task := plan.tasks.get("exposure/jw01727001001_02101_00002_nrcblong"):
+            task.arguments["fails"] = "no light"
+        return plan
+
+    monkeypatch.setattr(build, "build_plan", with_failure)
+    (folder / "survey.toml").write_text('inputs = ["uncal"]\noutput = "reduced"\n')
+    assert ceers("reduce", "survey.toml") == 1
+    told = capsys.readouterr().err.splitlines()[-1]
+    start, _, remedy = told.partition("failed: ")
+    assert start == "To go on without the exposures that "
+    assert told in html.unescape((folder / "reduced" / "summary.html").read_text())
+    text, _, place = remedy.partition(" (in ")
+    assert place == f"{folder / 'survey.toml'}, above the first [table])"
+    with open(folder / "survey.toml", "a") as file:
+        file.write(text + "\n")
+    # the other filter is aligned already; the grid of both is smaller now
+    assert ceers("reduce", "survey.toml") == 0
+    told = capsys.readouterr()
+    assert "5 tasks done, 5 valid before" in told.out
+    page = (folder / "reduced" / "summary.html").read_text()
+    assert "left out: 1 (jw01727001001_02101_00002_nrcblong)" in page
+    assert "To go on without" not in page
+    assert ceers("plan", "survey.toml") == 0
+    assert "left out: 1 (jw01727001001_02101_00002_nrcblong)" in capsys.readouterr().out
+    # without a file it is an option
+    assert ceers("reduce", "uncal", "-o", "again") == 1
+    told = capsys.readouterr().err.splitlines()[-1]
+    option = told.partition("failed: ")[2].removesuffix(" (at the end of the command)")
+    assert ceers("reduce", "uncal", "-o", "again", *shlex.split(option)) == 0
+
+
+def test_what_all_exposures_suffer_from_is_not_to_be_left_out(folder, work, monkeypatch, capsys):
+    planned = build.build_plan
+
+    def with_failures(*args, **kwargs):
+        plan = planned(*args, **kwargs)
+        for task in plan.by_stage()["exposure"]:
+            task.arguments["fails"] = "no reference"
+        return plan
+
+    monkeypatch.setattr(build, "build_plan", with_failures)
+    assert ceers("reduce", "uncal", "-o", "reduced") == 1
+    assert "To go on without" not in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    "options", [("--exclude", "{0}", "{1}"), ("--exclude", "{0}", "--exclude", "{1}")]
+)
+def test_options_of_several_values_may_be_repeated(folder, capsys, options):
+    names = [f"jw01727001001_02101_0000{number}_nrcb4" for number in (1, 2)]
+    options = [option.format(*names) for option in options]
+    assert ceers("plan", "uncal", "-o", "reduced", *options) == 0
+    assert "detector1 2," in capsys.readouterr().out
 
 
 def test_references_of_the_exposures_to_do_are_checked_first(folder, work):
