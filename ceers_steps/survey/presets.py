@@ -1,5 +1,6 @@
 """Where a survey starts from: the packaged parameters, and the versions that products depend on."""
 
+import logging
 import os
 import re
 from importlib.metadata import PackageNotFoundError, version
@@ -82,7 +83,14 @@ def _context() -> str:
     import crds
     from crds.core.exceptions import CrdsError
 
+    # without a network it says that it cannot go on; what is missing is told by the check of
+    # references
+    log = logging.getLogger("CRDS")
+    level = log.level
+    log.setLevel(logging.CRITICAL + 1)
     try:
         return str(crds.get_context_name("jwst"))
-    except (CrdsError, OSError, SystemExit, AssertionError):  # told by the check of references
+    except (CrdsError, OSError, SystemExit, AssertionError):
         return given or "default"
+    finally:
+        log.setLevel(level)

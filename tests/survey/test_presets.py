@@ -49,6 +49,13 @@ def test_where_CRDS_is_not_set_up_a_plan_can_be_made(environment, problem):
     assert environment(problem, CRDS_PATH="/x") == "default"
 
 
+def test_a_plan_without_a_network_says_nothing_of_CRDS(monkeypatch, tmp_path, caplog):
+    monkeypatch.setenv("CRDS_PATH", str(tmp_path))
+    monkeypatch.setenv("CRDS_SERVER_URL", "https://jwst-serverless.invalid")
+    assert versions()["CRDS context"] == "default"
+    assert caplog.records == []
+
+
 def test_packages_are_named(environment):
     environment()
     found = versions()
