@@ -1,6 +1,9 @@
 """Errors that a user can mend: the message names the file, the parameter, the value, the remedy."""
 
-__all__ = ["CeersError"]
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+__all__ = ["CeersError", "optional_import"]
 
 
 class CeersError(Exception):
@@ -8,3 +11,27 @@ class CeersError(Exception):
 
     The command line prints the message without a traceback and exits with code 1.
     """
+
+
+@contextmanager
+def optional_import(need: str, *, extra: str) -> Iterator[None]:
+    """Import an optional package within this, and a missing one is told with how to install it.
+
+    Parameters
+    ----------
+    need : str
+        What needs which package, ``"Figures need matplotlib"``.
+    extra : str
+        Extra of this package that installs it.
+
+    Raises
+    ------
+    CeersError
+        When something cannot be imported.
+    """
+    try:
+        yield
+    except ImportError as err:
+        raise CeersError(
+            f"{need} ({err}). Install it with: pip install 'ceers_steps[{extra}]'"
+        ) from err

@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import ndimage
 
-from ceers_steps.errors import CeersError
+from ceers_steps.errors import optional_import
 from ceers_steps.io import write_atomic
 from ceers_steps.report.metrics import MAD_TO_SIGMA
 
@@ -38,13 +38,9 @@ def new_figure(width: float, height: float, title: str) -> Figure:
     CeersError
         When matplotlib is not installed.
     """
-    try:
+    with optional_import("Figures need matplotlib", extra="report"):
         from matplotlib.backends.backend_agg import FigureCanvasAgg
         from matplotlib.figure import Figure
-    except ImportError as err:
-        raise CeersError(
-            f"Figures need matplotlib ({err}). Install it with: pip install 'ceers_steps[report]'"
-        ) from err
     figure = Figure(figsize=(width, height), layout="compressed", facecolor="white")
     FigureCanvasAgg(figure)
     if title:

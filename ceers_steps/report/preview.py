@@ -7,7 +7,7 @@ import numpy as np
 from astropy.io import fits
 from numpy.typing import NDArray
 
-from ceers_steps.errors import CeersError
+from ceers_steps.errors import optional_import
 from ceers_steps.report.canvas import sky
 
 __all__ = ["LARGEST", "preview_png", "read_preview"]
@@ -79,12 +79,8 @@ def preview_png(preview: NDArray) -> bytes:
     CeersError
         When the extra ``report`` is not installed.
     """
-    try:
+    with optional_import("Pictures need Pillow", extra="report"):
         from PIL import Image
-    except ImportError as err:
-        raise CeersError(
-            f"Pictures need Pillow ({err}). Install it with: pip install 'ceers_steps[report]'"
-        ) from err
     level, noise = sky(preview)
     low, high = (np.arcsinh(limit / SOFTENING) for limit in (BLACK, WHITE))
     grey = (np.arcsinh((preview - level) / (SOFTENING * noise)) - low) / (high - low)

@@ -8,7 +8,7 @@ from importlib import resources
 import requests
 from astropy.table import Table
 
-from ceers_steps.errors import CeersError
+from ceers_steps.errors import CeersError, optional_import
 
 __all__ = [
     "DETECTORS",
@@ -23,8 +23,6 @@ __all__ = [
     "load_siaf",
     "zero_point",
 ]
-
-_INSTALL = "pip install 'ceers_steps[simulate]'"
 
 
 @dataclass(frozen=True)
@@ -216,12 +214,8 @@ def load_siaf():
     logger.setLevel(logging.ERROR)
     requests.get = _no_request
     try:
-        import pysiaf
-    except ImportError as err:
-        raise CeersError(
-            f"The simulator needs the package '{err.name}', which is not installed. "
-            f"Install it with: {_INSTALL}"
-        ) from err
+        with optional_import("The simulator needs pysiaf", extra="simulate"):
+            import pysiaf
     finally:
         requests.get = get
         logger.setLevel(level)
@@ -230,13 +224,8 @@ def load_siaf():
 
 def import_galsim():
     """Import GalSim, or say how to install it."""
-    try:
+    with optional_import("The simulator needs GalSim", extra="simulate"):
         import galsim
-    except ImportError as err:
-        raise CeersError(
-            f"The simulator needs the package '{err.name}', which is not installed. "
-            f"Install it with: {_INSTALL}"
-        ) from err
     return galsim
 
 

@@ -12,7 +12,7 @@ from urllib.parse import quote
 
 import numpy as np
 
-from ceers_steps.errors import CeersError
+from ceers_steps.errors import CeersError, optional_import
 from ceers_steps.survey.pointings import Pointings
 from ceers_steps.survey.transfer import Transfer
 
@@ -131,12 +131,8 @@ def find_products(
     CeersError
         When astroquery is not installed, the archive does not answer, or nothing is found.
     """
-    try:
+    with optional_import("The archive needs astroquery", extra="download"):
         from astroquery.mast import Observations
-    except ImportError as err:
-        raise CeersError(
-            "'ceers download' needs astroquery: pip install 'ceers_steps[download]'."
-        ) from err
     tell = tell or (lambda text: None)
     tell(f"asking MAST for program {program}")
     query = functools.partial(

@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from itertools import pairwise
 from pathlib import Path
 
-from ceers_steps.errors import CeersError
+from ceers_steps.errors import CeersError, optional_import
 from ceers_steps.io import write_atomic
 from ceers_steps.survey.plan import STAGES, Plan
 
@@ -48,13 +48,9 @@ def draw_plan(plan: Plan, reasons: Mapping[str, str], path) -> Path:
     CeersError
         When matplotlib is missing or the kind of picture is unknown.
     """
-    try:
+    with optional_import("--graph needs matplotlib", extra="report"):
         import matplotlib
         from matplotlib.figure import Figure
-    except ImportError as err:
-        raise CeersError(
-            "--graph needs matplotlib. Install with: pip install 'ceers_steps[report]'"
-        ) from err
     path = Path(path)
     if path.suffix not in {".png", ".svg", ".pdf"}:
         raise CeersError(f"--graph {path}: use a name that ends in .png, .svg or .pdf.")
