@@ -1,14 +1,11 @@
 """The page of a survey: state, failures, mosaics, quality of exposures (extra ``report``)."""
 
-import base64
 import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from importlib.resources import files
 from pathlib import Path
 
-from ceers_steps.errors import CeersError
-from ceers_steps.io import write_atomic
+from ceers_steps.report.html import write_html
 
 __all__ = ["Cell", "Column", "FailedTask", "Mosaic", "Row", "Stage", "write_survey_page"]
 
@@ -144,18 +141,9 @@ def write_survey_page(
     CeersError
         When jinja2 is not installed or the file cannot be written.
     """
-    try:
-        from jinja2 import Environment, StrictUndefined
-    except ImportError as err:
-        raise CeersError(
-            f"The page needs jinja2 ({err}). Install it with: pip install 'ceers_steps[report]'"
-        ) from err
-    source = (files("ceers_steps.report") / "templates" / "survey.html").read_text(encoding="utf-8")
-    environment = Environment(
-        autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
-    )
-    environment.filters["embedded"] = lambda data: base64.b64encode(data).decode()
-    html = environment.from_string(source).render(
+    return write_html(
+        path,
+        "survey.html",
         title=title,
         stages=stages,
         failures=failures,
@@ -167,4 +155,3 @@ def write_survey_page(
         facts=facts,
         links=links,
     )
-    return write_atomic(path, lambda scratch: scratch.write_text(html, encoding="utf-8"))
