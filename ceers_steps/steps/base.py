@@ -332,8 +332,10 @@ def _add_history(model, text):
     """Add a HISTORY line.
 
     ``model.add_history_entry`` of stdatamodels 6.0 writes into a tree that is no longer the
-    model's once the model has been saved; the line would be lost.
+    model's once the model has been saved; the line would be lost. FITS takes printable ASCII only:
+    other characters, of paths, are written as escapes.
     """
+    text = text.encode("unicode_escape").decode("ascii")
     history = model.instance.setdefault("history", {})
     entries = history if isinstance(history, list) else history.setdefault("entries", [])
     entries.append(HistoryEntry({"description": text, "time": datetime.now(UTC)}))
