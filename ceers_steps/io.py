@@ -5,7 +5,8 @@ import os
 import shutil
 import tempfile
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -13,8 +14,9 @@ from ceers_steps.errors import CeersError
 
 if TYPE_CHECKING:
     import numpy as np
+    from astropy.io import fits
 
-__all__ = ["ASSOCIATION_SUFFIXES", "read_association", "read_image", "write_atomic"]
+__all__ = ["ASSOCIATION_SUFFIXES", "open_fits", "read_association", "read_image", "write_atomic"]
 
 ASSOCIATION_SUFFIXES = (".json",)
 """How the names of association files end."""
@@ -62,8 +64,9 @@ def write_atomic(path: str | os.PathLike, writer: Callable[[Path], object]) -> P
     return path
 
 
-def read_image(path: str | os.PathLike, name: str) -> "np.ndarray | None":
-    """Read the first image of a FITS file.
+@contextmanager
+def open_fits(path: str | os.PathLike, name: str) -> Iterator["fits.HDUList"]:
+    """Open a FITS file that a user gives; within this, what cannot be read is a clear error.
 
     Parameters
     ----------
@@ -72,11 +75,6 @@ def read_image(path: str | os.PathLike, name: str) -> "np.ndarray | None":
     name
         What the user calls the file, with its path, for the message.
 
-    Returns
-    -------
-    ndarray or None
-        The image; None if there is none.
-
     Raises
     ------
     CeersError
@@ -84,17 +82,23 @@ def read_image(path: str | os.PathLike, name: str) -> "np.ndarray | None":
     """
     # here, since every task of a survey starts a process that writes files but reads no image
     from astropy.io import fits
-    from astropy.utils.exceptions import AstropyUserWarning
+    from astropy.utils.exceptions import AstropyWarning
 
     try:
-        # without memory mapping, a file that is cut off fails here, not where it is used
         with warnings.catch_warnings():
-            warnings.simplefilter("ignore", AstropyUserWarning)
+            warnings.simplefilter("ignore", AstropyWarning)
+            # without memory mapping, a file that is cut off fails here, not where it is used
             with fits.open(path, memmap=False) as hdus:
-                images = (hdu.data for hdu in hdus if hdu.is_image)
-                return next((data for data in images if data is not None), None)
+                yield hdus
     except (OSError, TypeError, ValueError, fits.VerifyError) as err:
         raise CeersError(f"{name} cannot be read, or is not complete: {err}.") from err
+
+
+def read_image(path: str | os.PathLike, name: str) -> "np.ndarray | None":
+    """Return the first image of a FITS file, None if there is none; see `open_fits`."""
+    with open_fits(path, name) as hdus:
+        images = (hdu.data for hdu in hdus if hdu.is_image)
+        return next((data for data in images if data is not None), None)
 
 
 def read_association(path: str | os.PathLike) -> dict:

@@ -1,19 +1,16 @@
 """Masks from outside, on the pixels of a mosaic: DS9 regions drawn by hand, FITS masks."""
 
 import logging
-import warnings
 from pathlib import Path
 
 import numpy as np
-from astropy.io import fits
-from astropy.utils.exceptions import AstropyUserWarning
-from astropy.wcs import WCS, FITSFixedWarning
+from astropy.wcs import WCS
 from regions import PixelRegion, Regions
 
 from ceers_steps.errors import CeersError
 from ceers_steps.kernels.lazy_rows import row_blocks
 from ceers_steps.kernels.mask_grids import sample_nearest
-from ceers_steps.steps.mosaic_images import Mosaic, image_index, pixel_map
+from ceers_steps.steps.mosaic_images import Mosaic, open_image, pixel_map
 
 __all__ = ["read_fits_mask", "read_regions", "sample_mask"]
 
@@ -106,17 +103,8 @@ def read_fits_mask(path, parameter):
     CeersError
         When it cannot be read or has no celestial WCS.
     """
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore", AstropyUserWarning)
-            warnings.simplefilter("ignore", FITSFixedWarning)
-            with fits.open(path, memmap=False) as hdus:
-                index = image_index(hdus)
-                if index is None:
-                    raise CeersError(f"{parameter}={path} holds no image.")
-                data, wcs = hdus[index].data, WCS(hdus[index].header, hdus)
-    except (OSError, TypeError, ValueError, fits.VerifyError) as err:
-        raise CeersError(f"{parameter}={path} cannot be read: {err}.") from err
+    with open_image(path, f"{parameter}={path}") as (hdus, hdu):
+        data, wcs = hdu.data, WCS(hdu.header, hdus)
     if data.ndim != 2 or not wcs.has_celestial:
         raise CeersError(
             f"{parameter}={path} has no celestial WCS, or is no image. Give a mask with the WCS of "

@@ -30,7 +30,7 @@ from ceers_steps.steps.mosaic_bits import (
 from ceers_steps.steps.mosaic_files import MosaicFile
 from ceers_steps.steps.mosaic_images import (
     from_model,
-    image_index,
+    image_of,
     pixel_map,
     read_fits_mosaic,
     read_tiers,
@@ -356,7 +356,7 @@ class MosaicBackgroundStep(CeersStep):
             image[rows] = np.where(mosaic.border[rows], 0.0, without)
         target = self.make_output_path(basepath=mosaic.path.name, suffix=self.suffix, ext="fits")
         with fits.open(mosaic.path, memmap=False) as hdus:
-            hdu = hdus[image_index(hdus)]
+            hdu = image_of(hdus)
             hdu.data = image
             header = fits.Header([tuple(card) for card in _wcs_cards(mosaic.wcs)])
             hdus.append(fits.ImageHDU(background, header, name="BKGD"))

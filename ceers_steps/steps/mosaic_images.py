@@ -3,6 +3,7 @@
 import os
 import re
 import warnings
+from contextlib import contextmanager
 from copy import deepcopy
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -10,17 +11,17 @@ from pathlib import Path
 import numpy as np
 from astropy.io import fits
 from astropy.table import Table
-from astropy.utils.exceptions import AstropyUserWarning
 from astropy.wcs import WCS, FITSFixedWarning
 from astropy.wcs.utils import proj_plane_pixel_scales
 
 from ceers_steps.errors import CeersError
+from ceers_steps.io import open_fits
 from ceers_steps.kernels.lazy_rows import row_blocks
 from ceers_steps.kernels.mosaic_mask import MOSAIC_TIERS
 from ceers_steps.kernels.source_mask import Tier, TierSet
 from ceers_steps.steps.mosaic_files import rows_or_data
 
-__all__ = ["Mosaic", "from_model", "pixel_map", "read_fits_mosaic", "read_tiers"]
+__all__ = ["Mosaic", "from_model", "open_image", "pixel_map", "read_fits_mosaic", "read_tiers"]
 
 PIXEL_OF_TIERS = 0.03
 """Pixel (arcsec) in which lengths of tiers are given."""
@@ -136,22 +137,11 @@ def read_fits_mosaic(path, tiers):
         When the file cannot be read, or has no image or no celestial WCS.
     """
     path = Path(os.path.expandvars(path)).expanduser()
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore", AstropyUserWarning)
-            warnings.simplefilter("ignore", FITSFixedWarning)
-            with fits.open(path, memmap=False) as hdus:
-                index = image_index(hdus)
-                if index is None:
-                    raise CeersError(f"extra_images: {path} holds no image.")
-                header = hdus[0].header + hdus[index].header
-                image = rows_or_data(path, hdus[index])
-                wcs = WCS(hdus[index].header, hdus)
-                quality = {
-                    hdu.name: rows_or_data(path, hdu) for hdu in hdus if hdu.name in _QUALITY
-                }
-    except (OSError, TypeError, ValueError, fits.VerifyError) as err:
-        raise CeersError(f"extra_images: {path} cannot be read: {err}.") from err
+    with open_image(path, f"extra_images: {path}") as (hdus, hdu):
+        header = hdus[0].header + hdu.header
+        image = rows_or_data(path, hdu)
+        wcs = WCS(hdu.header, hdus)
+        quality = {hdu.name: rows_or_data(path, hdu) for hdu in hdus if hdu.name in _QUALITY}
     if len(image.shape) != 2 or not wcs.has_celestial:
         raise CeersError(
             f"extra_images: {path} holds an array of {image.shape} with axes "
@@ -176,11 +166,21 @@ def read_fits_mosaic(path, tiers):
     return Mosaic(str(path), image, border, wcs.celestial, _scaled(used, wcs.celestial), path)
 
 
-def image_index(hdus):
-    """Return the index of the image: SCI, or the first extension with data; None without."""
+@contextmanager
+def open_image(path, name):
+    """Open a FITS file; yields all of it and its image."""
+    with open_fits(path, name) as hdus:
+        hdu = image_of(hdus)
+        if hdu is None:
+            raise CeersError(f"{name} holds no image.")
+        yield hdus, hdu
+
+
+def image_of(hdus):
+    """Return the extension SCI, or the first one with data; None without."""
     if "SCI" in hdus:
-        return hdus.index_of("SCI")
-    return next((i for i, hdu in enumerate(hdus) if hdu.is_image and hdu.size), None)
+        return hdus["SCI"]
+    return next((hdu for hdu in hdus if hdu.is_image and hdu.size), None)
 
 
 def _companions(path, known):
@@ -190,11 +190,8 @@ def _companions(path, known):
         other = path.with_name(_COMPANION.sub(f"_{name.lower()}", path.name))
         if known or found or other == path or not other.is_file():
             continue
-        try:
-            with fits.open(other, memmap=False) as hdus:
-                found[name] = rows_or_data(other, hdus[image_index(hdus)])
-        except (OSError, TypeError, ValueError, IndexError, fits.VerifyError) as err:
-            raise CeersError(f"extra_images: {other} cannot be read: {err}.") from err
+        with open_image(other, f"extra_images: {other}") as (_, hdu):
+            found[name] = rows_or_data(other, hdu)
     return found
 
 

@@ -382,6 +382,12 @@ def hst_cut_off(tmp_path):
     return {"extra_images": [str(path)]}
 
 
+def hst_weight_empty(tmp_path):
+    path = hst_image(tmp_path / "f814w_drz.fits", separate="wht")
+    fits.PrimaryHDU().writeto(tmp_path / "f814w_wht.fits", overwrite=True)
+    return {"extra_images": [str(path)]}
+
+
 def bad_tiers(tmp_path):
     path = tmp_path / "tiers.csv"
     path.write_text("name,sigma\nnircam,2\n")
@@ -404,6 +410,7 @@ def everything_masked(tmp_path):
         (point_region, "cannot be made a mask"),
         (no_such_hst, "none_drz.fits"),
         (hst_cut_off, "cut_f814w_drz.fits cannot be read"),
+        (hst_weight_empty, "f814w_wht.fits holds no image"),
         (bad_tiers, "Give a table with the columns"),
         (everything_masked, "no background can be fitted"),
         (lambda _: {"filter_size": 4}, "odd"),
