@@ -63,10 +63,7 @@ def sky_level(values: NDArray, max_iterations: int = 20) -> SkyLevel:
     ValueError
         Without a finite value.
     """
-    values = np.ravel(values)
-    values = values[np.isfinite(values)]
-    if values.size == 0:
-        raise ValueError("the sky level needs at least one finite value, found none")
+    values = _finite(values)
     lower, median = np.quantile(values, [0.158655, 0.5])
     centre, sigma = float(median), float(median - lower)
     fallback = SkyLevel(centre, 1.2533 * sigma / values.size**0.5, sigma, values.size)
@@ -113,10 +110,7 @@ def gaussian_peak(values: NDArray, lower: float, upper: float, step: float) -> f
     ValueError
         Without a finite value.
     """
-    values = np.ravel(values)
-    values = values[np.isfinite(values)]
-    if values.size == 0:
-        raise ValueError("the sky level needs at least one finite value, found none")
+    values = _finite(values)
     n_bins = int(np.ceil((upper - lower) / step)) - 1
     counts, edges = np.histogram(values, bins=n_bins, range=(lower, lower + n_bins * step))
     centres = 0.5 * (edges[1:] + edges[:-1])
@@ -132,6 +126,15 @@ def gaussian_peak(values: NDArray, lower: float, upper: float, step: float) -> f
     except RuntimeError:
         return float(np.median(values))
     return float(best[1]) if lower < best[1] < upper else float(np.median(values))
+
+
+def _finite(values: NDArray) -> NDArray:
+    """Return the finite values, flattened; an error without any."""
+    values = np.ravel(values)
+    values = values[np.isfinite(values)]
+    if values.size == 0:
+        raise ValueError("the sky level needs at least one finite value, found none")
+    return values
 
 
 def _fit_log_parabola(x: NDArray, counts: NDArray) -> tuple[float, float, float] | None:
