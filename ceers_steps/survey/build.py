@@ -119,8 +119,8 @@ def _grid(config, group):
     polygons = [polygon for exposure in group.exposures for polygon in exposure.footprint]
     if not polygons:
         raise CeersError(
-            f"Group {group.name}: its exposures have no S_REGION, so no grid can be fitted. "
-            "Name one with grid (table [grid])."
+            f"Group {group.name} ({group.exposures[0].name}, ...): no S_REGION, so no grid can be "
+            "fitted. Name one with grid (table [grid]), or leave these exposures out (exclude)."
         )
     grid = fit_grid(polygons, pixel_scale=config.pixel_scale)
     return check_size(grid, group.name, len(group.exposures))

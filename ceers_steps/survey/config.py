@@ -285,8 +285,19 @@ def _check_combinations(config, text, given):
     files = ("overrides", "reference_catalog", "alignment_table", "wcs_dir", "wisp_templates")
     for key in (*files, "mask_regions", "exclude_regions"):
         value = getattr(config, key)
-        if value and value.is_absolute() and not value.exists():
-            refuse(f"files.{key}", f"{key}={value} does not exist", "Correct the path")
+        if value and value.is_absolute():
+            folder = key in {"wcs_dir", "wisp_templates"}
+            if problem := _path_problem(value, folder=folder):
+                refuse(f"files.{key}", f"{key}={value} {problem}", "Correct the path")
     for value in config.hst_images:
-        if not value.exists():
-            refuse("files.hst_images", f"hst_images: {value} does not exist", "Correct the path")
+        if problem := _path_problem(value, folder=False):
+            refuse("files.hst_images", f"hst_images: {value} {problem}", "Correct the path")
+
+
+def _path_problem(path, *, folder):
+    """Say what is wrong with a path; '' when nothing is."""
+    if not path.exists():
+        return "does not exist"
+    if path.is_dir() != folder:
+        return "is not a folder" if folder else "is a folder, not a file"
+    return ""

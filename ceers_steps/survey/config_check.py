@@ -25,8 +25,8 @@ class Key:
         'text', 'texts' (a list), 'whole' (an integer), 'number'.
     choices : tuple of str
         The values that are known; empty: any.
-    minimum : float or None
-        Smallest value.
+    minimum, maximum : float or None
+        Smallest and largest value.
     off : bool
         0 is taken too, and turns it off.
     """
@@ -34,6 +34,7 @@ class Key:
     kind: str
     choices: tuple[str, ...] = ()
     minimum: float | None = None
+    maximum: float | None = None
     off: bool = False
 
 
@@ -55,7 +56,7 @@ SCHEMA: dict[str, dict[str, Key]] = {
     },
     "grid": {
         "grid": Key("text"),
-        "pixel_scale": Key("number", minimum=0.001),
+        "pixel_scale": Key("number", minimum=0.001, maximum=10),
         "tile_size": Key("whole", minimum=MIN_TILE_SIZE, off=True),
     },
     "files": {
@@ -84,7 +85,7 @@ SCHEMA: dict[str, dict[str, Key]] = {
 
 _KINDS: dict[str, tuple[Any, str]] = {
     "text": (str, "a text in quotes"),
-    "texts": (list, "a list of texts, ['...', '...']"),
+    "texts": (list, "a list of texts, ['...', '...'], none of them empty"),
     "whole": (int, "a whole number"),
     "number": ((int, float), "a number"),
 }
@@ -185,7 +186,8 @@ def check_option(name: str, value: object) -> None:
     """
     (key,) = (keys[name] for keys in SCHEMA.values() if name in keys)
     if problem := _problem(key, name, value):
-        raise CeersError(f"--{name.replace('_', '-')}: {problem}.")
+        option = "" if name == "inputs" else f"--{name.replace('_', '-')}: "
+        raise CeersError(f"{option}{problem}.")
 
 
 def _problem(key, name, value):
@@ -193,7 +195,7 @@ def _problem(key, name, value):
     python, wanted = _KINDS[key.kind]
     right = isinstance(value, python) and not isinstance(value, bool)
     if key.kind == "texts":
-        right = right and all(isinstance(item, str) for item in value)
+        right = right and all(isinstance(item, str) and item for item in value)
     if not right or (key.kind == "number" and not math.isfinite(value)):
         return f"{name} = {value!r}: give {wanted}"
     for item in value if isinstance(value, list) else [value]:
@@ -203,6 +205,8 @@ def _problem(key, name, value):
     if key.minimum is not None and value < key.minimum and not (key.off and value == 0):
         off = ", or 0" if key.off else ""
         return f"{name} = {value!r}: use {key.minimum} or more{off}"
+    if key.maximum is not None and value > key.maximum:
+        return f"{name} = {value!r}: use {key.maximum} or less"
     return None
 
 

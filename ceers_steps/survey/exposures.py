@@ -47,7 +47,7 @@ _NAME = re.compile(r"jw(?P<program>\d{5})(?P<observation>\d{3})(?P<visit>\d{3})_
 
 
 class UnusableFiles(CeersError):
-    """Files cannot be read; ``names`` are those of their exposures."""
+    """Files cannot be used; ``names`` are what could be left out: exposures, or paths."""
 
     def __init__(self, message: str, names: list[str]) -> None:
         super().__init__(message)
@@ -132,10 +132,12 @@ def find_files(inputs: Iterable[str | os.PathLike], suffix: str) -> tuple[list[P
                 others[ending] += 1
     told = ", ".join(f"{count} *_{name}" for name, count in sorted(others.items()))
     if not found:
+        remedy = "ceers associate takes other files with --suffix"
+        if suffix == "uncal":
+            remedy = "ceers download PROGRAM --product uncal fetches them"
         raise CeersError(
             f"No *_{suffix}.fits among the input ({told or 'no FITS file at all'}). "
-            f"Give *_{suffix}.fits, or folders that hold them themselves; ceers associate takes "
-            "other files with --suffix."
+            f"Give *_{suffix}.fits, or folders that hold them themselves; {remedy}."
         )
     note = f"left out, being no *_{suffix}.fits: {told}" if others else ""
     return sorted(found.values(), key=lambda file: (file.name, str(file))), note
@@ -161,9 +163,9 @@ def read_exposures(files: Iterable[Path]) -> tuple[list[Exposure], str]:
     Raises
     ------
     UnusableFiles
-        When files cannot be read.
+        When files cannot be read, or an exposure occurs twice.
     CeersError
-        When an exposure occurs twice, or no imaging is among them.
+        When no imaging is among them.
     """
     exposures: list[Exposure] = []
     unreadable: dict[Path, Exception] = {}
@@ -179,7 +181,9 @@ def read_exposures(files: Iterable[Path]) -> tuple[list[Exposure], str]:
         except (OSError, EOFError, ValueError, KeyError, fits.VerifyError) as err:
             unreadable[file] = err
     if unreadable:
-        told = [f"{file} ({err})" for file, err in unreadable.items()]
+        told = [
+            f"{file} ({getattr(err, 'strerror', None) or err})" for file, err in unreadable.items()
+        ]
         raise UnusableFiles(
             f"{len(told)} file(s) cannot be used: {'; '.join(told[:3])}"
             f"{'; ...' if len(told) > 3 else ''}. Make or fetch them again, or move them away.",
@@ -304,9 +308,14 @@ def _check_unique(exposures: list[Exposure]) -> None:
     counts = Counter(exposure.name for exposure in exposures)
     twice = [name for name, count in counts.items() if count > 1]
     if twice:
-        paths = " and ".join(str(exp.path) for exp in exposures if exp.name == twice[0])
-        raise CeersError(
-            f"{len(twice)} exposure(s) occur twice, {twice[0]} as {paths}. Give each exposure once."
+        paths = {
+            name: [str(exposure.path) for exposure in exposures if exposure.name == name]
+            for name in twice
+        }
+        raise UnusableFiles(
+            f"{len(twice)} exposure(s) occur twice, {twice[0]} as {' and '.join(paths[twice[0]])}. "
+            "Give each exposure once.",
+            [path for _, *others in paths.values() for path in others],
         )
 
 

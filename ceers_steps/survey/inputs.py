@@ -21,7 +21,10 @@ from ceers_steps.survey.exposures import (
     read_exposures,
 )
 
-__all__ = ["find_exposures", "how_to_exclude", "table_exposures"]
+__all__ = ["FEW", "find_exposures", "how_to_exclude", "table_exposures"]
+
+FEW = 20
+"""Exposures that are left out one by one; what more of them suffer from is to be mended."""
 
 
 def find_exposures(config: SurveyConfig) -> tuple[list[Exposure], tuple[str, ...]]:
@@ -58,6 +61,8 @@ def find_exposures(config: SurveyConfig) -> tuple[list[Exposure], tuple[str, ...
     try:
         exposures, other_kind = read_exposures(files)
     except UnusableFiles as err:
+        if len(err.names) > FEW:
+            raise
         raise CeersError(f"{err} Or leave out: {how_to_exclude(config, err.names)}.") from err
     return exposures, tuple(note for note in (excluded, other_level, other_kind) if note)
 

@@ -12,9 +12,6 @@ __all__ = ["add_parsers"]
 
 SURVEY_FILE = "survey.toml"
 
-FEW = 20
-"""Exposures that fail for reasons of their own; more have one reason, and that is to be mended."""
-
 
 def add_parsers(subparsers) -> None:
     """Add the commands to those of ``ceers``; ``args.run`` runs the one given."""
@@ -197,7 +194,7 @@ def run_reduce(args) -> int:
 
 def _remedy(plan, config, outcome):
     """Say how to go on without the exposures that failed; '' when it is not a matter of a few."""
-    from ceers_steps.survey.inputs import how_to_exclude
+    from ceers_steps.survey.inputs import FEW, how_to_exclude
 
     failed = {failure.task for failure in outcome.failures}
     exposures = plan.by_stage()["exposure"]
@@ -327,6 +324,6 @@ def _show(plan, reasons):
     total = sum(plan.tasks[name].seconds for name in reasons)
     console.print(f"About {duration(total)} of one core." if reasons else "Nothing to do.")
     counts = ", ".join(f"{name} {count}" for name, count in plan.counts().items())
-    console.print(f"Exposures by step: {counts}")
+    print(f"Exposures by step: {counts}")
     for note in plan.notes:
-        console.print(note)
+        print(note)

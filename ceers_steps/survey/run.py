@@ -151,6 +151,7 @@ def check_memory(plan: Plan, tasks: list[Task], memory: int) -> None:
     if not too_large:
         return
     lines = []
+    tiles = False
     for task in too_large:
         remedy = ""
         if task.stage in {"mosaic", "tile"}:
@@ -164,11 +165,13 @@ def check_memory(plan: Plan, tasks: list[Task], memory: int) -> None:
                 if estimates.tile(size, len(arguments["exposures"]), magnified)[0] <= memory
             ]
             remedy = f"; tile_size = {fitting[0]} would fit" if fitting else ""
+            tiles = tiles or bool(fitting)
         lines.append(f"{task.id} needs about {task.memory / 1000:.1f} GB{remedy}")
     raise CeersError(
         f"{len(too_large)} task(s) need more than the {memory / 1000:.1f} GB there are: "
-        f"{'; '.join(lines[:5])}{'; ...' if len(lines) > 5 else ''}. Set tile_size (table [grid]), "
-        "raise memory (table [run]), or use a larger machine."
+        f"{'; '.join(lines[:5])}{'; ...' if len(lines) > 5 else ''}. "
+        f"{'Set tile_size (table [grid]), raise' if tiles else 'Raise'} memory (table [run]), or "
+        "use a larger machine."
     )
 
 

@@ -240,6 +240,7 @@ WRONG = {
     "number for a text": ("preset = 5\n", 3, ["give a text in quotes"]),
     "text for a list": ('[products]\nkeep = "crf"\n', 4, ["give a list of texts"]),
     "numbers in a list": ("[products]\nkeep = [1]\n", 4, ["give a list of texts"]),
+    "empty text in a list": ('[files]\nhst_images = ["a", ""]\n', 4, ["none of them empty"]),
     "fraction for a whole number": ("[run]\ncores = 1.5\n", 4, ["give a whole number"]),
     "truth for a number": ("[run]\ncores = true\n", 4, ["give a whole number"]),
     "not a number": ("[grid]\npixel_scale = nan\n", 4, ["give a number"]),
@@ -247,6 +248,7 @@ WRONG = {
     "unknown value": ('[groups]\nby = "night"\n', 4, ["'pointing', 'visit'"]),
     "unknown value in a list": ('[products]\nkeep = ["crf", "cal"]\n', 4, ["'cal'", "'rate'"]),
     "too small": ("[run]\njobs = 0\n", 4, ["use 1 or more"]),
+    "too large": ("[grid]\npixel_scale = 20\n", 4, ["use 10 or less"]),
     "negative": ("[run]\nmemory = -1\n", 4, ["use 0 or more"]),
     "tiny tiles": ("[grid]\ntile_size = 10\n", 4, ["use 64 or more, or 0"]),
     "unknown step": ("[image3.sky]\n", 3, ["[image3] unknown key 'sky'", "skyvar"]),
@@ -333,6 +335,17 @@ WRONG = {
         4,
         ["gaia.ecsv does not exist"],
     ),
+    "folder for a file": (
+        '[files]\nreference_catalog = "."\n',
+        4,
+        ["is a folder, not a file"],
+    ),
+    "folder for an image": ('[files]\nhst_images = ["."]\n', 4, ["is a folder, not a file"]),
+    "file for a folder": (
+        '[files]\nwisp_templates = "survey.toml"\n',
+        4,
+        ["survey.toml is not a folder"],
+    ),
     "region that is not there": (
         '[files]\nmask_regions = "a.reg"\n',
         4,
@@ -381,6 +394,7 @@ def test_a_file_that_is_not_there(tmp_path):
         ({"keep": ["cal"]}, "--keep: keep = 'cal': use one of"),
         ({"tile_size": 5}, "--tile-size: tile_size = 5: use 64 or more, or 0"),
         ({"jobs": 0}, "--jobs: jobs = 0"),
+        ({"inputs": [""]}, r"^inputs = \[''\]: give a list of texts"),
     ],
 )
 def test_options_are_checked_like_the_file(survey, options, message):

@@ -84,6 +84,13 @@ def test_unreadable_files_are_named(tmp_path, content, problem):
         read_exposures([path])
 
 
+def test_a_link_to_nowhere_is_named_once(tmp_path):
+    path = tmp_path / NAME
+    path.symlink_to("/nowhere")
+    with pytest.raises(CeersError, match=rf"{NAME} \(No such file or directory\)"):
+        read_exposures([path])
+
+
 def test_an_exposure_in_two_files_is_an_error(tmp_path):
     files = [write_file(tmp_path / folder, NAME) for folder in "ab"]
     with pytest.raises(CeersError, match=r"occur twice.*/a/.*and.*/b/"):
@@ -118,6 +125,8 @@ def test_what_cannot_be_selected_is_told(tmp_path):
     write_file(tmp_path, "jw01727002001_04101_00001_nrcb4_rate.fits")
     with pytest.raises(CeersError, match=r"No \*_cal.fits.*1 \*_rate.*--suffix"):
         find_files([tmp_path], "cal")
+    with pytest.raises(CeersError, match=r"1 \*_rate.*ceers download PROGRAM --product uncal"):
+        find_files([tmp_path], "uncal")
 
 
 def test_polygons_of_s_region():

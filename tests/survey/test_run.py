@@ -329,6 +329,9 @@ def test_what_cannot_fit_is_refused_before_anything_starts(tmp_path):
     large = type(task)(**{**vars(task), "memory": 70_000})
     with pytest.raises(CeersError, match=r"mosaic/g0 needs about 70\.0 GB; tile_size = \d+ would"):
         check_memory(plan, [large], 8000)
+    small = plan.tasks["exposure/e0"]
+    with pytest.raises(CeersError, match=r"exposure/e0 needs about 0\.5 GB\. Raise memory"):
+        check_memory(plan, [small], 400)
     plan.tasks["mosaic/g0"] = large
     with pytest.raises(CeersError, match="Set tile_size"):
         run(plan, memory=8.0)
