@@ -17,11 +17,13 @@ from ceers_steps.kernels.dither_alignment import (
     align_dithers,
     align_to_reference,
 )
+from ceers_steps.kernels.source_matching import combine_lists
 from ceers_steps.kernels.windowed_catalog import SourceList
 
-__all__ = ["AlignedExposure", "Residuals", "align_group", "borrow_pointings"]
+__all__ = ["AlignedExposure", "Residuals", "align_group", "borrow_pointings", "catalog_of"]
 
 BORROWED, COMPLETE, FAILED, SKIPPED = "BORROWED", "COMPLETE", "FAILED", "SKIPPED"
+KEPT = "keeps its WCS, which is from a file"
 
 
 @dataclass
@@ -42,10 +44,14 @@ class AlignedExposure:
         Sources to use.
     settings : AlignmentSettings
         Parameters of its visit and filter.
+    kept : bool
+        Its WCS stays as it is, and others are aligned with it.
     status : str
         How it ended.
     note : str
         Why.
+    reference : str
+        Name of what it was aligned to.
     rows : list of dict
         Its rows of the results.
     """
@@ -60,8 +66,10 @@ class AlignedExposure:
     corrector: JWSTWCSCorrector
     sources: SourceList
     settings: AlignmentSettings
+    kept: bool = False
     status: str = FAILED
     note: str = ""
+    reference: str = ""
     rows: list[dict[str, Any]] = field(default_factory=list)
     correction: "Correction | None" = None
 
@@ -82,6 +90,12 @@ class AlignedExposure:
     def end(self, status: str, note: str = "") -> None:
         """Record how it ended."""
         self.status, self.note = status, note
+
+    def keep(self) -> None:
+        """Leave its WCS as it is."""
+        self.kept = True
+        self.end(SKIPPED, KEPT)
+        self.add_row("relative", SKIPPED, KEPT)
 
     @property
     def merit(self) -> dict[str, Any]:
@@ -138,8 +152,18 @@ class Residuals:
     used: NDArray[np.bool_]
 
 
+def catalog_of(exposures: Sequence[AlignedExposure]) -> ReferenceCatalog:
+    """Return the sources of exposures whose WCS is right, as a catalogue to align others to."""
+    plane = exposures[0].corrector
+    lists = [_in_plane(exposure, plane) for exposure in exposures if len(exposure.sources) > 0]
+    tolerance = exposures[0].settings.tolerance
+    combined = combine_lists(*(zip(*lists, strict=True) if lists else ([], [])), tolerance)
+    name = "exposures that keep their WCS"
+    return ReferenceCatalog(name, *plane.tanp_to_world(*combined.T))
+
+
 def align_group(
-    exposures: Sequence[AlignedExposure], reference: ReferenceCatalog | None
+    exposures: Sequence[AlignedExposure], references: Sequence[ReferenceCatalog]
 ) -> list[Residuals]:
     """Align exposures of one detector and filter, and of one visit if there is a reference.
 
@@ -149,9 +173,9 @@ def align_group(
     ----------
     exposures
         In the order of time.
-    reference
-        What they are aligned to when they are aligned among themselves; None leaves the mean of
-        their pointings as it is.
+    references
+        What they are aligned to when they are aligned among themselves: the first that they can
+        be aligned to. None at all leaves the mean of their pointings as it is.
 
     Returns
     -------
@@ -172,8 +196,11 @@ def align_group(
     for number, part in enumerate(parts):
         members = [usable[i] for i in part.members]
         _add_relative_rows(members, part, len(exposures))
-        if reference is not None:
-            residuals += _align_to_reference(members, part, places, plane, reference)
+        if references:
+            for reference in references:
+                residuals += _align_to_reference(members, part, places, plane, reference)
+                if members[0].status == COMPLETE:
+                    break
         elif len(exposures) == 1:
             members[0].end(SKIPPED, "one exposure and no abs_refcat: nothing to align it with")
             members[0].add_row("relative", SKIPPED, members[0].note)
@@ -272,7 +299,7 @@ def _align_to_reference(members, part, places, plane, reference) -> list[Residua
             reason = f"{reference.name}: {err}"
     for member, fit in zip(members, part.joint.fits, strict=True):
         figures = _figures(absolute.fit, geometry.geometry) if absolute else {}
-        figures["n_sources"] = len(positions)
+        figures |= {"n_sources": len(positions), "reference": reference.name}
         member.add_row("absolute", FAILED if reason else COMPLETE, reason, **figures)
         if reason:
             member.end(FAILED, reason)
@@ -280,6 +307,8 @@ def _align_to_reference(members, part, places, plane, reference) -> list[Residua
             matrix = absolute.fit.matrix @ fit.matrix
             shift = absolute.fit.matrix @ fit.shift + absolute.fit.shift
             _correct(member, plane, matrix, shift, places[member.index])
+            member.reference = reference.name
+            member.end(COMPLETE, f"aligned with {reference.name}")
     if absolute is None:
         return []
     title = _title(members) + (" (FAILED)" if reason else "")
@@ -351,11 +380,13 @@ def borrow_pointings(exposures: Sequence[AlignedExposure]) -> None:
         rigid = taken.matrix / scale
         shift = taken.matrix @ taken.centre + taken.shift - rigid @ taken.centre
         exposure.corrector.set_correction(rigid, shift, ref_tpwcs=taken.plane)
+        exposure.reference = donor.reference
         exposure.end(BORROWED, f"pointing of {donor.name} ({exposure.note})")
         exposure.add_row(
             "absolute",
             BORROWED,
             exposure.note,
+            reference=donor.reference,
             geometry="rshift",
             xshift=1e3 * shift[0],
             yshift=1e3 * shift[1],

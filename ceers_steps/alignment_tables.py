@@ -32,6 +32,7 @@ RESULT_COLUMNS = {
     "visit": ("str", None, "visit"),
     "alignment": ("str", None, "relative: to the other exposures; absolute: to the reference"),
     "status": ("str", None, "COMPLETE, BORROWED (pointing of another exposure), SKIPPED or FAILED"),
+    "reference": ("str", None, "absolute: what it was aligned to"),
     "geometry": ("str", None, "what was fitted"),
     "n_sources": ("int", None, "sources that took part in the search for matches"),
     "n_matched": ("int", None, "matches in the fit, without the clipped ones"),

@@ -1,5 +1,6 @@
 """Which source of one list is which source of another, when one is shifted."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -7,7 +8,7 @@ from numpy.typing import ArrayLike, NDArray
 from scipy.spatial import cKDTree
 from scipy.stats import poisson
 
-__all__ = ["Match", "MatchSettings", "match_lists"]
+__all__ = ["Match", "MatchSettings", "combine_lists", "match_lists"]
 
 _FALSE_ALARM = 1e-4  # probability that unrelated lists match as well at any shift of the search
 
@@ -110,6 +111,40 @@ def match_lists(reference: ArrayLike, positions: ArrayLike, settings: MatchSetti
     probability = poisson.sf(len(i) - 1, chance) * trials
     significant = len(i) >= max(settings.minimum, 1) and probability < _FALSE_ALARM
     return Match(rows[i], columns[j], offset + shift, float(chance), bool(significant))
+
+
+def combine_lists(
+    positions: Sequence[ArrayLike], sigmas: Sequence[ArrayLike], tolerance: float
+) -> NDArray[np.float64]:
+    """Put lists of one frame together, each source once.
+
+    Parameters
+    ----------
+    positions
+        One array of shape ``(n_i, 2)`` for each list.
+    sigmas
+        Uncertainties of their coordinates, shape ``(n_i,)``.
+    tolerance
+        Positions that are each other's nearest within this distance are one source.
+
+    Returns
+    -------
+    ndarray, shape (n, 2)
+        Mean positions, weighted by the uncertainties.
+    """
+    mean, weight = np.zeros((0, 2)), np.zeros(0)
+    for places, errors in zip(positions, sigmas, strict=True):
+        new, own = np.asarray(places, float).reshape(-1, 2), 1 / np.asarray(errors, float) ** 2
+        if len(mean) == 0 or len(new) == 0:
+            i = j = np.zeros(0, np.intp)
+        else:
+            i, j = _mutual_nearest(cKDTree(mean), new, tolerance)
+        total = weight[i] + own[j]
+        mean[i] += (own[j] / total)[:, None] * (new[j] - mean[i])
+        weight[i] = total
+        mean = np.concatenate([mean, np.delete(new, j, axis=0)])
+        weight = np.concatenate([weight, np.delete(own, j)])
+    return mean
 
 
 def _alone(positions: NDArray[np.float64], separation: float) -> NDArray[np.intp]:

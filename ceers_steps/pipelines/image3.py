@@ -12,7 +12,7 @@ from ceers_steps.errors import CeersError
 from ceers_steps.io import ASSOCIATION_SUFFIXES, read_association
 from ceers_steps.pipelines.base import CeersPipeline
 from ceers_steps.steps.align import AlignStep
-from ceers_steps.steps.exposures import open_library
+from ceers_steps.steps.exposures import open_library, product_name
 from ceers_steps.steps.mosaic_background import MosaicBackgroundStep
 from ceers_steps.steps.skyvar import SkyVarStep
 from ceers_steps.steps.tiled_resample import TiledResampleStep
@@ -52,17 +52,26 @@ class CeersImage3(CeersPipeline, Image3Pipeline):
 
     @classmethod
     def load_spec_file(cls, *args, **kwargs):
-        """Return the parameters of all steps; the source catalogue is off unless asked for."""
+        """Return the parameters of all steps, two of them with a default of this pipeline.
+
+        The source catalogue is off unless asked for, and no mosaic is made where aligned
+        exposures would lie beside others that could not be aligned.
+        """
         spec = super().load_spec_file(*args, **kwargs)
         spec["steps"]["source_catalog"]["skip"] = "boolean(default=True)"
+        spec["steps"]["tweakreg"]["on_failure"] = "option('keep', 'stop', default='stop')"
         return spec
 
     @classmethod
     def _get_config_from_parameters(cls, crds_parameters, crds_observatory):
-        """Take the CRDS parameters, but for the sky, which skyvar subtracts, and the catalogue."""
+        """Take the CRDS parameters, but for what has a default of this pipeline.
+
+        The sky is subtracted by skyvar.
+        """
         config = super()._get_config_from_parameters(crds_parameters, crds_observatory)
         config["steps"]["skymatch"]["subtract"] = False
         config["steps"]["source_catalog"]["skip"] = True
+        config["steps"]["tweakreg"]["on_failure"] = "stop"
         return config
 
     def process(self, input_data):
@@ -88,7 +97,7 @@ class CeersImage3(CeersPipeline, Image3Pipeline):
         mosaics = []
         for number, product in enumerate(products, start=1):
             library = open_library(self, product)
-            name = library.asn["products"][0].get("name")
+            name = product_name(library)
             log.info("Product %d of %d: %s", number, len(products), name or "without a name")
             named = self.output_file is None and name is not None
             if named:
@@ -135,13 +144,9 @@ class CeersImage3(CeersPipeline, Image3Pipeline):
         if self.update_wcs.skip or not (self.update_wcs.wcs_dir or self.update_wcs.save_wcs):
             del steps["update_wcs"]  # nothing to take the WCS from
         for name in steps:
-            if name == "tweakreg":
-                if self._is_moving(library):
-                    library = self.assign_mtwcs.run(library)
-                    continue
-                if "update_wcs" in steps and self._all_updated(library):
-                    log.info("Every exposure has its WCS from a file: alignment is not done again")
-                    continue
+            if name == "tweakreg" and self._is_moving(library):
+                library = self.assign_mtwcs.run(library)
+                continue
             if name == "skymatch" and not self.skymatch.skip and self._sky_is_gone(library):
                 log.info("The sky of every exposure is subtracted already: skymatch is left out")
                 continue
@@ -169,18 +174,6 @@ class CeersImage3(CeersPipeline, Image3Pipeline):
         """Return the metadata of every exposure."""
         with library:
             return [library.read_metadata(index) for index in range(len(library))]
-
-    def _all_updated(self, library):
-        """Say whether update_wcs gave every exposure of the library its WCS."""
-        key = f"meta.cal_step.{self.update_wcs.class_alias}"
-        updated = [each.get(key) == "COMPLETE" for each in self._metadata(library)]
-        if any(updated) and not all(updated) and not self.tweakreg.skip:
-            log.warning(
-                "%d of %d exposures have no WCS file: all are aligned, those with one as well",
-                updated.count(False),
-                len(updated),
-            )
-        return all(updated)
 
     def _sky_is_gone(self, library):
         """Say whether the sky of every exposure is subtracted; that of a part is an error."""

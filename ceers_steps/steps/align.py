@@ -1,6 +1,7 @@
 """Step: exposures aligned with each other and to a reference catalogue."""
 
 import logging
+import os
 import re
 from dataclasses import asdict, fields
 from pathlib import Path
@@ -15,15 +16,16 @@ from stcal.alignment import wcs_from_sregions
 from stcal.tweakreg.astrometric_utils import create_astrometric_catalog
 from stcal.tweakreg.tweakreg import SINGLE_GROUP_REFCAT
 from stdatamodels.jwst.datamodels import dqflags
-from tweakwcs.correctors import JWSTWCSCorrector
 
 from ceers_steps.alignment import (
     BORROWED,
     COMPLETE,
     FAILED,
-    AlignedExposure,
+    KEPT,
+    SKIPPED,
     align_group,
     borrow_pointings,
+    catalog_of,
 )
 from ceers_steps.alignment_tables import (
     AlignmentSettings,
@@ -35,10 +37,16 @@ from ceers_steps.alignment_tables import (
 from ceers_steps.errors import CeersError
 from ceers_steps.io import write_atomic
 from ceers_steps.kernels.windowed_catalog import SourceList, find_sources
-from ceers_steps.overrides import exposure_name
+from ceers_steps.steps.align_inputs import (
+    describe,
+    from_table,
+    grouped,
+    read_catalog,
+    read_catfile,
+)
 from ceers_steps.steps.base import CeersMixin
 from ceers_steps.steps.exposures import open_library
-from ceers_steps.steps.wisp_files import effective_filter
+from ceers_steps.steps.update_wcs import UpdateWcsStep
 from ceers_steps.wcs_files import wcs_file_name, write_wcs_file
 
 __all__ = ["AlignStep"]
@@ -46,8 +54,6 @@ __all__ = ["AlignStep"]
 log = logging.getLogger(__name__)
 
 NOT_FOR_CENTROIDS = dqflags.pixel["DO_NOT_USE"] | dqflags.pixel["SATURATED"]
-CUSTOM_SIGMA = 0.05
-"""Uncertainty of centroids from elsewhere, pixels."""
 
 
 class AlignStep(CeersMixin, TweakRegStep):
@@ -57,10 +63,11 @@ class AlignStep(CeersMixin, TweakRegStep):
     Sources (galaxies as well as stars) are measured by windowed centroids. The exposures of a
     detector, filter and visit are aligned with each other in one joint fit, and together, in one
     common fit of their combined sources, to abs_refcat (Bagley et al. 2023, ApJL 946 L12, section
-    3.2). An exposure that cannot be aligned keeps its WCS and is marked FAILED. Takes an
-    exposure, an association or a list; writes *_tweakreg.fits for each, and a table and a figure
-    of the residuals, *_alignment.ecsv and *_alignment.png. The parameters are those of jwst's
-    tweakreg and some of our own; expand_refcat and enforce_user_order have no effect.
+    3.2). Exposures that have their WCS from a file keep it, and the others are aligned with them.
+    An exposure that cannot be aligned keeps its WCS and is marked FAILED. Takes an exposure, an
+    association or a list; writes *_tweakreg.fits for each, and a table and a figure of the
+    residuals, *_alignment.ecsv and *_alignment.png. The parameters are those of jwst's tweakreg
+    and some of our own; expand_refcat and enforce_user_order have no effect.
     """
 
     class_alias = "ceers_align"
@@ -89,6 +96,8 @@ class AlignStep(CeersMixin, TweakRegStep):
         abs_max_rmse = float(min=0, default=100.0)  # Largest residual (rms length) from the reference, mas; above, the exposures are FAILED; 0: any
         alignment_table = input_file(default=None)  # Table (.ecsv or .csv) of parameters per visit and filter
         fallback = option('none', 'visit', default='none')  # What fails: none: keeps its WCS; visit: takes the pointing of the aligned exposure of its visit that is nearest in time
+        keep_updated = boolean(default=True)  # Exposures whose WCS is from a file (UpdateWcsStep) keep it, and the others are aligned with them; false: all are aligned
+        on_failure = option('keep', 'stop', default='keep')  # What could not be aligned: keep: its WCS stays; stop: an error, after the table and the figure are written
         save_wcs = boolean(default=False)  # Write the WCS of each aligned exposure, <exposure>_tweakreg.asdf
         save_table = boolean(default=True)  # Write the results, *_alignment.ecsv
         save_plots = boolean(default=True)  # Draw the residuals, *_alignment.png
@@ -130,29 +139,54 @@ class AlignStep(CeersMixin, TweakRegStep):
         online = given.upper() in SINGLE_GROUP_REFCAT
         reference = read_reference_catalog(given) if given and not online else None
         library = open_library(self, input_data)
-        exposures = self._measure_sources(library, settings, table)
+        kept = self._kept(library)
+        if len(kept) == len(library):
+            self._leave(library)
+            return library
+        exposures = self._measure_sources(library, settings, table, kept)
         if online:
             reference = self._fetch_reference(given.upper(), library, exposures)
         if reference is not None and self.save_abs_catalog:
             self._save_reference(reference, exposures)
+        references = [reference] if reference is not None else []
+        if kept:
+            log.info("%d of %d exposures keep their WCS from a file", len(kept), len(exposures))
+            references.insert(0, catalog_of([each for each in exposures if each.kept]))
         residuals = []
-        for group in _grouped(exposures, by_visit=reference is not None):
+        for group in grouped(exposures, by_visit=bool(references)):
             log.info("Aligning %s", ", ".join(exposure.name for exposure in group))
-            residuals += align_group(group, reference)
-        if self.fallback == "visit" and reference is not None:
+            residuals += align_group(group, references)
+        if self.fallback == "visit" and references:
             borrow_pointings(exposures)
-        self._write_back(library, exposures, reference)
-        self._write_results(library, exposures, residuals, reference)
+        self._write_back(library, exposures, given)
+        self._write_results(library, exposures, residuals, given)
         return library
 
-    def _measure_sources(self, library, settings, table):
+    def _kept(self, library):
+        """Return which exposures keep the WCS that UpdateWcsStep has given them."""
+        key = f"meta.cal_step.{UpdateWcsStep.class_alias}"
+        if not self.keep_updated:
+            return set()
+        with library:
+            status = [library.read_metadata(index).get(key) for index in range(len(library))]
+        return {index for index, each in enumerate(status) if each == COMPLETE}
+
+    def _leave(self, library):
+        """Record that every exposure keeps its WCS."""
+        log.info("Every exposure has its WCS from a file: nothing is aligned")
+        with library:
+            for index, model in enumerate(library):
+                self.record(model, SKIPPED, note=KEPT)
+                library.shelve(model, index)
+
+    def _measure_sources(self, library, settings, table, kept):
         """Return all exposures, each with its sources and parameters."""
-        custom = _read_catfile(self.catfile) if self.use_custom_catalogs else {}
+        custom = read_catfile(self.catfile) if self.use_custom_catalogs else {}
         exposures = []
         with library:
             for index, model in enumerate(library):
                 try:
-                    exposure = _describe(model, index, settings)
+                    exposure = describe(model, index, settings)
                     if table is not None:
                         exposure.settings = table.apply(settings, exposure.visit, exposure.band)
                         if (exposure.visit, exposure.band) not in table.rows:
@@ -165,13 +199,15 @@ class AlignStep(CeersMixin, TweakRegStep):
                             )
                     catalog = custom.get(model.meta.filename) or model.meta.tweakreg_catalog
                     if self.use_custom_catalogs and catalog:
-                        sources = _from_table(_read_catalog(catalog), catalog)
+                        sources = from_table(read_catalog(catalog), catalog)
                     else:
                         sources = self._find(model, exposure)
                     if len(sources) > 0:
                         # outside the bounding box there is no sky
                         world = exposure.corrector.det_to_world(sources.x, sources.y)
                         exposure.sources = sources.take(np.isfinite(world).all(axis=0))
+                    if index in kept:
+                        exposure.keep()
                     exposures.append(exposure)
                 finally:
                     library.shelve(model, index, modify=False)
@@ -180,7 +216,7 @@ class AlignStep(CeersMixin, TweakRegStep):
     def _find(self, model, exposure):
         """Return the sources to use of one exposure."""
         if self.source_lists == "jwst":
-            return _from_table(self._find_sources(model), "starfinder")
+            return from_table(self._find_sources(model), "starfinder")
         mask = (model.dq & NOT_FOR_CENTROIDS) != 0
         try:
             found = find_sources(model.data, model.err, mask, exposure.settings.catalog)
@@ -236,20 +272,20 @@ class AlignStep(CeersMixin, TweakRegStep):
         path = Path(path).with_suffix(".ecsv")
         write_atomic(path, lambda scratch: table.write(scratch, format="ascii.ecsv"))
 
-    def _write_back(self, library, exposures, reference):
+    def _write_back(self, library, exposures, given):
         """Give the exposures their WCS, and record how each ended."""
-        name = reference.name if reference is not None else ""
         with library:
             for exposure in exposures:
                 model = library.borrow(exposure.index)
                 try:
                     if exposure.status in {COMPLETE, BORROWED}:
-                        self._set_wcs(model, exposure.corrector.wcs, name)
+                        self._set_wcs(model, exposure.corrector.wcs, exposure.reference)
                     status = COMPLETE if exposure.status == BORROWED else exposure.status
                     if exposure.status in {FAILED, BORROWED}:
                         log.warning("%s: %s", exposure.name, exposure.note)
-                    record_step_status(model, "tweakreg", status=status)
-                    used = {**asdict(exposure.settings), "abs_refcat": name}
+                    if not exposure.kept:
+                        record_step_status(model, "tweakreg", status=status)
+                    used = {**asdict(exposure.settings), "abs_refcat": os.path.basename(given)}
                     self.record(
                         model, status, parameters=used, merit=exposure.merit, note=exposure.note
                     )
@@ -280,23 +316,15 @@ class AlignStep(CeersMixin, TweakRegStep):
             path = self.extra_product_path(model, "tweakreg", "asdf")
             write_wcs_file(path.with_name(wcs_file_name(model)), model)
 
-    def _write_results(self, library, exposures, residuals, reference):
-        """Write the table and the figure."""
-        failed = [exposure.name for exposure in exposures if exposure.status == FAILED]
-        if failed:
-            log.warning(
-                "%d of %d exposures are not aligned: %s",
-                len(failed),
-                len(exposures),
-                ", ".join(failed),
-            )
+    def _write_results(self, library, exposures, residuals, given):
+        """Write the table and the figure, and tell what failed."""
         product = library.asn["products"][0].get("name")
         # in the order of time, not in that of a list
         first = min(exposures, key=lambda exposure: (exposure.time, exposure.name))
         basepath = product or f"{first.name}_cal"
         if self.save_table:
             rows = [row for exposure in exposures for row in exposure.rows]
-            meta = {"abs_refcat": reference.name if reference is not None else ""}
+            meta = {"abs_refcat": os.path.basename(given)}
             table = make_results_table(rows, meta)
             path = self.make_output_path(basepath=basepath, suffix="alignment", ext="ecsv")
             write_atomic(path, lambda scratch: table.write(scratch, format="ascii.ecsv"))
@@ -310,87 +338,26 @@ class AlignStep(CeersMixin, TweakRegStep):
                 if not isinstance(err.__cause__, ImportError):
                     raise
                 log.info("No figure of the alignment: %s", err)
+        failed = [exposure for exposure in exposures if exposure.status == FAILED]
+        if failed:
+            self._tell(failed, len(exposures))
+
+    def _tell(self, failed, total):
+        """Say what could not be aligned, as an error if so asked."""
+        names = ", ".join(exposure.name for exposure in failed)
+        message = f"{len(failed)} of {total} exposures are not aligned: {names}"
+        if self.on_failure == "keep":
+            log.warning("%s", message)
+            return
+        reasons = "; ".join(dict.fromkeys(exposure.note for exposure in failed))
+        raise CeersError(
+            f"{message} ({reasons}). Aligned and other exposures do not fit together in a mosaic. "
+            "Give another abs_refcat or parameters that suit this field, take the pointing of "
+            "neighbours in time (fallback='visit'), leave these exposures out, or accept the "
+            "pointing that they have (on_failure='keep')."
+        )
 
 
 _SETTINGS = fields(AlignmentSettings)
 _OURS = set(re.findall(r"^ *(\w+) = ", AlignStep.spec, re.MULTILINE))
 """Parameters that have a default of ours."""
-
-
-def _describe(model, index, settings):
-    """Return what the alignment needs to know of an exposure."""
-    if model.meta.wcs is None:
-        raise CeersError(
-            f"{model.meta.filename} has no WCS: assign_wcs has not been run. "
-            "Give the *_cal.fits file of this exposure."
-        )
-    wcsinfo = model.meta.wcsinfo
-    instrument, observation = model.meta.instrument, model.meta.observation
-    numbers = (
-        observation.program_number,
-        observation.observation_number,
-        observation.visit_number,
-    )
-    corrector = JWSTWCSCorrector(
-        model.meta.wcs,
-        {"roll_ref": wcsinfo.roll_ref, "v2_ref": wcsinfo.v2_ref, "v3_ref": wcsinfo.v3_ref},
-    )
-    return AlignedExposure(
-        index=index,
-        name=exposure_name(model.meta.filename),
-        detector=instrument.detector,
-        channel=instrument.channel,
-        band=effective_filter(instrument.filter, instrument.pupil),
-        visit="jw" + "".join(number or "" for number in numbers),
-        time=model.meta.exposure.start_time,
-        corrector=corrector,
-        sources=SourceList.empty(),
-        settings=settings,
-    )
-
-
-def _grouped(exposures, *, by_visit):
-    """Return the exposures of each detector and filter (and visit) in the order of time."""
-    groups = {}
-    for exposure in sorted(exposures, key=lambda e: (e.time, e.name)):
-        visit = exposure.visit if by_visit else ""
-        groups.setdefault((exposure.detector, exposure.band, visit), []).append(exposure)
-    return list(groups.values())
-
-
-def _read_catfile(catfile):
-    """Return the source lists that a file names, as TweakRegStep reads it."""
-    path = Path(catfile)
-    if not catfile.strip():
-        return {}
-    try:
-        lines = [line.split() for line in path.read_text().splitlines()]
-    except OSError as err:
-        raise CeersError(f"catfile={catfile}: cannot be read ({err.strerror}).") from err
-    lines = [line for line in lines if line and not line[0].startswith("#")]
-    if any(len(line) > 2 for line in lines):
-        raise CeersError(f"catfile={catfile}: more than two columns. Give image and source list.")
-    return {line[0]: str(path.parent / line[1]) for line in lines if len(line) == 2}
-
-
-def _read_catalog(path):
-    """Read a source list."""
-    try:
-        return Table.read(path)
-    except Exception as err:  # astropy raises many kinds for a file that is no table
-        raise CeersError(f"Source list {path} is not a readable table ({err}).") from err
-
-
-def _from_table(table, name):
-    """Return sources with positions from elsewhere, all with the same uncertainty."""
-    columns = []
-    for axis in "xy":
-        names = [n for n in (axis, f"{axis}centroid", f"{axis}_centroid") if n in table.colnames]
-        if not names:
-            raise CeersError(
-                f"Source list {name}: no column {axis}, {axis}centroid or {axis}_centroid; "
-                f"found {', '.join(table.colnames)}."
-            )
-        columns.append(np.asarray(table[names[0]], float))
-    good = np.isfinite(columns[0]) & np.isfinite(columns[1])
-    return SourceList.at(*(column[good] for column in columns), sigma=CUSTOM_SIGMA)

@@ -9,8 +9,14 @@ from stdatamodels.jwst.datamodels import JwstDataModel
 from ceers_steps.errors import CeersError
 from ceers_steps.io import ASSOCIATION_SUFFIXES, read_association, read_image
 from ceers_steps.overrides import exposure_name
+from ceers_steps.steps.wisp_files import effective_filter
 
-__all__ = ["find_mask", "is_image_file", "open_library", "read_bits"]
+__all__ = ["find_mask", "is_image_file", "open_library", "product_name", "read_bits"]
+
+_STEMS = (19, 13, 10, 7)
+"""Lengths of the names of activity, visit, observation and program: jw01345001001_02201."""
+
+_WHEELS = ("meta.instrument.filter", "meta.instrument.pupil")
 
 
 def is_image_file(input_data):
@@ -69,6 +75,45 @@ def open_library(step, input_data):
         else:
             on_disk = False
     return ModelLibrary(models, asn_exptypes=["science"], on_disk=on_disk)
+
+
+def product_name(library):
+    """Return the name of what is made of the exposures of a library.
+
+    Parameters
+    ----------
+    library : `~jwst.datamodels.ModelLibrary`
+        Of an association or of a list.
+
+    Returns
+    -------
+    str or None
+        That of the product of the association; for a list what the names of its exposures have
+        in common, and the filter. None for one exposure, after which its products are named.
+
+    Raises
+    ------
+    CeersError
+        When the exposures of a list are of several filters.
+    """
+    name = library.asn["products"][0].get("name")
+    if name or len(library) == 1:
+        return name
+    with library:
+        found = [library.read_metadata(index) for index in range(len(library))]
+    filters = sorted({effective_filter(*(each.get(key) for key in _WHEELS)) for each in found})
+    if len(filters) > 1:
+        raise CeersError(
+            f"The list has exposures in {' and '.join(filters)}, which would become one mosaic. "
+            "Give one list per filter, or an association (ceers associate)."
+        )
+    names = [exposure_name(each.get("meta.filename") or "exposure") for each in found]
+    common = (n for n in _STEMS if len({exposure[:n] for exposure in names}) == 1)
+    parts = [names[0][: next(common, None)]]
+    detectors = {exposure.rpartition("_")[2] for exposure in names}
+    if len(detectors) == 1 and parts != names[:1]:
+        parts += detectors
+    return "_".join([*parts, filters[0].lower()])
 
 
 def find_mask(filename, folders):

@@ -2,6 +2,7 @@
 
 import logging
 import os
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -16,6 +17,7 @@ from ceers_steps.fits_planes import PlaneWriter, check_space, file_size, virtual
 from ceers_steps.io import ASSOCIATION_SUFFIXES, read_association, write_atomic
 from ceers_steps.kernels.tiles import cut_grid
 from ceers_steps.steps.base import CeersMixin, check_input
+from ceers_steps.steps.exposures import product_name
 from ceers_steps.steps.tiled_mosaic import EXTENSIONS, TiledMosaic
 
 __all__ = ["TiledResampleStep"]
@@ -164,8 +166,12 @@ class TiledResampleStep(CeersMixin, ResampleStep):
                 f"The association has {len(products)} products ({names}), but a mosaic is made "
                 "of one. Give one association per product, or run ceers_steps.CeersImage3."
             )
-        if products and self.search_attr("output_file") is None:
+        if self.search_attr("output_file") is not None:
+            return
+        if products:
             self.output_file = products[0].get("name")
+        elif isinstance(input_data, Sequence) and not isinstance(input_data, str):
+            self.output_file = product_name(self._open_library(input_data))
 
     def _open_library(self, input_data):
         """Return the exposures as a library; files are opened when they are needed."""

@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from ceers_steps.kernels.source_matching import MatchSettings, match_lists
+from ceers_steps.kernels.source_matching import MatchSettings, combine_lists, match_lists
 
 SETTINGS = MatchSettings(search_radius=1.0, tolerance=0.1, separation=0.05, minimum=4)
 
@@ -132,3 +132,34 @@ def test_close_sources_are_left_out():
     match = match_lists(doubled, positions, MatchSettings(1.0, 0.1, 0.1, 4))
     assert match.significant
     assert not set(match.reference) & {*range(10), *range(50, 60)}
+
+
+class TestCombined:
+    def test_each_source_once_at_its_mean(self):
+        """Three lists of which each has its own part of the sources."""
+        rng = np.random.default_rng(1)
+        true = np.stack(np.meshgrid(*2 * [np.arange(14.0)]), -1).reshape(-1, 2)
+        sigmas = (0.002, 0.004, 0.008)
+        parts = [np.flatnonzero(rng.random(len(true)) < 0.7) for _ in sigmas]
+        lists = [
+            true[part] + rng.normal(0, s, (len(part), 2))
+            for part, s in zip(parts, sigmas, strict=True)
+        ]
+        errors = [np.full(len(part), s) for part, s in zip(parts, sigmas, strict=True)]
+        combined = combine_lists(lists, errors, 0.1)
+        seen = np.unique(np.concatenate(parts))
+        assert len(combined) == len(seen)
+        distance = np.hypot(*(combined[:, None] - true[seen]).transpose(2, 0, 1))
+        nearest = distance.argmin(axis=0)
+        assert len(set(nearest)) == len(seen)
+        weight = np.array(
+            [sum(s**-2 * (i in p) for p, s in zip(parts, sigmas, strict=True)) for i in seen]
+        )
+        chi = (combined[nearest] - true[seen]) * np.sqrt(weight)[:, None]
+        assert abs(chi.std() - 1) < 3 / np.sqrt(2 * chi.size)
+
+    def test_nothing(self):
+        assert combine_lists([], [], 0.1).shape == (0, 2)
+        assert combine_lists([np.zeros((0, 2))], [np.zeros(0)], 0.1).shape == (0, 2)
+        one = combine_lists([np.zeros((0, 2)), [[1.0, 2.0]]], [np.zeros(0), [0.1]], 0.1)
+        np.testing.assert_array_equal(one, [[1.0, 2.0]])

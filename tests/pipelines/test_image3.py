@@ -248,7 +248,7 @@ def test_wcs_from_files_is_not_aligned_again(field, tmp_path, caplog):
         "resample": {"skip": True},
     }
     CeersImage3.call(association, output_dir=str(tmp_path), steps=steps)
-    assert "alignment is not done again" in caplog.text
+    assert "nothing is aligned" in caplog.text
 
 
 @pytest.mark.slow
@@ -295,17 +295,66 @@ def test_sky_that_is_gone_is_not_measured_again(field, tmp_path, caplog):
 
 
 @pytest.mark.slow
-def test_wcs_files_of_a_part_are_told(field, tmp_path, caplog):
+def test_without_a_wcs_file_exposures_are_aligned_with_the_others(field, tmp_path):
     first, second = sorted(field.glob("*nrcb4_cal.fits"))
     UpdateWcsStep.call(str(first), save_wcs=True, output_dir=str(tmp_path))
     steps = {
         **FAST,
-        "tweakreg": {"skip": False, "save_table": False, "save_plots": False},
+        "tweakreg": {"skip": False, "save_plots": False},
         "update_wcs": {"wcs_dir": str(tmp_path), "missing": "skip"},
+        "skyvar": {"skip": False},
         "resample": {"skip": True},
     }
-    CeersImage3.call([str(first), str(second)], steps=steps)
-    assert "1 of 2 exposures have no WCS file: all are aligned" in caplog.text
+    out = tmp_path / "out"
+    CeersImage3.call([str(first), str(second)], output_dir=str(out), save_results=True, steps=steps)
+    done, before = {}, {}
+    for path in (first, second):
+        with datamodels.open(out / path.name.replace("_cal", "_match")) as model:
+            done[path] = model.meta.cal_step.instance["ceers_align"]
+            after = np.array(model.meta.wcs([10.0, 600.0], [30.0, 500.0]))
+        with datamodels.open(path) as model:
+            before[path] = np.array(model.meta.wcs([10.0, 600.0], [30.0, 500.0]))
+        # the pointings are true: only the noise of the alignment moves the second, by 1 mas or so
+        np.testing.assert_allclose(after, before[path], atol=0 if path == first else 5 / 3.6e6)
+    assert list(done.values()) == ["SKIPPED", "COMPLETE"]
+
+
+@pytest.mark.slow
+def test_failed_alignment_makes_no_mosaic(field, tmp_path):
+    """Unless asked for; the table and the figure say what failed."""
+    steps = {**FAST, "tweakreg": {"minobj": 1000}, "resample": {"skip": True}}
+    association = str(field / "field_f150w_asn.json")
+    with pytest.raises(StepError, match=r"2 of 2 exposures are not aligned.*on_failure='keep'"):
+        CeersImage3.call(association, output_dir=str(tmp_path), save_results=True, steps=steps)
+    assert "field_f150w_alignment.ecsv" in names_in(tmp_path)
+    steps["tweakreg"]["on_failure"] = "keep"
+    CeersImage3.call(association, output_dir=str(tmp_path), steps=steps)
+
+
+@pytest.mark.slow
+class TestList:
+    """Exposures without an association."""
+
+    def test_mosaic_is_named_after_what_they_have_in_common(self, field, tmp_path):
+        cals = [str(path) for path in sorted(field.glob("*nrcb4_cal.fits"))]
+        steps = {**FAST, "resample": grid()}
+        CeersImage3.call(cals, output_dir=str(tmp_path), save_results=True, steps=steps)
+        assert names_in(tmp_path) == ["jw01345001001_02105_nrcb4_f150w_i2d.fits"]
+
+    def test_models_are_named_the_same(self, field, tmp_path):
+        cals = sorted(field.glob("*nrcb4_cal.fits"))
+        steps = {**FAST, "resample": grid()}
+        with datamodels.open(cals[0]) as one, datamodels.open(cals[1]) as other:
+            other.meta.filename = other.meta.filename.replace("jw01345001001", "jw01345002001")
+            CeersImage3.call([one, other], output_dir=str(tmp_path), save_results=True, steps=steps)
+        assert names_in(tmp_path) == ["jw01345_nrcb4_f150w_i2d.fits"]
+
+    def test_filters_are_not_mixed(self, field):
+        cals = [str(path) for path in sorted(field.glob("*_cal.fits"))]
+        with pytest.raises(
+            StepError, match=r"exposures in F150W and F277W, .* one list per filter"
+        ):
+            CeersImage3.call(cals, steps=FAST)
 
 
 @pytest.mark.slow

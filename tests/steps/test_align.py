@@ -24,6 +24,7 @@ from ceers_steps.simulate import SimulationConfig, active, read_truth, simulate
 from ceers_steps.simulate.config import PointingConfig
 from ceers_steps.steps.align import AlignStep
 from ceers_steps.steps.base import StepError
+from ceers_steps.steps.update_wcs import UpdateWcsStep
 from ceers_steps.wcs_files import read_wcs_file
 
 TARGET = (214.92, 52.87)
@@ -377,6 +378,103 @@ class TestFailures:
         assert model.meta.cal_step.tweakreg == "SKIPPED"
         assert len(table) == 1
         assert table["status"][0] == "SKIPPED"
+
+    def test_stops_if_so_asked(self, field, tmp_path):
+        """The table is written, and the message says why and what to do."""
+        reference = reference_of(field, tmp_path / "elsewhere.fits", shift=3600)
+        with pytest.raises(StepError, match="6 of 6 exposures are not aligned: jw0134") as error:
+            run(field, tmp_path, abs_refcat=reference, on_failure="stop")
+        for part in ("none of 170 sources of elsewhere", "fallback='visit'", "on_failure='keep'"):
+            assert part in str(error.value)
+        assert "FAILED" in read_results(tmp_path)["status"]
+
+
+def positions(model):
+    """Sky positions of some pixels of a model."""
+    return np.array(model.meta.wcs([10.0, 600.0, 300.0], [20.0, 300.0, 610.0]))
+
+
+@pytest.fixture(scope="module")
+def wcs_dir(field, tmp_path_factory):
+    """WCS files of two of the three dithers of NRCB4, aligned to the true positions."""
+    folder = tmp_path_factory.mktemp("wcs")
+    reference = reference_of(field, folder / "reference.ecsv", scatter=0)
+    parameters = {"abs_refcat": reference, "output_dir": str(folder), "save_plots": False}
+    library = AlignStep.call(field.of("NRCB4"), save_wcs=True, **parameters)
+    for model in models_of(library).values():
+        model.close()
+    sorted(folder.glob("*.asdf"))[1].unlink()
+    return folder
+
+
+@pytest.mark.slow
+class TestKept:
+    """Exposures whose WCS is from a file."""
+
+    def updated(self, files, wcs_dir):
+        return UpdateWcsStep.call(files, wcs_dir=str(wcs_dir), missing="skip")
+
+    def test_others_are_aligned_with_them(self, field, wcs_dir, tmp_path, caplog):
+        """Without a catalogue, in the same band and in another one."""
+        library = self.updated(field.files, wcs_dir)
+        before = {name: positions(model) for name, model in models_of(library).items()}
+        caplog.clear()
+        models, table = run(field, tmp_path, library)
+        assert "2 of 6 exposures keep their WCS from a file" in caplog.text
+        kept = sorted(path.stem.removesuffix("_tweakreg") for path in wcs_dir.glob("*.asdf"))
+        for name, model in models.items():
+            assert model.meta.cal_step.tweakreg == "COMPLETE"
+            status = model.meta.cal_step.instance["ceers_align"]
+            assert status == ("SKIPPED" if name in kept else "COMPLETE")
+            if name in kept:
+                np.testing.assert_array_equal(positions(model), before[name])
+        rows = table[table["alignment"] == "absolute"]
+        assert set(rows["reference"]) == {"exposures that keep their WCS"}
+        assert len(rows) == 4
+        for detector in ("NRCB4", "NRCBLONG"):
+            after = by_detector(models, detector)
+            # 360 before
+            assert np.hypot(*mean_error(field, after)) < 1.0
+            assert np.hypot(*relative_errors(field, after).T).max() < 1.0
+
+    def test_all_aligned_if_so_asked(self, field, wcs_dir, tmp_path):
+        reference = reference_of(field, tmp_path / "reference.ecsv")
+        library = self.updated(field.of("NRCB4"), wcs_dir)
+        models, table = run(field, tmp_path, library, abs_refcat=reference, keep_updated=False)
+        status = [model.meta.cal_step.instance["ceers_align"] for model in models.values()]
+        assert status == ["COMPLETE"] * 3
+        rows = table[table["alignment"] == "absolute"]
+        assert list(rows["reference"]) == ["reference.ecsv"] * 3
+
+    def test_catalogue_for_what_they_do_not_reach(self, field, wcs_dir, tmp_path):
+        library = self.updated(field.of("NRCB4"), wcs_dir)
+        with library:
+            for index, model in enumerate(library):
+                if model.meta.cal_step.instance.get("ceers_update_wcs") == "COMPLETE":
+                    model.dq[:] = 1
+                library.shelve(model, index)
+        reference = reference_of(field, tmp_path / "reference.ecsv")
+        models, table = run(field, tmp_path, library, abs_refcat=reference)
+        rows = table[table["alignment"] == "absolute"]
+        assert list(rows["status"]) == ["FAILED", "COMPLETE"]
+        assert list(rows["reference"]) == ["exposures that keep their WCS", "reference.ecsv"]
+        free = [m for m in models.values() if m.meta.cal_step.instance["ceers_align"] == "COMPLETE"]
+        limit = SCATTER / np.sqrt(rows["n_matched"][1])
+        assert np.hypot(*mean_error(field, free)) < 3 * limit
+
+    def test_nothing_left_to_align(self, field, wcs_dir, tmp_path, caplog):
+        """No catalogue is asked for, and nothing is written."""
+        files = [field.of("NRCB4")[0], field.of("NRCB4")[2]]
+        library = self.updated(files, wcs_dir)
+        caplog.clear()
+        AlignStep.call(library, abs_refcat="GAIADR3", output_dir=str(tmp_path))
+        assert "nothing is aligned" in caplog.text
+        assert not list(tmp_path.iterdir())
+        models = models_of(library)
+        OPEN.extend(models.values())
+        for model in models.values():
+            assert model.meta.cal_step.instance["ceers_align"] == "SKIPPED"
+            assert model.meta.cal_step.tweakreg == "COMPLETE"
 
 
 @pytest.mark.slow

@@ -1,0 +1,99 @@
+"""What `AlignStep` is given: exposures in groups, and source lists from elsewhere."""
+
+from pathlib import Path
+
+import numpy as np
+from astropy.table import Table
+from tweakwcs.correctors import JWSTWCSCorrector
+
+from ceers_steps.alignment import AlignedExposure
+from ceers_steps.errors import CeersError
+from ceers_steps.kernels.windowed_catalog import SourceList
+from ceers_steps.overrides import exposure_name
+from ceers_steps.steps.wisp_files import effective_filter
+
+__all__ = ["describe", "from_table", "grouped", "read_catalog", "read_catfile"]
+
+CUSTOM_SIGMA = 0.05
+"""Uncertainty of centroids from elsewhere, pixels."""
+
+
+def describe(model, index, settings):
+    """Return what the alignment needs to know of an exposure."""
+    if model.meta.wcs is None:
+        raise CeersError(
+            f"{model.meta.filename} has no WCS: assign_wcs has not been run. "
+            "Give the *_cal.fits file of this exposure."
+        )
+    wcsinfo = model.meta.wcsinfo
+    instrument, observation = model.meta.instrument, model.meta.observation
+    numbers = (
+        observation.program_number,
+        observation.observation_number,
+        observation.visit_number,
+    )
+    corrector = JWSTWCSCorrector(
+        model.meta.wcs,
+        {"roll_ref": wcsinfo.roll_ref, "v2_ref": wcsinfo.v2_ref, "v3_ref": wcsinfo.v3_ref},
+    )
+    return AlignedExposure(
+        index=index,
+        name=exposure_name(model.meta.filename),
+        detector=instrument.detector,
+        channel=instrument.channel,
+        band=effective_filter(instrument.filter, instrument.pupil),
+        visit="jw" + "".join(number or "" for number in numbers),
+        time=model.meta.exposure.start_time,
+        corrector=corrector,
+        sources=SourceList.empty(),
+        settings=settings,
+    )
+
+
+def grouped(exposures, *, by_visit):
+    """Return what is to be aligned of each detector and filter (and visit), in order of time."""
+    groups = {}
+    for exposure in sorted(exposures, key=lambda e: (e.time, e.name)):
+        if exposure.kept:
+            continue
+        visit = exposure.visit if by_visit else ""
+        groups.setdefault((exposure.detector, exposure.band, visit), []).append(exposure)
+    return list(groups.values())
+
+
+def read_catfile(catfile):
+    """Return the source lists that a file names, as TweakRegStep reads it."""
+    path = Path(catfile)
+    if not catfile.strip():
+        return {}
+    try:
+        lines = [line.split() for line in path.read_text().splitlines()]
+    except OSError as err:
+        raise CeersError(f"catfile={catfile}: cannot be read ({err.strerror}).") from err
+    lines = [line for line in lines if line and not line[0].startswith("#")]
+    if any(len(line) > 2 for line in lines):
+        raise CeersError(f"catfile={catfile}: more than two columns. Give image and source list.")
+    return {line[0]: str(path.parent / line[1]) for line in lines if len(line) == 2}
+
+
+def read_catalog(path):
+    """Read a source list."""
+    try:
+        return Table.read(path)
+    except Exception as err:  # astropy raises many kinds for a file that is no table
+        raise CeersError(f"Source list {path} is not a readable table ({err}).") from err
+
+
+def from_table(table, name):
+    """Return sources with positions from elsewhere, all with the same uncertainty."""
+    columns = []
+    for axis in "xy":
+        names = [n for n in (axis, f"{axis}centroid", f"{axis}_centroid") if n in table.colnames]
+        if not names:
+            raise CeersError(
+                f"Source list {name}: no column {axis}, {axis}centroid or {axis}_centroid; "
+                f"found {', '.join(table.colnames)}."
+            )
+        columns.append(np.asarray(table[names[0]], float))
+    good = np.isfinite(columns[0]) & np.isfinite(columns[1])
+    return SourceList.at(*(column[good] for column in columns), sigma=CUSTOM_SIGMA)
