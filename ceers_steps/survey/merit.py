@@ -2,7 +2,7 @@
 
 import io
 import math
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from pathlib import Path
 
 import numpy as np
@@ -11,7 +11,13 @@ from numpy.typing import NDArray
 
 from ceers_steps.report.preview import read_preview
 
-__all__ = ["alignment_merit", "measure_mosaic", "product_merit", "step_merit"]
+__all__ = [
+    "alignment_merit",
+    "alignment_reasons",
+    "measure_mosaic",
+    "product_merit",
+    "step_merit",
+]
 
 PATCHES, PATCH = 8, 256
 """The noise of a mosaic is measured in so many patches along each side, of so many pixels."""
@@ -93,6 +99,28 @@ def alignment_merit(path: Path) -> dict[str, dict]:
             if value is not np.ma.masked and value == value:  # neither empty nor NaN
                 figures[f"{row['alignment']}_{name}"] = value.tolist()
     return merits
+
+
+def alignment_reasons(path: Path, exposures: Collection[str]) -> str:
+    """Say why exposures are not aligned.
+
+    Parameters
+    ----------
+    path
+        ``*_alignment.ecsv``.
+    exposures
+        Their names.
+
+    Returns
+    -------
+    str
+        Every reason once; that of an exposure is in its last row.
+    """
+    from astropy.table import Table
+
+    table = Table.read(path, format="ascii.ecsv")
+    last = {str(row["exposure"]): str(row["note"]) for row in table}
+    return "; ".join(dict.fromkeys(last[name] for name in exposures))
 
 
 def measure_mosaic(path: Path) -> dict[str, float]:

@@ -11,7 +11,13 @@ from pathlib import Path
 from ceers_steps.errors import CeersError
 from ceers_steps.overrides import exposure_name
 from ceers_steps.survey.exposures import ASN_ID
-from ceers_steps.survey.merit import alignment_merit, measure_mosaic, product_merit, step_merit
+from ceers_steps.survey.merit import (
+    alignment_merit,
+    alignment_reasons,
+    measure_mosaic,
+    product_merit,
+    step_merit,
+)
 from ceers_steps.survey.plan import Plan, Task
 from ceers_steps.survey.records import Made
 
@@ -56,15 +62,18 @@ def align(plan: Plan, task: Task, scratch: Path) -> Made:
         str(association), output_dir=str(scratch), save_results=False, in_memory=False, **parameters
     )
     names = task.arguments["exposures"]
+    results = scratch / f"{task.key}_alignment.ecsv"
     lost = [name for name in names if not (scratch / f"{name}_tweakreg.asdf").is_file()]
     if lost:
         raise CeersError(
             f"{len(lost)} of {len(names)} exposures of {task.key} could not be aligned: "
-            f"{', '.join(lost[:3])}{', ...' if len(lost) > 3 else ''}. Give a reference_catalog, "
-            "set fallback='visit' (table [image3.tweakreg]: the pointing of their neighbours in "
-            "time), or skip=true there to take the pointing of the telescope."
+            f"{', '.join(lost[:3])}{', ...' if len(lost) > 3 else ''} "
+            f"({alignment_reasons(results, lost)}). Give a reference_catalog of this field, or "
+            "parameters that suit it (alignment_table, table [image3.tweakreg]); or set "
+            "fallback='visit' there, the pointing of their neighbours in time, or skip=true, that "
+            "of the telescope for all; or leave these exposures out (exclude)."
         )
-    return Made(merit=alignment_merit(scratch / f"{task.key}_alignment.ecsv"))
+    return Made(merit=alignment_merit(results))
 
 
 def outlier(plan: Plan, task: Task, scratch: Path) -> Made:

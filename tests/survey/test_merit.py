@@ -10,7 +10,13 @@ from astropy.io import fits
 from scipy.ndimage import uniform_filter
 
 from ceers_steps.alignment_tables import make_results_table
-from ceers_steps.survey.merit import alignment_merit, measure_mosaic, product_merit, step_merit
+from ceers_steps.survey.merit import (
+    alignment_merit,
+    alignment_reasons,
+    measure_mosaic,
+    product_merit,
+    step_merit,
+)
 from ceers_steps.survey.records import read_record, write_record
 from tests.survey.standin import make_plan
 from tests.survey.test_task import run
@@ -116,6 +122,10 @@ def test_results_of_an_alignment(tmp_path):
         "relative_note": "no matches",
     }
     json.dumps(merit)
+    rows = [{"exposure": e, "alignment": "relative", "note": "no matches"} for e in ("e3", "e4")]
+    rows[1:1] = [{"exposure": "e3", "alignment": "absolute", "note": "none of 9 sources"}]
+    make_results_table([common | row for row in rows], {}).write(path, overwrite=True)
+    assert alignment_reasons(path, ["e3", "e4"]) == "none of 9 sources; no matches"
 
 
 def test_record_keeps_the_figures_and_may_be_of_before_there_were_any(tmp_path):
