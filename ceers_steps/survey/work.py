@@ -3,6 +3,7 @@
 Products are left in the folder that is given; `task` puts them in their places.
 """
 
+import gc
 import json
 import os
 from collections.abc import Callable, Iterable
@@ -28,6 +29,7 @@ def exposure(plan: Plan, task: Task, scratch: Path) -> Made:
     """Run stages 1 and 2 of an exposure in one go; the rate image stays in memory."""
     from ceers_steps import CeersDetector1, CeersImage2
 
+    _imported()
     settings, arguments = task.settings, task.arguments
     own, steps = _split(settings["detector1"])
     if arguments["overrides"]:
@@ -51,6 +53,7 @@ def align(plan: Plan, task: Task, scratch: Path) -> Made:
     """Align the exposures of a visit and filter; their WCS go to files."""
     from ceers_steps import AlignStep
 
+    _imported()
     parameters = {**task.settings["tweakreg"], "save_wcs": True}
     if task.settings["catalog"]:
         parameters["abs_refcat"] = task.settings["catalog"]
@@ -80,6 +83,7 @@ def outlier(plan: Plan, task: Task, scratch: Path) -> Made:
     """Reject outliers, subtract the sky and scale the variances of the exposures of a mosaic."""
     from ceers_steps import CeersImage3
 
+    _imported()
     _, steps = _split(task.settings["image3"])
     folder = task.arguments["wcs_dir"]
     if folder:
@@ -108,6 +112,7 @@ def mosaic(plan: Plan, task: Task, scratch: Path) -> Made:
     """Drizzle the exposures of a mosaic, or put its tiles together."""
     from ceers_steps import TiledResampleStep
 
+    _imported()
     tiled = any(name.startswith("tile/") for name in task.after)
     parameters = {**task.settings["resample"], **task.settings["grid"]}
     if tiled:
@@ -132,6 +137,7 @@ def tile(plan: Plan, task: Task, scratch: Path) -> Made:
     """Drizzle one tile of a mosaic."""
     from ceers_steps import TiledResampleStep
 
+    _imported()
     TiledResampleStep.call(
         str(_matched(plan, task, scratch)),
         output_dir=str(scratch),
@@ -151,6 +157,7 @@ def background(plan: Plan, task: Task, scratch: Path) -> Made:
     """Subtract the background of all mosaics of a group with one source mask."""
     from ceers_steps import MosaicBackgroundStep
 
+    _imported()
     arguments = task.arguments
     # one mosaic at a time, however many filters there are
     parameters = {"in_memory": False, **task.settings["mosaic_background"]}
@@ -179,6 +186,11 @@ WORK: dict[str, Callable[[Plan, Task, Path], Made]] = {
     "background": background,
 }
 """What each stage does, given the plan, the task and a folder for the products."""
+
+
+def _imported() -> None:
+    """Leave what importing has made out of the collections that stpipe makes after every step."""
+    gc.freeze()
 
 
 def _split(parameters: dict) -> tuple[dict, dict]:

@@ -1,0 +1,59 @@
+"""What a task does beside the work of the pipelines."""
+
+import gc
+
+import pytest
+
+import ceers_steps
+from ceers_steps.survey.plan import Plan, Task
+from ceers_steps.survey.work import WORK
+
+
+class Called(Exception):
+    """A pipeline or step is called; what it would do takes long."""
+
+
+SETTINGS = {
+    "exposure": {"detector1": {}},
+    "align": {"tweakreg": {}, "catalog": ""},
+    "outlier": {"image3": {}},
+    "tile": {"tile_size": 1, "tile": [0, 0], "resample": {}, "grid": {}},
+    "mosaic": {"resample": {}, "grid": {}},
+    "background": {"mosaic_background": {}},
+}
+ARGUMENTS = {
+    "uncal": "x",
+    "overrides": "",
+    "wisp_templates": "",
+    "alignment_table": "",
+    "exposures": ["x"],
+    "wcs_dir": "",
+    "masks": False,
+    "product": "x",
+    "hst_images": [],
+    "mask_regions": "",
+    "exclude_regions": "",
+    "mosaics": ["x"],
+}
+
+
+@pytest.mark.parametrize("stage", WORK)
+def test_what_is_imported_is_not_looked_through_after_every_step(stage, tmp_path, monkeypatch):
+    """A collection of garbage takes 0.12 s with all that jwst makes when it is imported."""
+    seen = []
+
+    def call(*_, **__):
+        seen.append(gc.get_freeze_count())
+        raise Called
+
+    names = ("CeersDetector1", "CeersImage3", "AlignStep", "TiledResampleStep")
+    for name in (*names, "MosaicBackgroundStep"):
+        monkeypatch.setattr(getattr(ceers_steps, name), "call", call)
+    task = Task(stage, "x", settings=SETTINGS[stage], arguments=ARGUMENTS)
+    gc.unfreeze()
+    try:
+        with pytest.raises(Called):
+            WORK[stage](Plan(tmp_path, {task.id: task}, {}), task, tmp_path)
+        assert seen[0] > 100_000
+    finally:
+        gc.unfreeze()
