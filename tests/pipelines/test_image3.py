@@ -9,13 +9,13 @@ from stdatamodels.jwst import datamodels
 
 from ceers_steps import CeersImage2, CeersImage3, SkyVarStep, UpdateWcsStep
 from ceers_steps.parameters import parameter_files_dir
-from ceers_steps.simulate import SimulationConfig, active, read_truth, simulate
+from ceers_steps.simulate import SimulationConfig, active, read_truth
 from ceers_steps.steps.base import StepError
 from ceers_steps.survey.association_files import write_associations
 from ceers_steps.survey.associations import group_exposures, name_products
 from ceers_steps.survey.exposures import read_exposures
+from tests.dithers import make_sources, simulate_dithers
 from tests.pipelines.test_detector1 import strun
-from tests.steps.test_align import TARGET, make_sources
 
 SKY = 0.3
 """Added to every exposure, MJy/sr, different for each: the pedestal that skyvar takes out."""
@@ -63,19 +63,8 @@ def calibrate(folder, exposures):
 def field(tmp_path_factory):
     """Two dithers of NRCB4 F150W and NRCBLONG F277W, SUB640, with associations and grid."""
     folder = tmp_path_factory.mktemp("image3")
-    exposures = simulate(
-        folder,
-        ["NRCB4", "NRCBLONG"],
-        ["F150W", "F277W"],
-        dithers=2,
-        size="sub640",
-        n_groups=2,
-        seed=5,
-        catalog=make_sources(),
-        target=TARGET,
-        aperture="NRCB4_FULL",
-        config=SimulationConfig().only("sources"),
-    )
+    config = SimulationConfig().only("sources")
+    exposures = simulate_dithers(folder, 2, n_groups=2, seed=5, config=config)
     with active(folder):
         calibrate(folder, exposures)
         yield folder

@@ -20,36 +20,15 @@ from stpipe import config_parser
 import ceers_steps.steps.align as align_module
 from ceers_steps.alignment_tables import ReferenceCatalog
 from ceers_steps.errors import CeersError
-from ceers_steps.simulate import SimulationConfig, active, read_truth, simulate
+from ceers_steps.simulate import SimulationConfig, active, read_truth
 from ceers_steps.simulate.config import PointingConfig
 from ceers_steps.steps.align import AlignStep
 from ceers_steps.steps.base import StepError
 from ceers_steps.steps.update_wcs import UpdateWcsStep
 from ceers_steps.wcs_files import read_wcs_file
+from tests.dithers import make_sources, simulate_dithers
 
-TARGET = (214.92, 52.87)
 SCATTER = 15.0  # mas, of the reference catalogue, per coordinate
-
-
-def make_sources(n=170, seed=4):
-    """Galaxies and some stars of 20 to 24 AB within an arcminute."""
-    rng = np.random.default_rng(seed)
-    dec = TARGET[1] + rng.uniform(-35, 35, n) / 3600
-    ra = TARGET[0] + rng.uniform(-35, 35, n) / 3600 / np.cos(np.deg2rad(TARGET[1]))
-    return Table(
-        {
-            "ra": ra,
-            "dec": dec,
-            "mag": rng.uniform(20, 24, n),
-            "half_light_radius": rng.uniform(0.08, 0.3, n),
-            "sersic_index": np.full(n, 1.0),
-            "axis_ratio": rng.uniform(0.5, 1, n),
-            "position_angle": rng.uniform(0, 180, n),
-            "spectral_slope": np.zeros(n),
-            "star": np.arange(n) % 8 == 0,
-        }
-    )
-
 
 LEFT_OPEN = ("ignore:unclosed file", "ignore::pytest.PytestUnraisableExceptionWarning")
 """An error in the middle of a step leaves the files open that jwst has opened."""
@@ -111,19 +90,8 @@ def field(tmp_path_factory):
     """Three dithers of NRCB4 F150W and NRCBLONG F277W, SUB640: 0.36 arcsec and 30 arcsec off."""
     folder = tmp_path_factory.mktemp("align")
     pointing = PointingConfig(visit_shift=(0.3, -0.2), jitter=0.01, roll=30.0)
-    exposures = simulate(
-        folder,
-        ["NRCB4", "NRCBLONG"],
-        ["F150W", "F277W"],
-        dithers=3,
-        size="sub640",
-        n_groups=2,
-        seed=2,
-        catalog=make_sources(),
-        target=TARGET,
-        aperture="NRCB4_FULL",
-        config=SimulationConfig(pointing=pointing).only("pointing", "sources", "sky"),
-    )
+    config = SimulationConfig(pointing=pointing).only("pointing", "sources", "sky")
+    exposures = simulate_dithers(folder, 3, n_groups=2, seed=2, config=config)
     with active(folder):
         yield Field(folder, exposures)
 

@@ -7,8 +7,8 @@ import pytest
 from astropy.io import fits
 
 from ceers_steps.cli import main
-from ceers_steps.simulate import active, simulate
-from tests.steps.test_align import TARGET, make_sources
+from ceers_steps.simulate import active
+from tests.dithers import TARGET, make_sources, simulate_dithers
 
 pytest.importorskip("snakemake")
 
@@ -27,18 +27,7 @@ def wide_field():
 def survey(tmp_path_factory):
     """Two dithers of NRCB4 F150W and NRCBLONG F277W, SUB640, reduced once."""
     folder = tmp_path_factory.mktemp("reduce")
-    simulate(
-        folder / "uncal",
-        ["NRCB4", "NRCBLONG"],
-        ["F150W", "F277W"],
-        dithers=2,
-        size="sub640",
-        n_groups=4,
-        seed=8,
-        catalog=wide_field(),
-        target=TARGET,
-        aperture="NRCB4_FULL",
-    )
+    simulate_dithers(folder / "uncal", 2, n_groups=4, seed=8, catalog=wide_field())
     with active(folder / "uncal"):
         assert reduce(folder) == 0
         yield folder
