@@ -1,7 +1,9 @@
 """``ceers init``, ``ceers plan``, ``ceers reduce`` and ``ceers commands``."""
 
 import json
+import logging
 import os
+import shlex
 import sys
 import time
 from pathlib import Path
@@ -263,6 +265,7 @@ def _check_references(due, config):
     """Stop, before anything is run, when reference files of exposures to do are missing."""
     from ceers_steps.survey.references import check_references
 
+    logging.getLogger("CRDS").setLevel(logging.CRITICAL)  # what is missing is told below
     due = [task for task in due if task.stage == "exposure"]
     problems = []
     for wisps in (True, False):
@@ -287,10 +290,12 @@ def _check_references(due, config):
             problems.append(report.summary())
     if problems:
         told = "\n".join(problems)
+        folders = sorted({os.path.dirname(task.arguments["uncal"]) for task in due})
         raise CeersError(
             f"not everything is there that the exposures need:\n{told}\n"
-            "Fetch references with: ceers references fetch; templates: see docs. To start all "
-            "the same: --no-check"
+            f"Fetch references with: ceers references fetch {shlex.join(folders)}\n"
+            "Name the folder of wisp templates with --wisp-templates, or wisp_templates (table "
+            "[files]). To start all the same: --no-check"
         )
 
 

@@ -319,7 +319,8 @@ def test_nothing_is_started_without_references(folder, work, monkeypatch, capsys
     assert ceers("reduce", "uncal", "-o", "reduced") == 1
     told = capsys.readouterr().err
     assert "jwst_nircam_flat_0001.fits: missing" in told
-    assert "ceers references fetch" in told
+    assert f"ceers references fetch {folder / 'uncal'}\n" in told
+    assert "--wisp-templates" in told
     assert not (folder / "reduced").exists()
     assert ceers("reduce", "uncal", "-o", "reduced", "--no-check") == 0
 
