@@ -35,7 +35,10 @@ def fits_problem(path: str | os.PathLike) -> str:
     except (OSError, ValueError, TypeError, IndexError, fits.VerifyError) as err:
         return " ".join(str(err).split()) or "not a FITS file"
     size = os.path.getsize(path)
-    return f"cut off: {size} bytes of at least {end}" if size < end else ""
+    if size < end:
+        return f"cut off: {size} bytes of at least {end}"
+    # what astropy takes for extra bytes is a header without an end
+    return f"cut off in a header: {size - end} bytes after the last extension" if size > end else ""
 
 
 def check_space(needed: int, folder: str | os.PathLike) -> int:

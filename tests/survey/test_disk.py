@@ -34,7 +34,9 @@ def test_a_folder_that_cannot_be_made(tmp_path):
         folder_lock(tmp_path / "file" / "below").__enter__()
 
 
-@pytest.mark.parametrize("n_bytes", [0, 100, 2880, 2880 * 2 + 17, len(DATA) - 2880, len(DATA) - 1])
+@pytest.mark.parametrize(
+    "n_bytes", [0, 100, 2880, 2900, 2880 + 1000, 2880 * 2 + 17, len(DATA) - 2880, len(DATA) - 1]
+)
 def test_a_fits_file_that_is_cut_off_is_seen(tmp_path, n_bytes):
     path = tmp_path / "a.fits"
     path.write_bytes(DATA)
