@@ -1,10 +1,12 @@
 """The rules of CRDS: which reference file an exposure gets. No reference file is fetched here."""
 
 import bisect
+import contextlib
 import functools
+import logging
 import re
 import warnings
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -20,6 +22,7 @@ __all__ = [
     "catalogue",
     "connected",
     "open_rules",
+    "quiet",
     "read_keywords",
     "server",
 ]
@@ -60,12 +63,27 @@ def catalogue() -> Mapping[str, Mapping[str, str]]:
     return proxy.crds_decode(encoded) if encoded else {}
 
 
+@contextlib.contextmanager
+def quiet() -> Iterator[None]:
+    """Keep CRDS from saying that it cannot go on: what is missing is told by us."""
+    from crds.core import log  # noqa: F401  it sets the level
+
+    logger = logging.getLogger("CRDS")
+    level = logger.level
+    logger.setLevel(logging.CRITICAL + 1)
+    try:
+        yield
+    finally:
+        logger.setLevel(level)
+
+
 def _info():
     from crds.core import heavy_client
     from crds.core.exceptions import CrdsError
 
     try:
-        return heavy_client.get_config_info(OBSERVATORY)
+        with quiet():
+            return heavy_client.get_config_info(OBSERVATORY)
     except (CrdsError, OSError, SystemExit) as err:
         raise CeersError(
             f"CRDS has neither a server nor a cache to work with. {_settings()}"

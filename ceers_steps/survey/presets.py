@@ -1,6 +1,5 @@
 """Where a survey starts from: the packaged parameters, and the versions that products depend on."""
 
-import logging
 import os
 import re
 from importlib.metadata import PackageNotFoundError, version
@@ -83,14 +82,10 @@ def _context() -> str:
     import crds
     from crds.core.exceptions import CrdsError
 
-    # without a network it says that it cannot go on; what is missing is told by the check of
-    # references
-    log = logging.getLogger("CRDS")
-    level = log.level
-    log.setLevel(logging.CRITICAL + 1)
+    from ceers_steps.survey.crds_rules import quiet
+
     try:
-        return str(crds.get_context_name("jwst"))
-    except (CrdsError, OSError, SystemExit, AssertionError):
+        with quiet():
+            return str(crds.get_context_name("jwst"))
+    except (CrdsError, OSError, SystemExit, AssertionError):  # told by the check of references
         return given or "default"
-    finally:
-        log.setLevel(level)

@@ -1,7 +1,6 @@
 """``ceers init``, ``ceers plan``, ``ceers reduce`` and ``ceers commands``."""
 
 import json
-import logging
 import os
 import shlex
 import sys
@@ -265,7 +264,6 @@ def _check_references(due, config):
     """Stop, before anything is run, when reference files of exposures to do are missing."""
     from ceers_steps.survey.references import check_references
 
-    logging.getLogger("CRDS").setLevel(logging.CRITICAL)  # what is missing is told below
     due = [task for task in due if task.stage == "exposure"]
     problems = []
     for wisps in (True, False):

@@ -61,7 +61,7 @@ def run(args: argparse.Namespace) -> int:
     """
     from ceers_steps.survey.references import check_references, fetch_references
 
-    logging.getLogger("CRDS").setLevel(logging.CRITICAL)  # what is missing is told by us
+    logging.getLogger("CRDS").setLevel(logging.WARNING)
     parameters = {
         "CeersDetector1": {
             "overrides": args.overrides,

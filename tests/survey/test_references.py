@@ -309,11 +309,12 @@ def test_a_context_that_is_not_there(field, context, message):
         check_references(field.uncals, context)
 
 
-def test_neither_server_nor_cache(field, monkeypatch, tmp_path):
+def test_neither_server_nor_cache(field, monkeypatch, tmp_path, caplog):
     monkeypatch.setenv("CRDS_PATH", str(tmp_path / "nothing"))
     field.forget()
     with pytest.raises(CeersError, match="neither a server nor a cache"):
         check_references(field.uncals)
+    assert caplog.records == []  # CRDS itself has nothing to add
 
 
 def test_what_is_no_exposure(field, tmp_path, capsys):
