@@ -5,6 +5,7 @@ import os
 import shlex
 import sys
 import time
+from collections import Counter
 from pathlib import Path
 
 from ceers_steps.errors import CeersError
@@ -298,7 +299,7 @@ def _check_references(due, config):
 
 
 def _show(plan, reasons):
-    """Print the plan as a table."""
+    """Print the plan as a table, and below it why tasks have to be done."""
     from rich.console import Console
     from rich.table import Table
 
@@ -306,26 +307,28 @@ def _show(plan, reasons):
     from ceers_steps.survey.progress import duration
 
     table = Table(
-        "stage", "what", "tasks", "to do", "memory", "time each", "why", box=None, pad_edge=False
+        "stage", "what", "tasks", "to do", "memory", "time each", box=None, pad_edge=False
     )
+    stages: dict[str, list[str]] = {}
     for stage, tasks in plan.by_stage().items():
-        due = [task for task in tasks if task.id in reasons]
-        why = sorted({reasons[task.id] for task in due})
+        due = Counter(reasons[task.id] for task in tasks if task.id in reasons)
         table.add_row(
             stage,
             TITLES[stage],
             str(len(tasks)),
-            str(len(due)),
+            str(due.total()),
             f"{max(task.memory for task in tasks) / 1000:.1f} GB",
             duration(max(task.seconds for task in tasks)),
-            why[0] + (f" (and {len(why) - 1} other reasons)" if len(why) > 1 else "")
-            if why
-            else "",
         )
-    console = Console()
-    console.print(table)
+        if due:
+            why = due.most_common(1)[0][0]
+            others = f" (and {len(due) - 1} other reasons)" if len(due) > 1 else ""
+            stages.setdefault(why + others, []).append(stage)
+    Console().print(table)
+    for why, names in stages.items():
+        print(f"{', '.join(names)}: {why}")
     total = sum(plan.tasks[name].seconds for name in reasons)
-    console.print(f"About {duration(total)} of one core." if reasons else "Nothing to do.")
+    print(f"About {duration(total)} of one core." if reasons else "Nothing to do.")
     counts = ", ".join(f"{name} {count}" for name, count in plan.counts().items())
     print(f"Exposures by step: {counts}")
     for note in plan.notes:

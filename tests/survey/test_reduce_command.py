@@ -150,6 +150,8 @@ def test_plan_tells_which_parameter_changed(folder, work, capsys):
     told = capsys.readouterr().out
     assert "image3.skyvar.per_amplifier: false -> true" in told
     assert "follows mosaic/" in told
+    # the whole reason, however narrow the terminal is
+    assert "outlier: image3.skyvar.per_amplifier: false -> true\n" in told
     assert "\nexposure/" not in told
     assert ceers("plan", "uncal", "-o", "reduced") == 0
     assert "Nothing to do." in capsys.readouterr().out
