@@ -6,7 +6,7 @@ from itertools import pairwise
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["Box", "Footprint", "Tile", "cut_grid"]
+__all__ = ["Box", "Footprint", "Tile", "cut_grid", "may_fall_on"]
 
 
 @dataclass(frozen=True)
@@ -188,6 +188,35 @@ class Footprint:
             int(np.floor(x.min() - margin)),
             int(np.ceil(x.max() + margin)) + 1,
         )
+
+
+def may_fall_on(x: NDArray[np.float64], y: NDArray[np.float64], box: Box, margin: float) -> bool:
+    """Say whether an exposure may fall on a box of the output image, of which corners are known.
+
+    Parameters
+    ----------
+    x, y
+        Output pixel coordinates of its corners, shape ``(n,)``.
+    box
+        Pixels of the output image.
+    margin
+        How far a pixel spreads, output pixels. A tenth of the exposure is added: distortion bends
+        its sides, and the corners may be those of an earlier WCS.
+
+    Returns
+    -------
+    bool
+        True also where the position of a corner is not known.
+    """
+    if not (np.isfinite(x).all() and np.isfinite(y).all()):
+        return True
+    margin += 0.1 * max(np.ptp(x), np.ptp(y))
+    return bool(
+        x.min() <= box.x1 + margin
+        and x.max() >= box.x0 - margin
+        and y.min() <= box.y1 + margin
+        and y.max() >= box.y0 - margin
+    )
 
 
 def _cell_limits(nodes):

@@ -33,13 +33,16 @@ class Window:
         return x - self._x0, y - self._y0
 
 
-def output_grid(library, custom, pars):
-    """Return WCS, pixel scale (arcsec) and ratio of the mosaic, as `ResampleImage` chooses them."""
+def output_grid(exposures, custom, pars):
+    """Return WCS, pixel scale (arcsec) and ratio of the mosaic, as `ResampleImage` chooses them.
+
+    Of the exposures the first is opened, the others count with their S_REGION.
+    """
     if custom is None:
         scale = pars["pixel_scale"]
         try:
             wcs, _, scale, ratio = resampled_wcs_from_models(
-                library, **{**pars, "pixel_scale": scale and scale / 3600}
+                exposures, **{**pars, "pixel_scale": scale and scale / 3600}
             )
         except ValueError as err:
             raise CeersError(
@@ -49,8 +52,18 @@ def output_grid(library, custom, pars):
         return {"wcs": wcs, "pixel_scale": 3600 * scale, "pixel_scale_ratio": ratio}
     wcs, scale = custom["wcs"], custom.get("pixel_scale")
     if scale is None:
-        scale = 3600 * np.rad2deg(np.sqrt(compute_mean_pixel_area(wcs)))
-    return {"wcs": wcs, "pixel_scale": scale, "pixel_scale_ratio": custom.get("pixel_scale_ratio")}
+        scale = _side(compute_mean_pixel_area(wcs))
+    ratio = custom.get("pixel_scale_ratio")
+    if ratio is None:
+        with exposures.opened(0) as first:
+            area = first.meta.photometry.pixelarea_steradians
+            ratio = scale / _side(area or compute_mean_pixel_area(first.meta.wcs, first.data.shape))
+    return {"wcs": wcs, "pixel_scale": scale, "pixel_scale_ratio": ratio}
+
+
+def _side(area):
+    """Return the side (arcsec) of a square of so many steradians."""
+    return 3600 * np.rad2deg(np.sqrt(area))
 
 
 def shifted_wcs(wcs, box):

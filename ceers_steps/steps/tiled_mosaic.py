@@ -1,6 +1,5 @@
 """A mosaic drizzled tile by tile with stcal's code: what `TiledResampleStep` is made of."""
 
-import gc
 import hashlib
 import logging
 import warnings
@@ -10,22 +9,17 @@ from copy import deepcopy
 from importlib.metadata import version
 
 import numpy as np
-from jwst.lib.pipe_utils import match_nans_and_flags
-from jwst.resample.resample import (
-    ResampleImage,
-    copy_asn_info_from_library,
-    input_jwst_model_to_dict,
-)
+from jwst.resample.resample import ResampleImage, copy_asn_info_from_library
 from stcal.alignment.util import compute_s_region_keyword
 from stcal.resample import Resample
-from stcal.resample.utils import compute_mean_pixel_area, get_tmeasure, resample_range
+from stcal.resample.utils import get_tmeasure, resample_range
 from stdatamodels.jwst.datamodels import ImageModel
 from stdatamodels.jwst.datamodels.dqflags import pixel
 
 import ceers_steps
-from ceers_steps.errors import CeersError
 from ceers_steps.kernels.coadd import Coadd, context_planes
-from ceers_steps.kernels.tiles import Box, Footprint
+from ceers_steps.kernels.tiles import Box, Footprint, may_fall_on
+from ceers_steps.steps.mosaic_exposures import INPUT_ARRAYS, digest_of
 from ceers_steps.steps.mosaic_grid import Window, output_grid, shifted_wcs
 
 __all__ = ["EXTENSIONS", "TiledMosaic"]
@@ -44,21 +38,22 @@ EXTENSIONS = {
 }
 """Planes of a mosaic: attributes of the model, and their EXTNAME."""
 
-_INPUT_ARRAYS = ("data", "dq", "err", "var_rnoise", "var_poisson", "var_flat")
 _VARIANCES = tuple(Resample.variance_array_names)
 _KERNEL_REACH = 4  # input pixels over which a pixel is spread at most (lanczos3)
 _KEPT_BYTES = 1 << 30  # drizzled exposures that are kept for the next tiles
-_READS_PER_COLLECTION = 8  # models refer to themselves, and hold their arrays until collected
+_FINE_STEP = 16  # input pixels between nodes; cubic interpolation is exact to 1e-7 pixel then
 _NODE_STEP = 64  # input pixels between the nodes of a footprint
 
 
 class TiledMosaic:
     """The mosaic of some exposures, of which one tile at a time is in memory.
 
+    Before anything is drizzled, `survey` looks at the exposures.
+
     Parameters
     ----------
-    library : `~jwst.datamodels.ModelLibrary`
-        The exposures. None is changed, and one at a time is open if they are on disk.
+    exposures : `~ceers_steps.steps.mosaic_exposures.Exposures`
+        None is changed, and one at a time is open if they are on disk.
     drizzle : dict
         What `~jwst.resample.ResampleStep.get_drizpars` returns.
     enable_ctx, enable_err, report_var : bool
@@ -67,11 +62,11 @@ class TiledMosaic:
     Raises
     ------
     CeersError
-        When an exposure has no WCS, is no image, or cannot be read.
+        When the grid cannot be laid out.
     """
 
-    def __init__(self, library, drizzle, *, enable_ctx, enable_err, report_var):
-        self._library = library
+    def __init__(self, exposures, drizzle, *, enable_ctx, enable_err, report_var):
+        self._exposures = exposures
         self._planes = ["data", "wht"]
         self._planes += ["con"] * enable_ctx + ["dq"] * drizzle["propagate_dq"]
         self._planes += ["err"] * enable_err + list(_VARIANCES) * (enable_err and report_var)
@@ -92,42 +87,67 @@ class TiledMosaic:
             "enable_var": enable_err,
             "compute_err": "from_var" if enable_err else None,
         }
-        _check_exposures(library)
-        self._grid = output_grid(library, drizzle["output_wcs"], drizzle["wcs_pars"])
+        self._blendheaders, self._report_var = drizzle["blendheaders"], report_var
+        self._grid = output_grid(exposures, drizzle["output_wcs"], drizzle["wcs_pars"])
         self._wcs = self._grid["wcs"]
         self.shape = tuple(int(length) for length in self._wcs.array_shape)
         # positions beyond the mosaic count as well: pixels there reach into it
         self._unbounded = deepcopy(self._wcs)
         self._unbounded.bounding_box = None
-        self._kept = OrderedDict()
-        self._n_read = 0
         self._box = Box(0, self.shape[0], 0, self.shape[1])
-        self._survey(drizzle["blendheaders"], report_var)
+        # how far a pixel spreads, and what the distortion may add between two nodes
+        ratio = self._grid["pixel_scale_ratio"] or 1.0
+        self._margin = np.ceil(_KERNEL_REACH / min(ratio, 1.0)) + 2
+        self._footprints, self._digests = {}, {}
+        self._template = None
+        self._kept = OrderedDict()
 
-    def _survey(self, blendheaders, report_var):
-        """Look at every exposure once: the header of the mosaic, and what falls where."""
+    def survey(self, box=None, with_digests=False):
+        """Look at exposures once: the header of the mosaic, and what falls where.
+
+        Parameters
+        ----------
+        box : `~ceers_steps.kernels.tiles.Box`, optional
+            Nothing else will be drizzled: exposures whose S_REGION is not near it are not opened,
+            and the header is made of the others.
+        with_digests : bool
+            Read the pixels too, for `fingerprint`.
+
+        Raises
+        ------
+        CeersError
+            When an exposure has no WCS, is no image, or cannot be read.
+        """
         small = deepcopy(self._wcs)
         small.array_shape = (2, 2)
         header = _Header(
-            self._library,
+            self._exposures,
             output_wcs={**self._grid, "wcs": small},
-            blendheaders=blendheaders,
-            report_var=report_var,
+            blendheaders=self._blendheaders,
+            report_var=self._report_var,
             enable_ctx="con" in self._planes,
             **self._options,
         )
-        self._footprints = []
-        with _quiet(), self._library:
-            for index in range(len(self._library)):
-                with _borrowed(self._library, index) as model:
+        near = range(len(self._exposures))
+        if box is not None:
+            near = [index for index in near if self._may_fall_on(index, box)] or [0]
+        with _quiet():
+            for index in near:
+                with self._exposures.opened(index) as model:
                     header.add_model(model)
-                    self._footprints.append(self._footprint(model))
+                    self._footprints[index] = self._footprint(model)
+                    if with_digests:
+                        self._digests[index] = digest_of(model, self._options)
         header.finalize()
-        copy_asn_info_from_library(self._library, header.output_jwst_model)
+        copy_asn_info_from_library(self._exposures.library, header.output_jwst_model)
         self._template = header.output_jwst_model
-        self._grid["pixel_scale_ratio"] = header.pixel_scale_ratio
-        # how far a pixel spreads, and what the distortion may add between two nodes
-        self._margin = np.ceil(_KERNEL_REACH / min(header.pixel_scale_ratio or 1.0, 1.0)) + 2
+
+    def _may_fall_on(self, index, box):
+        """Say whether an exposure is near a box of the mosaic."""
+        return any(
+            may_fall_on(*self._unbounded.world_to_pixel_values(*polygon.T), box, self._margin)
+            for polygon in self._exposures.outlines(index)
+        )
 
     def _footprint(self, model):
         """Return where the pixels of an exposure fall."""
@@ -144,7 +164,7 @@ class TiledMosaic:
     def planes(self):
         """Shapes and types of the planes, by the names that they have in the model."""
         types = {"con": np.int32, "dq": np.uint32}
-        shapes = {"con": (context_planes(len(self._library)), *self.shape)}
+        shapes = {"con": (context_planes(len(self._exposures)), *self.shape)}
         return {
             name: (shapes.get(name, self.shape), np.dtype(types.get(name, np.float32)))
             for name in self._planes
@@ -165,7 +185,7 @@ class TiledMosaic:
             of the library.
         """
         cuts = {}
-        for index, footprint in enumerate(self._footprints):
+        for index, footprint in self._footprints.items():
             cut = footprint.on(box, self._margin)
             if cut is not None:
                 cuts[index] = cut if self._may_be_cut(footprint) else footprint.whole
@@ -175,12 +195,13 @@ class TiledMosaic:
         """Say whether a part of an exposure gives the same pixels as the whole of it.
 
         Not where the exposure reaches beyond the mosaic: stcal leaves out pixels at the edge, and
-        which ones depends on the outline of the exposure. Not with interpolated positions either:
-        the nodes depend on the outline.
+        which ones depends on the outline of the exposure. Not with positions that are roughly
+        interpolated either: the nodes depend on the outline.
         """
         reach = footprint.reach(footprint.whole, self._margin)
         inside = reach is not None and reach == reach.overlap(self._box)
-        return inside and self._options["pixmap_stepsize"] <= 1
+        fine = self._options["pixmap_order"] == 3 and self._options["pixmap_stepsize"] <= _FINE_STEP
+        return inside and (fine or self._options["pixmap_stepsize"] <= 1)
 
     def drizzle(self, box):
         """Drizzle a box of the mosaic.
@@ -199,11 +220,11 @@ class TiledMosaic:
         tile = Coadd(
             box.shape,
             variances=_VARIANCES if self._options["enable_var"] else (),
-            n_exposures=len(self._library) if "con" in self._planes else None,
+            n_exposures=len(self._exposures) if "con" in self._planes else None,
             with_flags="dq" in self._planes,
             fill=np.nan if fill in ("INDEF", "NAN") else float(fill),
         )
-        with _quiet(), self._library:
+        with _quiet():
             for index, cut in self.exposures_on(box).items():
                 self._add(tile, box, index, cut)
         made = {"data": tile.image, "wht": tile.weight, "con": tile.context, "dq": tile.flags}
@@ -254,7 +275,8 @@ class TiledMosaic:
             enable_ctx=True,
             **self._options,
         )
-        entry = self._exposure(index, cut)
+        whole = self._footprints[index].whole
+        entry = self._exposures.entry(index, None if cut == whole else cut, self._options)
         single.add_model(entry)
         single.finalize()
         made = single.output_model
@@ -266,7 +288,7 @@ class TiledMosaic:
             if self._options["weight_type"] == "exptime":
                 time, _ = get_tmeasure(entry)
                 planes["variance_weight"] = np.broadcast_to(np.float32(time), window.shape)
-        if cut == self._footprints[index].whole:
+        if cut == whole:
             self._kept[index] = planes
             while sum(map(_n_bytes, self._kept.values())) > _KEPT_BYTES:
                 self._kept.popitem(last=False)
@@ -284,19 +306,13 @@ class TiledMosaic:
         grid = [self._grid["pixel_scale"], self._grid["pixel_scale_ratio"]]
         versions = [ceers_steps.__version__, *map(version, ("jwst", "stcal", "drizzle"))]
         settings = [sorted(self._options.items()), self._planes, self.shape, box, grid, versions]
-        digest.update(repr([*settings, len(self._library)]).encode())
-        with self._library:
-            for index, cut in self.exposures_on(box).items():
-                entry = self._exposure(index, cut)
-                for name, value in sorted(entry.items()):
-                    if isinstance(value, np.ndarray):
-                        digest.update(np.ascontiguousarray(value))
-                    elif name not in ("wcs", "wcsinfo"):
-                        digest.update(repr((name, value)).encode())
-                footprint = self._footprints[index]
-                digest.update(repr((index, cut)).encode())
-                digest.update(np.ascontiguousarray(footprint.x))
-                digest.update(np.ascontiguousarray(footprint.y))
+        digest.update(repr([*settings, len(self._exposures)]).encode())
+        for index, cut in self.exposures_on(box).items():
+            footprint = self._footprints[index]
+            digest.update(repr((index, cut)).encode())
+            digest.update(self._digests[index])
+            digest.update(np.ascontiguousarray(footprint.x))
+            digest.update(np.ascontiguousarray(footprint.y))
         return digest.hexdigest()
 
     def model(self, planes, box=None):
@@ -328,42 +344,13 @@ class TiledMosaic:
         ResampleImage.update_fits_wcsinfo(model)
         return model
 
-    def _exposure(self, index, cut):
-        """Return some pixels of an exposure as stcal takes them; the exposure is not changed."""
-        self._n_read += 1
-        if self._library.on_disk and self._n_read % _READS_PER_COLLECTION == 0:
-            gc.collect()
-        with _borrowed(self._library, index) as model:
-            options = self._options
-            entry = input_jwst_model_to_dict(
-                model, options["weight_type"], options["enable_var"], options["compute_err"]
-            )
-            shape = model.data.shape
-            if cut == self._footprints[index].whole:
-                cut = Box(0, shape[0], 0, shape[1])
-            else:
-                entry["wcs"] = Window(model.meta.wcs, cut)
-            piece = ImageModel()
-            for name in _INPUT_ARRAYS:
-                array = getattr(model, name, None)
-                if array is not None and array.shape == shape:
-                    setattr(piece, name, array[cut.slices].copy())
-            match_nans_and_flags(piece)
-            for name in _INPUT_ARRAYS:
-                if entry.get(name) is not None:
-                    entry[name] = getattr(piece, name)
-        return entry
-
 
 class _Header(ResampleImage):
     """Gathers what jwst writes into the header of a mosaic; drizzles next to nothing."""
 
     def input_model_to_dict(self, model, **kwargs):
         entry = super().input_model_to_dict(model, **kwargs)
-        if not entry["pixelarea_steradians"]:
-            # stcal would take it from the arrays, which are cut here
-            entry["pixelarea_steradians"] = compute_mean_pixel_area(entry["wcs"], model.data.shape)
-        for name in _INPUT_ARRAYS:
+        for name in INPUT_ARRAYS:
             if entry.get(name) is not None:
                 entry[name] = np.zeros((2, 2), entry[name].dtype)
         entry["dq"] |= pixel["DO_NOT_USE"]
@@ -393,32 +380,3 @@ def _quiet():
 def _n_bytes(planes):
     """Return the memory that some arrays take."""
     return sum(plane.nbytes for plane in planes.values())
-
-
-@contextmanager
-def _borrowed(library, index):
-    """Lend an exposure of an open library for reading."""
-    try:
-        model = library.borrow(index)
-    except OSError as err:
-        name = library.asn["products"][0]["members"][index]["expname"]
-        raise CeersError(f"{name} cannot be read: {err}. Copy it again.") from err
-    try:
-        yield model
-    finally:
-        library.shelve(model, index, modify=False)
-
-
-def _check_exposures(library):
-    """Raise `CeersError` for exposures that cannot be drizzled."""
-    with library:
-        for index in range(len(library)):
-            with _borrowed(library, index) as model:
-                name = model.meta.filename
-                if model.data.ndim != 2:
-                    raise CeersError(f"{name} is not a 2-D image: {model.data.ndim} dimensions.")
-                if model.meta.wcs is None or model.meta.wcsinfo.s_region is None:
-                    raise CeersError(
-                        f"{name} has no WCS or no S_REGION. Run stage 2 on its *_rate.fits first: "
-                        "strun ceers_steps.CeersImage2"
-                    )

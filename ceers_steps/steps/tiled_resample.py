@@ -3,6 +3,7 @@
 import logging
 import os
 from collections.abc import Sequence
+from copy import deepcopy
 from pathlib import Path
 
 import numpy as np
@@ -14,10 +15,12 @@ from stdatamodels.jwst.datamodels import JwstDataModel
 
 from ceers_steps.errors import CeersError
 from ceers_steps.fits_planes import PlaneWriter, check_space, file_size, virtual_array
-from ceers_steps.io import ASSOCIATION_SUFFIXES, read_association, write_atomic
+from ceers_steps.io import ASSOCIATION_SUFFIXES, open_fits, read_association, write_atomic
 from ceers_steps.kernels.tiles import cut_grid
-from ceers_steps.steps.base import CeersMixin, check_input
+from ceers_steps.overrides import exposure_name
+from ceers_steps.steps.base import CeersMixin
 from ceers_steps.steps.exposures import product_name
+from ceers_steps.steps.mosaic_exposures import Exposures
 from ceers_steps.steps.tiled_mosaic import EXTENSIONS, TiledMosaic
 
 __all__ = ["TiledResampleStep"]
@@ -86,10 +89,16 @@ class TiledResampleStep(CeersMixin, ResampleStep):
         self._check_parameters()
         self._name_after_product(input_data)
         if self.tile_size is None:
-            return super().process(input_data)
+            made = super().process(input_data)
+            if not self.single and not np.any(made.wht):
+                raise _nowhere(made.data.shape)
+            return made
 
         mosaic = TiledMosaic(
-            self._open_library(input_data),
+            Exposures(
+                self._open_library(input_data),
+                as_on_disk=not isinstance(input_data, ModelLibrary),
+            ),
             self._drizzle_parameters(input_data),
             enable_ctx=self.enable_ctx,
             enable_err=self.enable_err,
@@ -98,14 +107,13 @@ class TiledResampleStep(CeersMixin, ResampleStep):
         tiles = cut_grid(mosaic.shape, self.tile_size)
         if self.only_tile is not None:
             tile = self._chosen(tiles)
+            mosaic.survey(tile.box, with_digests=True)
             self._kept_tile(mosaic, tile)
             return os.path.abspath(self._tile_path(tile))
+        mosaic.survey(with_digests=self.keep_tiles)
         exposures = [len(mosaic.exposures_on(tile.box)) for tile in tiles]
         if not any(exposures):
-            raise CeersError(
-                f"None of the exposures touches the output grid of {mosaic.shape[1]} x "
-                f"{mosaic.shape[0]} pixels. Check crval, crpix, output_shape and output_wcs."
-            )
+            raise _nowhere(mosaic.shape)
         ny, nx = mosaic.shape
         log.info(
             "Mosaic of %d x %d pixels in %d tiles, at most %d exposures on one",
@@ -177,19 +185,17 @@ class TiledResampleStep(CeersMixin, ResampleStep):
         """Return the exposures as a library; files are opened when they are needed."""
         if isinstance(input_data, ModelLibrary):
             return input_data
+        association = _to_association(input_data)
+        if association is None:
+            single = isinstance(input_data, JwstDataModel)
+            return ModelLibrary([input_data] if single else list(input_data))
+        if self.only_tile is not None:
+            # the library would read every file for its group, which only the header counts
+            for member in association["products"][0]["members"]:
+                group = exposure_name(member["expname"]).rpartition("_")[0]
+                member.setdefault("group_id", group)
         # the library makes a folder for changed exposures, unless it has one; none is changed
-        no_copies = {"temp_directory": os.curdir}
-        if isinstance(input_data, dict) or _is_association(input_data):
-            return ModelLibrary(input_data, on_disk=True, **no_copies)
-        if isinstance(input_data, (str, os.PathLike, JwstDataModel)):
-            input_data = [input_data]
-        if all(isinstance(item, (str, os.PathLike)) for item in input_data):
-            members = [
-                {"expname": os.path.abspath(item), "exptype": "SCIENCE"} for item in input_data
-            ]
-            asn = {"products": [{"members": members}]}
-            return ModelLibrary(asn, on_disk=True, **no_copies)
-        return ModelLibrary(list(input_data))
+        return ModelLibrary(association, on_disk=True, temp_directory=os.curdir)
 
     def _drizzle_parameters(self, input_data):
         """Return what jwst's step gives to its resampling."""
@@ -254,6 +260,14 @@ class TiledResampleStep(CeersMixin, ResampleStep):
         return planes
 
 
+def _nowhere(shape):
+    """Return the error for a grid beside all exposures."""
+    return CeersError(
+        f"None of the exposures touches the output grid of {shape[1]} x {shape[0]} pixels. Check "
+        "crval, crpix, output_shape and output_wcs."
+    )
+
+
 def _place(tile):
     """Return the place of a tile as it stands in names."""
     return f"r{tile.row:02d}c{tile.column:02d}"
@@ -262,6 +276,21 @@ def _place(tile):
 def _is_association(value):
     """Say whether a value is the path of an association."""
     return isinstance(value, (str, os.PathLike)) and str(value).endswith(ASSOCIATION_SUFFIXES)
+
+
+def _to_association(value):
+    """Return the association that is meant by a path, a list of paths or itself; else None."""
+    if isinstance(value, dict):
+        return deepcopy(value)
+    if _is_association(value):
+        return {**read_association(value), "table_name": os.path.basename(value)}
+    paths = [value] if isinstance(value, (str, os.PathLike)) else value
+    if isinstance(value, JwstDataModel) or not all(
+        isinstance(path, (str, os.PathLike)) for path in paths
+    ):
+        return None
+    members = [{"expname": os.path.abspath(path), "exptype": "SCIENCE"} for path in paths]
+    return {"products": [{"members": members}]}
 
 
 def _is_image_file(value):
@@ -280,14 +309,15 @@ def _read_tile(path, fingerprint, mosaic, tile, alias):
     if not path.is_file():
         return None
     try:
-        check_input(path, ("ImageModel",), "keep_tiles")
-        with datamodels.open(path) as model:
-            done = model.meta.instance["ceers_steps"][alias]["merit"]["fingerprint"]
-            if done != fingerprint:
-                return None
+        with open_fits(path, str(path)) as hdus:
             planes = {
-                name: np.array(model[name], dtype) for name, (_, dtype) in mosaic.planes.items()
+                name: np.array(hdus[EXTENSIONS[name]].data, dtype)
+                for name, (_, dtype) in mosaic.planes.items()
             }
+        # not opened as a model, which would take longer than to drizzle a small tile
+        steps = datamodels.read_metadata(path, flatten=False)["meta"]["ceers_steps"]
+        if steps[alias]["merit"]["fingerprint"] != fingerprint:
+            return None
     except (CeersError, OSError, KeyError, ValueError, TypeError) as err:
         log.warning("%s cannot be used and is made again: %s", path, err)
         return None

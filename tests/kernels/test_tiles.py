@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from ceers_steps.kernels.tiles import Box, Footprint, cut_grid
+from ceers_steps.kernels.tiles import Box, Footprint, cut_grid, may_fall_on
 
 
 @settings(deadline=None)
@@ -95,3 +95,26 @@ def test_where_positions_are_not_known_nothing_is_left_out():
     assert cut == Box(16, 49, 16, 49)
     unknown = Footprint(exposure.rows, exposure.columns, exposure.x * np.nan, exposure.y)
     assert unknown.reach(unknown.whole, margin=3.0) is None
+
+
+def test_an_exposure_near_a_box_may_fall_on_it():
+    """100 pixels wide: within 10 pixels and the reach of a pixel, whatever its angle."""
+    box, reach = Box(200, 300, 400, 500), 3
+    square = np.array([[0.0, 0.0], [100.0, 0.0], [100.0, 100.0], [0.0, 100.0]]).T
+
+    for x0, y0, near in (
+        (420, 220, True),
+        (288, 250, True),
+        (286, 250, False),
+        (512, 250, True),
+        (514, 250, False),
+        (450, 88, True),
+        (450, 86, False),
+        (450, 312, True),
+        (450, 314, False),
+        (286, 86, False),
+    ):
+        assert may_fall_on(square[0] + x0, square[1] + y0, box, reach) is near
+    large = 50 * (square - 50)
+    assert may_fall_on(*large, box, reach)
+    assert may_fall_on(np.array([0.0, np.nan, 1, 1]), np.array([0.0, np.nan, 1, 1]), box, reach)

@@ -7,41 +7,25 @@ from types import SimpleNamespace
 
 import numpy as np
 import pytest
-from astropy import units as u
-from astropy.coordinates import ICRS
 from astropy.io import fits
-from astropy.modeling.models import (
-    AffineTransformation2D,
-    Mapping,
-    Pix2Sky_TAN,
-    Polynomial2D,
-    RotateNative2Celestial,
-    Scale,
-    Shift,
-)
 from astropy.wcs import WCS as FitsWCS
-from gwcs import WCS
-from gwcs.coordinate_frames import CelestialFrame, Frame2D
 from jwst.datamodels import ModelLibrary
 from jwst.resample import ResampleStep
 from numpy.testing import assert_allclose, assert_array_equal
-from stcal.alignment.util import compute_s_region_keyword
 from stdatamodels.jwst import datamodels
-from stdatamodels.jwst.datamodels import dqflags
 from stpipe.exceptions import ValidationError
 
 from ceers_steps import fits_planes
 from ceers_steps.errors import CeersError
 from ceers_steps.steps.tiled_mosaic import TiledMosaic
 from ceers_steps.steps.tiled_resample import TiledResampleStep
+from tests.drizzled import CENTRE, exposure
 
-SHAPE = (140, 150)
-SCALE = 0.06  # arcsec
-CENTRE = (214.9, 52.87)
 POSITIONS = ((0, 0), (1.7, -0.6), (-2.2, 2.1), (5.3, 4.4))  # arcsec
 GRID = {"pixel_scale": 0.03, "rotation": 20.0}
 SLOW = pytest.mark.slow
 INSIDE = {**GRID, "crval": list(CENTRE), "crpix": [100.0, 90.0], "output_shape": [210, 190]}
+BESIDE = {"crval": [215.0, 52.0], "crpix": [100, 100], "output_shape": [200, 200]}
 PLANES = ("data", "err", "dq", "con", "wht", "var_poisson", "var_rnoise", "var_flat")
 
 
@@ -49,75 +33,6 @@ PLANES = ("data", "err", "dq", "con", "wht", "var_poisson", "var_rnoise", "var_f
 def _here(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("STPIPE_DISABLE_CRDS_STEPPARS", "true")  # no CRDS is needed
-
-
-def distorted_wcs(ra, dec, angle, shape):
-    """A WCS with a distortion as strong as that of a full frame of NIRCam (2 pixels)."""
-    ny, nx = shape
-    axes = [
-        Polynomial2D(2, c1_0=1 if axis == 0 else 0, c0_1=axis, c2_0=2e-4, c0_2=-1e-4, c1_1=1e-4)
-        for axis in (0, 1)
-    ]
-    turn = np.deg2rad(angle)
-    matrix = [[-np.cos(turn), np.sin(turn)], [np.sin(turn), np.cos(turn)]]
-    transform = (
-        Shift(-(nx - 1) / 2) & Shift(-(ny - 1) / 2)
-        | Mapping((0, 1, 0, 1))
-        | axes[0] & axes[1]
-        | AffineTransformation2D(matrix)
-        | Scale(SCALE / 3600) & Scale(SCALE / 3600)
-        | Pix2Sky_TAN()
-        | RotateNative2Celestial(ra, dec, 180)
-    )
-    detector = Frame2D(name="detector", unit=(u.pix, u.pix))
-    world = CelestialFrame(name="world", reference_frame=ICRS(), unit=(u.deg, u.deg))
-    wcs = WCS([(detector, transform), (world, None)])
-    wcs.bounding_box = ((-0.5, nx - 0.5), (-0.5, ny - 0.5))
-    wcs.array_shape = shape
-    return wcs
-
-
-def exposure(number, position=(0, 0), angle=15.0, shape=SHAPE):
-    """A calibrated exposure of noise, with all that jwst treats in its own way."""
-    rng = np.random.default_rng(number)
-    model = datamodels.ImageModel(shape)
-    model.data = rng.normal(0.2, 0.02, shape).astype(np.float32)
-    model.var_rnoise = rng.uniform(1e-4, 3e-4, shape).astype(np.float32)
-    model.var_poisson = rng.uniform(1e-4, 2e-4, shape).astype(np.float32)
-    model.var_flat = rng.uniform(0, 1e-5, shape).astype(np.float32)
-    model.err = np.sqrt(model.var_rnoise + model.var_poisson + model.var_flat)
-    model.dq = np.zeros(shape, np.uint32)
-    rows, columns = rng.integers(0, shape[0], 60), rng.integers(0, shape[1], 60)
-    model.dq[rows[:30], columns[:30]] = dqflags.pixel["DO_NOT_USE"]
-    model.dq[rows[30:40], columns[30:40]] = dqflags.pixel["JUMP_DET"]
-    model.data[rows[40:50], columns[40:50]] = np.nan
-    model.var_rnoise[rows[50:55], columns[50:55]] = np.inf
-    model.var_flat[rows[55:], columns[55:]] = 0
-    ra = CENTRE[0] + position[0] / 3600 / np.cos(np.deg2rad(CENTRE[1]))
-    dec = CENTRE[1] + position[1] / 3600
-    model.meta.wcs = distorted_wcs(ra, dec, angle + number / 2, shape)
-    model.meta.wcsinfo.s_region = compute_s_region_keyword(model.meta.wcs.footprint(center=False))
-    for key, value in {"ra_ref": ra, "dec_ref": dec, "roll_ref": 130.0, "v2_ref": 0.0}.items():
-        setattr(model.meta.wcsinfo, key, value)
-    model.meta.wcsinfo.v3_ref, model.meta.wcsinfo.v3yangle = 0.0, 0.0
-    model.meta.wcsinfo.vparity = -1
-    model.meta.filename = f"jw01345001001_02101_{number:05d}_nrcb4_cal.fits"
-    model.meta.instrument.name, model.meta.instrument.detector = "NIRCAM", "NRCB4"
-    model.meta.instrument.filter, model.meta.instrument.channel = "F150W", "SHORT"
-    model.meta.exposure.type = "NRC_IMAGE"
-    model.meta.bunit_data = model.meta.bunit_err = "MJy/sr"
-    model.meta.photometry.pixelarea_steradians = (SCALE / 206264.806) ** 2
-    model.meta.exposure.exposure_time = 100.0 + number
-    model.meta.exposure.measurement_time = 90.0 + number
-    model.meta.exposure.duration = 110.0
-    model.meta.exposure.start_time, model.meta.exposure.end_time = 59000.0 + number, 59001.0
-    keys = ("program_number", "observation_number", "visit_number", "visit_group")
-    for key, value in zip(keys, ("01345", "001", "001", "02"), strict=True):
-        setattr(model.meta.observation, key, value)
-    model.meta.observation.sequence_id, model.meta.observation.activity_id = "1", "01"
-    model.meta.observation.exposure_number = f"{number:05d}"
-    model.meta.background.level, model.meta.background.subtracted = 0.15, False
-    return model
 
 
 @pytest.fixture(scope="module")
@@ -214,6 +129,16 @@ def test_each_pixel_follows_from_its_exposures_whatever_the_tile_size(files):
             with fits.open(path) as other:
                 for plane in ("SCI", "ERR", "CON", "WHT", "VAR_RNOISE"):
                     assert_allclose(other[plane].data, first[plane].data, rtol=1e-6)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("tile_size", [None, 90])
+def test_a_list_gives_the_mosaic_its_name(files, tile_size):
+    TiledResampleStep.call(
+        files, configure_log=False, save_results=True, tile_size=tile_size, **GRID
+    )
+    (path,) = Path().glob("*.fits")
+    assert path.name == "jw01345001001_02101_nrcb4_f150w_i2d.fits"
 
 
 @pytest.mark.slow
@@ -343,7 +268,7 @@ def test_the_mosaic_is_named_after_the_product_and_the_name_is_not_kept(associat
 
 @pytest.mark.slow
 def test_kept_tiles_are_mosaics_and_are_used_again(files, monkeypatch, tmp_path):
-    path = in_tiles(files, keep_tiles=True, tile_size=120, **GRID)
+    path = in_tiles(files, keep_tiles=True, tile_size=200, **GRID)
     tiles = sorted(tmp_path.glob("mosaic_r*_i2d.fits"))
     drizzled = []
     drizzle = TiledMosaic.drizzle
@@ -372,12 +297,12 @@ def test_kept_tiles_are_mosaics_and_are_used_again(files, monkeypatch, tmp_path)
 
     with open(tiles[0], "r+b") as file:  # cut off, as by a full disk
         file.truncate(20000)
-    in_tiles(files, keep_tiles=True, tile_size=120, **GRID)
+    in_tiles(files, keep_tiles=True, tile_size=200, **GRID)
     assert len(drizzled) == 1
     with fits.open(path) as whole:
         assert_array_equal(whole["SCI"].data, before)
 
-    in_tiles(files, keep_tiles=True, tile_size=120, **GRID, pixfrac=0.8)
+    in_tiles(files, keep_tiles=True, tile_size=200, **GRID, pixfrac=0.8)
     assert len(drizzled) == 1 + len(tiles)
 
 
@@ -400,6 +325,48 @@ def test_a_mosaic_is_put_together_from_tiles_made_one_by_one(files, monkeypatch,
 
     assert_same(at_once(files, **INSIDE), path)
     assert len(list(together.iterdir())) == 6
+
+
+@pytest.mark.slow
+def test_a_tile_opens_its_own_exposures_and_is_that_of_the_whole(tmp_path, monkeypatch):
+    """A row of exposures 15 arcsec apart and 9 arcsec wide; the first one gives the grid."""
+    files = []
+    for number in range(1, 7):
+        model = exposure(number, (15 * (number - 1), 0))
+        files.append(str(tmp_path / model.meta.filename))
+        model.save(files[-1])
+    asn = associate("row.json", files)
+    parameters = {**GRID, "rotation": 0.0, "crval": list(CENTRE), "crpix": [2800.0, 250.0]}
+    parameters |= {"output_shape": [3720, 500], "tile_size": 620, "keep_tiles": True}
+    opened, borrow = [], ModelLibrary.borrow
+    monkeypatch.setattr(
+        ModelLibrary, "borrow", lambda self, index: opened.append(index) or borrow(self, index)
+    )
+
+    in_tiles(asn, **parameters)
+    assert set(opened) == set(range(6))
+    for column in range(6):
+        opened.clear()
+        alone = in_tiles(asn, only_tile=[0, column], output_dir="alone", **parameters)
+        name = f"mosaic_r00c0{column}_i2d.fits"
+        with datamodels.open(name) as tile, datamodels.open(alone) as other:
+            found, merit = (
+                each.meta.instance["ceers_steps"]["ceers_tiled_resample"]["merit"]
+                for each in (other, tile)
+            )
+            assert found == merit
+            for plane in PLANES:
+                assert_array_equal(np.array(other[plane]), np.array(tile[plane]))
+            assert other.meta.wcs(0, 0) == tile.meta.wcs(0, 0)
+            bits = np.bitwise_or.reduce(np.array(other.con), axis=None)
+            own = {index for index in range(6) if bits >> index & 1}
+            assert max(len(own), 1) <= len(other.hdrtab) <= 3
+            assert len(tile.hdrtab) == 6
+        # at most two touch a tile, of which the last has none, and one more may be near it
+        assert len(own) == 0 if column == 5 else 1 <= len(own) <= 2
+        assert own <= set(opened)
+        assert len(set(opened) - {0}) <= 3
+        assert max(map(opened.count, own), default=0) <= 3
 
 
 @pytest.mark.slow
@@ -432,7 +399,8 @@ def test_a_changed_exposure_makes_its_tiles_anew(files, monkeypatch, tmp_path):
         ({"tile_size": None, "tile_dir": "tiles"}, "tile_dir=tiles is about tiles that are kept"),
         ({"keep_tiles": True, "only_tile": [9, 0]}, r"only_tile=\[9, 0\]: .* from \[0, 0\] to"),
         ({"single": True}, "single=true"),
-        ({"crval": [215.0, 52.0], "crpix": [100, 100], "output_shape": [200, 200]}, "touches"),
+        (BESIDE, "touches"),
+        ({**BESIDE, "tile_size": None}, "touches"),
         ({"crval": [10.0, -30.0], "crpix": [100, 100], "output_shape": [200, 200]}, "other side"),
         ({"output_shape": [200, 0]}, "output_shape"),
         ({"output_wcs": "nowhere.asdf"}, "nowhere.asdf"),

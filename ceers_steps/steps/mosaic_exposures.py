@@ -1,0 +1,170 @@
+"""The exposures of a mosaic: outlines from headers, and one exposure at a time for its pixels."""
+
+import gc
+import hashlib
+import os
+from contextlib import contextmanager
+
+import numpy as np
+from astropy.io import fits
+from jwst.lib.pipe_utils import match_nans_and_flags
+from jwst.resample.resample import input_jwst_model_to_dict
+from jwst.resample.resample_utils import multi_sregion_to_list
+from stcal.alignment.util import sregion_to_footprint
+from stdatamodels.jwst.datamodels import ImageModel
+
+from ceers_steps.errors import CeersError
+from ceers_steps.steps.mosaic_grid import Window
+
+__all__ = ["INPUT_ARRAYS", "Exposures", "digest_of"]
+
+INPUT_ARRAYS = ("data", "dq", "err", "var_rnoise", "var_poisson", "var_flat")
+"""Arrays of an exposure that stcal may take."""
+
+_READS_PER_COLLECTION = 8  # models refer to themselves, and hold their arrays until collected
+_NO_WCS = (
+    "{} has no WCS or no S_REGION. Run stage 2 on its *_rate.fits first: "
+    "strun ceers_steps.CeersImage2"
+)
+
+
+class Exposures:
+    """A library of which nothing is changed, as far as jwst's resampling looks at one.
+
+    Parameters
+    ----------
+    library : `~jwst.datamodels.ModelLibrary`
+        Calibrated exposures.
+    as_on_disk : bool
+        The library has only just been made of files: what their headers say holds.
+
+    Raises
+    ------
+    CeersError
+        When an exposure has no outline or cannot be read. Others are found when one is opened.
+    """
+
+    def __init__(self, library, as_on_disk):
+        self.library = library
+        self._n_read = 0
+        with library:
+            self._regions = [self._region(index, as_on_disk) for index in range(len(library))]
+
+    def _region(self, index, as_on_disk):
+        """Return the S_REGION of an exposure; of a file that takes 1 ms, to open it 150 ms."""
+        name = self._path(index)
+        if as_on_disk and self.library.on_disk:
+            with _said(name), fits.open(name) as hdus:
+                region = hdus["SCI"].header.get("S_REGION") if "SCI" in hdus else None
+        else:
+            with _said(name):
+                region = self.library.read_metadata(index).get("meta.wcsinfo.s_region")
+        if not region:
+            raise CeersError(_NO_WCS.format(os.path.basename(name)))
+        return region
+
+    def _path(self, index):
+        """Return the file of an exposure, or the name of one in memory."""
+        name = self.library.asn["products"][0]["members"][index]["expname"]
+        return os.path.join(self.library.asn_dir, name) if self.library.on_disk else name
+
+    def __len__(self):
+        return len(self._regions)
+
+    def __enter__(self):
+        self.library.__enter__()
+        return self
+
+    def __exit__(self, *error):
+        self.library.__exit__(*error)
+
+    def read_metadata(self, index):
+        """Return what jwst asks for of an exposure that is not open."""
+        return {"meta.wcsinfo.s_region": self._regions[index]}
+
+    def borrow(self, index):
+        """Open an exposure; it must be an image with a WCS."""
+        self._n_read += 1
+        if self.library.on_disk and self._n_read % _READS_PER_COLLECTION == 0:
+            gc.collect()
+        with _said(self._path(index)):
+            model = self.library.borrow(index)
+        if model.data.ndim != 2:
+            raise CeersError(
+                f"{model.meta.filename} is not a 2-D image: {model.data.ndim} dimensions."
+            )
+        if model.meta.wcs is None:
+            raise CeersError(_NO_WCS.format(model.meta.filename))
+        return model
+
+    def shelve(self, model, index, modify=False):
+        """Take an exposure back, which is not changed."""
+        self.library.shelve(model, index, modify=modify)
+
+    @contextmanager
+    def opened(self, index):
+        """Lend an exposure for reading."""
+        with self:
+            model = self.borrow(index)
+            yield model
+            self.shelve(model, index)
+
+    def outlines(self, index):
+        """Return the polygons of an exposure on the sky, (n, 2) RA and Dec in deg."""
+        return map(sregion_to_footprint, multi_sregion_to_list(self._regions[index]))
+
+    def entry(self, index, cut, options):
+        """Return some pixels of an exposure as stcal takes them.
+
+        Parameters
+        ----------
+        index : int
+            Number of the exposure.
+        cut : `~ceers_steps.kernels.tiles.Box`
+            Its pixels; None for all.
+        options : dict
+            Of stcal's resampling.
+        """
+        with self.opened(index) as model:
+            entry = _as_dict(model, options)
+            shape = model.data.shape
+            where = np.s_[:, :] if cut is None else cut.slices
+            if cut is not None:
+                entry["wcs"] = Window(model.meta.wcs, cut)
+            piece = ImageModel()
+            for name in INPUT_ARRAYS:
+                array = getattr(model, name, None)
+                if array is not None and array.shape == shape:
+                    setattr(piece, name, array[where].copy())
+            match_nans_and_flags(piece)
+            for name in INPUT_ARRAYS:
+                if entry.get(name) is not None:
+                    entry[name] = getattr(piece, name)
+        return entry
+
+
+def digest_of(model, options):
+    """Return a digest of all that stcal takes of an open exposure, but for its WCS."""
+    digest = hashlib.blake2b(digest_size=16)
+    for name, value in sorted(_as_dict(model, options).items()):
+        if isinstance(value, np.ndarray):
+            digest.update(np.ascontiguousarray(value, value.dtype.newbyteorder("=")))
+        elif name not in ("wcs", "wcsinfo", "group_id"):
+            digest.update(repr((name, value)).encode())
+    return digest.digest()
+
+
+def _as_dict(model, options):
+    """Return an exposure as stcal takes it."""
+    return input_jwst_model_to_dict(
+        model, options["weight_type"], options["enable_var"], options["compute_err"]
+    )
+
+
+@contextmanager
+def _said(name):
+    """Name the file that cannot be read."""
+    try:
+        yield
+    except OSError as err:
+        raise CeersError(f"{name} cannot be read: {err}. Copy it again.") from err

@@ -1,0 +1,88 @@
+"""Tiles of a mosaic as tasks of their own, with the step that drizzles them."""
+
+import numpy as np
+import pytest
+from jwst.datamodels import ModelLibrary
+from jwst.resample import ResampleStep
+from numpy.testing import assert_allclose, assert_array_equal
+from stcal.alignment.util import sregion_to_footprint
+from stdatamodels.jwst import datamodels
+
+from ceers_steps.steps.tiled_mosaic import TiledMosaic
+from ceers_steps.survey.exposures import Exposure
+from ceers_steps.survey.records import write_record
+from ceers_steps.survey.task import run_task
+from tests.drizzled import exposure
+from tests.survey.madeup import finish, make_plan
+
+POSITIONS = ((0, 0), (6, 1), (13, 0), (20, -1), (27, 0), (34, 2))  # arcsec
+
+
+def make_matched(folder):
+    """Write exposures in a row, as `outlier` tasks leave them; return them and their files."""
+    folder.mkdir(parents=True)
+    exposures, paths = [], []
+    for number, position in enumerate(POSITIONS, start=1):
+        model = exposure(number, position)
+        name = model.meta.filename.removesuffix("_cal.fits")
+        paths.append(str(folder / f"{name}_match.fits"))
+        model.save(paths[-1])
+        exposures.append(
+            Exposure(
+                path=folder / f"{name}_uncal.fits",
+                name=name,
+                program="01345",
+                observation="001",
+                visit="001",
+                detector="NRCB4",
+                filter="F150W",
+                footprint=(sregion_to_footprint(model.meta.wcsinfo.s_region),),
+            )
+        )
+    return exposures, paths
+
+
+def do(plan, task, folder, monkeypatch):
+    """Do a task as its process does it."""
+    folder.mkdir()
+    monkeypatch.chdir(folder)
+    write_record(plan.record_path(task), run_task(plan, task, folder))
+
+
+@pytest.mark.slow
+@pytest.mark.filterwarnings("ignore:Input association file contains path")  # jwst
+def test_a_mosaic_of_tile_tasks_is_the_one_drizzled_at_once(tmp_path, monkeypatch):
+    monkeypatch.setenv("STPIPE_DISABLE_CRDS_STEPPARS", "true")
+    out = tmp_path / "out"
+    exposures, paths = make_matched(out / "match")
+    plan = make_plan(out, exposures=exposures, pixel_scale=0.03, tile_size=500)
+    stages = plan.by_stage()
+    (mosaic,) = stages["mosaic"]
+    assert len(stages["tile"]) >= 3
+    finish(plan, but={task.id for task in stages["tile"]})
+    opened, borrow = set(), ModelLibrary.borrow
+    monkeypatch.setattr(
+        ModelLibrary, "borrow", lambda self, index: opened.add(index) or borrow(self, index)
+    )
+
+    counts = []
+    for task in stages["tile"]:
+        opened.clear()
+        do(plan, task, tmp_path / task.key, monkeypatch)
+        counts.append(len(opened))
+    assert max(counts) < len(POSITIONS)
+    with monkeypatch.context() as patch:
+        patch.setattr(TiledMosaic, "drizzle", None)  # nothing is drizzled again
+        do(plan, mosaic, tmp_path / mosaic.key, monkeypatch)
+
+    whole = ResampleStep.call(
+        paths, configure_log=False, **mosaic.settings["grid"], **mosaic.settings["resample"]
+    )
+    with datamodels.open(out / mosaic.outputs[0]) as made:
+        assert_array_equal(made.con, whole.con)
+        assert_array_equal(np.isnan(made.data), np.isnan(whole.data))
+        # of a sum of four: relative to its largest term, which is about the noise
+        assert_allclose(made.data, whole.data, rtol=2e-6, atol=2e-8)
+        assert_allclose(made.err, whole.err, rtol=2e-6)
+        assert_allclose(made.wht, whole.wht, rtol=2e-6)
+        assert len(made.hdrtab) == len(POSITIONS)
