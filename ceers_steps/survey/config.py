@@ -130,7 +130,7 @@ def load_config(
         path = Path(path).absolute()
         folder = path.parent
         try:
-            text = path.read_text(encoding="utf-8")
+            text = path.read_text(encoding="utf-8-sig")  # some editors begin it with a mark
             tables = tomllib.loads(text)
         except OSError as err:
             raise CeersError(

@@ -310,7 +310,11 @@ def line_of(text: str, section: Sequence[str], name: str) -> int | None:
 
 
 def _unknown(name, known):
-    """Say that a name is unknown, with the one that was perhaps meant."""
+    """Say that a name is unknown, with where it belongs or the one that was perhaps meant."""
+    for table, keys in SCHEMA.items():
+        if name in keys:
+            place = f"in table [{table}]" if table else "above the first [table]"
+            return f"unknown key {name!r}; it stands {place}"
     names = [key for key in known if key]
     close = difflib.get_close_matches(name, names, n=1)
     hint = f"did you mean {close[0]!r}?" if close else f"known are {', '.join(sorted(names))}"

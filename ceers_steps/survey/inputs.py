@@ -144,7 +144,7 @@ def _is_named(path: Path, entry: str) -> bool:
 
 def _place(config: SurveyConfig, entry: str) -> str:
     """Say where an entry of `exclude` stands."""
-    text = "" if config.path is None else config.path.read_text(encoding="utf-8")
+    text = "" if config.path is None else config.path.read_text(encoding="utf-8-sig")
     if entry not in tomllib.loads(text).get("exclude", []):
         return "--exclude:"
     first = line_of(text, [], "exclude") or 1

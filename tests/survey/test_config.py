@@ -233,7 +233,9 @@ WRONG = {
         5,
         ["[grid]", "did you mean 'pixel_scale'?"],
     ),
-    "key in the wrong table": ("[run]\ntile_size = 5\n", 4, ["known are", "memory"]),
+    "unknown key of a table": ("[run]\nxyzzy = 5\n", 4, ["known are", "memory"]),
+    "key in the wrong table": ("[run]\ntile_size = 5\n", 4, ["it stands in table [grid]"]),
+    "key below a table": ("[run]\nexclude = []\n", 4, ["it stands above the first [table]"]),
     "table as a key": ("run = 5\n", 3, ["written [run]"]),
     "pipeline as a key": ("image3 = 5\n", 3, ["written [image3]"]),
     "text for a number": ('[grid]\npixel_scale = "fine"\n', 4, ["give a number"]),
@@ -380,6 +382,12 @@ def test_a_file_that_is_no_toml(tmp_path, text):
     path.write_bytes(text.encode("latin-1"))
     with pytest.raises(CeersError, match="is not valid TOML"):
         load_config(path)
+
+
+def test_a_file_may_begin_with_a_byte_order_mark(tmp_path):
+    path = tmp_path / "s.toml"
+    path.write_bytes(b"\xef\xbb\xbf" + BASIC.replace("\n", "\r\n").encode())
+    assert load_config(path).output == tmp_path / "out"
 
 
 def test_a_file_that_is_not_there(tmp_path):
