@@ -5,6 +5,7 @@ import shutil
 from pathlib import Path
 from types import SimpleNamespace
 
+import asdf
 import numpy as np
 import pytest
 from astropy.io import fits
@@ -118,6 +119,25 @@ def test_pixels_are_those_of_the_mosaic_drizzled_at_once(files, parameters):
     path = in_tiles(files, tile_size=90, **parameters)
 
     assert_same(at_once(files, **parameters), path)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("area", [None, 1e-13])
+def test_a_grid_from_a_file_has_the_scale_of_the_first_exposure(tmp_path, area):
+    models = [exposure(number, place) for number, place in enumerate(POSITIONS[:2], start=1)]
+    for model in models:
+        model.meta.photometry.pixelarea_steradians = area
+    whole = at_once([model.copy() for model in models], **GRID)
+    asdf.AsdfFile({"wcs": whole.meta.wcs}).write_to("grid.asdf")
+
+    path = in_tiles([model.copy() for model in models], output_wcs="grid.asdf")
+
+    whole = at_once(models, output_wcs="grid.asdf")
+    assert_same(whole, path)
+    with datamodels.open(path) as made:
+        ratio = whole.meta.resample.pixel_scale_ratio
+        assert_allclose(made.meta.resample.pixel_scale_ratio, ratio, rtol=1e-12)
+        assert_allclose(ratio, 0.5 if area is None else 0.46, rtol=0.01)
 
 
 @pytest.mark.slow
