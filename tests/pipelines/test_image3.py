@@ -5,6 +5,7 @@ import json
 import numpy as np
 import pytest
 from astropy.io import fits
+from astropy.table import Table
 from stdatamodels.jwst import datamodels
 
 from ceers_steps import CeersImage2, CeersImage3, SkyVarStep, UpdateWcsStep
@@ -223,6 +224,32 @@ def test_tiles_give_the_same_mosaic(field, tmp_path):
     for product in ("field_f150w_i2d.fits", "field_f150w_bkgsub.fits"):
         whole, tiles = (fits.getdata(tmp_path / name / product) for name in ("whole", "tiles"))
         np.testing.assert_allclose(tiles, whole, rtol=1e-4, atol=1e-3 * NOISE)
+
+
+@pytest.mark.slow
+def test_source_catalogue_of_a_tiled_mosaic(field, tmp_path):
+    """The same sources as in the mosaic drizzled at once."""
+    tables = []
+    for name, extra in (("whole", {}), ("tiles", {"tile_size": 400})):
+        steps = {
+            **FAST,
+            "skyvar": {"skip": False},
+            "resample": {**grid(), **extra},
+            "source_catalog": {"skip": False},
+        }
+        CeersImage3.call(
+            str(field / "field_f150w_asn.json"),
+            output_dir=str(tmp_path / name),
+            save_results=True,
+            steps=steps,
+        )
+        names = names_in(tmp_path / name)
+        assert {"field_f150w_cat.ecsv", "field_f150w_segm.fits"} <= set(names)
+        tables.append(Table.read(tmp_path / name / "field_f150w_cat.ecsv"))
+    whole, tiles = tables
+    assert len(tiles) == len(whole) >= 5
+    for column in ("xcentroid", "ycentroid", "isophotal_flux"):
+        np.testing.assert_allclose(tiles[column], whole[column], rtol=1e-3)
 
 
 @pytest.mark.slow
