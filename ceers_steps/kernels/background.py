@@ -25,6 +25,9 @@ _STRIP_SIZE = 2_000_000
 _NEIGHBOURS = 10
 """Boxes from which an excluded box is filled."""
 
+_ENOUGH = 0.25
+"""Part of a Gaussian that must lie on known boxes."""
+
 _PLANE_PASSES = 5
 """Fits of a plane to boxes, each without the outliers of the one before."""
 
@@ -140,11 +143,11 @@ def fit_mesh(
         Pixels further than this from the median of their box, in standard deviations, are left out.
     exclude_fraction : float
         A box with more than this fraction of its pixels masked or clipped (0 to 1) is excluded.
-    fill : {'nearest', 'pyramid'}
+    fill : {'nearest', 'gaussian'}
         What fills excluded boxes. ``'nearest'``: the mean of the ten nearest boxes, weighted with
-        the inverse of their distances. ``'pyramid'``: means over an area about as wide as the
-        hole: less noise in a large hole, and less of what a source leaves at its rim; the plane
-        that fits best is taken out first, so that neither this nor the filter flattens it.
+        the inverse of their distances. ``'gaussian'``: means over an area about as wide as
+        the hole, as good as any interpolation if the sky has no structure wider than that; the
+        plane that fits best is taken out first, so that neither this nor the filter flattens it.
     n_threads : int
         Strips of boxes that are worked on at a time.
 
@@ -165,7 +168,7 @@ def fit_mesh(
         mesh = _median_filter(_fill_nearest(mesh), filter_size)
     else:
         plane = _plane(mesh)
-        mesh = plane + _median_filter(_fill_pyramid(mesh - plane), filter_size)
+        mesh = plane + _median_filter(_fill_gaussian(mesh - plane), filter_size)
     return BackgroundMesh(mesh, box, (ny, nx))
 
 
@@ -182,8 +185,8 @@ def _check_parameters(
         raise ValueError(
             f"image {image.shape} and mask {mask.shape}: give two of the same (ny, nx)"
         )
-    if fill not in {"nearest", "pyramid"}:
-        raise ValueError(f"fill={fill!r}: use 'nearest' or 'pyramid'")
+    if fill not in {"nearest", "gaussian"}:
+        raise ValueError(f"fill={fill!r}: use 'nearest' or 'gaussian'")
     if box_size < 1:
         raise ValueError(f"box_size={box_size}: give 1 pixel or more")
     if filter_size < 1 or filter_size % 2 == 0:
@@ -259,33 +262,23 @@ def _plane(mesh: NDArray[np.float64]) -> NDArray[np.float64]:
     return (terms @ solution).reshape(mesh.shape)
 
 
-def _fill_pyramid(mesh: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Fill boxes without a value from means over blocks of 2, 4, 8, ... boxes, as few as it takes.
+def _fill_gaussian(mesh: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Fill boxes without a value with means under Gaussians of 1, 2, 4, ... boxes.
 
-    Each level of the pyramid is the sum of the level below it, with the boxes that count; going
-    down again, a block that is only partly known is mixed with the one above it.
+    Each counts by how much of it lies on known boxes, in full from `_ENOUGH` on; the next one has
+    what it leaves.
     """
-    weight = (~np.isnan(mesh)).astype(float)
-    total = np.nan_to_num(mesh)
-    levels = [(total, weight)]
-    while max(total.shape) > 1:
-        pad = [(0, size % 2) for size in total.shape]
-        total, weight = (
-            each.reshape(each.shape[0] // 2, 2, each.shape[1] // 2, 2).sum(axis=(1, 3))
-            for each in (np.pad(total, pad), np.pad(weight, pad))
-        )
-        # a block counts in full from one known part on
-        levels.append((total, weight))
-        excess = np.maximum(weight, 1.0)
-        total, weight = total / excess, weight / excess
-    filled = np.zeros((1, 1))
-    for total, weight in reversed(levels):
-        if total.shape != (1, 1):
-            up = ndimage.zoom(filled, 2, order=1, mode="reflect", grid_mode=True)
-            filled = up[: total.shape[0], : total.shape[1]]
-        share = np.minimum(weight, 1.0)
-        filled = share * total / np.maximum(weight, 1e-9) + (1.0 - share) * filled
-    return filled
+    known = ~np.isnan(mesh)
+    weight, value = known.astype(float), np.nan_to_num(mesh)
+    filled, rest = value.copy(), 1.0 - weight
+    sigma = 1.0
+    while rest.any() and sigma < max(mesh.shape):
+        share, total = (ndimage.gaussian_filter(each, sigma) for each in (weight, value))
+        part = rest * np.minimum(share / _ENOUGH, 1.0)
+        filled += part * total / np.maximum(share, 1e-9)
+        rest -= part
+        sigma *= 2.0
+    return filled + rest * mesh[known].mean()
 
 
 def _median_filter(mesh: NDArray[np.float64], size: int) -> NDArray[np.float64]:

@@ -3,7 +3,15 @@
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["last_exponential"]
+__all__ = ["faded_at", "last_exponential"]
+
+_EDGE = 0.03
+"""Light that is too faint to be masked, in units of the noise of a pixel."""
+
+
+def faded_at(level: NDArray | float, length: NDArray | float) -> NDArray | float:
+    """Return the distance at which ``exp(level - distance / length)`` is `_EDGE`."""
+    return length * (level - np.log(_EDGE))
 
 
 def last_exponential(

@@ -13,7 +13,7 @@ from stdatamodels.jwst.datamodels import JwstDataModel
 
 from ceers_steps.errors import CeersError
 from ceers_steps.fits_planes import check_space, virtual_array
-from ceers_steps.io import ASSOCIATION_SUFFIXES, read_association, write_atomic
+from ceers_steps.io import ASSOCIATION_SUFFIXES, write_atomic
 from ceers_steps.kernels.background import fit_mesh
 from ceers_steps.kernels.lazy_rows import flagged, row_blocks
 from ceers_steps.kernels.mosaic_mask import CORE, mask_mosaic
@@ -35,6 +35,7 @@ from ceers_steps.steps.mosaic_images import (
     read_fits_mosaic,
     read_tiers,
 )
+from ceers_steps.steps.mosaic_inputs import ModelList, mosaics_of
 
 __all__ = ["MosaicBackgroundStep"]
 
@@ -105,10 +106,10 @@ class MosaicBackgroundStep(CeersStep):
             return images
         if isinstance(images, list):
             self._check_disk(images)
-            self._run_on(_Unchanged([each.model for each in images]), images)
+            self._run_on(ModelList([each.model for each in images]), images)
             products = [str(each.product or each.path) for each in images]
             return products if len(products) > 1 else products[0]
-        self._run_on(_Unchanged([images]))
+        self._run_on(ModelList([images]))
         return images
 
     def _open(self, input_data):
@@ -120,7 +121,7 @@ class MosaicBackgroundStep(CeersStep):
             if not str(opened).endswith(ASSOCIATION_SUFFIXES):
                 streamed = self._is_streamed([opened])
                 return [MosaicFile(opened)] if streamed else self.prepare_output(opened)
-            opened = _mosaics_of(opened)
+            opened = mosaics_of(opened)
         opened = list(opened)
         if not opened:
             raise CeersError("MosaicBackgroundStep: the list of mosaics is empty. Give *_i2d.fits.")
@@ -280,7 +281,7 @@ class MosaicBackgroundStep(CeersStep):
                 filter_size=self.filter_size,
                 sigma_clip=self.sigma_clip,
                 exclude_fraction=self.exclude_fraction,
-                fill="pyramid" if self.method == "adaptive" else "nearest",
+                fill="gaussian" if self.method == "adaptive" else "nearest",
                 n_threads=self.n_threads,
             )
         except ValueError as err:
@@ -368,39 +369,6 @@ class MosaicBackgroundStep(CeersStep):
             hdus[0].header["HISTORY"] = f"ceers_steps {self.class_alias}: {used}"
             write_atomic(target, hdus.writeto)
         log.info("%s without its background: %s", mosaic.name, target)
-
-
-class _Unchanged:
-    """Data models in memory, with what is used of a library."""
-
-    def __init__(self, models):
-        self._models = models
-
-    def __len__(self):
-        return len(self._models)
-
-    def borrow(self, index):
-        return self._models[index]
-
-    def shelve(self, *_args, **_kwargs):
-        pass
-
-
-def _mosaics_of(path):
-    """Return the mosaics of an association: its members, or what its products became."""
-    association = read_association(path)
-    folder = os.path.dirname(os.path.abspath(path))
-    files = []
-    for product in association["products"]:
-        mosaic = os.path.join(folder, f"{product.get('name')}_i2d.fits")
-        members = [
-            member["expname"]
-            for member in product["members"]
-            if member.get("exptype", "science") == "science"
-        ]
-        made = os.path.isfile(mosaic) and not all("_i2d" in name for name in members)
-        files += [mosaic] if made else members
-    return list(dict.fromkeys(files))
 
 
 def _wcs_cards(wcs):

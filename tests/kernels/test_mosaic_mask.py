@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 
+from ceers_steps.kernels.background import fit_mesh
 from ceers_steps.kernels.mask_grids import sample_nearest
 from ceers_steps.kernels.mosaic_mask import CORE, MOSAIC_TIERS, mask_mosaic
 from ceers_steps.kernels.source_mask import RATE_TIERS, mask_sources
@@ -104,6 +105,29 @@ def test_outskirts_follow_the_light():
     assert abs(modelled.mean() - true.mean()) < 0.5 * max(true.mean(), 0.02 * NOISE)
     assert np.all(found.mask[:][light > 2 * NOISE])
     assert found.bins.mean() < 0.5
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("peak", "ratio"), [(14.0, 0.5), (10.0, 0.8)])
+def test_large_galaxy_keeps_its_light(peak, ratio):
+    """On a level sky a background takes less than 1% of it, and adds no more."""
+    y, x = np.mgrid[-500:500, -500:500]
+    along, across = 0.8 * x + 0.6 * y, 0.8 * y - 0.6 * x
+    light = peak * NOISE * np.exp(-np.hypot(along * ratio**0.5, across / ratio**0.5) / 45.0)
+    image = 0.05 + light + np.random.default_rng(11).normal(0, NOISE, light.shape)
+    image = image.astype(np.float32)
+    border = np.zeros(image.shape, bool)
+    bits = mask_mosaic(image, border, MOSAIC_TIERS["NIRCAM"])
+    found = measure_outskirts(image, border, (bits & ~CORE) > 0, bits & CORE > 0)
+    mesh = fit_mesh(
+        found.subtract_from(image),
+        (bits > 0) | found.mask[:],
+        box_size=20,
+        filter_size=5,
+        fill="gaussian",
+    )
+    off = mesh.rows(0, len(image)) - 0.05
+    assert abs(np.sum(off[np.hypot(x, y) < 225], dtype=float)) < 0.01 * light.sum()
 
 
 def test_unit_does_not_matter():

@@ -1,0 +1,109 @@
+"""Outskirts of large sources, each with a profile of its own."""
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy import ndimage
+
+from ceers_steps.kernels.bins import bin_rows, enlarged
+from ceers_steps.kernels.disc import grown_box
+from ceers_steps.kernels.exponential_tail import faded_at, last_exponential
+from ceers_steps.kernels.sky_residual import LARGE_BIN, SMALL_BIN, SkyResidual
+
+__all__ = ["LargeSources", "light_of_large"]
+
+_EIGHT = np.ones((3, 3), bool)
+
+_LARGE = 960
+"""Pixels above the threshold that make a source large."""
+
+_REACH = 480
+"""Pixels by which masks are grown at most."""
+
+_SIZES = 4.0
+"""The same in units of the source's size above the threshold (radius of a disc of its area)."""
+
+_FADED = 0.07
+"""Light, in units of the noise of a pixel, below which a profile is no longer followed: structure
+of the sky remains around a single source."""
+
+_FLATTEST = 0.3
+"""Smallest axis ratio of the ellipses along which the light is averaged."""
+
+
+@dataclass(frozen=True)
+class LargeSources:
+    """Mask and light of large sources, in bins of four by four pixels and units of the noise."""
+
+    mask: NDArray[np.bool_]
+    light: NDArray[np.float32]
+
+    def half(self, rows: slice, n_columns: int) -> tuple[NDArray[np.bool_], NDArray[np.float32]]:
+        """Return both for some rows of an image (from a whole bin on), in bins of two by two."""
+        part = bin_rows(rows, LARGE_BIN)
+        shape = -(-(rows.stop - rows.start) // SMALL_BIN), -(-n_columns // SMALL_BIN)
+        factor = LARGE_BIN // SMALL_BIN
+        return enlarged(self.mask[part], factor, shape), enlarged(self.light[part], factor, shape)
+
+
+def light_of_large(residual: SkyResidual, n_threads: int) -> LargeSources:
+    """Return mask and light of large sources, each with its own profile."""
+    factor = LARGE_BIN
+    value, count, core = residual.all_binned(factor, n_threads)
+    binned = value.shape
+    labels, _ = ndimage.label(core, structure=_EIGHT)
+    boxes = ndimage.find_objects(labels)
+    area = np.bincount(labels.ravel(), minlength=len(boxes) + 1)
+    flux = np.bincount(labels.ravel(), weights=value.ravel(), minlength=len(boxes) + 1)
+    large = np.flatnonzero(area * factor**2 >= _LARGE)
+    large = large[large > 0]
+    mask, light = np.zeros(binned, bool), np.zeros(binned, np.float32)
+    # the brightest first: what lies in its outskirts is not taken for those of another
+    for number in large[np.argsort(-flux[large])]:
+        window = grown_box(boxes[number - 1], _REACH // factor, binned)
+        own = labels[window] == number
+        others = ndimage.binary_dilation((labels[window] > 0) & ~own, _EIGHT, iterations=2)
+        distance = _elliptical_distance(own)
+        use = (count[window] > 0) & ~own & ~others & ~mask[window]
+        level, length = _profile((value[window] - light[window])[use], distance[use])
+        # outskirts are no wider than what they surround: the rest is sky
+        size = np.sqrt(area[number] / np.pi)
+        length = min(length, size)
+        reach = min(_SIZES * size, _REACH / factor)
+        radius = np.clip(faded_at(level, length), 1.0, reach)
+        mask[window] |= distance <= radius
+        if length > 0.0:
+            light[window] += np.exp(level - np.maximum(distance, radius) / length)
+    light[mask] = 0.0
+    return LargeSources(mask, light)
+
+
+def _elliptical_distance(own: NDArray[np.bool_]) -> NDArray[np.float64]:
+    """Return the distances from a source, shorter along its major axis than along its minor one.
+
+    They are those from its nearest pixel in units of its axes, the mean of which (geometric) is 1:
+    isophotes of a flat galaxy are flat.
+    """
+    variance, axes = np.linalg.eigh(np.cov(np.argwhere(own).T))
+    ratio = np.maximum(np.sqrt(np.maximum(variance, 0.0) / variance[1]), _FLATTEST)
+    stretch = (axes * np.sqrt(ratio[0]) / ratio) @ axes.T
+    nearest = ndimage.distance_transform_edt(~own, return_distances=False, return_indices=True)
+    rows, columns = np.ogrid[: own.shape[0], : own.shape[1]]
+    dy, dx = rows - nearest[0], columns - nearest[1]
+    return np.hypot(
+        stretch[0, 0] * dy + stretch[0, 1] * dx, stretch[1, 0] * dy + stretch[1, 1] * dx
+    )
+
+
+def _profile(value: NDArray, distance: NDArray) -> tuple[float, float]:
+    """Return the exponential that the outskirts of one source end in; length 0 without any."""
+    edges = np.concatenate([[0.5, 1.5, 2.5, 3.5], np.geomspace(4.5, _REACH / LARGE_BIN, 20)])
+    which = np.digitize(distance, edges)
+    n = np.bincount(which, minlength=len(edges) + 1)[1:-1]
+    total = np.bincount(which, np.clip(value, -10.0, 10.0), len(edges) + 1)[1:-1]
+    # noise of a bin's mean: that of a pixel, correlated over neighbours
+    error = 2.0 / LARGE_BIN / np.sqrt(np.maximum(n, 1))
+    limit = np.maximum(_FADED, 3.0 * error)
+    middle = 0.5 * (edges[1:] + edges[:-1])
+    return last_exponential(middle, total / np.maximum(n, 1), limit, n > 4)

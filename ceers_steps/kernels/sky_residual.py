@@ -1,0 +1,47 @@
+"""An image less its sky, in bins and units of the noise."""
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ceers_steps.kernels.background import BackgroundMesh
+from ceers_steps.kernels.bins import bin_rows, bin_sum
+from ceers_steps.kernels.lazy_rows import RowImage
+from ceers_steps.kernels.mosaic_mask import Strip, for_each_strip
+
+__all__ = ["LARGE_BIN", "SMALL_BIN", "SkyResidual"]
+
+LARGE_BIN, SMALL_BIN = 4, 2
+"""Pixels that are averaged for profiles of large and of small sources."""
+
+
+@dataclass(frozen=True)
+class SkyResidual:
+    """An image less its sky in units of the noise, to be looked at in bins."""
+
+    image: RowImage
+    border: RowImage
+    core: NDArray[np.bool_]  # in bins of two by two pixels
+    sky: BackgroundMesh
+    noise: float
+
+    def binned(self, rows: slice, factor: int) -> tuple[NDArray, NDArray, NDArray]:
+        """Return the means of bins, the pixels in each mean, and where a core is."""
+        good = ~self.border[rows] & np.isfinite(self.image[rows])
+        level = self.sky.rows(rows.start, rows.stop)
+        value = np.where(good, (self.image[rows] - level) / np.float32(self.noise), np.float32(0))
+        total, count = (bin_sum(array, factor) for array in (value, good.astype(np.float32)))
+        core = self.core[bin_rows(rows, SMALL_BIN)]
+        core = bin_sum(core.astype(np.float32), factor // SMALL_BIN) > 0
+        return total / np.maximum(count, 1), count, core
+
+    def all_binned(self, factor: int, n_threads: int) -> tuple[NDArray, NDArray, NDArray]:
+        """Return the same for the whole image."""
+
+        def work(strip: Strip) -> tuple[NDArray, NDArray, NDArray]:
+            return self.binned(strip.rows, factor)
+
+        parts = for_each_strip(work, self.image.shape, 0, n_threads)
+        value, count, core = (np.concatenate(each) for each in zip(*parts, strict=True))
+        return value, count, core

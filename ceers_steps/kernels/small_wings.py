@@ -1,0 +1,121 @@
+"""Outskirts of small sources: those of one brightness have a profile together."""
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy import ndimage
+
+from ceers_steps.kernels.bins import bin_rows
+from ceers_steps.kernels.exponential_tail import faded_at, last_exponential
+from ceers_steps.kernels.large_wings import LargeSources
+from ceers_steps.kernels.mosaic_mask import Strip, for_each_strip
+from ceers_steps.kernels.sky_residual import SMALL_BIN, SkyResidual
+
+__all__ = ["light_of_small"]
+
+_EIGHT = np.ones((3, 3), bool)
+
+_REACH = 60
+"""Pixels by which masks are grown at most."""
+
+_FADED = 0.05
+"""Light, in units of the noise of a pixel, below which a profile is no longer followed."""
+
+_CLASS_STEP, _N_CLASSES = 2.5, 24
+"""Ratio of fluxes from one class of sources to the next, and number of classes."""
+
+_EDGES = np.array([0.5, 1.5, 2.5, 3.5, 4.5, 6, 8, 10, 13, 16, 20, 25, 30])
+"""Distances (bins) between which the light around sources is averaged."""
+
+
+def light_of_small(
+    large: LargeSources, residual: SkyResidual, n_threads: int
+) -> tuple[NDArray[np.bool_], NDArray[np.float32]]:
+    """Return mask and light of all sources in bins of `SMALL_BIN`, those of large ones given.
+
+    The light is in the unit of the image.
+    """
+    image = residual.image.shape
+    shape = (_N_CLASSES, len(_EDGES) - 1)
+
+    def measure(strip: Strip) -> NDArray:
+        near = _SmallSources.measure(large, residual, strip)
+        use = near.use & (near.distance >= _EDGES[0]) & (near.distance < _EDGES[-1])
+        key = near.kind[use] * shape[1] + np.digitize(near.distance[use], _EDGES) - 1
+        light = np.bincount(key, np.clip(near.value[use], -3.0, 3.0), shape[0] * shape[1])
+        return np.stack([light, np.bincount(key, minlength=shape[0] * shape[1])])
+
+    overlap = 2 * _REACH
+    totals = np.sum(for_each_strip(measure, image, overlap, n_threads), axis=0)
+    level, length, radius = _profiles(*totals.reshape(2, *shape))
+    half = tuple(-(-size // SMALL_BIN) for size in image)
+    all_bins, all_light = np.empty(half, bool), np.empty(half, np.float32)
+
+    def mask(strip: Strip) -> None:
+        near = _SmallSources.measure(large, residual, strip)
+        inside = near.distance <= radius[near.kind]
+        light = np.exp(level[near.kind] - near.distance / length[near.kind]).astype(np.float32)
+        light[inside] = 0.0
+        bins, inner = (bin_rows(rows, SMALL_BIN) for rows in (strip.rows, strip.inner))
+        large_bins, large_light = large.half(strip.rows, image[1])
+        all_bins[bins] = large_bins | inside[inner]
+        all_light[bins] = (large_light + light[inner]) * np.float32(residual.noise)
+
+    for_each_strip(mask, image, overlap, n_threads)
+    return all_bins, all_light
+
+
+@dataclass(frozen=True)
+class _SmallSources:
+    """Bins of a strip, and the small source that is nearest to each.
+
+    Attributes
+    ----------
+    value, distance : ndarray
+        Mean of a bin in units of the noise, and its distance from the source, bins.
+    kind : ndarray of int
+        Class of the source, by its flux.
+    use : ndarray of bool
+        True where the bin is sky, or outskirts of a small source.
+    """
+
+    value: NDArray
+    distance: NDArray
+    kind: NDArray
+    use: NDArray[np.bool_]
+
+    @classmethod
+    def measure(cls, sources: LargeSources, residual: SkyResidual, strip: Strip):
+        """Look at a strip; large sources are known."""
+        value, count, core = residual.binned(strip.outer, SMALL_BIN)
+        large, light = sources.half(strip.outer, residual.image.shape[1])
+        value -= light
+        labels, number = ndimage.label(core & ~large, structure=_EIGHT)
+        if number == 0:
+            nothing = np.zeros(value.shape, bool)
+            return cls(value, np.full(value.shape, np.inf), nothing.astype(np.int8), nothing)
+        flux = np.bincount(labels.ravel(), value.ravel(), number + 1) * SMALL_BIN**2
+        steps = np.log(np.maximum(flux, 1.0)) / np.log(_CLASS_STEP)
+        kinds = np.minimum(steps, _N_CLASSES - 1).astype(np.int8)
+        distance, nearest = ndimage.distance_transform_edt(labels == 0, return_indices=True)
+        kind = kinds[labels[tuple(nearest)]]
+        return cls(value, distance, kind, (count > 0) & (labels == 0) & ~large)
+
+
+def _profiles(
+    light: NDArray, n: NDArray
+) -> tuple[NDArray[np.float64], NDArray[np.float64], NDArray[np.float64]]:
+    """Return level and length of the outskirts of each class, and the radius of its mask, bins."""
+    middle = 0.5 * (_EDGES[1:] + _EDGES[:-1])
+    # without outskirts: one bin is masked, and nothing is left beyond
+    level, length = np.full(len(n), -np.inf), np.ones(len(n))
+    for kind in np.flatnonzero(n.sum(axis=1)):
+        profile = light[kind] / np.maximum(n[kind], 1)
+        error = 2.0 / SMALL_BIN / np.sqrt(np.maximum(n[kind], 1))
+        limit = np.maximum(_FADED, 3.0 * error)
+        found = last_exponential(middle, profile, limit, n[kind] > 10)
+        if found[1] > 0.0:
+            level[kind], length[kind] = found
+    radius = np.clip(faded_at(level, length), 1.0, _REACH / SMALL_BIN)
+    return level, length, radius

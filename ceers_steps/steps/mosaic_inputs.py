@@ -1,0 +1,41 @@
+"""What MosaicBackgroundStep is given: the mosaics of an association, models in memory."""
+
+import os
+
+from ceers_steps.io import read_association
+
+__all__ = ["ModelList", "mosaics_of"]
+
+
+class ModelList:
+    """Data models in memory, with what is used of a library."""
+
+    def __init__(self, models):
+        self._models = models
+
+    def __len__(self):
+        return len(self._models)
+
+    def borrow(self, index):
+        """Return a model."""
+        return self._models[index]
+
+    def shelve(self, *_args, **_kwargs):
+        """Leave a model as it is: it is in memory."""
+
+
+def mosaics_of(path):
+    """Return the mosaics of an association: its members, or what its products became."""
+    association = read_association(path)
+    folder = os.path.dirname(os.path.abspath(path))
+    files = []
+    for product in association["products"]:
+        mosaic = os.path.join(folder, f"{product.get('name')}_i2d.fits")
+        members = [
+            member["expname"]
+            for member in product["members"]
+            if member.get("exptype", "science") == "science"
+        ]
+        made = os.path.isfile(mosaic) and not all("_i2d" in name for name in members)
+        files += [mosaic] if made else members
+    return list(dict.fromkeys(files))
