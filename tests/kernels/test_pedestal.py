@@ -53,6 +53,20 @@ def test_pixels_with_a_tail_of_noise_do_not_shift_the_mean_level():
     assert abs(gaussian.level - true) > 0.03 * NOISE
 
 
+def test_faint_charge_of_snowballs_is_not_sky():
+    """What is left around them is wide and below the noise: no mask has it, the mean does."""
+    rng = np.random.default_rng(4)
+    image = rng.normal(SKY, NOISE, (1024, 1024))
+    y, x = np.ogrid[:1024, :1024]
+    left = np.zeros(image.shape)
+    for y0, x0 in rng.uniform(40, 984, (30, 2)):
+        left[(y - y0) ** 2 + (x - x0) ** 2 < 16**2] = 0.5 * NOISE
+    mask = np.zeros(image.shape, bool)
+    clean, found = find_pedestal(image, mask), find_pedestal(image + left, mask)
+    assert left.mean() > 5 * clean.uncertainty
+    assert abs(found.level - clean.level) < 2 * clean.uncertainty
+
+
 @pytest.mark.parametrize("method", ["mode", "gaussian"])
 @settings(max_examples=10, deadline=None)
 @given(factor=st.floats(1e-6, 1e6), offset=st.floats(-100.0, 1000.0))
