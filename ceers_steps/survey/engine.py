@@ -172,7 +172,7 @@ class Engine:
             "python": sys.executable,
             "plan": str(plan_path),
             # of this run only: a job that outlived an earlier one must not be taken for ours
-            "marks": str(self._folder / "marks" / uuid.uuid4().hex[:8]),
+            "marks": f"marks/{uuid.uuid4().hex[:8]}",
             "stages": list(plan.by_stage(tasks)),
             "tasks": {
                 task.id: {
@@ -198,7 +198,6 @@ class Engine:
             *(sys.executable, "-m", "snakemake"),
             *("--snakefile", str(workflow / "Snakefile")),
             *("--directory", str(self._folder)),
-            *("--config", f"jobs={self._folder / 'jobs.json'}"),
             *("--scheduler", "greedy"),
             *("--rerun-triggers", "mtime"),
             *("--keep-going", "--nolock", "--nocolor", "--drop-metadata"),

@@ -52,7 +52,7 @@ def main(argv=None):
         0 when the products are in place, 1 when the task failed, 143 when it was asked to end.
     """
     path, identity, *mark = sys.argv[1:] if argv is None else argv
-    mark = mark[0] if mark else ""
+    mark = os.path.abspath(mark[0]) if mark else ""
     if mark:
         _end_with_parent()
     for name in THREAD_VARIABLES:

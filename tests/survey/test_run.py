@@ -76,7 +76,7 @@ def test_all_is_done_once_then_nothing_then_what_changed(tmp_path):
 
 @pytest.mark.slow
 def test_names_with_spaces_and_quotes_and_a_profile_for_other_work(tmp_path, monkeypatch):
-    folder = tmp_path / "Bob's field, 2"
+    folder = tmp_path / "Bob's {first} field #2, 100%"
     folder.mkdir()
     profile = tmp_path / "profile"
     profile.mkdir()
