@@ -7,6 +7,7 @@ none is ever stale.
 import contextlib
 import errno
 import fcntl
+import getpass
 import os
 import socket
 import sys
@@ -52,7 +53,9 @@ def hold_folder(output: Path, *, shared: bool = False) -> Iterator[None]:
         if shared:
             yield
             return
-        user = os.environ.get("USER", str(os.getuid()))
+        user = str(os.getuid())
+        with contextlib.suppress(KeyError, OSError):  # a container without names
+            user = getpass.getuser()
         since = time.strftime("%Y-%m-%d %H:%M:%S")
         holder = f"process {os.getpid()} of {user} on {socket.gethostname()} since {since}"
         with contextlib.suppress(OSError):  # a full disk: told where something is lost by it

@@ -322,7 +322,8 @@ def _show(plan, reasons):
         )
         if due:
             why = due.most_common(1)[0][0]
-            others = f" (and {len(due) - 1} other reasons)" if len(due) > 1 else ""
+            rest = len(due) - 1
+            others = f" (and {rest} other reason{'s' if rest > 1 else ''})" if rest else ""
             stages.setdefault(why + others, []).append(stage)
     Console().print(table)
     for why, names in stages.items():

@@ -3,6 +3,7 @@
 import errno
 import fcntl
 import os
+import pwd
 import socket
 
 import pytest
@@ -20,6 +21,19 @@ def test_a_second_run_is_told_who_holds_the_folder(tmp_path):
             with pytest.raises(CeersError, match=holder), hold_folder(tmp_path, shared=shared):
                 pass
     with hold_folder(tmp_path):
+        pass
+
+
+def test_the_holder_has_a_name_without_variables_too(tmp_path, monkeypatch):
+    """A batch job may have none."""
+    for name in ("LOGNAME", "USER", "LNAME", "USERNAME"):
+        monkeypatch.delenv(name, raising=False)
+    name = pwd.getpwuid(os.getuid()).pw_name
+    with (
+        hold_folder(tmp_path),
+        pytest.raises(CeersError, match=f"process {os.getpid()} of {name} on"),
+        hold_folder(tmp_path),
+    ):
         pass
 
 

@@ -178,6 +178,17 @@ def test_what_is_wrong_is_told_in_a_line(folder, capsys, arguments, message):
     assert "Traceback" not in told
 
 
+def test_plan_tells_the_reason_of_most_tasks_and_how_many_others(folder, work, capsys):
+    assert ceers("reduce", "uncal", "-o", "reduced") == 0
+    for path in (folder / "uncal").glob("*_nrcb4_uncal.fits"):
+        path.write_bytes(path.read_bytes().replace(b"FILLER0", b"FILLERX"))
+    capsys.readouterr()
+    assert ceers("plan", "uncal", "-o", "reduced") == 0
+    told = capsys.readouterr().out
+    first = folder / "uncal" / "jw01727001001_02101_00001_nrcb4_uncal.fits"
+    assert f"exposure: input {first} changed (and 1 other reason)\n" in told
+
+
 # -- reduce
 
 
