@@ -180,17 +180,19 @@ def run_reduce(args) -> int:
         _check_references(due, config)
     outcome = run_plan(plan, config)
     remedy = _remedy(plan, config, outcome)
-    page = write_summary(plan, outcome, remedy)
     took = duration(time.monotonic() - start)
     count = f"{len(outcome.done)} task{'' if len(outcome.done) == 1 else 's'}"
-    print(f"{count} done, {outcome.valid} valid before, in {took}. {page}")
+    print(f"{count} done, {outcome.valid} valid before, in {took}.")
     for failure in outcome.failures:
         step = f" in {failure.step}" if failure.step else ""
         print(f"FAILED {failure.task}{step}: {failure.message} Log: {failure.log}", file=sys.stderr)
     if outcome.waiting:
-        print(f"{len(outcome.waiting)} tasks wait for what failed.", file=sys.stderr)
+        count = f"{len(outcome.waiting)} task{' waits' if len(outcome.waiting) == 1 else 's wait'}"
+        print(f"{count} for what failed.", file=sys.stderr)
     if remedy:
         print(remedy, file=sys.stderr)
+    # last: on a full disk it cannot be written, which must not hide what failed
+    print(f"Summary: {write_summary(plan, outcome, remedy)}")
     return 1 if outcome.failures or outcome.waiting else 0
 
 

@@ -242,6 +242,18 @@ def test_a_failure_is_told_and_the_rest_is_done(folder, work, monkeypatch, capsy
     assert "no light" in (folder / "reduced" / "summary.html").read_text()
 
 
+def test_a_summary_that_cannot_be_written_does_not_hide_what_failed(
+    folder, work, monkeypatch, capsys
+):
+    failure = Failure("exposure/x", "jump", "disk full", "x.log")
+    monkeypatch.setattr(run, "run_plan", lambda *_: Outcome([], 0, [failure], ["mosaic/x"]))
+    (folder / "reduced" / "summary.ecsv").mkdir(parents=True)
+    assert ceers("reduce", "uncal", "-o", "reduced") == 1
+    told = capsys.readouterr().err
+    assert "FAILED exposure/x in jump: disk full Log: x.log\n1 task waits for" in told
+    assert f"Cannot write {folder / 'reduced' / 'summary.ecsv'}" in told
+
+
 def test_what_failed_can_be_left_out_as_the_message_says(folder, work, monkeypatch, capsys):
     planned = build.build_plan
 
