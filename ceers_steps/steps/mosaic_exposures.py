@@ -47,12 +47,17 @@ class Exposures:
     def __init__(self, library, as_on_disk):
         self.library = library
         self._n_read = 0
+        # the association is copied whenever it is asked for
+        names = [member["expname"] for member in library.asn["products"][0]["members"]]
+        if library.on_disk:
+            names = [os.path.join(library.asn_dir, name) for name in names]
+        self._names = names
         with library:
             self._regions = [self._region(index, as_on_disk) for index in range(len(library))]
 
     def _region(self, index, as_on_disk):
         """Return the S_REGION of an exposure; of a file that takes 1 ms, to open it 150 ms."""
-        name = self._path(index)
+        name = self._names[index]
         if as_on_disk and self.library.on_disk:
             with _said(name), fits.open(name) as hdus:
                 region = hdus["SCI"].header.get("S_REGION") if "SCI" in hdus else None
@@ -62,11 +67,6 @@ class Exposures:
         if not region:
             raise CeersError(_NO_WCS.format(os.path.basename(name)))
         return region
-
-    def _path(self, index):
-        """Return the file of an exposure, or the name of one in memory."""
-        name = self.library.asn["products"][0]["members"][index]["expname"]
-        return os.path.join(self.library.asn_dir, name) if self.library.on_disk else name
 
     def __len__(self):
         return len(self._regions)
@@ -87,7 +87,7 @@ class Exposures:
         self._n_read += 1
         if self.library.on_disk and self._n_read % _READS_PER_COLLECTION == 0:
             gc.collect()
-        with _said(self._path(index)):
+        with _said(self._names[index]):
             model = self.library.borrow(index)
         if model.data.ndim != 2:
             raise CeersError(
