@@ -83,6 +83,8 @@ def test_a_mosaic_of_tile_tasks_is_the_one_drizzled_at_once(tmp_path, monkeypatc
         assert_array_equal(np.isnan(made.data), np.isnan(whole.data))
         # of a sum of four: relative to its largest term, which is about the noise
         assert_allclose(made.data, whole.data, rtol=2e-6, atol=2e-8)
-        assert_allclose(made.err, whole.err, rtol=2e-6)
-        assert_allclose(made.wht, whole.wht, rtol=2e-6)
+        # where an exposure covers next to nothing of a pixel, relative to a whole one
+        for name in ("err", "wht"):
+            plane = getattr(whole, name)
+            assert_allclose(getattr(made, name), plane, rtol=2e-6, atol=1e-7 * np.nanmax(plane))
         assert len(made.hdrtab) == len(POSITIONS)
