@@ -314,9 +314,8 @@ def test_neither_server_nor_cache(field, monkeypatch, tmp_path, caplog):
     field.forget()
     with pytest.raises(CeersError, match="neither a server nor a cache"):
         check_references(field.uncals)
-    assert not [
-        record for record in caplog.records if record.name == "CRDS"
-    ]  # CRDS itself has nothing to add
+    # CRDS itself has nothing to add
+    assert not [record for record in caplog.records if record.name == "CRDS"]
 
 
 def test_what_is_no_exposure(field, tmp_path, capsys):
