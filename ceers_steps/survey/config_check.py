@@ -102,6 +102,7 @@ _OURS = {
     ("detector1", "", "overrides"): "overrides in table [files]",
     ("detector1", "wispsub", "template_dir"): "wisp_templates in table [files]",
     ("image3", "update_wcs", "skip"): "wcs_dir in table [files]",
+    ("image3", "update_wcs", "missing"): "exclude to leave exposures without a file out",
     ("image3", "skyvar", "skip"): "sky_method = 'none' and scale_variance = false",
 }
 """Parameters for which the survey has a key of its own, or another way."""
@@ -113,6 +114,7 @@ _RESERVED_IN = {
     "resample": {"output_wcs", "crpix", "crval", "rotation", "output_shape", "pixel_scale_ratio"}
     | {"keep_tiles", "only_tile", "tile_dir", "skip", "single"},
     "skyvar": {"source_mask"},
+    "tweakreg": {"on_failure"},
 }
 _NOT_RUN = {("image3", "source_catalog")}
 

@@ -285,8 +285,14 @@ WRONG = {
     ),
     "reserved": ('[image2]\noutput_dir = "x"\n', 4, ["output_dir is set by the survey"]),
     "pipeline that is left out": ("[image2]\nskip = true\n", 4, ["skip is set by the survey"]),
+    "reserved alignment": (
+        '[image3.tweakreg]\non_failure = "keep"\n',
+        4,
+        ["on_failure is set by the survey"],
+    ),
     "reserved grid": ("[image3.resample]\nrotation = 5\n", 4, ["set by the survey"]),
     "what the survey needs": ("[image3.skyvar]\nskip = true\n", 4, ["sky_method = 'none'"]),
+    "a WCS for each": ('[image3.update_wcs]\nmissing = "skip"\n', 4, ["missing: use exclude"]),
     "what the survey does not run": ("[image3.source_catalog]\nskip = false\n", 3, ["take it out"]),
     "products that would be lost": (
         "[detector1.snowball]\nsave_events = true\n",
