@@ -1,7 +1,9 @@
 """What tests share: small simulated exposures with the reference files that calibrate them."""
 
+import gc
 import os
 import signal
+import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -21,6 +23,11 @@ signal.signal(signal.SIGINT, signal.default_int_handler)
 signal.signal(signal.SIGHUP, signal.SIG_DFL)
 for name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "NUMBA_NUM_THREADS"):
     os.environ.setdefault(name, "1")
+
+
+def pytest_collection_finish():
+    """Leave what importing has made out of the collections that stpipe makes after every step."""
+    gc.freeze()
 
 
 @dataclass(frozen=True)
@@ -67,6 +74,15 @@ def _simulated(tmp_path_factory, size: str, **arguments) -> Iterator[SimulatedFi
 def _folder_of_its_own(tmp_path, monkeypatch):
     """Products and temporary files without a folder go to one that is the test's own."""
     monkeypatch.chdir(tmp_path)
+
+
+@pytest.fixture
+def left_open():
+    """For errors in the middle of a step, which leave open what jwst has opened: closed here."""
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", "unclosed file")
+        yield
+        gc.collect()
 
 
 # of a module each: other modules let jwst use the reference files of simulations of their own

@@ -335,6 +335,7 @@ def test_without_a_wcs_file_exposures_are_aligned_with_the_others(field, tmp_pat
     assert list(done.values()) == ["SKIPPED", "COMPLETE"]
 
 
+@pytest.mark.usefixtures("left_open")
 @pytest.mark.slow
 def test_failed_alignment_makes_no_mosaic(field, tmp_path):
     """Unless asked for; the table and the figure say what failed."""

@@ -30,9 +30,6 @@ from tests.dithers import make_sources, simulate_dithers
 
 SCATTER = 15.0  # mas, of the reference catalogue, per coordinate
 
-LEFT_OPEN = ("ignore:unclosed file", "ignore::pytest.PytestUnraisableExceptionWarning")
-"""An error in the middle of a step leaves the files open that jwst has opened."""
-
 OPEN = []
 """Models to close after a test: jwst leaves those of a list of files open."""
 
@@ -347,6 +344,7 @@ class TestFailures:
         assert len(table) == 1
         assert table["status"][0] == "SKIPPED"
 
+    @pytest.mark.usefixtures("left_open")
     def test_stops_if_so_asked(self, field, tmp_path):
         """The table is written, and the message says why and what to do."""
         reference = reference_of(field, tmp_path / "elsewhere.fits", shift=3600)
@@ -585,7 +583,7 @@ class TestInput:
         assert asked[0][0] == "GAIADR3"
         assert 2022.4 < asked[0][1] < 2022.6
 
-    @pytest.mark.filterwarnings(*LEFT_OPEN)
+    @pytest.mark.usefixtures("left_open")
     def test_gaia_without_network(self, field, tmp_path, monkeypatch):
         def fail(*args, **kwargs):
             raise ConnectionError("no route")
@@ -628,7 +626,7 @@ class TestBadInput:
         with pytest.raises(StepError, match="no columns RA and DEC; found visit"):
             run(field, tmp_path, field.files[:1], abs_refcat=str(path))
 
-    @pytest.mark.filterwarnings(*LEFT_OPEN)
+    @pytest.mark.usefixtures("left_open")
     def test_no_wcs(self, field, tmp_path):
         path = tmp_path / "jw01345001001_02105_00001_nrcb4_rate.fits"
         shutil.copy(field.files[0], path)
