@@ -33,7 +33,8 @@ def disc(radius: int) -> NDArray[np.bool_]:
 def disc_median(mask: NDArray[np.bool_], radius: int) -> NDArray[np.bool_]:
     """Median-filter a boolean image with a disc, reflected about the edges of the array.
 
-    Equal, to the pixel, to ``scipy.ndimage.median_filter(mask, footprint=disc(radius))``.
+    Equal, to the pixel, to ``scipy.ndimage.median_filter(mask, footprint=disc(radius))``, but for
+    images smaller than the disc, where scipy 1.17 miscounts.
 
     Parameters
     ----------

@@ -33,8 +33,12 @@ def test_disc_is_the_published_one(radius):
 @settings(max_examples=60, deadline=None)
 @given(images, st.sampled_from([1, 3, 7, 15]))
 def test_median_is_that_of_scipy(image, radius):
-    expected = ndimage.median_filter(image.astype(np.uint8), footprint=disc(radius)) > 0
-    np.testing.assert_array_equal(disc_median(image, radius), expected)
+    # scipy miscounts where the disc reaches beyond the reflection of a small image
+    padded = np.pad(image, radius, mode="symmetric").astype(np.uint8)
+    expected = ndimage.median_filter(padded, footprint=disc(radius)) > 0
+    np.testing.assert_array_equal(
+        disc_median(image, radius), expected[radius:-radius, radius:-radius]
+    )
 
 
 @settings(max_examples=60, deadline=None)
