@@ -102,7 +102,6 @@ _OURS = {
     ("detector1", "", "overrides"): "overrides in table [files]",
     ("detector1", "wispsub", "template_dir"): "wisp_templates in table [files]",
     ("image3", "update_wcs", "skip"): "wcs_dir in table [files]",
-    ("image3", "update_wcs", "missing"): "exclude to leave exposures without a file out",
     ("image3", "skyvar", "skip"): "sky_method = 'none' and scale_variance = false",
 }
 """Parameters for which the survey has a key of its own, or another way."""

@@ -292,7 +292,6 @@ WRONG = {
     ),
     "reserved grid": ("[image3.resample]\nrotation = 5\n", 4, ["set by the survey"]),
     "what the survey needs": ("[image3.skyvar]\nskip = true\n", 4, ["sky_method = 'none'"]),
-    "a WCS for each": ('[image3.update_wcs]\nmissing = "skip"\n', 4, ["missing: use exclude"]),
     "what the survey does not run": ("[image3.source_catalog]\nskip = false\n", 3, ["take it out"]),
     "products that would be lost": (
         "[detector1.snowball]\nsave_events = true\n",
