@@ -1,0 +1,1 @@
+"""Source lists matched and fitted: centroids, matches, linear corrections; no WCS objects."""

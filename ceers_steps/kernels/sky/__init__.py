@@ -1,0 +1,1 @@
+"""The level of the empty sky and its variance in one exposure; no two-dimensional background."""

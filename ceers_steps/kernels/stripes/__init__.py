@@ -1,0 +1,1 @@
+"""1/f stripes of one rate image: read-out geometry, models and fits; no wisps and no sky level."""

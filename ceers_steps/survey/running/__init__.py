@@ -1,0 +1,1 @@
+"""Carrying out a plan: tasks, engine, locks, progress; what to do was decided in ``planning``."""
