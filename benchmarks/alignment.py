@@ -21,7 +21,7 @@ from jwst.tweakreg import TweakRegStep
 from stdatamodels.jwst import datamodels
 
 from ceers_steps.simulate import SimulationConfig, active, read_truth, simulate
-from ceers_steps.simulate.config import PointingConfig, SourceConfig
+from ceers_steps.simulate.config.simulation import PointingConfig, SourceConfig
 from ceers_steps.steps.align import AlignStep
 
 SCATTER = 15.0  # mas

@@ -39,9 +39,9 @@ from photutils.segmentation import detect_sources
 from photutils.utils import circular_footprint
 from scipy import linalg, ndimage
 
-from ceers_steps.kernels.background import fit_mesh
-from ceers_steps.kernels.mosaic_mask import CORE, MOSAIC_TIERS, mask_mosaic
-from ceers_steps.kernels.source_wings import measure_outskirts
+from ceers_steps.kernels.sources.background import fit_mesh
+from ceers_steps.kernels.sources.mosaic_tiers import CORE, MOSAIC_TIERS, mask_mosaic
+from ceers_steps.kernels.sources.outskirts import measure_outskirts
 
 LARGE = (4800, 10600)
 STRUCTURE = (0.02, 0.1, 0.2)  # rms in units of the noise of a pixel

@@ -4,8 +4,8 @@ import galsim
 import numpy as np
 from scipy import ndimage
 
-from ceers_steps.simulate.config import SourceConfig
-from ceers_steps.simulate.scene import make_catalog
+from ceers_steps.simulate.config.simulation import SourceConfig
+from ceers_steps.simulate.sky.scene import make_catalog
 
 NOISE = 0.0104  # MJy/sr: 5 sigma in an aperture of 0.2" is 28.9 AB
 PIXEL = 0.03  # arcsec

@@ -26,8 +26,8 @@ from stdatamodels.jwst import datamodels
 
 from ceers_steps import CeersDetector1, CeersImage2, SkyVarStep
 from ceers_steps.simulate import SimulationConfig, read_truth, simulate
-from ceers_steps.simulate.config import SourceConfig
-from ceers_steps.simulate.crds_cache import active
+from ceers_steps.simulate.config.simulation import SourceConfig
+from ceers_steps.simulate.references.crds_cache import active
 
 FRAMES = (("NRCBLONG", "F277W", 60.0), ("NRCB4", "F115W", 150.0))
 """Detector, band, stars per square arcminute."""

@@ -30,7 +30,7 @@ from stdatamodels.jwst import datamodels
 from stdatamodels.jwst.datamodels import dqflags
 
 from ceers_steps import CeersDetector1, CeersImage2, SkyVarStep
-from ceers_steps.io import read_image
+from ceers_steps.files.atomic import read_image
 from ceers_steps.kernels.blocks import block_sum
 from ceers_steps.simulate import active, read_truth, simulate
 

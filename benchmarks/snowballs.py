@@ -25,10 +25,10 @@ from snowblind import SnowblindStep
 from stcal.jump.jump import flag_large_events
 from stdatamodels.jwst.datamodels import dqflags
 
-from ceers_steps.kernels.disc import disc
-from ceers_steps.report.metrics import halo_bias, snowball_flags
+from ceers_steps.kernels.discs import disc
 from ceers_steps.simulate import active, read_truth, simulate
 from ceers_steps.steps.snowball import SnowballStep
+from ceers_steps.validate.metrics import halo_bias, snowball_flags
 
 JUMP, SATURATED = dqflags.group["JUMP_DET"], dqflags.group["SATURATED"]
 UNUSABLE = JUMP | SATURATED | dqflags.group["DO_NOT_USE"]

@@ -24,16 +24,16 @@ from jwst.ramp_fitting import RampFitStep
 from scipy import ndimage
 from stdatamodels.jwst.datamodels import FlatModel, dqflags
 
-from ceers_steps.kernels.source_mask import RATE_TIERS, mask_sources
-from ceers_steps.kernels.striping import flatten, rough_stripes
-from ceers_steps.report.metrics import (
+from ceers_steps.kernels.sources.tiers import RATE_TIERS, mask_sources
+from ceers_steps.kernels.stripes.median import flatten, rough_stripes
+from ceers_steps.simulate import SimulationConfig, active, read_truth, simulate
+from ceers_steps.steps.remstriping import RemStripingStep
+from ceers_steps.validate.metrics import (
     absorbed_flux,
     block_noise,
     pedestal_change,
     pixel_noise,
 )
-from ceers_steps.simulate import SimulationConfig, active, read_truth, simulate
-from ceers_steps.steps.remstriping import RemStripingStep
 
 FRAMES = (
     ("NRCB1", "F150W", "MEDIUM8", 9),

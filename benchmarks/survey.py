@@ -22,11 +22,11 @@ import time
 from dataclasses import replace
 from pathlib import Path
 
-from ceers_steps.survey.config import SurveyConfig
-from ceers_steps.survey.plan import STATE, why_stale, write_plan
-from ceers_steps.survey.records import Record, file_state, write_record
-from ceers_steps.survey.run import run_plan
-from ceers_steps.survey.task import main as do_task
+from ceers_steps.survey.config.settings import SurveyConfig
+from ceers_steps.survey.planning.plan import STATE, why_stale, write_plan
+from ceers_steps.survey.planning.records import Record, file_state, write_record
+from ceers_steps.survey.running.run import run_plan
+from ceers_steps.survey.running.task import main as do_task
 
 ROOT = Path(__file__).parents[1]
 sys.path.insert(0, str(ROOT))
@@ -40,8 +40,8 @@ N_REFERENCES = 12
 
 DRIVER = """
 import json, sys
-from ceers_steps.survey.config import SurveyConfig
-from ceers_steps.survey.run import run_plan
+from ceers_steps.survey.config.settings import SurveyConfig
+from ceers_steps.survey.running.run import run_plan
 from tests.survey.standin import make_plan
 folder, exposures, arguments = sys.argv[1:]
 plan = make_plan(folder, exposures=int(exposures), arguments=json.loads(arguments))
@@ -154,8 +154,8 @@ def throughput(folder, arguments):
         raise SystemExit("throughput takes --exposures, a folder of ceers simulate")
     load = os.getloadavg()[0]
     from ceers_steps.simulate import activate
-    from ceers_steps.survey.build import build_plan
-    from ceers_steps.survey.inputs import find_exposures
+    from ceers_steps.survey.planning.build import build_plan
+    from ceers_steps.survey.select.inputs import find_exposures
 
     activate(arguments.exposures)
     rates, results = {}, []
@@ -188,7 +188,7 @@ def kill_one(rng, plan, driver, count):
     kind = rng.choice(list(count))
     words = {
         "engine": ["snakemake\0--snakefile", "Snakefile"],
-        "worker": ["ceers_steps.survey.task\0"],
+        "worker": ["ceers_steps.survey.running.task\0"],
     }
     found = [driver.pid] if kind == "driver" else processes(*words[kind], str(plan.output))
     if found and driver.poll() is None:
@@ -214,7 +214,7 @@ def processes(*words):
 
 def wait_for_tasks(plan):
     """Wait until no process of a run is left."""
-    while processes("ceers_steps.survey.task\0", str(plan.output)):
+    while processes("ceers_steps.survey.running.task\0", str(plan.output)):
         time.sleep(0.02)
 
 

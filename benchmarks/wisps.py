@@ -19,18 +19,28 @@ from astropy.io import fits
 from scipy import ndimage
 from stdatamodels.jwst.datamodels import FlatModel, ImageModel, dqflags
 
-from ceers_steps.kernels.wisp_templates import prepare_template
-from ceers_steps.kernels.wisps import fit_wisp
-from ceers_steps.kernels.wisps_published import (
+from ceers_steps.kernels.wisps.fit import fit_wisp
+from ceers_steps.kernels.wisps.published import (
     cold_source_mask,
     fit_wisp_published,
     published_box,
 )
-from ceers_steps.simulate.geometry import ExposureWcs, Pointing, attitude_matrix, get_distortion
-from ceers_steps.simulate.instrument import find_subarray, get_band, get_detector, zero_point
-from ceers_steps.simulate.noise import one_over_f_frame
-from ceers_steps.simulate.scene import make_catalog, render_sources
-from ceers_steps.simulate.wisps import template_name, wisp_template
+from ceers_steps.kernels.wisps.template import prepare_template
+from ceers_steps.simulate.detector.noise import one_over_f_frame
+from ceers_steps.simulate.sky.scene import make_catalog, render_sources
+from ceers_steps.simulate.sky.wisps import template_name, wisp_template
+from ceers_steps.simulate.telescope.geometry import (
+    ExposureWcs,
+    Pointing,
+    attitude_matrix,
+    get_distortion,
+)
+from ceers_steps.simulate.telescope.instrument import (
+    find_subarray,
+    get_band,
+    get_detector,
+    zero_point,
+)
 from ceers_steps.steps.wispsub import WispSubStep
 
 DETECTORS = ("NRCB4", "NRCA3", "NRCA4", "NRCB3")

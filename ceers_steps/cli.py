@@ -57,9 +57,11 @@ def build_parser():
     parser.add_argument("--version", action="version", version=f"ceers_steps {__version__}")
     commands = parser.add_subparsers(dest="command", metavar="COMMAND", required=True)
 
-    from ceers_steps.simulate import command as simulate
-    from ceers_steps.survey import archive_command, reduce_command, references_command
-    from ceers_steps.survey import command as survey
+    from ceers_steps.commands import associate as survey
+    from ceers_steps.commands import download as archive_command
+    from ceers_steps.commands import reduce as reduce_command
+    from ceers_steps.commands import references as references_command
+    from ceers_steps.commands import simulate as simulate
 
     _add_demo(commands)
     _add_params(commands)
@@ -87,7 +89,7 @@ def _add_params(commands):
 
 
 def _run_params(args):
-    from ceers_steps.parameters import copy_parameter_file, list_parameter_files
+    from ceers_steps.files.parameter_files import copy_parameter_file, list_parameter_files
 
     files = list_parameter_files()
     names = [file.name for file in files] if args.all else args.names

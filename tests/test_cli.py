@@ -7,8 +7,9 @@ import sys
 import pytest
 
 import ceers_steps.demo
-from ceers_steps import __version__, cli, parameters
+from ceers_steps import __version__, cli
 from ceers_steps.errors import CeersError
+from ceers_steps.files import parameter_files as parameters
 
 
 def python(code, **kwargs):
@@ -87,7 +88,7 @@ def test_params_to_a_folder_that_cannot_be_made(tmp_path, capsys):
 def test_parameter_files_of_a_wheel_and_of_none(tmp_path, monkeypatch):
     package = tmp_path / "site" / "ceers_steps"
     (package / "parameter_files").mkdir(parents=True)
-    monkeypatch.setattr(parameters, "__file__", str(package / "parameters.py"))
+    monkeypatch.setattr(parameters, "__file__", str(package / "files" / "parameter_files.py"))
     assert parameters.parameter_files_dir() == package / "parameter_files"
     (package / "parameter_files").rmdir()
     with pytest.raises(CeersError, match="Install ceers_steps again"):

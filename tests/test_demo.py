@@ -11,8 +11,8 @@ from ceers_steps import demo
 from ceers_steps.demo.exposures import _simulate_once
 from ceers_steps.demo.progress import watch_steps
 from ceers_steps.errors import CeersError
-from ceers_steps.report.findings import Finding
-from ceers_steps.report.page import Part, write_page
+from ceers_steps.report.demo_page import Part, write_page
+from ceers_steps.validate.findings import Finding
 
 SMALL = [
     demo.DemoSet("NRCBLONG", band, dithers=2, size="sub640", n_groups=5)

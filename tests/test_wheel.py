@@ -21,8 +21,8 @@ def test_wheel_works_outside_the_repository(tmp_path):
     script = """
 import ceers_steps, importlib.metadata as metadata
 from ceers_steps.cli import main
-from ceers_steps.parameters import list_parameter_files
-from ceers_steps.simulate.instrument import *
+from ceers_steps.files.parameter_files import list_parameter_files
+from ceers_steps.simulate.telescope.instrument import *
 print(ceers_steps.__file__)
 print(*sorted(file.name for file in list_parameter_files()))
 print(ceers_steps.CeersDetector1.class_alias)

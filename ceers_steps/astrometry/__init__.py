@@ -1,1 +1,1 @@
-"""Alignment over exposures and its tables: no files of exposures are opened here, and no fit is computed."""
+"""Alignment over exposures and its tables; no exposure is opened here, no fit computed."""

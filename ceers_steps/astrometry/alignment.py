@@ -9,16 +9,16 @@ import numpy as np
 from numpy.typing import NDArray
 from tweakwcs.correctors import JWSTWCSCorrector
 
-from ceers_steps.alignment_tables import AlignmentSettings, ReferenceCatalog
-from ceers_steps.kernels.astrometric_fit import ListFit
-from ceers_steps.kernels.dither_alignment import (
+from ceers_steps.astrometry.tables import AlignmentSettings, ReferenceCatalog
+from ceers_steps.kernels.astrometry.centroids import SourceList
+from ceers_steps.kernels.astrometry.dithers import (
     AlignedPart,
     ReferenceFit,
     align_dithers,
     align_to_reference,
 )
-from ceers_steps.kernels.source_matching import combine_lists
-from ceers_steps.kernels.windowed_catalog import SourceList
+from ceers_steps.kernels.astrometry.fit import ListFit
+from ceers_steps.kernels.astrometry.matching import combine_lists
 
 __all__ = ["AlignedExposure", "Residuals", "align_group", "borrow_pointings", "catalog_of"]
 

@@ -6,11 +6,11 @@ import numpy as np
 from astropy.table import Table
 from tweakwcs.correctors import JWSTWCSCorrector
 
-from ceers_steps.alignment import AlignedExposure
+from ceers_steps.astrometry.alignment import AlignedExposure
 from ceers_steps.errors import CeersError
-from ceers_steps.kernels.windowed_catalog import SourceList
-from ceers_steps.overrides import exposure_name
-from ceers_steps.steps.wisp_files import effective_filter
+from ceers_steps.files.overrides import exposure_name
+from ceers_steps.files.wisp_templates import effective_filter
+from ceers_steps.kernels.astrometry.centroids import SourceList
 
 __all__ = ["describe", "from_table", "grouped", "read_catalog", "read_catfile"]
 

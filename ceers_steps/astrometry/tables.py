@@ -11,9 +11,9 @@ from astropy.table import Table
 from numpy.typing import NDArray
 
 from ceers_steps.errors import CeersError
-from ceers_steps.kernels.astrometric_fit import FitSettings
-from ceers_steps.kernels.source_matching import MatchSettings
-from ceers_steps.kernels.windowed_catalog import CatalogSettings
+from ceers_steps.kernels.astrometry.centroids import CatalogSettings
+from ceers_steps.kernels.astrometry.fit import FitSettings
+from ceers_steps.kernels.astrometry.matching import MatchSettings
 
 __all__ = [
     "RESULT_COLUMNS",

@@ -1,1 +1,1 @@
-"""One file per ``ceers`` subcommand: arguments in, calls of the package, messages out; nothing is computed here."""
+"""One file per ``ceers`` subcommand: arguments in, messages out; nothing is computed here."""

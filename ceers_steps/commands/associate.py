@@ -72,8 +72,8 @@ def add_parser(commands) -> None:
 
 def run(args: argparse.Namespace) -> None:
     """Run the command."""
-    from ceers_steps.survey.association_files import write_associations
-    from ceers_steps.survey.associations import group_exposures, incomplete, name_products
+    from ceers_steps.survey.select.association_files import write_associations
+    from ceers_steps.survey.select.associations import group_exposures, incomplete, name_products
 
     exposures, notes = _exposures(args)
     groups = name_products(group_exposures(exposures, args.by), args.product)
@@ -92,8 +92,8 @@ def run(args: argparse.Namespace) -> None:
 
 def _exposures(args):
     """Return the exposures, and notes on what was left out."""
-    from ceers_steps.parameters import list_parameter_files
-    from ceers_steps.survey.exposures import find_files, plan_exposures, read_exposures
+    from ceers_steps.files.parameter_files import list_parameter_files
+    from ceers_steps.survey.select.exposures import find_files, plan_exposures, read_exposures
 
     if args.exposures is not None:
         if len(args.inputs) != 1:
@@ -112,7 +112,7 @@ def _exposures(args):
 
 def _grid(group, args, notes):
     """Return the grid of a group; add notes on exposures that it does not cover."""
-    from ceers_steps.survey.grids import check_size, find_grid, fit_grid
+    from ceers_steps.survey.select.grids import check_size, find_grid, fit_grid
 
     polygons = [polygon for exposure in group.exposures for polygon in exposure.footprint]
     if args.grid is None:

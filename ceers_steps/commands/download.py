@@ -74,8 +74,10 @@ def run(args: argparse.Namespace) -> int:
     """
     from rich.console import Console
 
-    from ceers_steps.survey import archive, disk, transfer
-    from ceers_steps.survey.pointings import read_pointings
+    from ceers_steps.files import disk
+    from ceers_steps.survey.archive import mast as archive
+    from ceers_steps.survey.archive import transfer
+    from ceers_steps.survey.select.pointings import read_pointings
 
     if args.at_a_time < 1:
         raise CeersError(f"--at-a-time {args.at_a_time}: give 1 or more.")
@@ -145,7 +147,7 @@ def _tell_absent(exposures: Sequence[str]) -> int:
 
 def _list(products: Sequence, plan: Sequence) -> None:
     """Print what would be fetched."""
-    from ceers_steps.survey import transfer
+    from ceers_steps.survey.archive import transfer
 
     for product, item in zip(products, plan, strict=True):
         state = "there" if item.complete else "part" if item.fetched else "to fetch"

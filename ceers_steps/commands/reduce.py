@@ -128,12 +128,12 @@ def run_init(args) -> None:
     """Write a survey file."""
     from importlib.resources import files
 
-    from ceers_steps.io import write_atomic
+    from ceers_steps.files.atomic import write_atomic
 
     path = Path(args.file)
     if path.exists() and not args.force:
         raise CeersError(f"{path} exists. Replace it with --force, or choose another --file.")
-    text = (files("ceers_steps.survey") / "survey.toml").read_text(encoding="utf-8")
+    text = (files("ceers_steps.survey.config") / "survey.toml").read_text(encoding="utf-8")
     # paths in it are relative to its folder
     output, *inputs = (
         name if os.path.isabs(name) else os.path.relpath(name, path.parent)
@@ -150,7 +150,7 @@ def run_init(args) -> None:
 
 def run_plan_command(args) -> None:
     """Show the plan."""
-    from ceers_steps.survey.plan import why_stale
+    from ceers_steps.survey.planning.plan import why_stale
 
     plan, _ = _plan(args)
     reasons = why_stale(plan)
@@ -160,17 +160,17 @@ def run_plan_command(args) -> None:
             task = plan.tasks[name]
             print(f"{name}  {task.memory} MB  {task.seconds:.0f} s  {reason}")
     if args.graph:
-        from ceers_steps.survey.graph import draw_plan
+        from ceers_steps.survey.planning.graph import draw_plan
 
         print(f"Graph: {draw_plan(plan, reasons, args.graph)}")
 
 
 def run_reduce(args) -> int:
     """Reduce a survey."""
-    from ceers_steps.survey.plan import why_stale
-    from ceers_steps.survey.progress import duration
-    from ceers_steps.survey.run import run_plan
-    from ceers_steps.survey.summary import write_summary
+    from ceers_steps.survey.planning.plan import why_stale
+    from ceers_steps.survey.running.progress import duration
+    from ceers_steps.survey.running.run import run_plan
+    from ceers_steps.survey.summary.summary import write_summary
 
     start = time.monotonic()
     plan, config = _plan(args)
@@ -198,7 +198,7 @@ def run_reduce(args) -> int:
 
 def _remedy(plan, config, outcome):
     """Say how to go on without the exposures that failed; '' when it is not a matter of a few."""
-    from ceers_steps.survey.inputs import FEW, how_to_exclude
+    from ceers_steps.survey.select.inputs import FEW, how_to_exclude
 
     failed = {failure.task for failure in outcome.failures}
     exposures = plan.by_stage()["exposure"]
@@ -210,7 +210,7 @@ def _remedy(plan, config, outcome):
 
 def run_commands(args) -> None:
     """Write files of commands."""
-    from ceers_steps.survey.commands import write_commands
+    from ceers_steps.survey.running.launcher import write_commands
 
     plan, _ = _plan(args)
     for path, count in write_commands(plan):
@@ -219,9 +219,9 @@ def run_commands(args) -> None:
 
 def _plan(args):
     """Return the plan and the configuration that the arguments name."""
-    from ceers_steps.survey.build import build_plan
-    from ceers_steps.survey.config import load_config
-    from ceers_steps.survey.inputs import find_exposures, table_exposures
+    from ceers_steps.survey.config.settings import load_config
+    from ceers_steps.survey.planning.build import build_plan
+    from ceers_steps.survey.select.inputs import find_exposures, table_exposures
 
     path, inputs = None, args.inputs
     if inputs[0].endswith(".toml"):
@@ -245,7 +245,7 @@ def _plan(args):
 
 def _packaged(table):
     """Return the path of a table, which may be one of the package."""
-    from ceers_steps.parameters import parameter_files_dir
+    from ceers_steps.files.parameter_files import parameter_files_dir
 
     packaged = parameter_files_dir() / f"{table.removesuffix('.ecsv')}.ecsv"
     return packaged if packaged.is_file() and not os.path.exists(table) else table
@@ -265,7 +265,7 @@ def _check_inputs(due):
 
 def _check_references(due, config):
     """Stop, before anything is run, when reference files of exposures to do are missing."""
-    from ceers_steps.survey.references import check_references
+    from ceers_steps.survey.references.check import check_references
 
     due = [task for task in due if task.stage == "exposure"]
     problems = []
@@ -305,8 +305,8 @@ def _show(plan, reasons):
     from rich.console import Console
     from rich.table import Table
 
-    from ceers_steps.survey.plan import TITLES
-    from ceers_steps.survey.progress import duration
+    from ceers_steps.survey.planning.plan import TITLES
+    from ceers_steps.survey.running.progress import duration
 
     table = Table(
         "stage", "what", "tasks", "to do", "memory", "time each", box=None, pad_edge=False

@@ -59,7 +59,7 @@ def run(args: argparse.Namespace) -> int:
     int
         1 if anything is missing or not whole.
     """
-    from ceers_steps.survey.references import check_references, fetch_references
+    from ceers_steps.survey.references.check import check_references, fetch_references
 
     logging.getLogger("CRDS").setLevel(logging.WARNING)
     parameters = {

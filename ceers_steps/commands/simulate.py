@@ -14,7 +14,7 @@ __all__ = ["add_parser", "read_config", "run"]
 
 def add_parser(commands) -> None:
     """Add the command to those of ``ceers``; ``args.run`` runs it."""
-    from ceers_steps.simulate.config import SimulationConfig
+    from ceers_steps.simulate.config.simulation import SimulationConfig
 
     parser = commands.add_parser(
         "simulate",
@@ -101,7 +101,7 @@ def add_parser(commands) -> None:
 def run(args: argparse.Namespace) -> None:
     """Run the command."""
     from ceers_steps.simulate.api import simulate
-    from ceers_steps.simulate.config import SimulationConfig
+    from ceers_steps.simulate.config.simulation import SimulationConfig
 
     config = read_config(args.config) if args.config else SimulationConfig()
     if args.only is not None:
@@ -166,7 +166,7 @@ def read_config(path):
     CeersError
         When the file cannot be read, or a section, parameter or value is not known.
     """
-    from ceers_steps.simulate.config import SimulationConfig
+    from ceers_steps.simulate.config.simulation import SimulationConfig
 
     try:
         with open(path, "rb") as file:

@@ -9,7 +9,7 @@ from pathlib import Path
 from ceers_steps import __version__
 from ceers_steps.demo.progress import peak_memory, watch_steps
 from ceers_steps.demo.sets import POINTING, DemoSet
-from ceers_steps.io import write_atomic
+from ceers_steps.files.atomic import write_atomic
 
 __all__ = ["SetResult", "run_set"]
 
@@ -71,7 +71,7 @@ def run_set(exposures, folder, *, seed=1, tell=lambda done, total, stage: None):
     tell(0, 1, "starting")
     uncals = _simulate_once(exposures, simulated, seed, tell)
 
-    from ceers_steps.simulate.crds_cache import activate
+    from ceers_steps.simulate.references.crds_cache import activate
 
     activate(simulated)  # before crds is imported
     shutil.rmtree(products, ignore_errors=True)
@@ -81,7 +81,7 @@ def run_set(exposures, folder, *, seed=1, tell=lambda done, total, stage: None):
         _reduce(uncal, products, number, len(uncals), tell)
         if number == 0:
             comparison = _compare(products, simulated, names[0])
-    from ceers_steps.report.findings import describe
+    from ceers_steps.validate.findings import describe
 
     return SetResult(
         exposures=exposures,
@@ -99,7 +99,7 @@ def run_set(exposures, folder, *, seed=1, tell=lambda done, total, stage: None):
 def _simulate_once(exposures, folder, seed, tell):
     """Simulate, unless the folder holds the same already; return the raw files."""
     from ceers_steps.simulate.api import simulate
-    from ceers_steps.simulate.config import PointingConfig, SimulationConfig
+    from ceers_steps.simulate.config.simulation import PointingConfig, SimulationConfig
 
     # as JSON gives it back
     errors = json.loads(json.dumps(POINTING))
@@ -164,7 +164,7 @@ def _reduce(uncal, products, number, count, tell):
 
 def _compare(products, simulated, root):
     """Compare an exposure with the truth; put away what is needed for that only."""
-    from ceers_steps.report.compare import compare
+    from ceers_steps.validate.exposures import compare
 
     comparison = compare(products, simulated, root)
     for ramp in ("jump", "snowball"):  # 400 MB each
@@ -174,7 +174,7 @@ def _compare(products, simulated, root):
 
 def _draw(comparison, exposures, folder, products, root):
     """Draw the figures; return (heading, caption, file) of these and of those of the steps."""
-    from ceers_steps.report.figures import before_after_figure, snowball_figure
+    from ceers_steps.figures.exposures import before_after_figure, snowball_figure
 
     title = f"{exposures.name}, simulated"
     pictures = [

@@ -9,7 +9,7 @@ import numpy as np
 
 from ceers_steps.demo.progress import peak_memory, watch_steps
 from ceers_steps.demo.sets import CATALOG_SCATTER
-from ceers_steps.io import write_atomic
+from ceers_steps.files.atomic import write_atomic
 
 __all__ = ["MosaicResult", "combine", "draw_mosaics", "measure"]
 
@@ -43,7 +43,7 @@ class MosaicResult:
     metrics : MosaicMetrics
         All numbers.
     photometry, magnitudes, positions
-        As in `~ceers_steps.report.mosaic_compare.MosaicComparison`.
+        As in `~ceers_steps.validate.mosaics.MosaicComparison`.
     product : Path
         The mosaic without background.
     sky_noise : float
@@ -86,7 +86,7 @@ def combine(results, folder, *, seed=1, tell=lambda done, total, stage: None):
     start = time.monotonic()
     tell(0, 1, "starting")
 
-    from ceers_steps.simulate.crds_cache import activate
+    from ceers_steps.simulate.references.crds_cache import activate
 
     activate(results[0].simulated)
     from ceers_steps.pipelines.image3 import BEFORE_RESAMPLE, CeersImage3
@@ -114,10 +114,10 @@ def combine(results, folder, *, seed=1, tell=lambda done, total, stage: None):
 
 def _associate(results, folder):
     """Write associations and a grid; return the association, parameter file, product names."""
-    from ceers_steps.survey.association_files import write_associations
-    from ceers_steps.survey.associations import ALL, Group, name_products
-    from ceers_steps.survey.exposures import read_exposures
-    from ceers_steps.survey.grids import fit_grid
+    from ceers_steps.survey.select.association_files import write_associations
+    from ceers_steps.survey.select.associations import ALL, Group, name_products
+    from ceers_steps.survey.select.exposures import read_exposures
+    from ceers_steps.survey.select.grids import fit_grid
 
     files = [result.products / f"{name}_cal.fits" for result in results for name in result.names]
     exposures, _ = read_exposures(files)
@@ -167,10 +167,10 @@ def measure(result, mosaic, figures, *, tell=lambda done, total, stage: None):
     MosaicResult
         What was found.
     """
-    from ceers_steps.report.mosaic_compare import compare_mosaic
-    from ceers_steps.report.mosaic_figures import background_figure, residual_figure
-    from ceers_steps.report.mosaic_findings import describe_mosaic
-    from ceers_steps.report.true_mosaic import TrueExposure
+    from ceers_steps.validate.mosaic_figures import background_figure, residual_figure
+    from ceers_steps.validate.mosaic_findings import describe_mosaic
+    from ceers_steps.validate.mosaics import compare_mosaic
+    from ceers_steps.validate.true_mosaic import TrueExposure
 
     tell(0, 3, "compare with the truth")
     folder, stem = mosaic.parent, mosaic.name.removesuffix("_i2d.fits")
@@ -263,7 +263,7 @@ def draw_mosaics(mosaics, figures):
     """
     from astropy.io import fits
 
-    from ceers_steps.report import mosaic_figures
+    from ceers_steps.validate import mosaic_figures
 
     names = [mosaic.metrics.filter for mosaic in mosaics]
     images = [fits.getdata(mosaic.product, "SCI") for mosaic in mosaics]

@@ -11,8 +11,8 @@ from ceers_steps.demo.exposures import run_set
 from ceers_steps.demo.mosaics import combine, draw_mosaics, measure
 from ceers_steps.demo.sets import SETS
 from ceers_steps.errors import CeersError
-from ceers_steps.io import write_atomic
-from ceers_steps.workers import Job, jobs_at_a_time, run_jobs
+from ceers_steps.files.atomic import write_atomic
+from ceers_steps.survey.running.workers import Job, jobs_at_a_time, run_jobs
 
 __all__ = ["run_demo"]
 
@@ -109,7 +109,7 @@ def _report(folder, results, mosaics, pictures, facts, open_report):
     from rich.console import Console
     from rich.table import Table
 
-    from ceers_steps.report.page import Part, write_page
+    from ceers_steps.report.demo_page import Part, write_page
 
     console = Console()
     if not console.is_terminal:

@@ -1,1 +1,1 @@
-"""Exposures drizzled onto one grid over files, tile by tile; the arithmetic is in ``kernels.mosaic``."""
+"""Exposures drizzled onto one grid, tile by tile; the arithmetic is in ``kernels.mosaic``."""

@@ -14,7 +14,7 @@ from stcal.alignment.util import sregion_to_footprint
 from stdatamodels.jwst.datamodels import ImageModel
 
 from ceers_steps.errors import CeersError
-from ceers_steps.steps.mosaic_grid import Window
+from ceers_steps.mosaics.grid import Window
 
 __all__ = ["INPUT_ARRAYS", "Exposures", "digest_of"]
 
@@ -120,7 +120,7 @@ class Exposures:
         ----------
         index : int
             Number of the exposure.
-        cut : `~ceers_steps.kernels.tiles.Box`
+        cut : `~ceers_steps.kernels.mosaic.tiles.Box`
             Its pixels; None for all.
         options : dict
             Of stcal's resampling.

@@ -17,10 +17,10 @@ from stdatamodels.jwst.datamodels import ImageModel
 from stdatamodels.jwst.datamodels.dqflags import pixel
 
 import ceers_steps
-from ceers_steps.kernels.coadd import Coadd, context_planes
-from ceers_steps.kernels.tiles import Box, Footprint, may_fall_on
-from ceers_steps.steps.mosaic_exposures import INPUT_ARRAYS, digest_of
-from ceers_steps.steps.mosaic_grid import Window, output_grid, shifted_wcs
+from ceers_steps.drizzling.exposures import INPUT_ARRAYS, digest_of
+from ceers_steps.kernels.mosaic.coadd import Coadd, context_planes
+from ceers_steps.kernels.mosaic.tiles import Box, Footprint, may_fall_on
+from ceers_steps.mosaics.grid import Window, output_grid, shifted_wcs
 
 __all__ = ["EXTENSIONS", "TiledMosaic"]
 
@@ -52,7 +52,7 @@ class TiledMosaic:
 
     Parameters
     ----------
-    exposures : `~ceers_steps.steps.mosaic_exposures.Exposures`
+    exposures : `~ceers_steps.drizzling.exposures.Exposures`
         None is changed, and one at a time is open if they are on disk.
     drizzle : dict
         What `~jwst.resample.ResampleStep.get_drizpars` returns.
@@ -107,7 +107,7 @@ class TiledMosaic:
 
         Parameters
         ----------
-        box : `~ceers_steps.kernels.tiles.Box`, optional
+        box : `~ceers_steps.kernels.mosaic.tiles.Box`, optional
             Nothing else will be drizzled: exposures whose S_REGION is not near it are not opened,
             and the header is made of the others.
         with_digests : bool
@@ -175,14 +175,14 @@ class TiledMosaic:
 
         Parameters
         ----------
-        box : `~ceers_steps.kernels.tiles.Box`
+        box : `~ceers_steps.kernels.mosaic.tiles.Box`
             Pixels of the mosaic.
 
         Returns
         -------
         dict
-            Number of the exposure -> `~ceers_steps.kernels.tiles.Box` of its pixels, in the order
-            of the library.
+            Number of the exposure -> `~ceers_steps.kernels.mosaic.tiles.Box` of its pixels, in
+            the order of the library.
         """
         cuts = {}
         for index, footprint in self._footprints.items():
@@ -208,7 +208,7 @@ class TiledMosaic:
 
         Parameters
         ----------
-        box : `~ceers_steps.kernels.tiles.Box`
+        box : `~ceers_steps.kernels.mosaic.tiles.Box`
             Pixels of the mosaic.
 
         Returns
@@ -299,7 +299,7 @@ class TiledMosaic:
 
         Parameters
         ----------
-        box : `~ceers_steps.kernels.tiles.Box`
+        box : `~ceers_steps.kernels.mosaic.tiles.Box`
             Pixels of the mosaic.
         """
         digest = hashlib.blake2b(digest_size=16)
@@ -322,7 +322,7 @@ class TiledMosaic:
         ----------
         planes : dict
             Arrays, by the names that they have in the model.
-        box : `~ceers_steps.kernels.tiles.Box`, optional
+        box : `~ceers_steps.kernels.mosaic.tiles.Box`, optional
             Pixels of the mosaic; all by default.
 
         Returns

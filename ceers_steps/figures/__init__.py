@@ -1,1 +1,1 @@
-"""Figures that steps draw with ``save_plots`` and what every figure needs (extra ``report``); no pages, no measuring."""
+"""Figures that steps draw, and what every figure needs (extra ``report``); no pages."""

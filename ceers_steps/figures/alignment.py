@@ -9,11 +9,11 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from ceers_steps.report import canvas
-from ceers_steps.report.canvas import ORANGE
+from ceers_steps.figures import canvas
+from ceers_steps.figures.canvas import ORANGE
 
 if TYPE_CHECKING:
-    from ceers_steps.alignment import Residuals
+    from ceers_steps.astrometry.alignment import Residuals
 
 __all__ = ["alignment_figure"]
 
@@ -28,7 +28,7 @@ def alignment_figure(path: str | os.PathLike, fits: Sequence[Residuals]) -> Path
     ----------
     path : path
         PNG file to write.
-    fits : sequence of `~ceers_steps.alignment.Residuals`
+    fits : sequence of `~ceers_steps.astrometry.alignment.Residuals`
         One row of the figure each, at most 12; the rest is left out.
 
     Returns

@@ -13,8 +13,8 @@ from numpy.typing import NDArray
 from scipy import ndimage
 
 from ceers_steps.errors import optional_import
-from ceers_steps.io import write_atomic
-from ceers_steps.report.metrics import MAD_TO_SIGMA
+from ceers_steps.files.atomic import write_atomic
+from ceers_steps.validate.metrics import MAD_TO_SIGMA
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

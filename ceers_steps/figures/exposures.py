@@ -17,8 +17,8 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import ndimage
 
-from ceers_steps.report import canvas
-from ceers_steps.report.canvas import GREEN, ORANGE, SKY_BLUE
+from ceers_steps.figures import canvas
+from ceers_steps.figures.canvas import GREEN, ORANGE, SKY_BLUE
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

@@ -8,7 +8,7 @@ from astropy.io import fits
 from numpy.typing import NDArray
 
 from ceers_steps.errors import optional_import
-from ceers_steps.report.canvas import sky
+from ceers_steps.figures.canvas import sky
 
 __all__ = ["LARGEST", "preview_png", "read_preview"]
 

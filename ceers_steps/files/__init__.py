@@ -1,1 +1,1 @@
-"""What is on disk: whole or not there, planes and rows, tables, associations; nothing that is computed from pixels."""
+"""What is on disk: whole files, planes and rows, tables, associations; nothing computed."""

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from ceers_steps.errors import CeersError
-from ceers_steps.io import write_atomic
+from ceers_steps.files.atomic import write_atomic
 
 __all__ = ["ParameterFile", "copy_parameter_file", "list_parameter_files", "parameter_files_dir"]
 
@@ -49,7 +49,7 @@ def parameter_files_dir():
     CeersError
         When neither has it: the installation is broken.
     """
-    package = Path(__file__).resolve().parent
+    package = Path(__file__).resolve().parent.parent
     for folder in (package / "parameter_files", package.parent / "parameter_files"):
         if folder.is_dir():
             return folder

@@ -10,8 +10,8 @@ import asdf
 from gwcs import WCS
 
 from ceers_steps.errors import CeersError
-from ceers_steps.io import write_atomic
-from ceers_steps.overrides import exposure_name
+from ceers_steps.files.atomic import write_atomic
+from ceers_steps.files.overrides import exposure_name
 
 __all__ = ["WcsFile", "find_wcs_file", "read_wcs_file", "wcs_file_name", "write_wcs_file"]
 

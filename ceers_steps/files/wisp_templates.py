@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 
 from ceers_steps.errors import CeersError
-from ceers_steps.io import read_image
+from ceers_steps.files.atomic import read_image
 
 __all__ = [
     "AFFECTED_DETECTORS",

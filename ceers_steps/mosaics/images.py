@@ -15,11 +15,11 @@ from astropy.wcs import WCS, FITSFixedWarning
 from astropy.wcs.utils import proj_plane_pixel_scales
 
 from ceers_steps.errors import CeersError
-from ceers_steps.io import open_fits
-from ceers_steps.kernels.lazy_rows import row_blocks
-from ceers_steps.kernels.mosaic_mask import MOSAIC_TIERS
-from ceers_steps.kernels.source_mask import Tier, TierSet
-from ceers_steps.steps.mosaic_files import rows_or_data
+from ceers_steps.files.atomic import open_fits
+from ceers_steps.kernels.rows import row_blocks
+from ceers_steps.kernels.sources.mosaic_tiers import MOSAIC_TIERS
+from ceers_steps.kernels.sources.tiers import Tier, TierSet
+from ceers_steps.mosaics.planes import rows_or_data
 
 __all__ = ["Mosaic", "from_model", "open_image", "pixel_map", "read_fits_mosaic", "read_tiers"]
 
@@ -42,7 +42,7 @@ class Mosaic:
     ----------
     name : str
         For messages.
-    image : ndarray or `~ceers_steps.kernels.lazy_rows.RowImage`, shape (ny, nx)
+    image : ndarray or `~ceers_steps.kernels.rows.RowImage`, shape (ny, nx)
     border : ndarray of bool, shape (ny, nx)
         True = no detector has seen this pixel.
     wcs : `~astropy.wcs.WCS` or `~gwcs.wcs.WCS`
@@ -78,7 +78,7 @@ def from_model(model, tiers, rows=None):
     tiers : dict
         Of `read_tiers`.
     rows : dict, optional
-        Planes by EXTNAME, `~ceers_steps.kernels.lazy_rows.RowImage`, of a model that has none.
+        Planes by EXTNAME, `~ceers_steps.kernels.rows.RowImage`, of a model that has none.
 
     Returns
     -------
@@ -303,7 +303,7 @@ def _model_wcs(model):
 
 
 def pixel_map(wanted, source):
-    """Return a `~ceers_steps.kernels.mask_grids.PixelMap`; None for grids that are the same.
+    """Return a `~ceers_steps.kernels.mosaic.mask_grids.PixelMap`; None for grids that are the same.
 
     Parameters
     ----------

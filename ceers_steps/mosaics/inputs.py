@@ -2,7 +2,7 @@
 
 import os
 
-from ceers_steps.io import read_association
+from ceers_steps.files.atomic import read_association
 
 __all__ = ["ModelList", "mosaics_of"]
 

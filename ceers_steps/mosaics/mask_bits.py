@@ -2,8 +2,8 @@
 
 import numpy as np
 
-from ceers_steps.kernels.lazy_rows import row_blocks
-from ceers_steps.kernels.mosaic_mask import CORE
+from ceers_steps.kernels.rows import row_blocks
+from ceers_steps.kernels.sources.mosaic_tiers import CORE
 
 __all__ = ["BIT_CARDS", "BORDER", "OUTSKIRTS", "REGION", "measure_figures"]
 
@@ -27,7 +27,7 @@ def measure_figures(mesh, bits):
 
     Parameters
     ----------
-    mesh : `~ceers_steps.kernels.background.BackgroundMesh`
+    mesh : `~ceers_steps.kernels.sources.background.BackgroundMesh`
     bits : ndarray of uint8, shape (ny, nx)
 
     Returns

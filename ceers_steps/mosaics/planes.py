@@ -10,9 +10,9 @@ from stdatamodels import fits_support
 from stdatamodels.jwst.datamodels import ImageModel
 
 from ceers_steps.errors import CeersError
-from ceers_steps.fits_planes import PlaneWriter, file_size, virtual_array
-from ceers_steps.io import write_atomic
-from ceers_steps.kernels.lazy_rows import row_blocks
+from ceers_steps.files.atomic import write_atomic
+from ceers_steps.files.fits_planes import PlaneWriter, file_size, virtual_array
+from ceers_steps.kernels.rows import row_blocks
 
 __all__ = ["FileRows", "MosaicFile", "rows_or_data"]
 

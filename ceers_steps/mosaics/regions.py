@@ -8,9 +8,9 @@ from astropy.wcs import WCS
 from regions import PixelRegion, Regions
 
 from ceers_steps.errors import CeersError
-from ceers_steps.kernels.lazy_rows import row_blocks
-from ceers_steps.kernels.mask_grids import sample_nearest
-from ceers_steps.steps.mosaic_images import Mosaic, open_image, pixel_map
+from ceers_steps.kernels.mosaic.mask_grids import sample_nearest
+from ceers_steps.kernels.rows import row_blocks
+from ceers_steps.mosaics.images import Mosaic, open_image, pixel_map
 
 __all__ = ["read_fits_mask", "read_regions", "sample_mask"]
 

@@ -1,1 +1,1 @@
-"""Pipelines: the order of the steps."""
+"""Pipelines: the order of the steps, and nothing else."""

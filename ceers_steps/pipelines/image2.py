@@ -7,7 +7,7 @@ from jwst.pipeline import Image2Pipeline
 from stdatamodels.jwst.datamodels import JwstDataModel, read_metadata
 
 from ceers_steps.errors import CeersError
-from ceers_steps.io import ASSOCIATION_SUFFIXES
+from ceers_steps.files.atomic import ASSOCIATION_SUFFIXES
 from ceers_steps.pipelines.base import CeersPipeline
 
 __all__ = ["CeersImage2"]

@@ -9,7 +9,7 @@ from jwst.pipeline import Image3Pipeline
 from stdatamodels.jwst.datamodels import JwstDataModel
 
 from ceers_steps.errors import CeersError
-from ceers_steps.io import ASSOCIATION_SUFFIXES, read_association
+from ceers_steps.files.atomic import ASSOCIATION_SUFFIXES, read_association
 from ceers_steps.pipelines.base import CeersPipeline
 from ceers_steps.steps.align import AlignStep
 from ceers_steps.steps.exposures import open_library, product_name

@@ -1,1 +1,1 @@
-"""What was measured and how it looks: metrics (numpy only) and figures (extra ``report``)."""
+"""Pages made of products and records (extra ``report``); nothing is measured or run here."""

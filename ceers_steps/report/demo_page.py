@@ -5,8 +5,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from ceers_steps.report.findings import Finding
 from ceers_steps.report.html import write_html
+from ceers_steps.validate.findings import Finding
 
 __all__ = ["Part", "write_page"]
 

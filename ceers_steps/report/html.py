@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from ceers_steps.errors import optional_import
-from ceers_steps.io import write_atomic
+from ceers_steps.files.atomic import write_atomic
 
 __all__ = ["write_html"]
 

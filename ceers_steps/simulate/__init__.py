@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from ceers_steps.simulate.api import SimulatedExposure, simulate
-    from ceers_steps.simulate.config import SimulationConfig
-    from ceers_steps.simulate.crds_cache import activate, active
+    from ceers_steps.simulate.config.simulation import SimulationConfig
+    from ceers_steps.simulate.references.crds_cache import activate, active
     from ceers_steps.simulate.truth import Truth, read_truth
 
 __all__ = [
@@ -26,10 +26,10 @@ __all__ = [
 
 _HOME = {
     "SimulatedExposure": "api",
-    "SimulationConfig": "config",
+    "SimulationConfig": "config.simulation",
     "Truth": "truth",
-    "activate": "crds_cache",
-    "active": "crds_cache",
+    "activate": "references.crds_cache",
+    "active": "references.crds_cache",
     "read_truth": "truth",
     "simulate": "api",
 }

@@ -11,12 +11,20 @@ from astropy.table import Table
 from astropy.time import Time
 
 from ceers_steps.errors import CeersError
-from ceers_steps.io import write_atomic
-from ceers_steps.simulate.calibration import make_calibration
-from ceers_steps.simulate.config import SimulationConfig
-from ceers_steps.simulate.crds_cache import CrdsCache, write_environment
+from ceers_steps.files.atomic import write_atomic
+from ceers_steps.simulate.config.simulation import SimulationConfig
+from ceers_steps.simulate.detector.calibration import make_calibration
 from ceers_steps.simulate.exposure import expose, make_scene, write_raw
-from ceers_steps.simulate.instrument import (
+from ceers_steps.simulate.references.crds_cache import CrdsCache, write_environment
+from ceers_steps.simulate.references.files import (
+    calibration_fingerprint,
+    write_photometry_references,
+    write_references,
+)
+from ceers_steps.simulate.seeds import rng_for
+from ceers_steps.simulate.sky.scene import make_catalog, read_catalog
+from ceers_steps.simulate.sky.wisps import template_name, wisp_template
+from ceers_steps.simulate.telescope.instrument import (
     Band,
     Detector,
     find_subarray,
@@ -25,17 +33,9 @@ from ceers_steps.simulate.instrument import (
     import_galsim,
     load_siaf,
 )
-from ceers_steps.simulate.patterns import ReadPattern, get_pattern
-from ceers_steps.simulate.plan import DAY, ExposurePlan, PointingError
-from ceers_steps.simulate.references import (
-    calibration_fingerprint,
-    write_photometry_references,
-    write_references,
-)
-from ceers_steps.simulate.scene import make_catalog, read_catalog
-from ceers_steps.simulate.seeds import rng_for
+from ceers_steps.simulate.telescope.patterns import ReadPattern, get_pattern
+from ceers_steps.simulate.telescope.plan import DAY, ExposurePlan, PointingError
 from ceers_steps.simulate.truth import write_truth
-from ceers_steps.simulate.wisps import template_name, wisp_template
 
 __all__ = ["SimulatedExposure", "simulate"]
 
@@ -110,8 +110,8 @@ def simulate(
     seed
         Seed of the random numbers.
     catalog
-        Sources: a file (see `ceers_steps.simulate.scene.read_catalog`), a table as
-        `ceers_steps.simulate.scene.make_catalog` makes one, or None to make one up.
+        Sources: a file (see `ceers_steps.simulate.sky.scene.read_catalog`), a table as
+        `ceers_steps.simulate.sky.scene.make_catalog` makes one, or None to make one up.
     size
         Subarray, e.g. ``full`` or ``sub640``.
     read_pattern, n_groups, n_ints

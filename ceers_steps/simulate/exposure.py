@@ -7,15 +7,15 @@ import numpy as np
 from astropy.table import Table
 from stdatamodels.jwst import datamodels
 
-from ceers_steps.simulate.calibration import Calibration
-from ceers_steps.simulate.config import SimulationConfig
+from ceers_steps.simulate.config.simulation import SimulationConfig
+from ceers_steps.simulate.detector.calibration import Calibration
+from ceers_steps.simulate.detector.ramp import SimulatedRamp, simulate_ramp
 from ceers_steps.simulate.header import group_table, integration_times, metadata
-from ceers_steps.simulate.instrument import zero_point
 from ceers_steps.simulate.models import with_date
-from ceers_steps.simulate.plan import ExposurePlan
-from ceers_steps.simulate.ramp import SimulatedRamp, simulate_ramp
-from ceers_steps.simulate.scene import RenderedSources, render_sources
 from ceers_steps.simulate.seeds import rng_for
+from ceers_steps.simulate.sky.scene import RenderedSources, render_sources
+from ceers_steps.simulate.telescope.instrument import zero_point
+from ceers_steps.simulate.telescope.plan import ExposurePlan
 
 __all__ = ["Scene", "expose", "make_scene", "write_raw"]
 
@@ -69,7 +69,7 @@ def make_scene(
     plan
         The exposure.
     catalog
-        Sources on the sky, as of `ceers_steps.simulate.scene.make_catalog`.
+        Sources on the sky, as of `ceers_steps.simulate.sky.scene.make_catalog`.
     config
         Sky and wisps.
     seed

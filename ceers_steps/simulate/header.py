@@ -3,8 +3,8 @@
 import numpy as np
 from astropy.time import Time
 
-from ceers_steps.simulate.instrument import load_siaf
-from ceers_steps.simulate.plan import DAY, ExposurePlan
+from ceers_steps.simulate.telescope.instrument import load_siaf
+from ceers_steps.simulate.telescope.plan import DAY, ExposurePlan
 
 __all__ = ["group_table", "integration_times", "metadata"]
 

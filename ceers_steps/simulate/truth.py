@@ -10,12 +10,12 @@ from astropy.table import Table
 
 from ceers_steps import __version__
 from ceers_steps.errors import CeersError
-from ceers_steps.io import write_atomic
-from ceers_steps.simulate.deposits import RayDeposits, SnowballDeposit
-from ceers_steps.simulate.events import CosmicRays, Snowball, SnowballStamp
+from ceers_steps.files.atomic import write_atomic
+from ceers_steps.simulate.detector.deposits import RayDeposits, SnowballDeposit
+from ceers_steps.simulate.detector.events import CosmicRays, Snowball, SnowballStamp
+from ceers_steps.simulate.detector.ramp import SimulatedRamp
 from ceers_steps.simulate.exposure import Scene
-from ceers_steps.simulate.plan import ExposurePlan
-from ceers_steps.simulate.ramp import SimulatedRamp
+from ceers_steps.simulate.telescope.plan import ExposurePlan
 
 __all__ = ["Truth", "read_truth", "write_truth"]
 
@@ -45,7 +45,7 @@ class Truth:
     wisp_scales
         Scale of each component of the wisp template, empty without wisps.
     sources
-        One row per source that reaches the image (see `ceers_steps.simulate.scene`).
+        One row per source that reaches the image (see `ceers_steps.simulate.sky.scene`).
     stripe_rate
         The 1/f noise as an unweighted fit of a line to all groups sees it: DN/s, shape
         ``(n_ints, ny, nx)``, rounded to 4e-6.

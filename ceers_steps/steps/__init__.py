@@ -1,1 +1,1 @@
-"""Steps: open the data, call a kernel, write back, record what was done."""
+"""Steps, one a file: open the data, call a kernel, write back, record; no numerics."""

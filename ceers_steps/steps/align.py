@@ -17,7 +17,7 @@ from stcal.tweakreg.astrometric_utils import create_astrometric_catalog
 from stcal.tweakreg.tweakreg import SINGLE_GROUP_REFCAT
 from stdatamodels.jwst.datamodels import dqflags
 
-from ceers_steps.alignment import (
+from ceers_steps.astrometry.alignment import (
     BORROWED,
     COMPLETE,
     FAILED,
@@ -27,7 +27,14 @@ from ceers_steps.alignment import (
     borrow_pointings,
     catalog_of,
 )
-from ceers_steps.alignment_tables import (
+from ceers_steps.astrometry.inputs import (
+    describe,
+    from_table,
+    grouped,
+    read_catalog,
+    read_catfile,
+)
+from ceers_steps.astrometry.tables import (
     AlignmentSettings,
     ReferenceCatalog,
     make_results_table,
@@ -35,19 +42,12 @@ from ceers_steps.alignment_tables import (
     read_reference_catalog,
 )
 from ceers_steps.errors import CeersError
-from ceers_steps.io import write_atomic
-from ceers_steps.kernels.windowed_catalog import SourceList, find_sources
-from ceers_steps.steps.align_inputs import (
-    describe,
-    from_table,
-    grouped,
-    read_catalog,
-    read_catfile,
-)
+from ceers_steps.files.atomic import write_atomic
+from ceers_steps.files.wcs_files import wcs_file_name, write_wcs_file
+from ceers_steps.kernels.astrometry.centroids import SourceList, find_sources
 from ceers_steps.steps.base import CeersMixin
 from ceers_steps.steps.exposures import open_library
 from ceers_steps.steps.update_wcs import UpdateWcsStep
-from ceers_steps.wcs_files import wcs_file_name, write_wcs_file
 
 __all__ = ["AlignStep"]
 
@@ -329,7 +329,7 @@ class AlignStep(CeersMixin, TweakRegStep):
             path = self.make_output_path(basepath=basepath, suffix="alignment", ext="ecsv")
             write_atomic(path, lambda scratch: table.write(scratch, format="ascii.ecsv"))
         if self.save_plots and residuals:
-            from ceers_steps.report.alignment import alignment_figure
+            from ceers_steps.figures.alignment import alignment_figure
 
             path = self.make_output_path(basepath=basepath, suffix="alignment", ext="png")
             try:

@@ -18,8 +18,8 @@ from stpipe.exceptions import StpipeExitException
 
 import ceers_steps
 from ceers_steps.errors import CeersError
-from ceers_steps.io import ASSOCIATION_SUFFIXES, read_association, write_atomic
-from ceers_steps.overrides import exposure_name, read_overrides
+from ceers_steps.files.atomic import ASSOCIATION_SUFFIXES, read_association, write_atomic
+from ceers_steps.files.overrides import exposure_name, read_overrides
 
 __all__ = ["CeersMixin", "CeersStep", "StepError", "save_atomic"]
 

@@ -7,9 +7,9 @@ from jwst.datamodels import ModelLibrary
 from stdatamodels.jwst.datamodels import JwstDataModel
 
 from ceers_steps.errors import CeersError
-from ceers_steps.io import ASSOCIATION_SUFFIXES, read_association, read_image
-from ceers_steps.overrides import exposure_name
-from ceers_steps.steps.wisp_files import effective_filter
+from ceers_steps.files.atomic import ASSOCIATION_SUFFIXES, read_association, read_image
+from ceers_steps.files.overrides import exposure_name
+from ceers_steps.files.wisp_templates import effective_filter
 
 __all__ = ["find_mask", "is_image_file", "open_library", "product_name", "read_bits"]
 

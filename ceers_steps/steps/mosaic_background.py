@@ -12,30 +12,30 @@ from jwst.datamodels import ModelLibrary
 from stdatamodels.jwst.datamodels import JwstDataModel
 
 from ceers_steps.errors import CeersError
-from ceers_steps.fits_planes import check_space, virtual_array
-from ceers_steps.io import ASSOCIATION_SUFFIXES, write_atomic
-from ceers_steps.kernels.background import fit_mesh
-from ceers_steps.kernels.lazy_rows import flagged, row_blocks
-from ceers_steps.kernels.mosaic_mask import CORE, mask_mosaic
-from ceers_steps.kernels.source_wings import measure_outskirts
-from ceers_steps.steps.base import CeersStep
-from ceers_steps.steps.mask_regions import read_fits_mask, read_regions, sample_mask
-from ceers_steps.steps.mosaic_bits import (
-    BIT_CARDS,
-    BORDER,
-    OUTSKIRTS,
-    REGION,
-    measure_figures,
-)
-from ceers_steps.steps.mosaic_files import MosaicFile
-from ceers_steps.steps.mosaic_images import (
+from ceers_steps.files.atomic import ASSOCIATION_SUFFIXES, write_atomic
+from ceers_steps.files.fits_planes import check_space, virtual_array
+from ceers_steps.kernels.rows import flagged, row_blocks
+from ceers_steps.kernels.sources.background import fit_mesh
+from ceers_steps.kernels.sources.mosaic_tiers import CORE, mask_mosaic
+from ceers_steps.kernels.sources.outskirts import measure_outskirts
+from ceers_steps.mosaics.images import (
     from_model,
     image_of,
     pixel_map,
     read_fits_mosaic,
     read_tiers,
 )
-from ceers_steps.steps.mosaic_inputs import ModelList, mosaics_of
+from ceers_steps.mosaics.inputs import ModelList, mosaics_of
+from ceers_steps.mosaics.mask_bits import (
+    BIT_CARDS,
+    BORDER,
+    OUTSKIRTS,
+    REGION,
+    measure_figures,
+)
+from ceers_steps.mosaics.planes import MosaicFile
+from ceers_steps.mosaics.regions import read_fits_mask, read_regions, sample_mask
+from ceers_steps.steps.base import CeersStep
 
 __all__ = ["MosaicBackgroundStep"]
 

@@ -8,16 +8,16 @@ from astropy.io import fits
 from stdatamodels.jwst.datamodels import dqflags
 
 from ceers_steps.errors import CeersError
-from ceers_steps.io import read_image, write_atomic
-from ceers_steps.kernels.destripe import (
+from ceers_steps.files.atomic import read_image, write_atomic
+from ceers_steps.kernels.sources.tiers import RATE_TIERS, mask_sources
+from ceers_steps.kernels.stripes.frame import (
     add_tilted,
     find_by_median,
     find_by_wiener,
     with_zero_mean,
 )
-from ceers_steps.kernels.readout import ReadoutLayout
-from ceers_steps.kernels.source_mask import RATE_TIERS, mask_sources
-from ceers_steps.kernels.striping import flatten, rough_stripes
+from ceers_steps.kernels.stripes.median import flatten, rough_stripes
+from ceers_steps.kernels.stripes.readout import ReadoutLayout
 from ceers_steps.steps.base import CeersStep
 from ceers_steps.steps.flat import check_is_rate, read_flat
 
@@ -209,7 +209,7 @@ class RemStripingStep(CeersStep):
 
     def _draw(self, model, plane, stripes, bits):
         """Draw one frame before and after."""
-        from ceers_steps.report.figures import striping_figure  # matplotlib is an extra
+        from ceers_steps.figures.exposures import striping_figure  # matplotlib is an extra
 
         total = stripes.total
         striping_figure(

@@ -8,22 +8,22 @@ from astropy.io import fits
 from stdatamodels.jwst.datamodels import JwstDataModel, dqflags
 
 from ceers_steps.errors import CeersError
-from ceers_steps.io import write_atomic
-from ceers_steps.kernels.noise_scale import (
+from ceers_steps.files.atomic import write_atomic
+from ceers_steps.files.overrides import exposure_name
+from ceers_steps.kernels.sky.noise_scale import (
     BLOCKS,
     WIDE_TIERS,
     published_noise_scale,
     sky_noise_scale,
 )
-from ceers_steps.kernels.pedestal import find_pedestal, pedestal_image
-from ceers_steps.kernels.source_mask import mask_sources
-from ceers_steps.kernels.variance import (
+from ceers_steps.kernels.sky.pedestal import find_pedestal, pedestal_image
+from ceers_steps.kernels.sky.variance import (
     level_saturated,
     mend_variances,
     smooth_sky,
     split_sky_photons,
 )
-from ceers_steps.overrides import exposure_name
+from ceers_steps.kernels.sources.tiers import mask_sources
 from ceers_steps.steps.base import CeersStep
 from ceers_steps.steps.exposures import find_mask, is_image_file, open_library, read_bits
 

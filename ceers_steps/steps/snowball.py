@@ -9,8 +9,13 @@ from astropy.table import QTable
 from stdatamodels.jwst.datamodels import dqflags
 
 from ceers_steps.errors import CeersError
-from ceers_steps.io import write_atomic
-from ceers_steps.kernels.snowballs import JUMP_DET, Snowball, measure_snowballs, published_flags
+from ceers_steps.files.atomic import write_atomic
+from ceers_steps.kernels.snowballs.events import (
+    JUMP_DET,
+    Snowball,
+    measure_snowballs,
+    published_flags,
+)
 from ceers_steps.steps.base import CeersStep
 
 __all__ = ["SnowballStep"]

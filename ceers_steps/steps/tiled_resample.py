@@ -13,15 +13,15 @@ from stdatamodels import fits_support
 from stdatamodels.jwst import datamodels
 from stdatamodels.jwst.datamodels import JwstDataModel
 
+from ceers_steps.drizzling.exposures import Exposures
+from ceers_steps.drizzling.tiled import EXTENSIONS, TiledMosaic
 from ceers_steps.errors import CeersError
-from ceers_steps.fits_planes import PlaneWriter, check_space, file_size, virtual_array
-from ceers_steps.io import ASSOCIATION_SUFFIXES, open_fits, read_association, write_atomic
-from ceers_steps.kernels.tiles import cut_grid
-from ceers_steps.overrides import exposure_name
+from ceers_steps.files.atomic import ASSOCIATION_SUFFIXES, open_fits, read_association, write_atomic
+from ceers_steps.files.fits_planes import PlaneWriter, check_space, file_size, virtual_array
+from ceers_steps.files.overrides import exposure_name
+from ceers_steps.kernels.mosaic.tiles import cut_grid
 from ceers_steps.steps.base import CeersMixin
 from ceers_steps.steps.exposures import product_name
-from ceers_steps.steps.mosaic_exposures import Exposures
-from ceers_steps.steps.tiled_mosaic import EXTENSIONS, TiledMosaic
 
 __all__ = ["TiledResampleStep"]
 

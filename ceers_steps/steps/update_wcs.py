@@ -9,10 +9,10 @@ from jwst.assign_wcs.util import update_fits_wcsinfo, update_s_region_imaging
 from stdatamodels.jwst.datamodels import JwstDataModel
 
 from ceers_steps.errors import CeersError
-from ceers_steps.overrides import exposure_name
+from ceers_steps.files.overrides import exposure_name
+from ceers_steps.files.wcs_files import find_wcs_file, read_wcs_file, wcs_file_name, write_wcs_file
 from ceers_steps.steps.base import CeersStep
 from ceers_steps.steps.exposures import is_image_file, open_library
-from ceers_steps.wcs_files import find_wcs_file, read_wcs_file, wcs_file_name, write_wcs_file
 
 __all__ = ["UpdateWcsStep"]
 

@@ -8,22 +8,22 @@ import numpy as np
 from stdatamodels.jwst.datamodels import CubeModel, ImageModel, dqflags
 
 from ceers_steps.errors import CeersError
-from ceers_steps.io import write_atomic
-from ceers_steps.kernels.wisp_templates import prepare_template
-from ceers_steps.kernels.wisps import WispFit, fit_wisp
-from ceers_steps.kernels.wisps_published import (
-    cold_source_mask,
-    fit_wisp_published,
-    published_box,
-)
-from ceers_steps.steps.base import CeersStep
-from ceers_steps.steps.flat import check_is_rate, read_flat
-from ceers_steps.steps.wisp_files import (
+from ceers_steps.files.atomic import write_atomic
+from ceers_steps.files.wisp_templates import (
     AFFECTED_DETECTORS,
     effective_filter,
     find_templates,
     read_templates,
 )
+from ceers_steps.kernels.wisps.fit import WispFit, fit_wisp
+from ceers_steps.kernels.wisps.published import (
+    cold_source_mask,
+    fit_wisp_published,
+    published_box,
+)
+from ceers_steps.kernels.wisps.template import prepare_template
+from ceers_steps.steps.base import CeersStep
+from ceers_steps.steps.flat import check_is_rate, read_flat
 
 __all__ = ["WispSubStep"]
 
@@ -203,7 +203,7 @@ class WispSubStep(CeersStep):
                 write_atomic(path, product.save)
                 log.info("Saved the wisp model in %s", path)
         if self.save_plots:
-            from ceers_steps.report.figures import wisp_figure
+            from ceers_steps.figures.exposures import wisp_figure
 
             after, wisp = (a[0] if ints else a for a in (model.data, wisps))
             single = len(fit.scales) == 1

@@ -1,1 +1,1 @@
-"""Many exposures: what is there, what belongs together, on which pixels it is combined."""
+"""Many exposures: what belongs together, what is to do, doing it; no pixel arithmetic."""

@@ -1,1 +1,1 @@
-"""Products of simulated exposures against their truth: metrics, records and figures; on purpose without kernels."""
+"""Simulated products against their truth: metrics and figures; on purpose without kernels."""

@@ -15,8 +15,9 @@ from stdatamodels.jwst import datamodels
 from stdatamodels.jwst.datamodels import dqflags
 
 from ceers_steps.errors import CeersError
-from ceers_steps.report import metrics
-from ceers_steps.report.records import (
+from ceers_steps.simulate.truth import Truth, read_truth
+from ceers_steps.validate import metrics
+from ceers_steps.validate.records import (
     BlockNoise,
     HaloBias,
     PedestalChange,
@@ -26,8 +27,7 @@ from ceers_steps.report.records import (
     TemplateResidual,
     WispScale,
 )
-from ceers_steps.report.true_light import true_light
-from ceers_steps.simulate.truth import Truth, read_truth
+from ceers_steps.validate.true_light import true_light
 
 __all__ = ["Comparison", "ProductMetrics", "compare"]
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from ceers_steps.report.compare import ProductMetrics
+    from ceers_steps.validate.exposures import ProductMetrics
 
 __all__ = ["Finding", "describe"]
 

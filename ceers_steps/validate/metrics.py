@@ -11,7 +11,7 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from ceers_steps.report.records import (
+from ceers_steps.validate.records import (
     AbsorbedFlux,
     BlockNoise,
     HaloBias,

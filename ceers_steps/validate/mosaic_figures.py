@@ -10,19 +10,19 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
-from ceers_steps.report import canvas
-from ceers_steps.report.canvas import GREEN, ORANGE, SKY_BLUE
+from ceers_steps.figures import canvas
+from ceers_steps.figures.canvas import GREEN, ORANGE, SKY_BLUE
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
-    from ceers_steps.report.mosaic_compare import Positions
-    from ceers_steps.report.mosaic_records import (
+    from ceers_steps.validate.mosaic_records import (
         AperturePhotometry,
         BlockChi,
         PhotometryBin,
         PositionOffset,
     )
+    from ceers_steps.validate.mosaics import Positions
 
 __all__ = [
     "background_figure",

@@ -1,4 +1,4 @@
-"""Figures of merit of mosaics in words, as `ceers_steps.report.findings` for exposures."""
+"""Figures of merit of mosaics in words, as `ceers_steps.validate.findings` for exposures."""
 
 from __future__ import annotations
 
@@ -7,10 +7,10 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from ceers_steps.report.findings import Finding
+from ceers_steps.validate.findings import Finding
 
 if TYPE_CHECKING:
-    from ceers_steps.report.mosaic_compare import MosaicMetrics
+    from ceers_steps.validate.mosaics import MosaicMetrics
 
 __all__ = ["describe_mosaic"]
 

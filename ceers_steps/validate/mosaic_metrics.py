@@ -1,11 +1,11 @@
 """What is measured on a mosaic whose truth is known: noise, photometry, astrometry, background.
 
 Pure functions of arrays ``[y, x]`` and positions in pixels from 0, as in
-`ceers_steps.report.metrics`.  The true mosaic is the light of the sources through the same drizzle
-as the data, so crowding, blur and missing pixels drop out of (mosaic - truth).  Drizzled pixels
-share input pixels: what they should scatter by, in blocks and apertures, is taken from white noise
-of the claimed variance that went through the same drizzle (see
-`ceers_steps.report.true_mosaic`), and is exact for whatever kernel and weights.
+`ceers_steps.validate.metrics`. The true mosaic is the light of the sources through the same
+drizzle as the data, so crowding, blur and missing pixels drop out of (mosaic - truth). Drizzled
+pixels share input pixels: what they should scatter by, in blocks and apertures, is taken from
+white noise of the claimed variance that went through the same drizzle (see
+`ceers_steps.validate.true_mosaic`), and is exact for whatever kernel and weights.
 """
 
 from __future__ import annotations
@@ -19,8 +19,8 @@ from numpy.typing import NDArray
 from scipy import ndimage
 from scipy.spatial import cKDTree
 
-from ceers_steps.report.metrics import MAD_TO_SIGMA
-from ceers_steps.report.mosaic_records import (
+from ceers_steps.validate.metrics import MAD_TO_SIGMA
+from ceers_steps.validate.mosaic_records import (
     AperturePhotometry,
     BackgroundResidual,
     BlockChi,

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from ceers_steps.report.records import Record
+from ceers_steps.validate.records import Record
 
 __all__ = [
     "AperturePhotometry",

@@ -17,15 +17,15 @@ from numpy.typing import NDArray
 from stdatamodels.jwst import datamodels
 
 from ceers_steps.errors import CeersError
-from ceers_steps.report import mosaic_metrics
-from ceers_steps.report.mosaic_records import (
+from ceers_steps.validate import mosaic_metrics
+from ceers_steps.validate.mosaic_records import (
     AperturePhotometry,
     BackgroundResidual,
     BlockChi,
     PhotometryBin,
     PositionOffset,
 )
-from ceers_steps.report.true_mosaic import TrueExposure, make_true_mosaic
+from ceers_steps.validate.true_mosaic import TrueExposure, make_true_mosaic
 
 __all__ = ["MosaicComparison", "MosaicMetrics", "Positions", "compare_mosaic"]
 

@@ -10,7 +10,7 @@ from astropy.io import fits
 from numpy.typing import NDArray
 
 from ceers_steps.errors import CeersError
-from ceers_steps.simulate.crds_cache import CrdsCache
+from ceers_steps.simulate.references.crds_cache import CrdsCache
 from ceers_steps.simulate.truth import Truth
 
 __all__ = ["TrueLight", "true_light"]

@@ -27,8 +27,8 @@ from stdatamodels.jwst import datamodels
 from stdatamodels.jwst.datamodels import dqflags
 
 from ceers_steps.errors import CeersError
-from ceers_steps.report.true_light import true_light
 from ceers_steps.simulate.truth import Truth, read_truth
+from ceers_steps.validate.true_light import true_light
 
 __all__ = ["TrueExposure", "TrueMosaic", "make_true_mosaic", "true_wcs"]
 

@@ -9,7 +9,7 @@ import pytest
 from astropy.coordinates import SkyCoord
 from astropy.table import MaskedColumn, Table
 
-from ceers_steps.alignment_tables import (
+from ceers_steps.astrometry.tables import (
     RESULT_COLUMNS,
     AlignmentSettings,
     make_results_table,
@@ -17,7 +17,7 @@ from ceers_steps.alignment_tables import (
     read_reference_catalog,
 )
 from ceers_steps.errors import CeersError
-from ceers_steps.parameters import parameter_files_dir
+from ceers_steps.files.parameter_files import parameter_files_dir
 
 DR05 = parameter_files_dir() / "dr05" / "alignment.ecsv"
 

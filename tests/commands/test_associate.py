@@ -5,7 +5,7 @@ import json
 import pytest
 
 from ceers_steps import cli
-from ceers_steps.survey.grids import find_grid
+from ceers_steps.survey.select.grids import find_grid
 from tests.survey.sky import square, write_file
 
 

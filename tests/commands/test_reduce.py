@@ -11,10 +11,12 @@ import pytest
 from astropy.table import Table
 
 from ceers_steps.cli import main
-from ceers_steps.survey import build, references, run
-from ceers_steps.survey.plan import STATE, read_plan, why_stale, write_plan
-from ceers_steps.survey.run import Failure, Outcome
-from ceers_steps.survey.task import main as do_task
+from ceers_steps.survey.planning import build
+from ceers_steps.survey.planning.plan import STATE, read_plan, why_stale, write_plan
+from ceers_steps.survey.references import check as references
+from ceers_steps.survey.running import run
+from ceers_steps.survey.running.run import Failure, Outcome
+from ceers_steps.survey.running.task import main as do_task
 from tests.survey.sky import square, write_file
 from tests.survey.standin import NAME, ROOT
 

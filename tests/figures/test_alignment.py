@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from ceers_steps.alignment import Residuals
-from ceers_steps.report.alignment import alignment_figure
+from ceers_steps.astrometry.alignment import Residuals
+from ceers_steps.figures.alignment import alignment_figure
 
 
 def residuals(n, n_used, title="NRCB4 F150W jw01345001001, 4 exposures"):

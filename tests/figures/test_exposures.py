@@ -7,7 +7,8 @@ import pytest
 from PIL import Image
 
 from ceers_steps.errors import CeersError
-from ceers_steps.report import canvas, figures
+from ceers_steps.figures import canvas
+from ceers_steps.figures import exposures as figures
 
 SHAPE = (96, 128)
 

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from astropy.io import fits
 
-from ceers_steps.report.preview import preview_png, read_preview
+from ceers_steps.figures.preview import preview_png, read_preview
 
 Image = pytest.importorskip("PIL.Image")
 

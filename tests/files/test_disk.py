@@ -7,8 +7,8 @@ from collections import namedtuple
 import pytest
 
 from ceers_steps.errors import CeersError
-from ceers_steps.survey.disk import check_space, fits_problem, folder_lock
-from tests.survey.test_transfer import DATA
+from ceers_steps.files.disk import check_space, fits_problem, folder_lock
+from tests.survey.archive.test_transfer import DATA
 
 
 def test_a_disk_without_room_is_told_before(monkeypatch, tmp_path):

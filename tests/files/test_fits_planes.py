@@ -9,9 +9,9 @@ import pytest
 from astropy.io import fits
 from astropy.table import Table
 
-from ceers_steps import fits_planes
 from ceers_steps.errors import CeersError
-from ceers_steps.fits_planes import PlaneWriter, check_space, file_size, virtual_array
+from ceers_steps.files import fits_planes
+from ceers_steps.files.fits_planes import PlaneWriter, check_space, file_size, virtual_array
 
 PLANES = {
     "SCI": ((50, 70), np.float32),

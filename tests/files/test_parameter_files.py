@@ -9,7 +9,7 @@ from stpipe.exceptions import ValidationError
 from stpipe.utilities import import_class
 
 from ceers_steps import cli
-from ceers_steps.parameters import list_parameter_files
+from ceers_steps.files.parameter_files import list_parameter_files
 
 ALL_FILES = [file for file in list_parameter_files() if file.name.endswith(".asdf")]
 FILES = [file for file in ALL_FILES if "steps" in load_yaml(file.path)]

@@ -9,7 +9,7 @@ from gwcs import WCS, coordinate_frames
 from stdatamodels.jwst import datamodels
 
 from ceers_steps.errors import CeersError
-from ceers_steps.wcs_files import find_wcs_file, read_wcs_file, wcs_file_name, write_wcs_file
+from ceers_steps.files.wcs_files import find_wcs_file, read_wcs_file, wcs_file_name, write_wcs_file
 
 EXPOSURE = "jw01345001001_02201_00001_nrca1"
 

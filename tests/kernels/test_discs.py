@@ -7,7 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy import ndimage
 
-from ceers_steps.kernels.disc import dilate, disc, disc_filled, disc_median
+from ceers_steps.kernels.discs import dilate, disc, disc_filled, disc_median
 
 
 def clumps(shape, filled, seed, width=1.5):

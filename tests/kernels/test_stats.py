@@ -6,7 +6,7 @@ from astropy import stats
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from ceers_steps.kernels import robust
+from ceers_steps.kernels import stats as robust
 
 
 @pytest.fixture

@@ -16,7 +16,7 @@ from stdatamodels.jwst import datamodels
 from stpipe import config_parser
 
 from ceers_steps import CeersDetector1
-from ceers_steps.parameters import parameter_files_dir
+from ceers_steps.files.parameter_files import parameter_files_dir
 from ceers_steps.pipelines.detector1 import CUSTOM_STEPS
 from ceers_steps.simulate import SimulationConfig, simulate
 from ceers_steps.steps.base import StepError

@@ -13,9 +13,14 @@ from stdatamodels.jwst.datamodels import dqflags
 from stpipe import config_parser
 
 from ceers_steps import CeersImage2
-from ceers_steps.parameters import parameter_files_dir
-from ceers_steps.simulate.calibration import make_calibration
-from ceers_steps.simulate.instrument import find_subarray, get_band, get_detector, zero_point
+from ceers_steps.files.parameter_files import parameter_files_dir
+from ceers_steps.simulate.detector.calibration import make_calibration
+from ceers_steps.simulate.telescope.instrument import (
+    find_subarray,
+    get_band,
+    get_detector,
+    zero_point,
+)
 from ceers_steps.steps.base import StepError
 from tests.pipelines.test_detector1 import pars_of, strun
 

@@ -9,12 +9,12 @@ from astropy.table import Table
 from stdatamodels.jwst import datamodels
 
 from ceers_steps import CeersImage2, CeersImage3, SkyVarStep, UpdateWcsStep
-from ceers_steps.parameters import parameter_files_dir
+from ceers_steps.files.parameter_files import parameter_files_dir
 from ceers_steps.simulate import SimulationConfig, active, read_truth
 from ceers_steps.steps.base import StepError
-from ceers_steps.survey.association_files import write_associations
-from ceers_steps.survey.associations import group_exposures, name_products
-from ceers_steps.survey.exposures import read_exposures
+from ceers_steps.survey.select.association_files import write_associations
+from ceers_steps.survey.select.associations import group_exposures, name_products
+from ceers_steps.survey.select.exposures import read_exposures
 from tests.dithers import make_sources, simulate_dithers
 from tests.pipelines.test_detector1 import strun
 

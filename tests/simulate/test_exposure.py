@@ -13,14 +13,19 @@ from stdatamodels.jwst import datamodels
 from stdatamodels.jwst.datamodels import dqflags
 
 from ceers_steps.cli import main
+from ceers_steps.commands.simulate import read_config
 from ceers_steps.errors import CeersError
 from ceers_steps.simulate import SimulationConfig, active, read_truth, simulate
-from ceers_steps.simulate.command import read_config
-from ceers_steps.simulate.config import PersistenceConfig, SkyConfig
+from ceers_steps.simulate.config.simulation import PersistenceConfig, SkyConfig
 from ceers_steps.simulate.header import metadata
-from ceers_steps.simulate.instrument import find_subarray, get_band, get_detector, zero_point
-from ceers_steps.simulate.patterns import READ_PATTERNS
-from ceers_steps.simulate.plan import ExposurePlan
+from ceers_steps.simulate.telescope.instrument import (
+    find_subarray,
+    get_band,
+    get_detector,
+    zero_point,
+)
+from ceers_steps.simulate.telescope.patterns import READ_PATTERNS
+from ceers_steps.simulate.telescope.plan import ExposurePlan
 
 KEYWORDS = Path(__file__).parents[1] / "data" / "nircam_uncal_keywords.ecsv"
 
@@ -317,7 +322,7 @@ class TestArguments:
 
     @pytest.mark.parametrize("package", ["galsim", "pysiaf"])
     def test_missing_package(self, tmp_path, monkeypatch, package):
-        from ceers_steps.simulate.instrument import load_siaf
+        from ceers_steps.simulate.telescope.instrument import load_siaf
 
         load_siaf.cache_clear()
         monkeypatch.setitem(sys.modules, package, None)

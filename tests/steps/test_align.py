@@ -18,14 +18,14 @@ from stdatamodels.jwst import datamodels
 from stpipe import config_parser
 
 import ceers_steps.steps.align as align_module
-from ceers_steps.alignment_tables import ReferenceCatalog
+from ceers_steps.astrometry.tables import ReferenceCatalog
 from ceers_steps.errors import CeersError
+from ceers_steps.files.wcs_files import read_wcs_file
 from ceers_steps.simulate import SimulationConfig, active, read_truth
-from ceers_steps.simulate.config import PointingConfig
+from ceers_steps.simulate.config.simulation import PointingConfig
 from ceers_steps.steps.align import AlignStep
 from ceers_steps.steps.base import StepError
 from ceers_steps.steps.update_wcs import UpdateWcsStep
-from ceers_steps.wcs_files import read_wcs_file
 from tests.dithers import make_sources, simulate_dithers
 
 SCATTER = 15.0  # mas, of the reference catalogue, per coordinate

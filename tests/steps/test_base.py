@@ -11,7 +11,7 @@ from astropy.io import fits
 from stdatamodels.jwst import datamodels
 
 from ceers_steps.errors import CeersError
-from ceers_steps.io import write_atomic
+from ceers_steps.files.atomic import write_atomic
 from ceers_steps.steps.base import CeersStep, StepError
 
 EXPOSURE = "jw01345001001_02201_00001_nrcb4"

@@ -10,7 +10,7 @@ from astropy.wcs import WCS
 from jwst.datamodels import ModelLibrary
 from stdatamodels.jwst import datamodels
 
-from ceers_steps.kernels.mosaic_mask import CORE
+from ceers_steps.kernels.sources.mosaic_tiers import CORE
 from ceers_steps.steps.base import StepError
 from ceers_steps.steps.mosaic_background import MosaicBackgroundStep
 
@@ -477,9 +477,9 @@ def all_planes(model):
 @pytest.fixture
 def small_strips(monkeypatch):
     """Strips of 64 rows."""
-    monkeypatch.setattr("ceers_steps.kernels.lazy_rows._BLOCK_SIZE", 1)
-    monkeypatch.setattr("ceers_steps.kernels.mosaic_mask._STRIP_SIZE", 1)
-    monkeypatch.setattr("ceers_steps.kernels.background._STRIP_SIZE", 1)
+    monkeypatch.setattr("ceers_steps.kernels.rows._BLOCK_SIZE", 1)
+    monkeypatch.setattr("ceers_steps.kernels.sources.mosaic_tiers._STRIP_SIZE", 1)
+    monkeypatch.setattr("ceers_steps.kernels.sources.background._STRIP_SIZE", 1)
 
 
 @pytest.mark.slow

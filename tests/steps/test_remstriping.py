@@ -11,10 +11,10 @@ from stpipe import crds_client
 from stpipe.exceptions import ValidationError
 
 from ceers_steps.errors import CeersError
-from ceers_steps.kernels.sky import gaussian_peak
-from ceers_steps.kernels.source_mask import mask_sources
-from ceers_steps.kernels.striping import flatten, median_stripes
-from ceers_steps.simulate.noise import one_over_f_frame
+from ceers_steps.kernels.sky.level import gaussian_peak
+from ceers_steps.kernels.sources.tiers import mask_sources
+from ceers_steps.kernels.stripes.median import flatten, median_stripes
+from ceers_steps.simulate.detector.noise import one_over_f_frame
 from ceers_steps.steps import remstriping
 from ceers_steps.steps.base import StepError
 from ceers_steps.steps.remstriping import RemStripingStep

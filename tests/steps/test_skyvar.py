@@ -20,10 +20,10 @@ from stdatamodels.jwst import datamodels
 from stdatamodels.jwst.datamodels import dqflags
 from stpipe.exceptions import ValidationError
 
-from ceers_steps.parameters import parameter_files_dir
-from ceers_steps.report.metrics import block_noise
+from ceers_steps.files.parameter_files import parameter_files_dir
 from ceers_steps.steps.base import StepError
 from ceers_steps.steps.skyvar import SkyVarStep
+from ceers_steps.validate.metrics import block_noise
 
 EXPOSURE = "jw01345001001_02201_0000{}_nrcb4"
 SHAPE = (256, 256)

@@ -11,8 +11,8 @@ from stdatamodels.jwst.datamodels import dqflags
 from stpipe.exceptions import ValidationError
 
 from ceers_steps.errors import CeersError
-from ceers_steps.kernels import snowballs
-from ceers_steps.kernels.snowballs import measure_snowballs, published_flags
+from ceers_steps.kernels.snowballs import events as snowballs
+from ceers_steps.kernels.snowballs.events import measure_snowballs, published_flags
 from ceers_steps.steps.base import StepError
 from ceers_steps.steps.snowball import SnowballStep
 

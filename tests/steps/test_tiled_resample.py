@@ -16,9 +16,9 @@ from numpy.testing import assert_allclose, assert_array_equal
 from stdatamodels.jwst import datamodels
 from stpipe.exceptions import ValidationError
 
-from ceers_steps import fits_planes
+from ceers_steps.drizzling.tiled import TiledMosaic
 from ceers_steps.errors import CeersError
-from ceers_steps.steps.tiled_mosaic import TiledMosaic
+from ceers_steps.files import fits_planes
 from ceers_steps.steps.tiled_resample import TiledResampleStep
 from tests.drizzled import CENTRE, exposure
 

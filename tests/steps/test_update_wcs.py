@@ -23,8 +23,8 @@ from tweakwcs.correctors import JWSTWCSCorrector
 
 from ceers_steps import UpdateWcsStep
 from ceers_steps.errors import CeersError
+from ceers_steps.files.wcs_files import read_wcs_file, wcs_file_name
 from ceers_steps.steps.base import StepError
-from ceers_steps.wcs_files import read_wcs_file, wcs_file_name
 
 MAS = 1 / 3600_000  # degree
 PIXEL = 31.0  # mas

@@ -10,7 +10,7 @@ from stdatamodels.jwst import datamodels
 from stdatamodels.jwst.datamodels import dqflags
 
 from ceers_steps.errors import CeersError
-from ceers_steps.steps.wisp_files import effective_filter, find_templates
+from ceers_steps.files.wisp_templates import effective_filter, find_templates
 from ceers_steps.steps.wispsub import WispSubStep
 
 EXPOSURE = "jw01345001001_02201_00001_nrcb4"

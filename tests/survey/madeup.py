@@ -5,10 +5,10 @@ from pathlib import Path
 import numpy as np
 from astropy.io import fits
 
-from ceers_steps.survey.build import build_plan
-from ceers_steps.survey.config import SurveyConfig
-from ceers_steps.survey.exposures import Exposure
-from ceers_steps.survey.records import FileState, Record, write_record
+from ceers_steps.survey.config.settings import SurveyConfig
+from ceers_steps.survey.planning.build import build_plan
+from ceers_steps.survey.planning.records import FileState, Record, write_record
+from ceers_steps.survey.select.exposures import Exposure
 
 DETECTORS = {"SHORT": ("nrca1", "nrca3", "nrcb1", "nrcb4"), "LONG": ("nrcalong", "nrcblong")}
 BANDS = {"F115W": "SHORT", "F200W": "SHORT", "F356W": "LONG"}

@@ -6,8 +6,8 @@ import time
 from pathlib import Path
 
 from ceers_steps.errors import CeersError
-from ceers_steps.survey.plan import STAGES, Plan, Task
-from ceers_steps.survey.records import Made
+from ceers_steps.survey.planning.plan import STAGES, Plan, Task
+from ceers_steps.survey.planning.records import Made
 
 NAME = "tests.survey.standin"
 ROOT = Path(__file__).parents[2]

@@ -9,8 +9,8 @@ from stdatamodels.jwst import datamodels
 from stdatamodels.jwst.datamodels import dqflags
 
 from ceers_steps.errors import CeersError
-from ceers_steps.report.compare import compare
-from ceers_steps.report.findings import describe
+from ceers_steps.validate.exposures import compare
+from ceers_steps.validate.findings import describe
 
 SIGMA = 0.01  # DN/s: about that of a MEDIUM8 exposure
 ROW_SIGMA = 0.005

@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from ceers_steps.report import metrics
+from ceers_steps.validate import metrics
 
 SHAPE = (256, 320)
 SIGMA = 0.02

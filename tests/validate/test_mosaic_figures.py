@@ -4,9 +4,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from ceers_steps.report import mosaic_figures, mosaic_metrics
-from ceers_steps.report.mosaic_compare import Positions
-from ceers_steps.report.mosaic_records import AperturePhotometry, PositionOffset
+from ceers_steps.validate import mosaic_figures, mosaic_metrics
+from ceers_steps.validate.mosaic_records import AperturePhotometry, PositionOffset
+from ceers_steps.validate.mosaics import Positions
 
 SHAPE = (120, 150)
 

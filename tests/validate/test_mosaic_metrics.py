@@ -6,7 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy import ndimage
 
-from ceers_steps.report import mosaic_metrics as mm
+from ceers_steps.validate import mosaic_metrics as mm
 
 SHAPE = (512, 640)
 SIGMA = 0.02

@@ -7,8 +7,8 @@ from astropy.coordinates import SkyCoord
 from astropy.table import Table
 
 from ceers_steps.errors import CeersError
-from ceers_steps.report.true_mosaic import true_wcs
-from ceers_steps.survey.grids import fit_grid
+from ceers_steps.survey.select.grids import fit_grid
+from ceers_steps.validate.true_mosaic import true_wcs
 
 CENTRE = SkyCoord(0.0005, 52.87, unit="deg")  # the image lies across 0 h
 

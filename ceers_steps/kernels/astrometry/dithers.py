@@ -6,14 +6,14 @@ from dataclasses import dataclass, replace
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from ceers_steps.kernels.astrometric_fit import (
+from ceers_steps.kernels.astrometry.fit import (
     FitSettings,
     JointFit,
     ListFit,
     fit_jointly,
     fit_list,
 )
-from ceers_steps.kernels.source_matching import MatchSettings, match_lists
+from ceers_steps.kernels.astrometry.matching import MatchSettings, match_lists
 
 __all__ = ["AlignedPart", "ReferenceFit", "align_dithers", "align_to_reference"]
 

@@ -1,1 +1,1 @@
-"""Differences between the groups of a ramp: their noise and which of them hold a hit; no shapes of events."""
+"""Differences between the groups of a ramp, and which of them hold a hit; no shapes."""

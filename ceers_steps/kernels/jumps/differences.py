@@ -5,7 +5,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from ceers_steps.kernels.disc import Box, grown_box
+from ceers_steps.kernels.discs import Box, grown_box
 
 __all__ = [
     "DO_NOT_USE",

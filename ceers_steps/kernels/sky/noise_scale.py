@@ -5,11 +5,11 @@ from dataclasses import dataclass, replace
 import numpy as np
 from numpy.typing import NDArray
 
-from ceers_steps.kernels.background import fit_background
 from ceers_steps.kernels.blocks import block_sum
-from ceers_steps.kernels.robust import biweight_location, biweight_scale, mad_sigma, subsample
-from ceers_steps.kernels.source_mask import RATE_TIERS, Tier, TierSet, mask_sources
-from ceers_steps.kernels.variance import smooth_sky
+from ceers_steps.kernels.sky.variance import smooth_sky
+from ceers_steps.kernels.sources.background import fit_background
+from ceers_steps.kernels.sources.tiers import RATE_TIERS, Tier, TierSet, mask_sources
+from ceers_steps.kernels.stats import biweight_location, biweight_scale, mad_sigma, subsample
 
 __all__ = [
     "BLOCKS",

@@ -6,7 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ceers_steps.kernels.blocks import block_sum
-from ceers_steps.kernels.sky import SkyLevel, gaussian_peak, sky_level
+from ceers_steps.kernels.sky.level import SkyLevel, gaussian_peak, sky_level
 
 __all__ = ["Pedestal", "find_pedestal", "pedestal_image"]
 

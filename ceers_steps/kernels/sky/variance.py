@@ -5,8 +5,8 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from ceers_steps.kernels.background import fit_background
-from ceers_steps.kernels.robust import biweight_location
+from ceers_steps.kernels.sources.background import fit_background
+from ceers_steps.kernels.stats import biweight_location
 
 __all__ = ["Variances", "level_saturated", "mend_variances", "smooth_sky", "split_sky_photons"]
 

@@ -12,15 +12,15 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import ndimage
 
-from ceers_steps.kernels.disc import Box, dilate, disc_filled, disc_median
-from ceers_steps.kernels.group_differences import (
+from ceers_steps.kernels.discs import Box, dilate, disc_filled, disc_median
+from ceers_steps.kernels.jumps.differences import (
     DO_NOT_USE,
     JUMP_DET,
     SATURATED,
     Ramp,
     measure_noise,
 )
-from ceers_steps.kernels.snowball_halo import Event, Mark, measure_event
+from ceers_steps.kernels.snowballs.halo import Event, Mark, measure_event
 
 __all__ = [
     "DO_NOT_USE",

@@ -6,8 +6,8 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import ndimage
 
-from ceers_steps.kernels.disc import Box, grown_box
-from ceers_steps.kernels.group_differences import (
+from ceers_steps.kernels.discs import Box, grown_box
+from ceers_steps.kernels.jumps.differences import (
     JUMP_DET,
     SATURATED,
     Noise,

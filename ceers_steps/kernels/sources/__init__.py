@@ -1,1 +1,1 @@
-"""Where the sources are and what is behind them: tiered masks, outskirts, background; no catalogues."""
+"""Where sources are and what is behind them: masks, outskirts, background."""

@@ -14,8 +14,8 @@ from numpy.typing import NDArray
 from scipy import ndimage, sparse
 from scipy.spatial import cKDTree
 
-from ceers_steps.kernels.lazy_rows import RowImage
-from ceers_steps.kernels.robust import clipped_row_biweights, mad_sigma
+from ceers_steps.kernels.rows import RowImage
+from ceers_steps.kernels.stats import clipped_row_biweights, mad_sigma
 
 __all__ = ["BackgroundMesh", "fit_background", "fit_mesh"]
 
@@ -132,7 +132,7 @@ def fit_mesh(
     ----------
     image : ndarray, shape (ny, nx)
         In any unit. NaN and infinities count as masked. It and the mask may also be a
-        `~ceers_steps.kernels.lazy_rows.RowImage`, of which strips of rows are asked for.
+        `~ceers_steps.kernels.rows.RowImage`, of which strips of rows are asked for.
     mask : ndarray of bool, shape (ny, nx)
         True = do not use.
     box_size : int

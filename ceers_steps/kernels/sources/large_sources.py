@@ -7,9 +7,9 @@ from numpy.typing import NDArray
 from scipy import ndimage
 
 from ceers_steps.kernels.bins import bin_rows, enlarged
-from ceers_steps.kernels.disc import grown_box
-from ceers_steps.kernels.exponential_tail import faded_at, last_exponential
-from ceers_steps.kernels.sky_residual import LARGE_BIN, SMALL_BIN, SkyResidual
+from ceers_steps.kernels.discs import grown_box
+from ceers_steps.kernels.sources.exponential import faded_at, last_exponential
+from ceers_steps.kernels.sources.residual import LARGE_BIN, SMALL_BIN, SkyResidual
 
 __all__ = ["LargeSources", "light_of_large"]
 

@@ -1,8 +1,8 @@
 """Source mask of a mosaic, in strips of rows: little memory beside the image and the mask.
 
-The search is the tiered one of `ceers_steps.kernels.source_mask`. What it needs of the whole image
-is little: the noise, from a sample of pixels, and the ring median, from an image binned by eight
-pixels. Strips overlap by as much as a smoothing Gaussian and a grown source reach.
+The search is the tiered one of `ceers_steps.kernels.sources.tiers`. What it needs of the whole
+image is little: the noise, from a sample of pixels, and the ring median, from an image binned by
+eight pixels. Strips overlap by as much as a smoothing Gaussian and a grown source reach.
 """
 
 import math
@@ -14,11 +14,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ceers_steps.kernels.background import fit_mesh
-from ceers_steps.kernels.disc import dilate
-from ceers_steps.kernels.lazy_rows import RowImage, crossing
-from ceers_steps.kernels.robust import biweight_location, biweight_scale
-from ceers_steps.kernels.source_mask import (
+from ceers_steps.kernels.discs import dilate
+from ceers_steps.kernels.rows import RowImage, crossing
+from ceers_steps.kernels.sources.background import fit_mesh
+from ceers_steps.kernels.sources.tiers import (
     Tier,
     TierSet,
     bin_factor,
@@ -28,6 +27,7 @@ from ceers_steps.kernels.source_mask import (
     ring_median,
     smooth,
 )
+from ceers_steps.kernels.stats import biweight_location, biweight_scale
 
 __all__ = ["CORE", "MOSAIC_TIERS", "Strip", "for_each_strip", "mask_mosaic"]
 
@@ -134,7 +134,7 @@ def mask_mosaic(
     ----------
     image : ndarray, shape (ny, nx)
         In any unit. NaN are treated as border. It and the border may also be a
-        `~ceers_steps.kernels.lazy_rows.RowImage`, of which strips of rows are asked for.
+        `~ceers_steps.kernels.rows.RowImage`, of which strips of rows are asked for.
     border : ndarray of bool, shape (ny, nx)
         True = do not use: not seen by any detector.
     parameters : TierSet

@@ -13,14 +13,14 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import ndimage
 
-from ceers_steps.kernels.background import BackgroundMesh, fit_mesh
 from ceers_steps.kernels.bins import bin_rows, bin_sum, enlarged, pixels_of_bins
-from ceers_steps.kernels.large_wings import light_of_large
-from ceers_steps.kernels.lazy_rows import LazyRows, RowImage, crossing
-from ceers_steps.kernels.mosaic_mask import Strip, for_each_strip
-from ceers_steps.kernels.robust import mad_sigma
-from ceers_steps.kernels.sky_residual import LARGE_BIN, SMALL_BIN, SkyResidual
-from ceers_steps.kernels.small_wings import light_of_small
+from ceers_steps.kernels.rows import LazyRows, RowImage, crossing
+from ceers_steps.kernels.sources.background import BackgroundMesh, fit_mesh
+from ceers_steps.kernels.sources.large_sources import light_of_large
+from ceers_steps.kernels.sources.mosaic_tiers import Strip, for_each_strip
+from ceers_steps.kernels.sources.residual import LARGE_BIN, SMALL_BIN, SkyResidual
+from ceers_steps.kernels.sources.small_sources import light_of_small
+from ceers_steps.kernels.stats import mad_sigma
 
 __all__ = ["Outskirts", "measure_outskirts"]
 
@@ -90,7 +90,7 @@ def measure_outskirts(
     Parameters
     ----------
     image : ndarray, shape (ny, nx)
-        In any unit. It and the masks may also be a `~ceers_steps.kernels.lazy_rows.RowImage`, of
+        In any unit. It and the masks may also be a `~ceers_steps.kernels.rows.RowImage`, of
         which strips of rows are asked for.
     border, mask, core : ndarray of bool, shape (ny, nx)
         True = no detector has seen this pixel; = sources, generously, where the sky is measured

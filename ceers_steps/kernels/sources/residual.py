@@ -5,10 +5,10 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from ceers_steps.kernels.background import BackgroundMesh
 from ceers_steps.kernels.bins import bin_rows, bin_sum
-from ceers_steps.kernels.lazy_rows import RowImage
-from ceers_steps.kernels.mosaic_mask import Strip, for_each_strip
+from ceers_steps.kernels.rows import RowImage
+from ceers_steps.kernels.sources.background import BackgroundMesh
+from ceers_steps.kernels.sources.mosaic_tiers import Strip, for_each_strip
 
 __all__ = ["LARGE_BIN", "SMALL_BIN", "SkyResidual"]
 

@@ -7,10 +7,10 @@ from numpy.typing import NDArray
 from scipy import ndimage
 
 from ceers_steps.kernels.bins import bin_rows
-from ceers_steps.kernels.exponential_tail import faded_at, last_exponential
-from ceers_steps.kernels.large_wings import LargeSources
-from ceers_steps.kernels.mosaic_mask import Strip, for_each_strip
-from ceers_steps.kernels.sky_residual import SMALL_BIN, SkyResidual
+from ceers_steps.kernels.sources.exponential import faded_at, last_exponential
+from ceers_steps.kernels.sources.large_sources import LargeSources
+from ceers_steps.kernels.sources.mosaic_tiers import Strip, for_each_strip
+from ceers_steps.kernels.sources.residual import SMALL_BIN, SkyResidual
 
 __all__ = ["light_of_small"]
 

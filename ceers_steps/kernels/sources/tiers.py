@@ -13,8 +13,8 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import ndimage, sparse
 
-from ceers_steps.kernels.disc import dilate
-from ceers_steps.kernels.robust import (
+from ceers_steps.kernels.discs import dilate
+from ceers_steps.kernels.stats import (
     biweight_location,
     biweight_scale,
     clipped_stats,

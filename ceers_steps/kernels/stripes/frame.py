@@ -6,16 +6,16 @@ from dataclasses import dataclass, replace
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from ceers_steps.kernels.flicker import fit_stripes
-from ceers_steps.kernels.readout import ReadoutLayout
-from ceers_steps.kernels.robust import subsample
-from ceers_steps.kernels.sky import gaussian_peak, sky_level
-from ceers_steps.kernels.striping import (
+from ceers_steps.kernels.sky.level import gaussian_peak, sky_level
+from ceers_steps.kernels.stats import subsample
+from ceers_steps.kernels.stripes.median import (
     column_stripes,
     flatten,
     median_stripes,
     tilted_stripes,
 )
+from ceers_steps.kernels.stripes.posterior import fit_stripes
+from ceers_steps.kernels.stripes.readout import ReadoutLayout
 
 __all__ = ["Stripes", "add_tilted", "find_by_median", "find_by_wiener", "with_zero_mean"]
 
@@ -82,7 +82,7 @@ def find_by_median(
     flat : ndarray, shape (ny, nx), optional
         Flat field; pixels without one are not used.
     mask_threshold : float or None
-        As in `ceers_steps.kernels.striping.median_stripes`.
+        As in `ceers_steps.kernels.stripes.median.median_stripes`.
     published_pedestal : bool
         Measure the stripes from the peak of a Gaussian fitted to the histogram; otherwise their
         mean over the pixels used is zero.

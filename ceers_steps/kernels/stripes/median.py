@@ -3,7 +3,7 @@
 Read noise that drifts slowly in time leaves stripes along the rows of each output, the same or
 another in each of the outputs that are read together, and weaker ones along columns. The recipe
 (Bagley et al. 2023, section 3.1) estimates each from the pixels that hold only sky. The optimal
-estimate from the read-out time series is in `ceers_steps.kernels.flicker`.
+estimate from the read-out time series is in `ceers_steps.kernels.stripes.posterior`.
 """
 
 from collections.abc import Callable
@@ -12,7 +12,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from ceers_steps.kernels.robust import biweight_scale, clipped_row_medians, mad_sigma, subsample
+from ceers_steps.kernels.stats import biweight_scale, clipped_row_medians, mad_sigma, subsample
 
 __all__ = [
     "MedianStripes",

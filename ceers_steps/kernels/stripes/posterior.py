@@ -18,9 +18,9 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from scipy.ndimage import gaussian_filter
 
-from ceers_steps.kernels.readout import ReadoutLayout
-from ceers_steps.kernels.smooth_light import SmoothLight
-from ceers_steps.kernels.stripe_series import Samples, StripeSeries
+from ceers_steps.kernels.stripes.readout import ReadoutLayout
+from ceers_steps.kernels.stripes.series import Samples, StripeSeries
+from ceers_steps.kernels.stripes.smooth_light import SmoothLight
 
 __all__ = ["StripeFit", "fit_stripes"]
 

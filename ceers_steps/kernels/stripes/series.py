@@ -1,6 +1,6 @@
 """A rate image in read-out order: samples, Fourier modes, and stripes as Gaussian series.
 
-The working parts of `ceers_steps.kernels.flicker`.
+The working parts of `ceers_steps.kernels.stripes.posterior`.
 """
 
 from __future__ import annotations
@@ -13,9 +13,9 @@ import scipy.fft
 import scipy.linalg
 from numpy.typing import ArrayLike, NDArray
 
-from ceers_steps.kernels.readout import ReadoutLayout
-from ceers_steps.kernels.robust import mad_sigma, subsample
-from ceers_steps.kernels.smooth_light import SmoothLight
+from ceers_steps.kernels.stats import mad_sigma, subsample
+from ceers_steps.kernels.stripes.readout import ReadoutLayout
+from ceers_steps.kernels.stripes.smooth_light import SmoothLight
 
 __all__ = ["Samples", "StripeSeries"]
 

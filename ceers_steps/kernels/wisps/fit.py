@@ -13,8 +13,8 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from ceers_steps.kernels.wisp_system import HUBER, Bins, Pixels, find_sources, influence, solve
-from ceers_steps.kernels.wisp_templates import WispTemplate
+from ceers_steps.kernels.wisps.system import HUBER, Bins, Pixels, find_sources, influence, solve
+from ceers_steps.kernels.wisps.template import WispTemplate
 
 __all__ = ["WispFit", "fit_wisp"]
 

@@ -1,7 +1,7 @@
 """Scale of a wisp template as published: the least median absolute deviation on a grid.
 
 Bagley et al. 2023, ApJL 946 L12, section 3.1.2, with every constant of their release.  Kept for
-comparison and to reproduce their images; `ceers_steps.kernels.wisps` does without the grid, the
+comparison and to reproduce their images; `ceers_steps.kernels.wisps.fit` does without the grid, the
 fixed boxes and the zeros that stand for masked pixels.
 """
 
@@ -12,7 +12,7 @@ import sep
 from numpy.typing import NDArray
 from scipy import ndimage
 
-from ceers_steps.kernels.wisps import WispFit
+from ceers_steps.kernels.wisps.fit import WispFit
 
 __all__ = ["cold_source_mask", "fit_wisp_published", "published_box"]
 

@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 
-from ceers_steps.simulate.checks import (
+from ceers_steps.simulate.config.checks import (
     require,
     require_fraction,
     require_not_negative,
@@ -188,7 +188,7 @@ class ReadNoiseConfig:
 
 @dataclass(frozen=True)
 class OneOverFConfig:
-    """Correlated read-out noise, see `ceers_steps.simulate.noise`."""
+    """Correlated read-out noise, see `ceers_steps.simulate.detector.noise`."""
 
     enabled: bool = True
     amplitude: float = 2.0

@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 
-from ceers_steps.simulate.checks import require, require_not_negative, require_range
+from ceers_steps.simulate.config.checks import require, require_not_negative, require_range
 
 __all__ = ["PointingConfig", "SkyConfig", "SourceConfig", "WispConfig"]
 

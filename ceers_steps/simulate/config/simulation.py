@@ -12,7 +12,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field, fields, replace
 
 from ceers_steps.errors import CeersError
-from ceers_steps.simulate.detector_config import (
+from ceers_steps.simulate.config.detector import (
     BadPixelConfig,
     CosmicRayConfig,
     DarkConfig,
@@ -28,7 +28,7 @@ from ceers_steps.simulate.detector_config import (
     SnowballConfig,
     SuperbiasConfig,
 )
-from ceers_steps.simulate.scene_config import PointingConfig, SkyConfig, SourceConfig, WispConfig
+from ceers_steps.simulate.config.scene import PointingConfig, SkyConfig, SourceConfig, WispConfig
 
 __all__ = [
     "BadPixelConfig",

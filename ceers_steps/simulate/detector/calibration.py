@@ -11,7 +11,7 @@ from enum import IntFlag
 
 import numpy as np
 
-from ceers_steps.simulate.config import SimulationConfig
+from ceers_steps.simulate.config.simulation import SimulationConfig
 from ceers_steps.simulate.seeds import rng_for
 
 __all__ = [

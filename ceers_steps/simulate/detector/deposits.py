@@ -6,8 +6,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from ceers_steps.simulate.config import CosmicRayConfig, SnowballConfig
-from ceers_steps.simulate.events import (
+from ceers_steps.simulate.config.simulation import CosmicRayConfig, SnowballConfig
+from ceers_steps.simulate.detector.events import (
     CosmicRays,
     Snowball,
     SnowballStamp,
@@ -15,7 +15,7 @@ from ceers_steps.simulate.events import (
     draw_snowballs,
     snowball_stamp,
 )
-from ceers_steps.simulate.patterns import Readout, ReadPattern
+from ceers_steps.simulate.telescope.patterns import Readout, ReadPattern
 
 __all__ = [
     "RayDeposits",

@@ -1,7 +1,7 @@
 """Charge left by cosmic rays and snowballs.
 
 Both are drawn as tables of events with an arrival time; where their charge shows up in
-the groups of an integration is decided in `ceers_steps.simulate.deposits`.
+the groups of an integration is decided in `ceers_steps.simulate.detector.deposits`.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from ceers_steps.simulate.config import CosmicRayConfig, SnowballConfig
+from ceers_steps.simulate.config.simulation import CosmicRayConfig, SnowballConfig
 
 __all__ = [
     "PIXEL_SIZE",

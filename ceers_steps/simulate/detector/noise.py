@@ -30,7 +30,7 @@ from collections.abc import Iterator, Sequence
 import numpy as np
 from scipy import fft
 
-from ceers_steps.simulate.patterns import PIXEL_TIME, Readout
+from ceers_steps.simulate.telescope.patterns import PIXEL_TIME, Readout
 
 __all__ = ["knee_frequency", "one_over_f_frame", "one_over_f_groups"]
 
@@ -76,7 +76,7 @@ def one_over_f_frame(
     shape : tuple of int
         ``(ny, nx)`` of the frame.
     n_outputs, fast_axis, slow_axis : int
-        Read-out of the detector, see `~ceers_steps.simulate.patterns.Readout`.
+        Read-out of the detector, see `~ceers_steps.simulate.telescope.patterns.Readout`.
     rng : numpy.random.Generator
         Source of the draws.
     amplitude : float

@@ -18,7 +18,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from ceers_steps.simulate.patterns import ReadPattern
+from ceers_steps.simulate.telescope.patterns import ReadPattern
 
 __all__ = ["ChargeCollector", "difference_duration"]
 

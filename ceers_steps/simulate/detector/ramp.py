@@ -10,18 +10,18 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from ceers_steps.simulate.calibration import BadPixel, Calibration, measured_signal
-from ceers_steps.simulate.config import SimulationConfig
-from ceers_steps.simulate.deposits import (
+from ceers_steps.simulate.config.simulation import SimulationConfig
+from ceers_steps.simulate.detector.calibration import BadPixel, Calibration, measured_signal
+from ceers_steps.simulate.detector.deposits import (
     RayDeposits,
     SnowballDeposit,
     deposit_cosmic_rays,
     deposit_snowballs,
 )
-from ceers_steps.simulate.noise import one_over_f_groups
-from ceers_steps.simulate.patterns import Readout, ReadPattern, get_pattern
-from ceers_steps.simulate.photons import ChargeCollector, difference_duration
+from ceers_steps.simulate.detector.noise import one_over_f_groups
+from ceers_steps.simulate.detector.photons import ChargeCollector, difference_duration
 from ceers_steps.simulate.seeds import rng_for
+from ceers_steps.simulate.telescope.patterns import Readout, ReadPattern, get_pattern
 
 __all__ = ["SimulatedRamp", "simulate_ramp"]
 
@@ -143,7 +143,7 @@ def simulate_ramp(
     n_groups, n_ints : int
         Groups per integration and integrations.
     n_outputs, fast_axis, slow_axis : int
-        Read-out, see `~ceers_steps.simulate.patterns.Readout`.
+        Read-out, see `~ceers_steps.simulate.telescope.patterns.Readout`.
     corner : tuple of int
         ``(y, x)`` of the first pixel on the detector, from 0, when `calibration` is that of
         the full detector and `rate` a subarray.

@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from ceers_steps.errors import CeersError
-from ceers_steps.io import write_atomic
+from ceers_steps.files.atomic import write_atomic
 
 __all__ = ["CrdsCache", "activate", "active", "environment"]
 

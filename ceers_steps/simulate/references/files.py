@@ -11,20 +11,20 @@ from astropy.table import Table
 from stdatamodels.jwst import datamodels
 from stdatamodels.jwst.datamodels import dqflags
 
-from ceers_steps.simulate.calibration import BadPixel, Calibration
-from ceers_steps.simulate.config import SimulationConfig
-from ceers_steps.simulate.crds_cache import CrdsCache
-from ceers_steps.simulate.geometry import distortion_model, get_distortion
-from ceers_steps.simulate.instrument import (
+from ceers_steps.simulate.config.simulation import SimulationConfig
+from ceers_steps.simulate.detector.calibration import BadPixel, Calibration
+from ceers_steps.simulate.models import with_date
+from ceers_steps.simulate.references.crds_cache import CrdsCache
+from ceers_steps.simulate.sky.photometry import ENCIRCLED, aperture_corrections, vega_offset
+from ceers_steps.simulate.telescope.geometry import distortion_model, get_distortion
+from ceers_steps.simulate.telescope.instrument import (
     FILTERS,
     Band,
     Detector,
     SubarrayWindow,
     zero_point,
 )
-from ceers_steps.simulate.models import with_date
-from ceers_steps.simulate.patterns import Readout, ReadPattern
-from ceers_steps.simulate.photometry import ENCIRCLED, aperture_corrections, vega_offset
+from ceers_steps.simulate.telescope.patterns import Readout, ReadPattern
 
 __all__ = ["calibration_fingerprint", "write_photometry_references", "write_references"]
 

@@ -1,1 +1,1 @@
-"""What is on the sky and its image in focus: scene, PSF, photometry, wisps; nothing of the detector."""
+"""What is on the sky and its image in focus: scene, PSF, wisps; nothing of the detector."""

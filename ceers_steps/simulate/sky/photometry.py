@@ -5,8 +5,8 @@ from astropy.stats import sigma_clip
 from photutils.aperture import CircularAperture
 from scipy.ndimage import uniform_filter
 
-from ceers_steps.simulate.instrument import Band
-from ceers_steps.simulate.psf import OVERSAMPLING, point_spread_function
+from ceers_steps.simulate.sky.psf import OVERSAMPLING, point_spread_function
+from ceers_steps.simulate.telescope.instrument import Band
 
 __all__ = ["ENCIRCLED", "aperture_corrections", "vega_offset"]
 

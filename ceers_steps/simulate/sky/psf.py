@@ -6,7 +6,7 @@ import numpy as np
 from scipy.fft import fft2, fftshift, ifftshift
 from scipy.ndimage import gaussian_filter, uniform_filter
 
-from ceers_steps.simulate.instrument import Band
+from ceers_steps.simulate.telescope.instrument import Band
 
 __all__ = ["OVERSAMPLING", "point_spread_function"]
 

@@ -8,17 +8,17 @@ import numpy as np
 from astropy.table import Table
 
 from ceers_steps.errors import CeersError
-from ceers_steps.simulate.config import SourceConfig
-from ceers_steps.simulate.geometry import ExposureWcs
-from ceers_steps.simulate.instrument import (
+from ceers_steps.simulate.config.simulation import SourceConfig
+from ceers_steps.simulate.seeds import rng_for
+from ceers_steps.simulate.sky.psf import OVERSAMPLING, point_spread_function
+from ceers_steps.simulate.telescope.geometry import ExposureWcs
+from ceers_steps.simulate.telescope.instrument import (
     Band,
     Detector,
     SubarrayWindow,
     import_galsim,
     zero_point,
 )
-from ceers_steps.simulate.psf import OVERSAMPLING, point_spread_function
-from ceers_steps.simulate.seeds import rng_for
 
 __all__ = [
     "CATALOG_COLUMNS",

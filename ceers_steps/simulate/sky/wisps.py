@@ -8,8 +8,8 @@ from scipy.fft import irfft2, rfft2
 from scipy.ndimage import gaussian_filter
 
 from ceers_steps.errors import CeersError
-from ceers_steps.simulate.instrument import Band, Detector, zero_point
 from ceers_steps.simulate.seeds import rng_for
+from ceers_steps.simulate.telescope.instrument import Band, Detector, zero_point
 
 __all__ = ["WISP_REGIONS", "template_name", "wisp_template"]
 

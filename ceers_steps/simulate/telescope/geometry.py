@@ -11,7 +11,7 @@ from functools import cache
 import numpy as np
 from astropy.modeling.models import AffineTransformation2D, Mapping, Polynomial2D, Shift
 
-from ceers_steps.simulate.instrument import Detector, load_siaf
+from ceers_steps.simulate.telescope.instrument import Detector, load_siaf
 
 __all__ = [
     "Distortion",

@@ -128,7 +128,7 @@ class Band:
 
 
 def _read_table(name: str) -> Table:
-    path = resources.files("ceers_steps.simulate") / "data" / name
+    path = resources.files("ceers_steps.simulate.telescope") / "data" / name
     return Table.read(path.read_text(), format="ascii.ecsv")
 
 

@@ -4,10 +4,15 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from ceers_steps.simulate.geometry import ExposureWcs, Pointing, attitude_matrix, get_distortion
-from ceers_steps.simulate.instrument import Band, Detector, SubarrayWindow, load_siaf
-from ceers_steps.simulate.orbit import Orbit
-from ceers_steps.simulate.patterns import Readout, ReadPattern
+from ceers_steps.simulate.telescope.geometry import (
+    ExposureWcs,
+    Pointing,
+    attitude_matrix,
+    get_distortion,
+)
+from ceers_steps.simulate.telescope.instrument import Band, Detector, SubarrayWindow, load_siaf
+from ceers_steps.simulate.telescope.orbit import Orbit
+from ceers_steps.simulate.telescope.patterns import Readout, ReadPattern
 
 __all__ = ["DAY", "ExposurePlan", "PointingError"]
 

@@ -13,8 +13,8 @@ from urllib.parse import quote
 import numpy as np
 
 from ceers_steps.errors import CeersError, optional_import
-from ceers_steps.survey.pointings import Pointings
-from ceers_steps.survey.transfer import Transfer
+from ceers_steps.survey.archive.transfer import Transfer
+from ceers_steps.survey.select.pointings import Pointings
 
 __all__ = [
     "CEERS_PROGRAM",

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from ceers_steps.errors import CeersError
-from ceers_steps.survey.disk import fits_problem
+from ceers_steps.files.disk import fits_problem
 
 __all__ = ["Outcome", "Transfer", "fetch", "still_due"]
 

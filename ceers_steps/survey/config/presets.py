@@ -6,7 +6,7 @@ from importlib.metadata import PackageNotFoundError, version
 
 from ceers_steps import __version__
 from ceers_steps.errors import CeersError
-from ceers_steps.parameters import parameter_files_dir
+from ceers_steps.files.parameter_files import parameter_files_dir
 
 __all__ = ["PRESETS", "read_preset", "versions"]
 
@@ -82,7 +82,7 @@ def _context() -> str:
     import crds
     from crds.core.exceptions import CrdsError
 
-    from ceers_steps.survey.crds_rules import quiet
+    from ceers_steps.survey.references.crds_rules import quiet
 
     try:
         with quiet():

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from ceers_steps.errors import CeersError
-from ceers_steps.survey.config_check import (
+from ceers_steps.survey.config.checks import (
     PIPELINES,
     check_option,
     check_steps,

@@ -8,20 +8,20 @@ from pathlib import Path
 from typing import Any
 
 from ceers_steps.errors import CeersError
-from ceers_steps.overrides import read_overrides
-from ceers_steps.parameters import parameter_files_dir
-from ceers_steps.steps.wisp_files import (
+from ceers_steps.files.overrides import read_overrides
+from ceers_steps.files.parameter_files import parameter_files_dir
+from ceers_steps.files.wisp_templates import (
     AFFECTED_DETECTORS,
     AFFECTED_FILTERS,
     find_templates,
 )
-from ceers_steps.survey import estimates
-from ceers_steps.survey.associations import Group, group_exposures, incomplete, name_products
-from ceers_steps.survey.config import SurveyConfig
-from ceers_steps.survey.exposures import Exposure
-from ceers_steps.survey.grids import Grid, check_size, find_grid, fit_grid
-from ceers_steps.survey.plan import Plan, Task
-from ceers_steps.survey.presets import PRESETS, read_preset, versions
+from ceers_steps.survey.config.presets import PRESETS, read_preset, versions
+from ceers_steps.survey.config.settings import SurveyConfig
+from ceers_steps.survey.planning import estimates
+from ceers_steps.survey.planning.plan import Plan, Task
+from ceers_steps.survey.select.associations import Group, group_exposures, incomplete, name_products
+from ceers_steps.survey.select.exposures import Exposure
+from ceers_steps.survey.select.grids import Grid, check_size, find_grid, fit_grid
 
 __all__ = ["build_plan"]
 

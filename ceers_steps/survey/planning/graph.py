@@ -6,8 +6,8 @@ from itertools import pairwise
 from pathlib import Path
 
 from ceers_steps.errors import CeersError, optional_import
-from ceers_steps.io import write_atomic
-from ceers_steps.survey.plan import STAGES, Plan
+from ceers_steps.files.atomic import write_atomic
+from ceers_steps.survey.planning.plan import STAGES, Plan
 
 __all__ = ["draw_plan", "layout"]
 

@@ -12,8 +12,8 @@ from pathlib import Path
 from typing import Any
 
 from ceers_steps.errors import CeersError
-from ceers_steps.io import write_atomic
-from ceers_steps.survey.records import Record, read_record
+from ceers_steps.files.atomic import write_atomic
+from ceers_steps.survey.planning.records import Record, read_record
 
 __all__ = ["STAGES", "STATE", "TITLES", "Plan", "Task", "read_plan", "why_stale", "write_plan"]
 
@@ -98,7 +98,7 @@ class Plan:
     tasks: dict[str, Task]
     versions: dict[str, str]
     notes: tuple[str, ...] = ()
-    work: str = "ceers_steps.survey.work"
+    work: str = "ceers_steps.survey.running.work"
 
     def record_path(self, task: Task) -> Path:
         """Return where the record of a task is."""

@@ -9,10 +9,10 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from ceers_steps.errors import CeersError
-from ceers_steps.survey import crds_rules
-from ceers_steps.survey.crds_rules import INSTRUMENT_KEYWORD, Rules
-from ceers_steps.survey.disk import check_space, fits_problem
-from ceers_steps.survey.reference_types import PIPELINES, WISP_KEYWORDS, Chain, load_chain
+from ceers_steps.files.disk import check_space, fits_problem
+from ceers_steps.survey.references import crds_rules
+from ceers_steps.survey.references.crds_rules import INSTRUMENT_KEYWORD, Rules
+from ceers_steps.survey.references.types import PIPELINES, WISP_KEYWORDS, Chain, load_chain
 
 __all__ = ["Reference", "ReferenceReport", "check_references", "fetch_references"]
 
@@ -355,7 +355,7 @@ def _sha1(path: Path) -> str:
 
 def _templates(exposures: Sequence[tuple[Path, Mapping]], chain: Chain) -> list[Reference]:
     """Look at the wisp templates that the exposures need."""
-    from ceers_steps.steps.wisp_files import find_templates
+    from ceers_steps.files.wisp_templates import find_templates
 
     found: list[Reference] = []
     for (detector, band), count in sorted(chain.wisps(exposures).items()):

@@ -126,8 +126,8 @@ class Chain:
         exposures
             Paths with keywords.
         """
-        from ceers_steps.overrides import exposure_name, read_overrides
-        from ceers_steps.steps.wisp_files import AFFECTED_DETECTORS, effective_filter
+        from ceers_steps.files.overrides import exposure_name, read_overrides
+        from ceers_steps.files.wisp_templates import AFFECTED_DETECTORS, effective_filter
 
         needed: Counter = Counter()
         if self._wisp_step is None:

@@ -21,11 +21,11 @@ from importlib.util import find_spec
 from pathlib import Path
 
 from ceers_steps.errors import CeersError
-from ceers_steps.io import write_atomic
-from ceers_steps.survey import pbs
-from ceers_steps.survey.config import SurveyConfig
-from ceers_steps.survey.plan import STATE, Plan, Task, write_plan
-from ceers_steps.survey.task import PR_SET_PDEATHSIG
+from ceers_steps.files.atomic import write_atomic
+from ceers_steps.survey.config.settings import SurveyConfig
+from ceers_steps.survey.planning.plan import STATE, Plan, Task, write_plan
+from ceers_steps.survey.running import pbs
+from ceers_steps.survey.running.task import PR_SET_PDEATHSIG
 
 __all__ = ["Engine", "cancel_leftovers", "check_engine"]
 
@@ -193,7 +193,7 @@ class Engine:
 
     def _command(self):
         """Return the command line of Snakemake."""
-        workflow = files("ceers_steps.survey") / "workflow"
+        workflow = files("ceers_steps.survey.running") / "workflow"
         command = [
             *(sys.executable, "-m", "snakemake"),
             *("--snakefile", str(workflow / "Snakefile")),

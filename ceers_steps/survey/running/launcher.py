@@ -3,10 +3,13 @@
 import shlex
 import sys
 
-from ceers_steps.io import write_atomic
-from ceers_steps.survey.plan import STATE, Plan, write_plan
+from ceers_steps.files.atomic import write_atomic
+from ceers_steps.survey.planning.plan import STATE, Plan, write_plan
 
-__all__ = ["write_commands"]
+__all__ = ["TASK_MODULE", "write_commands"]
+
+TASK_MODULE = "ceers_steps.survey.running.task"
+"""What ``python -m`` runs: one task in one process."""
 
 
 def write_commands(plan: Plan) -> list[tuple[str, int]]:
@@ -37,8 +40,7 @@ def write_commands(plan: Plan) -> list[tuple[str, int]]:
     written = []
     for number, (stage, tasks) in enumerate(plan.by_stage().items(), start=1):
         lines = [
-            shlex.join([sys.executable, "-m", "ceers_steps.survey.task", str(path), task.id])
-            for task in tasks
+            shlex.join([sys.executable, "-m", TASK_MODULE, str(path), task.id]) for task in tasks
         ]
         text = "\n".join(lines) + "\n"
         target = plan.output / "commands" / f"{number}_{stage}.txt"

@@ -16,7 +16,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from ceers_steps.errors import CeersError
-from ceers_steps.survey.plan import STATE, Plan, Task
+from ceers_steps.survey.planning.plan import STATE, Plan, Task
 
 __all__ = ["hold_folder", "hold_task"]
 

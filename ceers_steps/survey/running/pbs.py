@@ -1,8 +1,9 @@
 """What Snakemake's generic executor needs to talk to PBS: submit and ask.
 
-``python -m ceers_steps.survey.pbs submit MEMORY MINUTES THREADS SCRIPT`` prints the id of the job
-and nothing else; ``status ID`` prints success, running or failed. What was submitted is kept in the
-folder that ``CEERS_PBS_JOBS`` names, so that jobs which outlive their run can be cancelled.
+``python -m ceers_steps.survey.running.pbs submit MEMORY MINUTES THREADS SCRIPT`` prints the id of
+the job and nothing else; ``status ID`` prints success, running or failed. What was submitted is
+kept in the folder that ``CEERS_PBS_JOBS`` names, so that jobs which outlive their run can be
+cancelled.
 """
 
 import json

@@ -3,7 +3,7 @@
 import time
 from collections.abc import Callable, Collection, Sequence
 
-from ceers_steps.survey.plan import Plan, Task
+from ceers_steps.survey.planning.plan import Plan, Task
 
 __all__ = ["Progress", "duration"]
 

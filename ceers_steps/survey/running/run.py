@@ -10,19 +10,19 @@ import time
 from dataclasses import dataclass
 
 from ceers_steps.errors import CeersError
-from ceers_steps.survey import estimates
-from ceers_steps.survey.config import SurveyConfig
-from ceers_steps.survey.engine import (
+from ceers_steps.survey.config.settings import SurveyConfig
+from ceers_steps.survey.planning import estimates
+from ceers_steps.survey.planning.plan import STATE, Plan, Task, why_stale
+from ceers_steps.survey.running.engine import (
     Engine,
     cancel_leftovers,
     check_engine,
     installed_memory,
     log_tail,
 )
-from ceers_steps.survey.locks import hold_folder
-from ceers_steps.survey.plan import STATE, Plan, Task, why_stale
-from ceers_steps.survey.progress import Progress
-from ceers_steps.survey.task import running_path
+from ceers_steps.survey.running.locks import hold_folder
+from ceers_steps.survey.running.progress import Progress
+from ceers_steps.survey.running.task import running_path
 
 __all__ = ["Failure", "Outcome", "run_plan"]
 

@@ -1,4 +1,4 @@
-"""One task in one process: ``python -m ceers_steps.survey.task PLAN ID [MARK]``.
+"""One task in one process: ``python -m ceers_steps.survey.running.task PLAN ID [MARK]``.
 
 What a task makes is written in a folder of its own and renamed into place; the record comes last.
 However the process ends, there is either a record of complete products or none.
@@ -21,11 +21,17 @@ import uuid
 from pathlib import Path
 
 from ceers_steps.errors import CeersError
-from ceers_steps.io import write_atomic
-from ceers_steps.survey.locks import hold_folder, hold_task
-from ceers_steps.survey.plan import STATE, Plan, Task, read_plan, why_stale
-from ceers_steps.survey.records import FileState, Record, file_state, read_record, write_record
-from ceers_steps.workers import THREAD_VARIABLES
+from ceers_steps.files.atomic import write_atomic
+from ceers_steps.survey.planning.plan import STATE, Plan, Task, read_plan, why_stale
+from ceers_steps.survey.planning.records import (
+    FileState,
+    Record,
+    file_state,
+    read_record,
+    write_record,
+)
+from ceers_steps.survey.running.locks import hold_folder, hold_task
+from ceers_steps.survey.running.workers import THREAD_VARIABLES
 
 __all__ = ["main", "run_task", "running_path"]
 

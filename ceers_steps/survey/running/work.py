@@ -10,17 +10,17 @@ from collections.abc import Callable, Iterable
 from pathlib import Path
 
 from ceers_steps.errors import CeersError
-from ceers_steps.overrides import exposure_name
-from ceers_steps.survey.exposures import ASN_ID
-from ceers_steps.survey.merit import (
+from ceers_steps.files.overrides import exposure_name
+from ceers_steps.survey.planning.plan import Plan, Task
+from ceers_steps.survey.planning.records import Made
+from ceers_steps.survey.select.exposures import ASN_ID
+from ceers_steps.survey.summary.metrics import (
     alignment_merit,
     alignment_reasons,
     measure_mosaic,
     product_merit,
     step_merit,
 )
-from ceers_steps.survey.plan import Plan, Task
-from ceers_steps.survey.records import Made
 
 __all__ = ["WORK"]
 

@@ -10,10 +10,10 @@ from pathlib import Path
 from astropy.table import Table
 
 from ceers_steps.errors import CeersError
-from ceers_steps.io import write_atomic
-from ceers_steps.survey.associations import ALL, Group
-from ceers_steps.survey.exposures import ASN_ID, Exposure
-from ceers_steps.survey.grids import grid_table
+from ceers_steps.files.atomic import write_atomic
+from ceers_steps.survey.select.associations import ALL, Group
+from ceers_steps.survey.select.exposures import ASN_ID, Exposure
+from ceers_steps.survey.select.grids import grid_table
 
 __all__ = ["write_associations"]
 

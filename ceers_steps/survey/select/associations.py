@@ -7,10 +7,10 @@ from dataclasses import dataclass, field, replace
 from functools import cache
 
 from ceers_steps.errors import CeersError
-from ceers_steps.parameters import parameter_files_dir
-from ceers_steps.survey.exposures import Exposure, plan_exposures
-from ceers_steps.survey.footprints import overlap_groups
-from ceers_steps.survey.grids import Grid
+from ceers_steps.files.parameter_files import parameter_files_dir
+from ceers_steps.survey.select.exposures import Exposure, plan_exposures
+from ceers_steps.survey.select.footprints import overlap_groups
+from ceers_steps.survey.select.grids import Grid
 
 __all__ = ["ALL", "Group", "group_exposures", "incomplete", "name_products"]
 

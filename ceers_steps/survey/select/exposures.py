@@ -13,8 +13,8 @@ from astropy.table import Table
 from numpy.typing import NDArray
 
 from ceers_steps.errors import CeersError
-from ceers_steps.overrides import exposure_name
-from ceers_steps.steps.wisp_files import effective_filter
+from ceers_steps.files.overrides import exposure_name
+from ceers_steps.files.wisp_templates import effective_filter
 
 __all__ = [
     "Exposure",

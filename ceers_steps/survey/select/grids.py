@@ -14,8 +14,8 @@ from numpy.typing import NDArray
 from scipy.spatial import ConvexHull
 
 from ceers_steps.errors import CeersError
-from ceers_steps.parameters import list_parameter_files, parameter_files_dir
-from ceers_steps.survey.footprints import Positions, sky_center, to_plane, to_sky
+from ceers_steps.files.parameter_files import list_parameter_files, parameter_files_dir
+from ceers_steps.survey.select.footprints import Positions, sky_center, to_plane, to_sky
 
 __all__ = ["Grid", "check_size", "find_grid", "fit_grid", "grid_table"]
 

@@ -10,10 +10,10 @@ from fnmatch import fnmatchcase
 from pathlib import Path, PurePath
 
 from ceers_steps.errors import CeersError
-from ceers_steps.overrides import exposure_name
-from ceers_steps.survey.config import SurveyConfig
-from ceers_steps.survey.config_check import line_of
-from ceers_steps.survey.exposures import (
+from ceers_steps.files.overrides import exposure_name
+from ceers_steps.survey.config.checks import line_of
+from ceers_steps.survey.config.settings import SurveyConfig
+from ceers_steps.survey.select.exposures import (
     Exposure,
     UnusableFiles,
     find_files,

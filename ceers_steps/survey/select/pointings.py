@@ -5,7 +5,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 from ceers_steps.errors import CeersError
-from ceers_steps.parameters import parameter_files_dir
+from ceers_steps.files.parameter_files import parameter_files_dir
 
 __all__ = ["Pointings", "read_pointings"]
 

@@ -9,7 +9,7 @@ import numpy as np
 from astropy.io import fits
 from numpy.typing import NDArray
 
-from ceers_steps.report.preview import read_preview
+from ceers_steps.figures.preview import read_preview
 
 __all__ = [
     "alignment_merit",

@@ -8,8 +8,8 @@ import numpy as np
 from astropy.table import MaskedColumn, Table
 from numpy.typing import NDArray
 
-from ceers_steps.survey.plan import Plan
-from ceers_steps.survey.records import Record
+from ceers_steps.survey.planning.plan import Plan
+from ceers_steps.survey.planning.records import Record
 
 __all__ = ["QUANTITIES", "Quality", "Quantity", "gather_quality", "mark_outliers"]
 

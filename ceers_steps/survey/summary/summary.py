@@ -8,8 +8,8 @@ from urllib.parse import quote
 from astropy.table import Table
 
 from ceers_steps.errors import CeersError
-from ceers_steps.io import write_atomic
-from ceers_steps.report import preview
+from ceers_steps.figures import preview
+from ceers_steps.files.atomic import write_atomic
 from ceers_steps.report.survey_page import (
     Cell,
     Column,
@@ -19,11 +19,11 @@ from ceers_steps.report.survey_page import (
     Stage,
     write_survey_page,
 )
-from ceers_steps.survey.plan import STATE, TITLES, Plan, Task
-from ceers_steps.survey.progress import duration
-from ceers_steps.survey.quality import QUANTITIES, Quality, gather_quality
-from ceers_steps.survey.records import Record, read_record
-from ceers_steps.survey.run import Outcome
+from ceers_steps.survey.planning.plan import STATE, TITLES, Plan, Task
+from ceers_steps.survey.planning.records import Record, read_record
+from ceers_steps.survey.running.progress import duration
+from ceers_steps.survey.running.run import Outcome
+from ceers_steps.survey.summary.quality import QUANTITIES, Quality, gather_quality
 
 __all__ = ["write_summary"]
 

@@ -6,7 +6,7 @@ import sep
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from ceers_steps.kernels.windowed_catalog import (
+from ceers_steps.kernels.astrometry.centroids import (
     BLENDED,
     CLOSE,
     COMPACT,

@@ -3,9 +3,9 @@
 import numpy as np
 import pytest
 
-from ceers_steps.kernels.astrometric_fit import FitSettings
-from ceers_steps.kernels.dither_alignment import align_dithers, align_to_reference
-from ceers_steps.kernels.source_matching import MatchSettings
+from ceers_steps.kernels.astrometry.dithers import align_dithers, align_to_reference
+from ceers_steps.kernels.astrometry.fit import FitSettings
+from ceers_steps.kernels.astrometry.matching import MatchSettings
 
 MATCH = MatchSettings(1.0, 0.1, 0.05, 4)
 FIT = FitSettings("shift")

@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from ceers_steps.kernels.source_matching import MatchSettings, combine_lists, match_lists
+from ceers_steps.kernels.astrometry.matching import MatchSettings, combine_lists, match_lists
 
 SETTINGS = MatchSettings(search_radius=1.0, tolerance=0.1, separation=0.05, minimum=4)
 

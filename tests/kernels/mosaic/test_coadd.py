@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from numpy.testing import assert_allclose
 
-from ceers_steps.kernels.coadd import Coadd, context_planes
+from ceers_steps.kernels.mosaic.coadd import Coadd, context_planes
 
 SHAPE = (6, 7)
 EVERYWHERE = (slice(None), slice(None))

@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from ceers_steps.kernels.tiles import Box, Footprint, cut_grid, may_fall_on
+from ceers_steps.kernels.mosaic.tiles import Box, Footprint, cut_grid, may_fall_on
 
 
 @settings(deadline=None)

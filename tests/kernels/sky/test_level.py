@@ -6,7 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.optimize import curve_fit
 
-from ceers_steps.kernels.sky import gaussian_peak, sky_level
+from ceers_steps.kernels.sky.level import gaussian_peak, sky_level
 
 N = 40_000
 

@@ -3,13 +3,13 @@
 import numpy as np
 import pytest
 
-from ceers_steps.kernels.noise_scale import (
+from ceers_steps.kernels.sky.noise_scale import (
     BLOCKS,
     WIDE_TIERS,
     published_noise_scale,
     sky_noise_scale,
 )
-from ceers_steps.kernels.source_mask import mask_sources
+from ceers_steps.kernels.sources.tiers import mask_sources
 
 SIGMA = 0.016
 

@@ -5,8 +5,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from ceers_steps.kernels.pedestal import find_pedestal, pedestal_image
-from ceers_steps.kernels.sky import gaussian_peak
+from ceers_steps.kernels.sky.level import gaussian_peak
+from ceers_steps.kernels.sky.pedestal import find_pedestal, pedestal_image
 
 SKY, NOISE = 0.2, 0.016
 SHAPE = (512, 512)

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from ceers_steps.kernels.variance import (
+from ceers_steps.kernels.sky.variance import (
     level_saturated,
     mend_variances,
     smooth_sky,

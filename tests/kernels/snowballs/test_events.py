@@ -8,15 +8,15 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy import ndimage
 
-from ceers_steps.kernels.disc import disc
-from ceers_steps.kernels.snowballs import (
+from ceers_steps.kernels.discs import disc
+from ceers_steps.kernels.snowballs.events import (
     DO_NOT_USE,
     JUMP_DET,
     SATURATED,
     measure_snowballs,
     published_flags,
 )
-from ceers_steps.simulate.events import Snowball, snowball_stamp
+from ceers_steps.simulate.detector.events import Snowball, snowball_stamp
 
 SHAPE = (220, 240)
 N_GROUPS = 9

@@ -3,11 +3,11 @@
 import numpy as np
 import pytest
 
-from ceers_steps.kernels.background import fit_mesh
-from ceers_steps.kernels.mask_grids import sample_nearest
-from ceers_steps.kernels.mosaic_mask import CORE, MOSAIC_TIERS, mask_mosaic
-from ceers_steps.kernels.source_mask import RATE_TIERS, mask_sources
-from ceers_steps.kernels.source_wings import measure_outskirts
+from ceers_steps.kernels.mosaic.mask_grids import sample_nearest
+from ceers_steps.kernels.sources.background import fit_mesh
+from ceers_steps.kernels.sources.mosaic_tiers import CORE, MOSAIC_TIERS, mask_mosaic
+from ceers_steps.kernels.sources.outskirts import measure_outskirts
+from ceers_steps.kernels.sources.tiers import RATE_TIERS, mask_sources
 
 NOISE = 0.01
 
@@ -34,7 +34,7 @@ def test_strips_do_not_matter(monkeypatch):
     border[:, :8] = True
     border[300:330, 50:90] = True
     whole = mask_mosaic(image, border, MOSAIC_TIERS["NIRCAM"])
-    monkeypatch.setattr("ceers_steps.kernels.mosaic_mask._STRIP_SIZE", 200 * 64)
+    monkeypatch.setattr("ceers_steps.kernels.sources.mosaic_tiers._STRIP_SIZE", 200 * 64)
     parts = mask_mosaic(image, border, MOSAIC_TIERS["NIRCAM"], n_threads=3)
     np.testing.assert_array_equal(parts, whole)
 

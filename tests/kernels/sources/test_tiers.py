@@ -7,7 +7,7 @@ from astropy.stats import SigmaClip
 from photutils.segmentation import detect_sources, detect_threshold
 from scipy import ndimage
 
-from ceers_steps.kernels.source_mask import (
+from ceers_steps.kernels.sources.tiers import (
     Tier,
     TierSet,
     dilate_square,

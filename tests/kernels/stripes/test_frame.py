@@ -3,14 +3,14 @@
 import numpy as np
 import pytest
 
-from ceers_steps.kernels.destripe import (
+from ceers_steps.kernels.stripes.frame import (
     add_tilted,
     find_by_median,
     find_by_wiener,
     with_zero_mean,
 )
-from ceers_steps.kernels.readout import ReadoutLayout
-from ceers_steps.kernels.striping import flatten, median_stripes
+from ceers_steps.kernels.stripes.median import flatten, median_stripes
+from ceers_steps.kernels.stripes.readout import ReadoutLayout
 
 NOISE, SKY = 0.02, 0.3
 LAYOUT = ReadoutLayout((256, 256), n_outputs=4)

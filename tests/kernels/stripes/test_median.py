@@ -6,8 +6,8 @@ from astropy.stats import sigma_clipped_stats
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from ceers_steps.kernels.source_mask import mask_sources
-from ceers_steps.kernels.striping import (
+from ceers_steps.kernels.sources.tiers import mask_sources
+from ceers_steps.kernels.stripes.median import (
     column_stripes,
     flatten,
     median_stripes,

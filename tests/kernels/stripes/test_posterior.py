@@ -6,10 +6,10 @@ import numpy as np
 import pytest
 from numpy.testing import assert_allclose, assert_array_equal
 
-from ceers_steps.kernels.flicker import fit_stripes
-from ceers_steps.kernels.readout import ReadoutLayout
-from ceers_steps.report.metrics import block_noise
-from ceers_steps.simulate.noise import one_over_f_frame
+from ceers_steps.kernels.stripes.posterior import fit_stripes
+from ceers_steps.kernels.stripes.readout import ReadoutLayout
+from ceers_steps.simulate.detector.noise import one_over_f_frame
+from ceers_steps.validate.metrics import block_noise
 
 SKY, NOISE = 0.2, 0.01
 FAST, SLOW = -1, 2

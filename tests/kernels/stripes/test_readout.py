@@ -6,8 +6,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.testing import assert_array_equal
 
-from ceers_steps.kernels.readout import NIRCAM_ROW_OVERHEAD, ReadoutLayout
-from ceers_steps.simulate.noise import one_over_f_frame
+from ceers_steps.kernels.stripes.readout import NIRCAM_ROW_OVERHEAD, ReadoutLayout
+from ceers_steps.simulate.detector.noise import one_over_f_frame
 
 
 def tick(layout, y, x):

@@ -6,7 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.testing import assert_allclose
 
-from ceers_steps.kernels.smooth_light import SmoothLight
+from ceers_steps.kernels.stripes.smooth_light import SmoothLight
 
 BINNING = 4
 SHAPE = (40, 24)  # samples: 40 x 96 pixels

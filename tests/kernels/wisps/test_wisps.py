@@ -9,16 +9,16 @@ from numpy.testing import assert_allclose, assert_array_equal
 from photutils.background import Background2D
 from scipy import ndimage, optimize
 
-from ceers_steps.kernels.wisp_system import solve_non_negative
-from ceers_steps.kernels.wisp_templates import prepare_template
-from ceers_steps.kernels.wisps import fit_wisp
-from ceers_steps.kernels.wisps_published import (
+from ceers_steps.kernels.wisps.fit import fit_wisp
+from ceers_steps.kernels.wisps.published import (
     PUBLISHED_BOXES,
     cold_source_mask,
     fit_wisp_published,
     published_box,
 )
-from ceers_steps.simulate.noise import one_over_f_frame
+from ceers_steps.kernels.wisps.system import solve_non_negative
+from ceers_steps.kernels.wisps.template import prepare_template
+from ceers_steps.simulate.detector.noise import one_over_f_frame
 
 SHAPE = (320, 512)
 SKY, NOISE, PEAK, SCALE = 0.12, 0.01, 0.03, 0.7

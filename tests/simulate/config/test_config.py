@@ -5,7 +5,7 @@ from dataclasses import replace
 import pytest
 
 from ceers_steps.errors import CeersError
-from ceers_steps.simulate.config import (
+from ceers_steps.simulate.config.simulation import (
     CosmicRayConfig,
     OneOverFConfig,
     SimulationConfig,

@@ -7,18 +7,18 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ceers_steps.simulate.calibration import (
-    BadPixel,
-    correct_linearity,
-    make_calibration,
-    measured_signal,
-)
-from ceers_steps.simulate.config import (
+from ceers_steps.simulate.config.simulation import (
     BadPixelConfig,
     FlatConfig,
     GainConfig,
     NonlinearityConfig,
     SimulationConfig,
+)
+from ceers_steps.simulate.detector.calibration import (
+    BadPixel,
+    correct_linearity,
+    make_calibration,
+    measured_signal,
 )
 
 ARRAYS = (

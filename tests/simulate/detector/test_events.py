@@ -8,15 +8,15 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy import stats
 
-from ceers_steps.simulate.config import CosmicRayConfig, SnowballConfig
-from ceers_steps.simulate.deposits import group_fractions, spill_fractions
-from ceers_steps.simulate.events import (
+from ceers_steps.simulate.config.simulation import CosmicRayConfig, SnowballConfig
+from ceers_steps.simulate.detector.deposits import group_fractions, spill_fractions
+from ceers_steps.simulate.detector.events import (
     Snowball,
     draw_cosmic_rays,
     draw_snowballs,
     snowball_stamp,
 )
-from ceers_steps.simulate.patterns import READ_PATTERNS
+from ceers_steps.simulate.telescope.patterns import READ_PATTERNS
 
 FRAME_TIME = 10.73676
 BALL = Snowball(

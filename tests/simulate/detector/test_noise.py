@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 from scipy import signal
 
-from ceers_steps.simulate.noise import knee_frequency, one_over_f_frame, one_over_f_groups
-from ceers_steps.simulate.patterns import PIXEL_TIME, Readout
+from ceers_steps.simulate.detector.noise import knee_frequency, one_over_f_frame, one_over_f_groups
+from ceers_steps.simulate.telescope.patterns import PIXEL_TIME, Readout
 
 
 def in_read_order(image, n_outputs, fast_axis, slow_axis):

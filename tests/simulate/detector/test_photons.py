@@ -3,8 +3,8 @@
 import numpy as np
 import pytest
 
-from ceers_steps.simulate.patterns import READ_PATTERNS
-from ceers_steps.simulate.photons import ChargeCollector, difference_duration
+from ceers_steps.simulate.detector.photons import ChargeCollector, difference_duration
+from ceers_steps.simulate.telescope.patterns import READ_PATTERNS
 
 N_GROUPS = 3
 

@@ -6,15 +6,15 @@ import numpy as np
 import pytest
 
 from ceers_steps.errors import CeersError
-from ceers_steps.simulate.calibration import BadPixel, correct_linearity, make_calibration
-from ceers_steps.simulate.config import (
+from ceers_steps.simulate.config.simulation import (
     CosmicRayConfig,
     GainConfig,
     ReadNoiseConfig,
     SimulationConfig,
     SnowballConfig,
 )
-from ceers_steps.simulate.ramp import simulate_ramp
+from ceers_steps.simulate.detector.calibration import BadPixel, correct_linearity, make_calibration
+from ceers_steps.simulate.detector.ramp import simulate_ramp
 
 SHAPE = (256, 256)
 CORNER = (0, 512)

@@ -11,10 +11,10 @@ from stdatamodels.jwst.datamodels import dqflags
 
 from ceers_steps.errors import CeersError
 from ceers_steps.simulate import SimulationConfig, active, simulate
-from ceers_steps.simulate.calibration import BadPixel, make_calibration
-from ceers_steps.simulate.config import DarkConfig
-from ceers_steps.simulate.crds_cache import CrdsCache, environment
-from ceers_steps.simulate.instrument import find_subarray, get_detector
+from ceers_steps.simulate.config.simulation import DarkConfig
+from ceers_steps.simulate.detector.calibration import BadPixel, make_calibration
+from ceers_steps.simulate.references.crds_cache import CrdsCache, environment
+from ceers_steps.simulate.telescope.instrument import find_subarray, get_detector
 
 NEEDED = (
     "mask",
@@ -161,7 +161,7 @@ def test_shell_environment_moves_with_its_folder(tmp_path):
 
 def test_crds_is_not_imported_before_the_environment_is_set():
     code = (
-        "import sys; import ceers_steps.simulate.crds_cache as cache; "
+        "import sys; import ceers_steps.simulate.references.crds_cache as cache; "
         "cache._all_types(); print('crds' in sys.modules)"
     )
     command = [sys.executable, "-c", code]

@@ -11,18 +11,18 @@ from photutils.aperture import ApertureStats, CircularAnnulus, CircularAperture
 from stdatamodels.jwst import datamodels
 
 from ceers_steps import CeersImage2
-from ceers_steps.simulate.calibration import make_calibration
-from ceers_steps.simulate.crds_cache import CrdsCache
-from ceers_steps.simulate.instrument import (
+from ceers_steps.simulate.detector.calibration import make_calibration
+from ceers_steps.simulate.references.crds_cache import CrdsCache
+from ceers_steps.simulate.references.files import write_photometry_references
+from ceers_steps.simulate.sky.photometry import ENCIRCLED, aperture_corrections, vega_offset
+from ceers_steps.simulate.sky.psf import OVERSAMPLING, point_spread_function
+from ceers_steps.simulate.telescope.instrument import (
     FILTERS,
     find_subarray,
     get_band,
     get_detector,
     zero_point,
 )
-from ceers_steps.simulate.photometry import ENCIRCLED, aperture_corrections, vega_offset
-from ceers_steps.simulate.psf import OVERSAMPLING, point_spread_function
-from ceers_steps.simulate.references import write_photometry_references
 from tests.pipelines.test_image2 import make_rate
 
 B4, BLONG = get_detector("NRCB4"), get_detector("NRCBLONG")

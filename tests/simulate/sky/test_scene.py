@@ -7,15 +7,23 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from ceers_steps.errors import CeersError
-from ceers_steps.simulate.config import SourceConfig
-from ceers_steps.simulate.geometry import (
+from ceers_steps.simulate.config.simulation import SourceConfig
+from ceers_steps.simulate.sky.psf import OVERSAMPLING, point_spread_function
+from ceers_steps.simulate.sky.scene import (
+    CATALOG_COLUMNS,
+    make_catalog,
+    read_catalog,
+    render_sources,
+)
+from ceers_steps.simulate.sky.wisps import WISP_REGIONS, wisp_template
+from ceers_steps.simulate.telescope.geometry import (
     ExposureWcs,
     Pointing,
     attitude_matrix,
     distortion_model,
     get_distortion,
 )
-from ceers_steps.simulate.instrument import (
+from ceers_steps.simulate.telescope.instrument import (
     DETECTORS,
     FILTERS,
     find_subarray,
@@ -24,14 +32,6 @@ from ceers_steps.simulate.instrument import (
     load_siaf,
     zero_point,
 )
-from ceers_steps.simulate.psf import OVERSAMPLING, point_spread_function
-from ceers_steps.simulate.scene import (
-    CATALOG_COLUMNS,
-    make_catalog,
-    read_catalog,
-    render_sources,
-)
-from ceers_steps.simulate.wisps import WISP_REGIONS, wisp_template
 
 RA, DEC = 214.92, 52.87
 DETECTOR, BAND = get_detector("NRCB4"), get_band("F150W")

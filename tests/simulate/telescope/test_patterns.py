@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from ceers_steps.errors import CeersError
-from ceers_steps.simulate.patterns import PIXEL_TIME, READ_PATTERNS, Readout, get_pattern
+from ceers_steps.simulate.telescope.patterns import PIXEL_TIME, READ_PATTERNS, Readout, get_pattern
 
 
 @pytest.mark.parametrize(

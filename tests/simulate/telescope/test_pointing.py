@@ -6,10 +6,10 @@ from stdatamodels.jwst import datamodels
 
 from ceers_steps.errors import CeersError
 from ceers_steps.simulate import SimulationConfig, read_truth, simulate
-from ceers_steps.simulate.config import PointingConfig
-from ceers_steps.simulate.instrument import find_subarray, get_band, get_detector
-from ceers_steps.simulate.patterns import get_pattern
-from ceers_steps.simulate.plan import ExposurePlan, PointingError
+from ceers_steps.simulate.config.simulation import PointingConfig
+from ceers_steps.simulate.telescope.instrument import find_subarray, get_band, get_detector
+from ceers_steps.simulate.telescope.patterns import get_pattern
+from ceers_steps.simulate.telescope.plan import ExposurePlan, PointingError
 
 
 def plan(detector="NRCB4", error=PointingError(), **changes):  # noqa: B008 (it is frozen)

@@ -12,15 +12,17 @@ import pytest
 
 from ceers_steps import cli
 from ceers_steps.errors import CeersError
-from ceers_steps.survey import archive, pointings, transfer
-from ceers_steps.survey.pointings import Pointings, read_pointings
-from ceers_steps.survey.transfer import CHUNK
+from ceers_steps.survey.archive import mast as archive
+from ceers_steps.survey.archive import transfer
+from ceers_steps.survey.archive.transfer import CHUNK
+from ceers_steps.survey.select import pointings
+from ceers_steps.survey.select.pointings import Pointings, read_pointings
+from tests.survey.archive.test_transfer import fits_bytes
 from tests.survey.http_files import Answer, serve
-from tests.survey.test_transfer import fits_bytes
 
 pytest.importorskip("astroquery")
 
-RECORDED = Path(__file__).parents[1] / "data" / "mast_jwst.json"
+RECORDED = Path(__file__).parents[2] / "data" / "mast_jwst.json"
 FILE = "/api/v0.1/Download/file?uri=mast:JWST/product/"
 UNCALS = [
     "jw01345001001_02201_00001_nrca1_uncal.fits",

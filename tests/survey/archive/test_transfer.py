@@ -11,8 +11,8 @@ import pytest
 from astropy.io import fits
 
 from ceers_steps.errors import CeersError
-from ceers_steps.survey import transfer
-from ceers_steps.survey.transfer import Transfer, fetch
+from ceers_steps.survey.archive import transfer
+from ceers_steps.survey.archive.transfer import Transfer, fetch
 from tests.survey.http_files import Answer, serve
 
 PATH = "/jw01345001001_02201_00001_nrca1_uncal.fits"
@@ -275,7 +275,7 @@ def test_a_process_that_is_ended_leaves_a_part(server, item, how):
     server.answers[PATH] = [Answer(stall=N_CUT)]
     code = (
         "import sys; from pathlib import Path\n"
-        "from ceers_steps.survey.transfer import Transfer, fetch\n"
+        "from ceers_steps.survey.archive.transfer import Transfer, fetch\n"
         f"fetch([Transfer({item.url!r}, Path({str(item.path)!r}), {item.size})])"
     )
     process = subprocess.Popen(

@@ -5,7 +5,7 @@ import pytest
 
 from ceers_steps import __version__
 from ceers_steps.errors import CeersError
-from ceers_steps.survey.presets import PRESETS, read_preset, versions
+from ceers_steps.survey.config.presets import PRESETS, read_preset, versions
 
 
 @pytest.fixture

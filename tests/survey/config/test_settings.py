@@ -11,11 +11,11 @@ from hypothesis import strategies as st
 
 from ceers_steps.cli import main
 from ceers_steps.errors import CeersError
-from ceers_steps.survey.config import SurveyConfig, load_config
-from ceers_steps.survey.config_check import PIPELINES, SCHEMA, line_of
+from ceers_steps.survey.config.checks import PIPELINES, SCHEMA, line_of
+from ceers_steps.survey.config.settings import SurveyConfig, load_config
 from tests.survey.standin import ROOT
 
-TEMPLATE = (files("ceers_steps.survey") / "survey.toml").read_text(encoding="utf-8")
+TEMPLATE = (files("ceers_steps.survey.config") / "survey.toml").read_text(encoding="utf-8")
 BASIC = 'inputs = ["uncal"]\noutput = "out"\n'
 
 

@@ -8,15 +8,15 @@ import pytest
 from astropy.table import Table
 
 from ceers_steps.errors import CeersError
-from ceers_steps.parameters import parameter_files_dir
-from ceers_steps.survey import estimates
-from ceers_steps.survey.build import build_plan
-from ceers_steps.survey.config import SurveyConfig
-from ceers_steps.survey.exposures import plan_exposures
-from ceers_steps.survey.grids import find_grid
-from ceers_steps.survey.inputs import find_exposures
-from ceers_steps.survey.plan import STAGES
-from ceers_steps.survey.records import changed_settings
+from ceers_steps.files.parameter_files import parameter_files_dir
+from ceers_steps.survey.config.settings import SurveyConfig
+from ceers_steps.survey.planning import estimates
+from ceers_steps.survey.planning.build import build_plan
+from ceers_steps.survey.planning.plan import STAGES
+from ceers_steps.survey.planning.records import changed_settings
+from ceers_steps.survey.select.exposures import plan_exposures
+from ceers_steps.survey.select.grids import find_grid
+from ceers_steps.survey.select.inputs import find_exposures
 from tests.survey.madeup import make_exposures, make_plan
 from tests.survey.sky import square, write_file
 

@@ -3,7 +3,7 @@
 import pytest
 
 from ceers_steps.errors import CeersError
-from ceers_steps.survey.graph import draw_plan, layout
+from ceers_steps.survey.planning.graph import draw_plan, layout
 from tests.survey.madeup import make_plan
 
 pytest.importorskip("matplotlib")

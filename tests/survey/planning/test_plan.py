@@ -6,9 +6,9 @@ import shutil
 import pytest
 
 from ceers_steps.errors import CeersError
-from ceers_steps.survey.plan import read_plan, why_stale, write_plan
-from ceers_steps.survey.records import file_state
-from ceers_steps.survey.task import main
+from ceers_steps.survey.planning.plan import read_plan, why_stale, write_plan
+from ceers_steps.survey.planning.records import file_state
+from ceers_steps.survey.running.task import main
 from tests.survey.standin import calls, make_plan
 
 EVERYTHING = [

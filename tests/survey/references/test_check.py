@@ -16,11 +16,11 @@ from stdatamodels.jwst.datamodels import read_metadata
 
 from ceers_steps import cli
 from ceers_steps.errors import CeersError
-from ceers_steps.simulate.crds_cache import CrdsCache, active
-from ceers_steps.survey import references
-from ceers_steps.survey.crds_rules import open_rules, read_keywords
-from ceers_steps.survey.reference_types import PIPELINES, load_chain
-from ceers_steps.survey.references import check_references, fetch_references
+from ceers_steps.simulate.references.crds_cache import CrdsCache, active
+from ceers_steps.survey.references import check as references
+from ceers_steps.survey.references.check import check_references, fetch_references
+from ceers_steps.survey.references.crds_rules import open_rules, read_keywords
+from ceers_steps.survey.references.types import PIPELINES, load_chain
 from tests.survey.http_files import serve
 
 

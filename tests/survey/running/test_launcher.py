@@ -5,11 +5,11 @@ from pathlib import Path
 
 import pytest
 
-from ceers_steps.survey.commands import write_commands
-from ceers_steps.survey.locks import hold_folder
-from ceers_steps.survey.plan import why_stale
+from ceers_steps.survey.planning.plan import why_stale
+from ceers_steps.survey.running.launcher import write_commands
+from ceers_steps.survey.running.locks import hold_folder
+from tests.survey.planning.test_plan import do
 from tests.survey.standin import ROOT, calls, make_plan
-from tests.survey.test_plan import do
 
 
 @pytest.fixture(autouse=True)

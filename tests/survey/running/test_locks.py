@@ -9,8 +9,8 @@ import socket
 import pytest
 
 from ceers_steps.errors import CeersError
-from ceers_steps.survey.locks import hold_folder, hold_task
-from ceers_steps.survey.plan import STATE
+from ceers_steps.survey.planning.plan import STATE
+from ceers_steps.survey.running.locks import hold_folder, hold_task
 from tests.survey.standin import make_plan
 
 

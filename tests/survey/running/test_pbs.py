@@ -11,12 +11,12 @@ import time
 
 import pytest
 
-from ceers_steps.survey import pbs
-from ceers_steps.survey.engine import cancel_leftovers
-from ceers_steps.survey.plan import STATE, why_stale
+from ceers_steps.survey.planning.plan import STATE, why_stale
+from ceers_steps.survey.running import pbs
+from ceers_steps.survey.running.engine import cancel_leftovers
+from tests.survey.running.test_run import run
+from tests.survey.running.test_slurm import short_plan, wait_for
 from tests.survey.standin import ROOT, calls
-from tests.survey.test_run import run
-from tests.survey.test_slurm import short_plan, wait_for
 
 QSUB = """
 import os, re, subprocess, sys, time
@@ -188,9 +188,9 @@ def test_a_survey(server, tmp_path):
 
 DRIVER = """
 import sys
-from ceers_steps.survey.run import run_plan
-from tests.survey.test_run import config_of
-from tests.survey.test_slurm import short_plan
+from ceers_steps.survey.running.run import run_plan
+from tests.survey.running.test_run import config_of
+from tests.survey.running.test_slurm import short_plan
 plan = short_plan(sys.argv[1], exposures=1, arguments={"exposure/e0": {"seconds": 60}})
 run_plan(plan, config_of(plan, on="pbs"))
 """

@@ -14,21 +14,21 @@ from itertools import pairwise
 import pytest
 
 from ceers_steps.errors import CeersError
-from ceers_steps.survey import engine
-from ceers_steps.survey.config import SurveyConfig
-from ceers_steps.survey.plan import why_stale
-from ceers_steps.survey.run import _signals, check_memory, run_plan
-from ceers_steps.survey.task import running_path
+from ceers_steps.survey.config.settings import SurveyConfig
+from ceers_steps.survey.planning.plan import why_stale
+from ceers_steps.survey.running import engine
+from ceers_steps.survey.running.run import _signals, check_memory, run_plan
+from ceers_steps.survey.running.task import running_path
+from tests.survey.planning.test_plan import do
 from tests.survey.standin import ROOT, calls, make_plan
-from tests.survey.test_plan import do
 
 pytest.importorskip("snakemake")
 
 DRIVER = """
 import json, sys
-from ceers_steps.survey.run import run_plan
+from ceers_steps.survey.running.run import run_plan
 from tests.survey.standin import make_plan
-from tests.survey.test_run import config_of
+from tests.survey.running.test_run import config_of
 folder, arguments, exposures = sys.argv[1:]
 plan = make_plan(folder, exposures=int(exposures), arguments=json.loads(arguments))
 outcome = run_plan(plan, config_of(plan))
@@ -194,7 +194,7 @@ def processes(*words):
 
 def task_processes(plan, name=""):
     """Return the processes of tasks of a plan."""
-    return processes("ceers_steps.survey.task\0", str(plan.output), f"\0{name}")
+    return processes("ceers_steps.survey.running.task\0", str(plan.output), f"\0{name}")
 
 
 @pytest.mark.slow

@@ -11,9 +11,9 @@ from importlib.resources import files
 import pytest
 
 from ceers_steps.errors import CeersError
-from ceers_steps.survey.plan import why_stale
+from ceers_steps.survey.planning.plan import why_stale
+from tests.survey.running.test_run import products, run
 from tests.survey.standin import ROOT, calls, make_plan
-from tests.survey.test_run import products, run
 
 pytest.importorskip("snakemake_executor_plugin_slurm")
 
@@ -37,9 +37,9 @@ pytestmark = [
 
 DRIVER = """
 import sys
-from ceers_steps.survey.run import run_plan
-from tests.survey.test_run import config_of
-from tests.survey.test_slurm import short_plan
+from ceers_steps.survey.running.run import run_plan
+from tests.survey.running.test_run import config_of
+from tests.survey.running.test_slurm import short_plan
 plan = short_plan(sys.argv[1], exposures=2, arguments={"exposure/e1": {"seconds": 2.5}})
 outcome = run_plan(plan, config_of(plan, on="slurm"))
 sys.exit(1 if outcome.failures or outcome.waiting else 0)
@@ -62,7 +62,9 @@ def _stand_in_is_importable(monkeypatch):
 @pytest.fixture
 def quick_profile(tmp_path):
     """The profile that is shipped, with less waiting."""
-    shipped = files("ceers_steps.survey") / "workflow" / "profiles" / "slurm" / "config.yaml"
+    shipped = (
+        files("ceers_steps.survey.running") / "workflow" / "profiles" / "slurm" / "config.yaml"
+    )
     text = shipped.read_text(encoding="utf-8").replace("checks: 5", "checks: 1")
     folder = tmp_path / "profile"
     folder.mkdir()
@@ -133,7 +135,7 @@ def test_jobs_that_are_lost_and_jobs_that_fail(tmp_path, quick_profile):
 KILLER = """
 import os, signal, sys, time
 from pathlib import Path
-from tests.survey.test_run import task_processes
+from tests.survey.running.test_run import task_processes
 from types import SimpleNamespace
 plan = SimpleNamespace(output=Path(sys.argv[1]))
 called = plan.output / "calls.txt"

@@ -8,11 +8,11 @@ import sys
 
 import pytest
 
-from ceers_steps.survey.plan import STATE, why_stale, write_plan
-from ceers_steps.survey.records import Made, read_record
-from ceers_steps.survey.task import main, running_path
+from ceers_steps.survey.planning.plan import STATE, why_stale, write_plan
+from ceers_steps.survey.planning.records import Made, read_record
+from ceers_steps.survey.running.task import main, running_path
+from tests.survey.planning.test_plan import do
 from tests.survey.standin import ROOT, calls, make_plan
-from tests.survey.test_plan import do
 
 
 def run(plan, name, *mark):
@@ -206,7 +206,7 @@ def test_a_folder_that_cannot_be_written_is_told(tmp_path, capsys):
 CRASH = """
 import os, sys
 sys.path.insert(0, sys.argv[4])
-from ceers_steps.survey.task import main
+from ceers_steps.survey.running.task import main
 import tests.survey.standin
 left = int(sys.argv[3])
 OPERATIONS = {"open", "os.mkdir", "os.rename", "os.remove", "os.rmdir", "os.chdir"}

@@ -8,10 +8,10 @@ from numpy.testing import assert_allclose, assert_array_equal
 from stcal.alignment.util import sregion_to_footprint
 from stdatamodels.jwst import datamodels
 
-from ceers_steps.steps.tiled_mosaic import TiledMosaic
-from ceers_steps.survey.exposures import Exposure
-from ceers_steps.survey.records import write_record
-from ceers_steps.survey.task import run_task
+from ceers_steps.drizzling.tiled import TiledMosaic
+from ceers_steps.survey.planning.records import write_record
+from ceers_steps.survey.running.task import run_task
+from ceers_steps.survey.select.exposures import Exposure
 from tests.drizzled import exposure
 from tests.survey.madeup import finish, make_plan
 

@@ -5,8 +5,8 @@ import gc
 import pytest
 
 import ceers_steps
-from ceers_steps.survey.plan import Plan, Task
-from ceers_steps.survey.work import WORK
+from ceers_steps.survey.planning.plan import Plan, Task
+from ceers_steps.survey.running.work import WORK
 
 
 class Called(Exception):

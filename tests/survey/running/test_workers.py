@@ -6,9 +6,9 @@ import time
 
 import pytest
 
-from ceers_steps import workers
 from ceers_steps.errors import CeersError
-from ceers_steps.workers import Job, run_jobs
+from ceers_steps.survey.running import workers
+from ceers_steps.survey.running.workers import Job, run_jobs
 
 
 def double(value, tell):

@@ -15,12 +15,12 @@ from jwst.datamodels import ModelLibrary
 from stdatamodels.jwst.datamodels import ImageModel
 
 from ceers_steps.errors import CeersError
-from ceers_steps.parameters import parameter_files_dir
-from ceers_steps.survey.association_files import write_associations
-from ceers_steps.survey.associations import group_exposures, incomplete, name_products
-from ceers_steps.survey.exposures import Exposure, parse_s_region, plan_exposures
-from ceers_steps.survey.footprints import overlap_groups
-from ceers_steps.survey.grids import find_grid, fit_grid
+from ceers_steps.files.parameter_files import parameter_files_dir
+from ceers_steps.survey.select.association_files import write_associations
+from ceers_steps.survey.select.associations import group_exposures, incomplete, name_products
+from ceers_steps.survey.select.exposures import Exposure, parse_s_region, plan_exposures
+from ceers_steps.survey.select.footprints import overlap_groups
+from ceers_steps.survey.select.grids import find_grid, fit_grid
 from tests.survey.sky import square
 
 # images of the pointings of CEERS NIRCam DR0.5 (Bagley et al. 2023, table 2)

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from ceers_steps.errors import CeersError
-from ceers_steps.survey.exposures import (
+from ceers_steps.survey.select.exposures import (
     find_files,
     parse_s_region,
     plan_exposures,

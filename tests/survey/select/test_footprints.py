@@ -6,7 +6,7 @@ from astropy.wcs import WCS
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from ceers_steps.survey.footprints import overlap_groups, sky_center, to_plane, to_sky
+from ceers_steps.survey.select.footprints import overlap_groups, sky_center, to_plane, to_sky
 from tests.survey.sky import square
 
 CENTER = (359.9, 52.9)

@@ -11,9 +11,9 @@ from jwst.resample.resample_utils import load_custom_wcs
 from stcal.alignment.util import wcs_from_sregions
 
 from ceers_steps.errors import CeersError
-from ceers_steps.parameters import parameter_files_dir
-from ceers_steps.survey.footprints import to_sky
-from ceers_steps.survey.grids import Grid, find_grid, fit_grid, grid_table
+from ceers_steps.files.parameter_files import parameter_files_dir
+from ceers_steps.survey.select.footprints import to_sky
+from ceers_steps.survey.select.grids import Grid, find_grid, fit_grid, grid_table
 from tests.survey.sky import square
 
 GRID = Grid((1044.5, 954.5), (214.9226, 52.8704), -49.7, 0.03, (2090, 1910))

@@ -5,10 +5,10 @@ import shlex
 import pytest
 
 from ceers_steps.errors import CeersError
-from ceers_steps.survey.config import load_config
-from ceers_steps.survey.inputs import find_exposures, how_to_exclude, table_exposures
+from ceers_steps.survey.config.settings import load_config
+from ceers_steps.survey.select.inputs import find_exposures, how_to_exclude, table_exposures
+from tests.survey.select.test_exposures import ROWS, write_table
 from tests.survey.sky import square, write_file
-from tests.survey.test_exposures import ROWS, write_table
 
 NAMES = [
     f"jw01727001001_{group}_{dither:05d}_{detector}"

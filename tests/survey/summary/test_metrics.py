@@ -9,17 +9,17 @@ import pytest
 from astropy.io import fits
 from scipy.ndimage import uniform_filter
 
-from ceers_steps.alignment_tables import make_results_table
-from ceers_steps.survey.merit import (
+from ceers_steps.astrometry.tables import make_results_table
+from ceers_steps.survey.planning.records import read_record, write_record
+from ceers_steps.survey.summary.metrics import (
     alignment_merit,
     alignment_reasons,
     measure_mosaic,
     product_merit,
     step_merit,
 )
-from ceers_steps.survey.records import read_record, write_record
+from tests.survey.running.test_task import run
 from tests.survey.standin import make_plan
-from tests.survey.test_task import run
 
 SCALE = 0.03
 PIXEL_AREA = (np.radians(SCALE / 3600)) ** 2

@@ -5,8 +5,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from ceers_steps.survey.quality import ENOUGH, LIMIT, gather_quality, mark_outliers
-from ceers_steps.survey.records import Record
+from ceers_steps.survey.planning.records import Record
+from ceers_steps.survey.summary.quality import ENOUGH, LIMIT, gather_quality, mark_outliers
 from tests.survey.madeup import make_plan
 
 NAN = np.nan

@@ -7,11 +7,11 @@ from dataclasses import replace
 import pytest
 from astropy.table import Table
 
-from ceers_steps.report import preview
-from ceers_steps.survey.plan import STATE
-from ceers_steps.survey.records import read_record, write_record
-from ceers_steps.survey.run import Failure, Outcome
-from ceers_steps.survey.summary import write_summary
+from ceers_steps.figures import preview
+from ceers_steps.survey.planning.plan import STATE
+from ceers_steps.survey.planning.records import read_record, write_record
+from ceers_steps.survey.running.run import Failure, Outcome
+from ceers_steps.survey.summary.summary import write_summary
 from tests.survey.madeup import finish, make_plan
 
 NOTHING = Outcome([], 0, [], [])
