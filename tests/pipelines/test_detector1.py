@@ -222,6 +222,7 @@ class TestOneTreatmentOfEachKind:
                 "remstriping": {"skip": True},
             }
         )
+        caplog.clear()  # making the steps may be logged, if an earlier test has asked for it
         with caplog.at_level(logging.WARNING, "ceers_steps"):
             pipeline._warn_of_double_treatment()
         assert caplog.text == ""

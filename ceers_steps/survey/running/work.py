@@ -14,7 +14,7 @@ from ceers_steps.files.overrides import exposure_name
 from ceers_steps.survey.planning.plan import Plan, Task
 from ceers_steps.survey.planning.records import Made
 from ceers_steps.survey.select.exposures import ASN_ID
-from ceers_steps.survey.summary.metrics import (
+from ceers_steps.survey.running.metrics import (
     alignment_merit,
     alignment_reasons,
     measure_mosaic,

@@ -11,7 +11,7 @@ from scipy.ndimage import uniform_filter
 
 from ceers_steps.astrometry.tables import make_results_table
 from ceers_steps.survey.planning.records import read_record, write_record
-from ceers_steps.survey.summary.metrics import (
+from ceers_steps.survey.running.metrics import (
     alignment_merit,
     alignment_reasons,
     measure_mosaic,
