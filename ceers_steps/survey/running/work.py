@@ -13,7 +13,6 @@ from ceers_steps.errors import CeersError
 from ceers_steps.files.overrides import exposure_name
 from ceers_steps.survey.planning.plan import Plan, Task
 from ceers_steps.survey.planning.records import Made
-from ceers_steps.survey.select.exposures import ASN_ID
 from ceers_steps.survey.running.metrics import (
     alignment_merit,
     alignment_reasons,
@@ -21,6 +20,7 @@ from ceers_steps.survey.running.metrics import (
     product_merit,
     step_merit,
 )
+from ceers_steps.survey.select.exposures import ASN_ID
 
 __all__ = ["WORK"]
 
