@@ -35,6 +35,8 @@ lint: $(VENV)/.ready
 	$(BIN)/ruff check ceers_steps tests benchmarks
 	$(BIN)/ruff format --check ceers_steps tests benchmarks
 	$(BIN)/mypy
+	$(BIN)/lint-imports
+	$(BIN)/deptry ceers_steps
 
 docs: $(VENV)/.ready
 	$(BIN)/sphinx-build -q -W -b html docs docs/_build/html
