@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from ceers_steps.pipelines.image2 import CeersImage2
     from ceers_steps.pipelines.image3 import CeersImage3
     from ceers_steps.steps.align import AlignStep
+    from ceers_steps.steps.image_background import ImageBackgroundStep
     from ceers_steps.steps.mosaic_background import MosaicBackgroundStep
     from ceers_steps.steps.remstriping import RemStripingStep
     from ceers_steps.steps.skyvar import SkyVarStep
@@ -31,6 +32,7 @@ _HOME = {
     "CeersDetector1": "ceers_steps.pipelines.detector1",
     "CeersImage2": "ceers_steps.pipelines.image2",
     "CeersImage3": "ceers_steps.pipelines.image3",
+    "ImageBackgroundStep": "ceers_steps.steps.image_background",
     "MosaicBackgroundStep": "ceers_steps.steps.mosaic_background",
     "RemStripingStep": "ceers_steps.steps.remstriping",
     "SkyVarStep": "ceers_steps.steps.skyvar",
@@ -45,6 +47,7 @@ __all__ = [
     "CeersDetector1",
     "CeersImage2",
     "CeersImage3",
+    "ImageBackgroundStep",
     "MosaicBackgroundStep",
     "RemStripingStep",
     "SkyVarStep",
