@@ -92,10 +92,10 @@ class CeersDetector1(CeersPipeline, Detector1Pipeline):
 
         self.stock_note = ""
         self._warn_of_double_treatment()
-        # what our steps cannot do is told before the long part: a single group, a missing
-        # template, a table that cannot be used
+        # what our steps cannot do is said before the long part: a missing template, a table
+        # that cannot be used
         if not self.snowball.skip:
-            self.snowball.reason_to_skip(ramp)
+            self.snowball.overrides_row(ramp)
         if not self.wispsub.skip:
             self.wispsub.template_files(ramp, self.wispsub.overrides_row(ramp))
         self.dark_current.output_dir = self.output_dir

@@ -1,21 +1,21 @@
 """Step: snowballs flagged in the groups of a ramp."""
 
 import logging
+from collections.abc import Sequence
 from dataclasses import astuple, fields
+from pathlib import Path
+from typing import Any
 
 import numpy as np
 from astropy import units as u
 from astropy.table import QTable
-from stdatamodels.jwst.datamodels import dqflags
+from stdatamodels.jwst.datamodels import RampModel, dqflags
 
 from ceers_steps.errors import CeersError
 from ceers_steps.files.atomic import write_atomic
-from ceers_steps.kernels.snowballs.events import (
-    JUMP_DET,
-    Snowball,
-    measure_snowballs,
-    published_flags,
-)
+from ceers_steps.kernels.jumps.differences import JUMP_DET
+from ceers_steps.kernels.snowballs.adaptive import Snowball
+from ceers_steps.kernels.snowballs.flagging import SnowballFlags, flag_snowballs
 from ceers_steps.steps.base import CeersStep
 
 __all__ = ["SnowballStep"]
@@ -24,6 +24,16 @@ log = logging.getLogger(__name__)
 
 BAD_PIXEL = dqflags.pixel["DO_NOT_USE"] | dqflags.pixel["REFERENCE_PIXEL"]
 
+_PARAMETERS = {
+    "ceers": ("detection_radii", "growth_radii"),
+    "adaptive": (
+        "min_core_radius",
+        "halo_threshold",
+        "after_core_time",
+        "max_flagged_fraction",
+        "carry_to_next_integration",
+    ),
+}
 _UNITS = {"y": u.pix, "x": u.pix, "core_radius": u.pix, "halo_radius": u.pix, "angle": u.deg}
 
 
@@ -53,7 +63,7 @@ class SnowballStep(CeersStep):
         overrides = input_file(default=None)  # Table (.ecsv or .csv) of per-exposure values: skip_snowball
     """  # noqa: E501
 
-    def process(self, input_data):
+    def process(self, input_data: str | RampModel) -> RampModel:
         """
         Flag the snowballs.
 
@@ -75,19 +85,45 @@ class SnowballStep(CeersStep):
         if reason:
             self.record(model, "SKIPPED", note=reason)
             return model
-        before = np.count_nonzero(model.groupdq & JUMP_DET)
-        measure = self._published if self.method == "ceers" else self._adaptive
-        flags, parameters, merit, note = measure(model)
+        try:
+            found = flag_snowballs(
+                model.data,
+                model.groupdq,
+                (model.pixeldq & BAD_PIXEL) != 0,
+                self.method,
+                {name: getattr(self, name) for name in _PARAMETERS[self.method]},
+                group_time=model.meta.exposure.group_time,
+                n_outputs=model.meta.exposure.noutputs or 1,
+            )
+        except ValueError as err:
+            raise CeersError(f"{model.meta.filename}: {err}.") from err
         jump = model.groupdq.dtype.type(JUMP_DET)
-        np.bitwise_or(model.groupdq, jump, out=model.groupdq, where=flags)
-        added = np.count_nonzero(model.groupdq & JUMP_DET) - before
-        merit["added_fraction"] = added / flags.size
-        parameters = {"method": self.method, **parameters}
-        self.record(model, "COMPLETE", parameters=parameters, merit=merit, note=note)
+        np.bitwise_or(model.groupdq, jump, out=model.groupdq, where=found.flags)
+        model.meta.exposure.extended_emission_events = event_rate(model, found)
+        if self.save_events:
+            path = self.extra_product_path(model, "snowballs", "ecsv")
+            save_events(path, model.meta.filename, found.events)
+        note = describe(found)
+        if found.capped:
+            log.warning("%s: %s", model.meta.filename, note)
+        parameters = {"method": self.method, **found.parameters}
+        self.record(model, "COMPLETE", parameters=parameters, merit=found.metrics, note=note)
         return model
 
-    def reason_to_skip(self, model):
-        """Return why this exposure is left alone, or nothing; a single group is an error."""
+    def reason_to_skip(self, model: RampModel) -> str:
+        """
+        Return why this exposure is left alone, or nothing.
+
+        Parameters
+        ----------
+        model : `~stdatamodels.jwst.datamodels.RampModel`
+            The exposure; also before the jump step.
+
+        Returns
+        -------
+        str
+            Empty if snowballs can be searched for.
+        """
         exposure, n_groups = model.meta.exposure, model.data.shape[1]
         if self.method == "none":
             return "method is 'none'"
@@ -95,82 +131,64 @@ class SnowballStep(CeersStep):
             return "skip_snowball is set in the overrides table"
         if model.meta.instrument.name != "NIRCAM" or exposure.type != "NRC_IMAGE":
             return f"not NIRCam imaging (EXP_TYPE {exposure.type})"
-        if n_groups < 2:
-            raise CeersError(
-                f"{model.meta.filename}: the ramp has {n_groups} group (NGROUPS), but a jump shows "
-                "only between groups: at least 2 are needed, 3 for the jump step. Leave the "
-                "exposure out, or set steps.snowball.skip=true."
-            )
-        if model.meta.cal_step.jump == "SKIPPED":
-            return "the jump step was skipped, there are no jumps to start from"
+        if n_groups < 3 or model.meta.cal_step.jump == "SKIPPED":
+            return few_groups(n_groups) or "the jump step was skipped, there are no jumps"
         return ""
 
-    def _published(self, model):
-        """Return flags, parameters, merit and note of the published method."""
-        if self.save_events:
-            log.warning("save_events has no effect: method='ceers' measures no events")
-        radii = {"detection_radii": self.detection_radii, "growth_radii": self.growth_radii}
-        try:
-            flags = published_flags(model.groupdq, **radii)
-        except ValueError as err:
-            raise CeersError(f"{model.meta.filename}: {err}.") from err
-        return flags, radii, {}, ""
 
-    def _adaptive(self, model):
-        """Return flags, parameters, merit and note of the measured extents."""
-        exposure = model.meta.exposure
-        if not exposure.group_time:
-            raise CeersError(
-                f"{model.meta.filename}: no group time (TGROUP) in the header. Start from the "
-                "*_uncal.fits file, or use method='ceers', which needs none."
-            )
-        parameters = {
-            "min_core_radius": self.min_core_radius,
-            "halo_threshold": self.halo_threshold,
-            "after_core_time": self.after_core_time,
-            "max_flagged_fraction": self.max_flagged_fraction,
-        }
-        found = measure_snowballs(
-            model.data,
-            model.groupdq,
-            (model.pixeldq & BAD_PIXEL) != 0,
-            group_time=exposure.group_time,
-            n_outputs=exposure.noutputs or 1,
-            carry=self.carry_to_next_integration,
-            **parameters,
+def few_groups(n_groups: int) -> str:
+    """Return why a ramp of so few groups has no jumps; empty if it can have some."""
+    if n_groups > 2:
+        return ""
+    plural = "" if n_groups == 1 else "s"
+    return (
+        f"the ramp has {n_groups} group{plural} (NGROUPS); the jump step needs 3, so that nothing "
+        "that hit this exposure is known, and it stays in the rate: rely on outlier_detection"
+    )
+
+
+def event_rate(model: RampModel, found: SnowballFlags) -> float | None:
+    """Return EXTNCRS as the jump step of jwst does: events per second and million pixels.
+
+    None if the method counts no events: the number of the jump step, which was not to look for
+    any, would be wrong.
+    """
+    if found.events is None or not model.meta.exposure.group_time:
+        return None
+    unusable = (model.groupdq & dqflags.group["DO_NOT_USE"]) != 0
+    n_ints, n_groups, ny, nx = model.groupdq.shape
+    n_differences = n_ints * (n_groups - 1) - np.count_nonzero(unusable.all(axis=(2, 3)))
+    time = model.meta.exposure.group_time * max(n_differences, 1)
+    return 1e6 * len(found.events) / (time * ny * nx)
+
+
+def describe(found: SnowballFlags) -> str:
+    """Return in one line what was found; empty if the method measures no events."""
+    if found.events is None:
+        return ""
+    note = f"{len(found.events)} snowball{'' if len(found.events) == 1 else 's'}"
+    if found.capped:
+        groups = ", ".join(f"{integration + 1}/{group + 1}" for integration, group in found.capped)
+        note += (
+            f"; more than max_flagged_fraction={found.parameters['max_flagged_fraction']} of the "
+            f"pixels flagged in {len(found.capped)} integration/group {groups}: left as they were"
         )
-        if self.save_events:
-            self._save_events(model, found.events)
-        note = f"{len(found.events)} snowball{'' if len(found.events) == 1 else 's'}"
-        if found.capped:
-            groups = ", ".join(
-                f"{integration + 1}/{group + 1}" for integration, group in found.capped
-            )
-            note += (
-                f"; more than max_flagged_fraction={self.max_flagged_fraction} of the pixels "
-                f"flagged in {len(found.capped)} integration/group {groups}: left as they were"
-            )
-            log.warning("%s: %s", model.meta.filename, note)
-        parameters["carry_to_next_integration"] = self.carry_to_next_integration
-        merit = {
-            "n_events": len(found.events),
-            "n_saturated": sum(event.saturated for event in found.events),
-            "n_capped_groups": len(found.capped),
-            "n_spared_pixels": found.n_spared,
-        }
-        return found.flags, parameters, merit, note
+    return note
 
-    def _save_events(self, model, events):
-        """Write the table of events; integrations and groups count from 1, pixels from 0."""
-        names = [field.name for field in fields(Snowball)]
-        types = [field.type for field in fields(Snowball)]
-        table = QTable(rows=[astuple(event) for event in events] or None, names=names, dtype=types)
-        table["integration"] += 1
-        table["group"] += 1
-        for name, unit in _UNITS.items():
-            table[name] = np.round(table[name], 3) * unit
-        table["ellipticity"] = np.round(table["ellipticity"], 3)
-        table.meta = {"exposure": model.meta.filename, "pixels": "counted from 0"}
-        path = self.extra_product_path(model, "snowballs", "ecsv")
-        write_atomic(path, lambda scratch: table.write(scratch, format="ascii.ecsv"))
-        log.info("Events written to %s", path)
+
+def save_events(path: Path, exposure: str, events: Sequence[Snowball] | None) -> None:
+    """Write the table of events; integrations and groups count from 1, pixels from 0."""
+    if events is None:
+        log.warning("save_events has no effect: method='ceers' measures no events")
+        return
+    names = [field.name for field in fields(Snowball)]
+    types: list[Any] = [field.type for field in fields(Snowball)]
+    table = QTable(rows=[astuple(event) for event in events] or None, names=names, dtype=types)
+    table["integration"] += 1
+    table["group"] += 1
+    for name, unit in _UNITS.items():
+        table[name] = np.round(table[name], 3) * unit
+    table["ellipticity"] = np.round(table["ellipticity"], 3)
+    table.meta = {"exposure": exposure, "pixels": "counted from 0"}
+    write_atomic(path, lambda scratch: table.write(scratch, format="ascii.ecsv"))
+    log.info("Events written to %s", path)

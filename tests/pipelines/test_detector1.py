@@ -13,12 +13,13 @@ import pytest
 from astropy.io import fits
 from jwst.jump import JumpStep
 from stdatamodels.jwst import datamodels
+from stdatamodels.jwst.datamodels import dqflags
 from stpipe import config_parser
 
 from ceers_steps import CeersDetector1
 from ceers_steps.files.parameter_files import parameter_files_dir
 from ceers_steps.pipelines.detector1 import CUSTOM_STEPS
-from ceers_steps.simulate import SimulationConfig, simulate
+from ceers_steps.simulate import SimulationConfig, read_truth, simulate
 from ceers_steps.steps.base import StepError
 
 ALIASES = [step.class_alias for step in CUSTOM_STEPS.values()]
@@ -246,6 +247,38 @@ def test_other_exposures_go_through_the_stock_sequence(simulated_field, tmp_path
 
 
 @pytest.mark.slow
+@pytest.mark.parametrize("n_groups", [1, 2])
+def test_ramps_too_short_for_jumps_get_the_other_corrections(tmp_path, n_groups):
+    config = SimulationConfig().without("cosmic_rays", "snowballs")
+    (exposure,) = simulate(
+        *(tmp_path / "sim", ["NRCB4"], ["F150W"]),
+        dithers=1,
+        size="sub640",
+        n_groups=n_groups,
+        config=config,
+    )
+    out = tmp_path / "out"
+    process = strun(
+        *("ceers_detector1", exposure.uncal, f"--output_dir={out}"),
+        **environment_of(tmp_path / "sim"),
+    )
+    assert process.returncode == 0, process.stderr[-2000:]
+    (path,) = out.glob("*_rate.fits")
+    with datamodels.open(path) as rate:
+        statuses = rate.meta.cal_step.instance
+        assert statuses["ceers_snowball"] == "SKIPPED"
+        assert statuses["ceers_remstriping"] == "COMPLETE"
+        assert statuses["ceers_wispsub"] == "COMPLETE"
+        note = rate.meta.ceers_steps.instance["ceers_snowball"]["note"]
+        assert f"{n_groups} group" in note
+        good = (rate.dq & dqflags.pixel["DO_NOT_USE"]) == 0
+        assert good.mean() > 0.95
+        # within the noise of a frame of 640 x 640 pixels, sources included
+        residual = (rate.data - read_truth(exposure.truth).rate)[good]
+        assert abs(np.median(residual)) < 5 * residual.std() / np.sqrt(residual.size)
+
+
+@pytest.mark.slow
 class TestBadInput:
     """One message that names what is wrong, exit code 1, no product."""
 
@@ -278,18 +311,6 @@ class TestBadInput:
         self.check(process, out, "wisps_nrcb4_F150W.fits", str(empty))
         # told at once, not after minutes of the steps before it
         assert "Step group_scale running" not in process.stdout + process.stderr
-
-    def test_one_group(self, simulated_field, tmp_path):
-        (exposure,) = simulate(
-            *(tmp_path / "sim", ["NRCB4"], ["F150W"]), dithers=1, size="sub640", n_groups=1
-        )
-        out = tmp_path / "out"
-        process = strun(
-            *("ceers_detector1", exposure.uncal, f"--output_dir={out}"),
-            **environment_of(tmp_path / "sim"),
-        )
-        self.check(process, out, "the ramp has 1 group", "steps.snowball.skip=true")
-        assert "Step group_scale running" not in process.stderr  # told before the long part
 
     def test_output_folder_that_is_read_only(self, simulated_field, tmp_path):
         out = tmp_path / "out"

@@ -1,18 +1,16 @@
-"""Snowballs: large cosmic-ray events with a wide faint halo, flagged in the groups of a ramp.
+"""Snowballs found among the jumps of each group, each followed as far as it is seen.
 
-Two methods.  `published_flags` is that of CEERS (Bagley et al. 2023, ApJL 946 L12, section 3.1).
-`measure_snowballs` finds the same events and then *measures* how far each of them reaches, in
-the difference of the two groups between which it fell and in the differences after it.
+How far an event reaches is measured in the difference of the two groups between which it fell
+and in the differences after it.
 """
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 from scipy import ndimage
 
-from ceers_steps.kernels.discs import Box, dilate, disc_filled, disc_median
+from ceers_steps.kernels.discs import Box, dilate, disc_filled
 from ceers_steps.kernels.jumps.differences import (
     DO_NOT_USE,
     JUMP_DET,
@@ -20,20 +18,10 @@ from ceers_steps.kernels.jumps.differences import (
     Ramp,
     measure_noise,
 )
-from ceers_steps.kernels.snowballs.halo import Event, Mark, measure_event
+from ceers_steps.kernels.snowballs.event import Event, Mark, measure_event
+from ceers_steps.kernels.snowballs.settings import EVENTS
 
-__all__ = [
-    "DO_NOT_USE",
-    "JUMP_DET",
-    "SATURATED",
-    "Snowball",
-    "SnowballFlags",
-    "measure_snowballs",
-    "published_flags",
-]
-
-_FILLED = 0.8  # part of the smallest disc that a core fills; a track three pixels wide does not
-_KNOWN = 0.95  # part of a core that is flagged already when it belongs to an earlier event
+__all__ = ["MeasuredSnowballs", "Snowball", "measure_snowballs"]
 
 
 @dataclass(frozen=True)
@@ -66,7 +54,7 @@ class Snowball:
 
 
 @dataclass(frozen=True)
-class SnowballFlags:
+class MeasuredSnowballs:
     """What `measure_snowballs` found.
 
     Attributes
@@ -89,54 +77,6 @@ class SnowballFlags:
     n_spared: int
 
 
-def published_flags(
-    groupdq: NDArray[np.uint8],
-    *,
-    detection_radii: Sequence[int] = (7, 15),
-    growth_radii: Sequence[int] = (7, 35),
-) -> NDArray[np.bool_]:
-    """Flag snowballs as CEERS DR0.5 did (Bagley et al. 2023, section 3.1).
-
-    For each pair of radii the jumps of a group are median-filtered with a disc, saturated pixels
-    that fall on the result join the jumps, the filter is applied again, and what is left is
-    dilated.
-
-    Parameters
-    ----------
-    groupdq
-        Shape ``(nints, ngroups, ny, nx)``, after jump detection.
-    detection_radii, growth_radii
-        Radii of the discs of the median and of the dilation, pixels; equally many.
-
-    Returns
-    -------
-    NDArray
-        Same shape; True = to be flagged as a jump.
-
-    Raises
-    ------
-    ValueError
-        If the two lists differ in length or hold a negative radius.
-    """
-    smallest = min((*detection_radii, *growth_radii), default=0)
-    if len(detection_radii) != len(growth_radii) or smallest < 0:
-        raise ValueError(
-            f"detection_radii = {list(detection_radii)} and growth_radii = {list(growth_radii)} "
-            "must be equally many radii in pixels, none negative, for instance 7, 15 and 7, 35"
-        )
-    flags = np.zeros(groupdq.shape, dtype=bool)
-    planes = groupdq.reshape(-1, *groupdq.shape[-2:])
-    for plane, out in zip(planes, flags.reshape(planes.shape), strict=True):
-        jumps = (plane & JUMP_DET) != 0
-        if not jumps.any():
-            continue
-        saturated = (plane & SATURATED) != 0
-        for detection, growth in zip(detection_radii, growth_radii, strict=True):
-            joined = jumps | (saturated & disc_median(jumps, detection))
-            out |= dilate(disc_median(joined, detection), growth)
-    return flags
-
-
 def measure_snowballs(
     data: NDArray[np.float32],
     groupdq: NDArray[np.uint8],
@@ -147,9 +87,9 @@ def measure_snowballs(
     min_core_radius: int = 4,
     halo_threshold: float = 0.6,
     after_core_time: float = 2000.0,
-    carry: bool = True,
+    carry_to_next_integration: bool = True,
     max_flagged_fraction: float = 0.5,
-) -> SnowballFlags:
+) -> MeasuredSnowballs:
     """Find snowballs and flag what they contaminate, as far as it is seen.
 
     A core is a region of jumps and newly saturated pixels that fills a disc, with an excess that
@@ -176,7 +116,7 @@ def measure_snowballs(
         Mean excess down to which a halo is flagged, in sigma of a group difference.
     after_core_time
         Time after the event during which the surroundings of a saturated core are flagged, s.
-    carry
+    carry_to_next_integration
         Go on with the saturated core into the following integrations, within that time.
     max_flagged_fraction
         A group of which a larger fraction is, or would be, flagged as jumps is left as it is.
@@ -214,12 +154,12 @@ def measure_snowballs(
             for event in filter(None, measured):
                 for mark in event.marks:
                     flags[i, mark.group][mark.box] |= mark.pixels
-                if carry and event.discharging is not None:
+                if carry_to_next_integration and event.discharging is not None:
                     _carry(flags[i + 1 :], event.discharging, g + after_groups - ngroups)
                 events.append(_record(i, g, event))
         capped.update((i, g) for g in _cap(flags[i], groupdq[i], max_flagged_fraction))
         n_spared += _spare(flags[i], groupdq[i])
-    return SnowballFlags(flags, tuple(events), tuple(sorted(capped)), n_spared)
+    return MeasuredSnowballs(flags, tuple(events), tuple(sorted(capped)), n_spared)
 
 
 def _active(bad: NDArray[np.bool_]) -> Box:
@@ -240,7 +180,7 @@ def _cores(
     """
     mask = jumps | saturated
     centres = np.zeros(mask.shape, dtype=bool)
-    centres[active] = disc_filled(mask[active], radius, _FILLED)
+    centres[active] = disc_filled(mask[active], radius, EVENTS.core_filled)
     if not centres.any():
         return []
     solid = dilate(centres, radius) & mask
@@ -268,7 +208,7 @@ def _is_known(
 ) -> bool:
     """Tell if the jumps of a core are those of an event of an earlier group."""
     jumps = core & ((groupdq & JUMP_DET) != 0)
-    return bool(np.count_nonzero(jumps & flags) >= _KNOWN * np.count_nonzero(jumps))
+    return bool(np.count_nonzero(jumps & flags) >= EVENTS.known_part * np.count_nonzero(jumps))
 
 
 def _record(integration: int, group: int, event: Event) -> Snowball:

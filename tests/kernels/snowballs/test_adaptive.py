@@ -9,13 +9,9 @@ from hypothesis import strategies as st
 from scipy import ndimage
 
 from ceers_steps.kernels.discs import disc
-from ceers_steps.kernels.snowballs.events import (
-    DO_NOT_USE,
-    JUMP_DET,
-    SATURATED,
-    measure_snowballs,
-    published_flags,
-)
+from ceers_steps.kernels.jumps.differences import DO_NOT_USE, JUMP_DET, SATURATED
+from ceers_steps.kernels.snowballs.adaptive import measure_snowballs
+from ceers_steps.kernels.snowballs.published import published_flags
 from ceers_steps.simulate.detector.events import Snowball, snowball_stamp
 
 SHAPE = (220, 240)
@@ -341,7 +337,11 @@ def test_core_is_carried_into_the_next_integration():
     flagged = found.flags[1][:, core].mean(axis=1)
     np.testing.assert_array_equal(flagged, [0, 1, 1, 1, 1, 1, 0, 0, 0])
     assert found.flags[1].sum() < 5 * 1.6 * core.sum()  # the core and its rim only
-    assert not measure(data, groupdq, after_core_time=700, carry=False).flags[1].any()
+    assert (
+        not measure(data, groupdq, after_core_time=700, carry_to_next_integration=False)
+        .flags[1]
+        .any()
+    )
     assert not measure(data, groupdq, after_core_time=100).flags[1].any()
 
 

@@ -1,0 +1,222 @@
+"""One large event: where it is, what it contaminates in its own group and in those that follow."""
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy import ndimage
+
+from ceers_steps.kernels.discs import Box, grown_box
+from ceers_steps.kernels.jumps.differences import (
+    JUMP_DET,
+    SATURATED,
+    Noise,
+    Ramp,
+    finite_median,
+)
+from ceers_steps.kernels.snowballs.halo import halo_region, radial_region, smooth_rate
+from ceers_steps.kernels.snowballs.settings import EVENTS, HALO
+
+__all__ = ["Event", "Mark", "Shape", "measure_event", "shape_of"]
+
+
+@dataclass(frozen=True)
+class Shape:
+    """Position (pixels), radius of the disc of equal area, ellipticity 1 - b/a, angle of a.
+
+    The angle is in degrees from +x towards +y, 0 to 180.
+    """
+
+    y: float
+    x: float
+    radius: float
+    ellipticity: float
+    angle: float
+
+
+@dataclass(frozen=True)
+class Mark:
+    """Pixels (True) of a box that are contaminated in the difference that ends in a group."""
+
+    group: int
+    box: Box
+    pixels: NDArray[np.bool_]
+
+
+@dataclass(frozen=True)
+class Event:
+    """A measured event.
+
+    Attributes
+    ----------
+    core, halo : Shape
+        Shapes of the core and of the region contaminated in the event's own group.
+    saturated : bool
+        True if pixels of the core saturated in this group or the next.
+    marks : tuple of Mark
+        What is contaminated, in this group and the following ones.
+    discharging : Mark or None
+        The core, if it is still discharging at the end of the integration.
+    """
+
+    core: Shape
+    halo: Shape
+    saturated: bool
+    marks: tuple[Mark, ...]
+    discharging: Mark | None
+
+
+def measure_event(
+    ramp: Ramp,
+    noise: Noise,
+    group: int,
+    box: Box,
+    core: NDArray[np.bool_],
+    *,
+    threshold: float,
+    after_groups: int,
+) -> Event | None:
+    """Measure what an event contaminates; None if it is a steady source or nothing surrounds it.
+
+    Parameters
+    ----------
+    ramp
+        The integration.
+    noise
+        Of this integration.
+    group
+        Group in which the event shows first, at least 1.
+    box, core
+        Where the core is: True in this box, of the same shape.
+    threshold
+        Mean excess down to which the surroundings are flagged, sigma of a group difference.
+    after_groups
+        Number of groups after this one in which a saturated core is still discharging.
+    """
+    if not noise.sigma > 0:
+        return None
+    this, n_differences = group - 1, len(ramp.data) - 1
+    # an event between two frames of an averaged group falls into two differences: the ones
+    # before and after are searched too, and left out of the rate if enough others remain
+    near = [k for k in (this, this - 1, this + 1) if 0 <= k < n_differences]
+    left_out = near if n_differences - len(near) >= HALO.enough_differences else [this]
+    core_shape = shape_of(core, box)
+    before, after = ramp.groupdq[group - 1][box], ramp.groupdq[group][box]
+    appeared = core & (((after & JUMP_DET) | (after & ~before & SATURATED)) != 0)
+    reach = int(HALO.margin + 4 * core_shape.radius)
+    while True:
+        outer = grown_box(box, reach, ramp.bad.shape)
+        window = ramp.window(outer, noise)
+        seed = _placed(core, box, outer)
+        rate = window.rate(without=left_out)
+        # a pixel that is never steady is bright at most as the charge of its first group allows
+        unknown, level = ~np.isfinite(rate), finite_median(rate)
+        bound = HALO.first_group_ratio * ramp.data[0][outer][unknown]
+        rate[unknown] = np.fmax(bound, level)
+        excess = (window.differences[near] - rate) / noise.sigma
+        new = _placed(appeared, box, outer)
+        if not _is_sudden(excess[0][new], (rate[new] - level) / noise.sigma):
+            return None
+        usable = window.usable[near] & ~unknown
+        halo = seed | halo_region(excess[0], usable[0], seed, threshold, core_shape.radius)
+        if reach >= HALO.largest_reach or not _is_cut(halo, outer, ramp.bad.shape):
+            break
+        reach = int(1.6 * reach)
+    marks = [Mark(group, outer, halo)]
+    for k in range(1, len(near)):
+        rest = halo_region(excess[k], usable[k], seed, threshold, core_shape.radius)
+        marks.append(Mark(near[k] + 1, outer, rest))
+    saturated = (ramp.groupdq[group : group + 2, *box] & SATURATED).any(axis=0) & core
+    surrounded = _exceeds(halo, seed)
+    discharging = None
+    if saturated.any() and after_groups > 0:
+        discharging, rings = _rings(ramp, noise, group, box, saturated, threshold, after_groups)
+        surrounded |= any(_exceeds(ring.pixels, discharging.pixels) for ring in rings)
+        marks += rings
+    if not surrounded:
+        return None
+    saturates = bool(saturated.any())
+    return Event(core_shape, shape_of(halo, outer), saturates, tuple(marks), discharging)
+
+
+def _exceeds(region: NDArray[np.bool_], core: NDArray[np.bool_]) -> bool:
+    """Tell if a region is more than the core that it surrounds."""
+    return bool(np.count_nonzero(region) >= EVENTS.halo_area * np.count_nonzero(core))
+
+
+def _rings(
+    ramp: Ramp,
+    noise: Noise,
+    group: int,
+    box: Box,
+    core: NDArray[np.bool_],
+    threshold: float,
+    after_groups: int,
+) -> tuple[Mark, list[Mark]]:
+    """Follow the charge that spills out of a saturated core into the groups after the event.
+
+    Returns the core with the ring that is never trusted, and what is contaminated in every group.
+    """
+    margin = HALO.ring_reach + HALO.ring_slope * np.sqrt(np.count_nonzero(core) / np.pi)
+    outer = grown_box(box, int(margin + HALO.annulus_width) + 1, ramp.bad.shape)
+    window = ramp.window(outer, noise)
+    seed = _placed(core, box, outer)
+    distance = ndimage.distance_transform_edt(~seed)
+    minimum = distance <= HALO.ring_minimum
+    n_differences = len(window.differences)
+    if group > 2:
+        # the charge may spill in all groups that follow: only those before tell the rate
+        rate = window.rate(without=list(range(group - 1, n_differences)))
+    else:
+        rate = smooth_rate(window.rate(without=[group - 1]), distance, margin)
+    rings = []
+    for later in range(group + 1, min(group + after_groups, n_differences) + 1):
+        excess = (window.differences[later - 1] - rate) / noise.sigma
+        usable = window.usable[later - 1] & (distance <= margin) & np.isfinite(rate)
+        rings.append(Mark(later, outer, radial_region(excess, usable, seed, threshold) | minimum))
+    return Mark(group, outer, minimum), rings
+
+
+def _is_sudden(excess: NDArray[np.float32], rate: NDArray[np.float32]) -> bool:
+    """Tell an event, which appears, from a source, which was there.
+
+    The excess and the rate over that of the surroundings are given in sigma.
+    """
+    middle_excess = finite_median(excess)
+    return middle_excess > max(EVENTS.sudden_sigma, EVENTS.sudden_rate * finite_median(rate))
+
+
+def _is_cut(region: NDArray[np.bool_], box: Box, shape: tuple[int, ...]) -> bool:
+    """Tell if a region reaches a side of its box that is not an edge of the array."""
+    (rows, cols), (ny, nx) = box, shape
+    return bool(
+        (rows.start > 0 and region[0].any())
+        or (rows.stop < ny and region[-1].any())
+        or (cols.start > 0 and region[:, 0].any())
+        or (cols.stop < nx and region[:, -1].any())
+    )
+
+
+def _placed(pixels: NDArray[np.bool_], box: Box, outer: Box) -> NDArray[np.bool_]:
+    """Put the pixels of a box into a larger box."""
+    out = np.zeros([side.stop - side.start for side in outer], dtype=bool)
+    y, x = (inner.start - side.start for inner, side in zip(box, outer, strict=True))
+    out[y : y + pixels.shape[0], x : x + pixels.shape[1]] = pixels
+    return out
+
+
+def shape_of(region: NDArray[np.bool_], box: Box) -> Shape:
+    """Measure position and shape of a region in a box from its moments; it must hold a pixel."""
+    y, x = np.nonzero(region)
+    y0, x0 = float(y.mean()), float(x.mean())
+    dy, dx = y - y0, x - x0
+    # a pixel is not a point: its own second moment is 1/12
+    yy, xx, xy = (dy * dy).mean() + 1 / 12, (dx * dx).mean() + 1 / 12, (dx * dy).mean()
+    mean, half = (xx + yy) / 2, np.hypot((xx - yy) / 2, xy)
+    return Shape(
+        y=y0 + box[0].start,
+        x=x0 + box[1].start,
+        radius=float(np.sqrt(y.size / np.pi)),
+        ellipticity=float(1 - np.sqrt((mean - half) / (mean + half))),
+        angle=float(np.degrees(np.arctan2(2 * xy, xx - yy) / 2) % 180),
+    )

@@ -1,0 +1,112 @@
+"""The entry to this room: snowballs flagged in the groups of a ramp, by either method."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ceers_steps.kernels.jumps.differences import JUMP_DET
+from ceers_steps.kernels.snowballs.adaptive import Snowball, measure_snowballs
+from ceers_steps.kernels.snowballs.published import published_flags
+
+__all__ = ["SnowballFlags", "flag_snowballs"]
+
+Parameters = dict[str, float | bool | Sequence[int]]
+
+
+@dataclass(frozen=True)
+class SnowballFlags:
+    """What `flag_snowballs` found.
+
+    Attributes
+    ----------
+    flags : NDArray
+        Shape ``(nints, ngroups, ny, nx)``; True = the difference that ends in this group is
+        contaminated (to be flagged as a jump).
+    events : tuple of Snowball or None
+        None if the method measures no events.
+    capped : tuple of (int, int)
+        Integrations and groups left as they were, because more than the allowed fraction of
+        their pixels would have been flagged.
+    parameters : dict
+        The parameters that the method used.
+    metrics : dict
+        Numbers of events and pixels.
+    """
+
+    flags: NDArray[np.bool_]
+    events: tuple[Snowball, ...] | None
+    capped: tuple[tuple[int, int], ...]
+    parameters: Parameters
+    metrics: dict[str, float]
+
+
+def flag_snowballs(
+    data: NDArray[np.float32],
+    groupdq: NDArray[np.uint8],
+    bad: NDArray[np.bool_],
+    method: str,
+    parameters: Parameters,
+    *,
+    group_time: float | None = None,
+    n_outputs: int = 1,
+) -> SnowballFlags:
+    """Flag snowballs.
+
+    Parameters
+    ----------
+    data
+        Shape ``(nints, ngroups, ny, nx)``, linear signal, any unit.
+    groupdq
+        Same shape, after jump detection.
+    bad
+        Shape ``(ny, nx)``; True = do not use (dead, hot, reference pixels).
+    method : {'adaptive', 'ceers'}
+        `measure_snowballs` or `published_flags`.
+    parameters
+        Keywords of that function, without `group_time` and `n_outputs`.
+    group_time
+        Time between groups, s; 'adaptive' needs it.
+    n_outputs
+        Number of outputs, each of which reads a band of columns, row by row.
+
+    Returns
+    -------
+    SnowballFlags
+
+    Raises
+    ------
+    ValueError
+        If a parameter cannot be used.
+    """
+    if method == "ceers":
+        flags = published_flags(groupdq, **parameters)  # type: ignore[arg-type]
+        metrics = {"added_fraction": _added_fraction(flags, groupdq)}
+        return SnowballFlags(flags, None, (), parameters, metrics)
+    if not group_time:
+        raise ValueError(
+            "no group time (TGROUP) in the header. Start from the *_uncal.fits file, or use "
+            "method='ceers', which needs none"
+        )
+    found = measure_snowballs(
+        data,
+        groupdq,
+        bad,
+        group_time=group_time,
+        n_outputs=n_outputs,
+        **parameters,  # type: ignore[arg-type]
+    )
+    metrics = {
+        "n_events": len(found.events),
+        "n_saturated": sum(event.saturated for event in found.events),
+        "n_capped_groups": len(found.capped),
+        "n_spared_pixels": found.n_spared,
+        "added_fraction": _added_fraction(found.flags, groupdq),
+    }
+    return SnowballFlags(found.flags, found.events, found.capped, parameters, metrics)
+
+
+def _added_fraction(flags: NDArray[np.bool_], groupdq: NDArray[np.uint8]) -> float:
+    """Return the new flags over all pixels and groups."""
+    return np.count_nonzero(flags & ((groupdq & JUMP_DET) == 0)) / flags.size

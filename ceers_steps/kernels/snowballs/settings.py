@@ -1,0 +1,81 @@
+"""Constants of the adaptive method: value, unit, and what chose each."""
+
+from dataclasses import dataclass
+
+__all__ = ["EVENTS", "HALO", "EventSettings", "HaloSettings"]
+
+
+@dataclass(frozen=True)
+class EventSettings:
+    """What makes a region of jumps an event.
+
+    "Benchmark": chosen with ``benchmarks/snowballs.py``, by recall against extra area. "Test of":
+    the test in ``tests/kernels/snowballs`` for the case that the value is there for.
+    """
+
+    core_filled: float = 0.8
+    """Least part of the smallest disc that a core fills. The track of a cosmic ray, three pixels
+    wide, does not (test of cosmic rays)."""
+    known_part: float = 0.95
+    """Part of the jumps of a core that an earlier event has flagged when it is no new event
+    (test of groups without event)."""
+    sudden_sigma: float = 4.0
+    """Least excess of a core over its rate, sigma of a difference: the threshold of jwst's jump
+    step."""
+    sudden_rate: float = 0.25
+    """The same, relative to the rate over the surroundings: a star that saturates has jumps too
+    (test of saturating stars)."""
+    halo_area: float = 1.1
+    """Least area of core and halo, or core and ring, over the core; a mere cosmic ray has less
+    (test of spots without halo)."""
+
+
+@dataclass(frozen=True)
+class HaloSettings:
+    """How the surroundings of an event are followed; for "benchmark" see `EventSettings`."""
+
+    enough_differences: int = 3
+    """Differences that are enough for the rate of a pixel, when the neighbours of an event's own
+    difference are left out: a median needs three to drop one."""
+    first_group_ratio: float = 15.0
+    """Largest time between groups over the time to the first group: DEEP8, whose groups are 20
+    frames apart and average 8, has 20 / 4.5 = 4.4; the rest is room for unknown patterns."""
+    margin: int = 16
+    """Pixels around a core in which the halo is searched for at first; the box grows while
+    the halo is cut, so that only the time depends on it."""
+    largest_reach: int = 320
+    """Pixels; no halo is followed further (bounds the time of a frame that is bright all over)."""
+    ring_reach: float = 8.0
+    """Pixels around a saturated core in which spilled charge is searched for (benchmark) ..."""
+    ring_slope: float = 0.4
+    """... and its growth with the radius of the core, pixels per pixel (benchmark)."""
+    annulus_width: int = 12
+    """Pixels; width of the annulus that tells the rate under the spilled charge: some 500 pixels
+    around the smallest core, enough for a plane."""
+    annulus_outlier: float = 4.0
+    """Median deviations that the rate of a pixel of that annulus may have: 2.7 sigma, the usual
+    clip."""
+    ring_minimum: float = 1.5
+    """Pixels around a saturated core that are not trusted while it discharges: its eight
+    neighbours."""
+    fewest_pixels: int = 6
+    """Fewer pixels do not tell the excess at a distance: the median of six has an error of half
+    a sigma, below the default threshold."""
+    large_core: float = 12.0
+    """Pixels; radius of a core from which on the halo need not have its shape (benchmark:
+    elliptical and merged events)."""
+    clip_sigma: float = 3.0
+    """Sigma of a difference; a stray cosmic ray counts as this much when the excess is
+    smoothed: the usual clip."""
+    smoothing_limits: tuple[float, float] = (2.0, 8.0)
+    """Smallest and largest sigma of the Gaussian that averages the excess, pixels
+    (benchmark) ..."""
+    smoothing_slope: float = 0.1
+    """... and its growth with the radius of the region, pixels per pixel (benchmark)."""
+    least_weight: float = 0.02
+    """Part of the Gaussian on usable pixels below which nothing is seen: one pixel under the
+    narrowest Gaussian has 0.04."""
+
+
+EVENTS = EventSettings()
+HALO = HaloSettings()
