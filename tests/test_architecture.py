@@ -1,5 +1,6 @@
 """The house: sizes of rooms and files, and that docs/architecture.md names every room."""
 
+import ast
 from pathlib import Path
 
 import pytest
@@ -36,3 +37,15 @@ def test_the_drawing_names_every_room(room):
     if room.parent.name == "simulate":
         return  # drawn as one
     assert f"{room.name}/" in ARCHITECTURE.read_text(encoding="utf-8")
+
+
+def test_steps_only_forward():
+    # with the specification and the docstring; numerics belong into kernels
+    sizes = {}
+    for path in (PACKAGE / "steps").glob("*.py"):
+        for node in ast.parse(path.read_text(encoding="utf-8")).body:
+            if isinstance(node, ast.ClassDef) and node.name.endswith("Step"):
+                sizes[node.name] = node.end_lineno - node.lineno + 1
+    assert {"SnowballStep", "WispSubStep", "RemStripingStep", "SkyVarStep"} <= set(sizes)
+    long = {name: lines for name, lines in sizes.items() if lines > 120}
+    assert not long, f"steps of more than 120 lines: {long}"

@@ -6,6 +6,7 @@ import re
 import warnings
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import ClassVar
 
 from asdf.tags.core import HistoryEntry
 from astropy.io import fits
@@ -73,8 +74,8 @@ class CeersMixin:
         ``DATAMODL`` of the files that are taken; empty takes all.
     """
 
-    output_suffix = None
-    input_types = ()
+    output_suffix: ClassVar[str | None] = None
+    input_types: ClassVar[tuple[str, ...]] = ()
 
     # -- names and logs
 

@@ -1,17 +1,16 @@
 """One exposure or many: what a step of stage 3 was given, and where its files are."""
 
 import os
-from pathlib import Path
 
 from jwst.datamodels import ModelLibrary
 from stdatamodels.jwst.datamodels import JwstDataModel
 
 from ceers_steps.errors import CeersError
-from ceers_steps.files.atomic import ASSOCIATION_SUFFIXES, read_association, read_image
+from ceers_steps.files.atomic import ASSOCIATION_SUFFIXES, read_association
 from ceers_steps.files.overrides import exposure_name
 from ceers_steps.files.wisp_templates import effective_filter
 
-__all__ = ["find_mask", "is_image_file", "open_library", "product_name", "read_bits"]
+__all__ = ["is_image_file", "open_library", "product_name"]
 
 _STEMS = (19, 13, 10, 7)
 """Lengths of the names of activity, visit, observation and program: jw01345001001_02201."""
@@ -114,57 +113,3 @@ def product_name(library):
     if len(detectors) == 1 and parts != names[:1]:
         parts += detectors
     return "_".join([*parts, filters[0].lower()])
-
-
-def find_mask(filename, folders):
-    """Find the source mask of an exposure, ``<exposure>_1fmask.fits``.
-
-    Parameters
-    ----------
-    filename : str
-        Name of a product of the exposure; association id and suffix do not matter.
-    folders : iterable of path
-        Searched in this order.
-
-    Returns
-    -------
-    Path or None
-    """
-    exposure = exposure_name(filename)
-    for folder in folders:
-        exact = Path(folder) / f"{exposure}_1fmask.fits"
-        if exact.is_file():
-            return exact
-        others = sorted(Path(folder).glob(f"{exposure}_*_1fmask.fits"))
-        if others:
-            return others[0]
-    return None
-
-
-def read_bits(path, shape):
-    """Read a source mask as bits, 0 = sky.
-
-    Parameters
-    ----------
-    path : path
-        FITS image; one that does not hold bytes has no tiers, only 0 and not 0.
-    shape : tuple of int
-        What it must have, ``(ny, nx)``.
-
-    Returns
-    -------
-    ndarray of uint8, shape (ny, nx)
-
-    Raises
-    ------
-    CeersError
-        When it cannot be read or has another shape.
-    """
-    data = read_image(path, f"source_mask={path}")
-    if data is None or data.shape != shape:
-        found = "no image" if data is None else f"an image of {data.shape}"
-        raise CeersError(
-            f"source_mask={path}: {found}, while the exposure has {shape} pixels. Give the mask "
-            "of this exposure."
-        )
-    return data if data.dtype == "uint8" else (data != 0).astype("uint8")

@@ -1,22 +1,18 @@
 """Step: 1/f stripes out of a rate image."""
 
 import logging
-from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
 from astropy.io import fits
-from stdatamodels.jwst.datamodels import dqflags
+from numpy.typing import NDArray
+from stdatamodels.jwst.datamodels import JwstDataModel
 
 from ceers_steps.errors import CeersError
-from ceers_steps.files.atomic import read_image, write_atomic
-from ceers_steps.kernels.sources.tiers import RATE_TIERS, mask_sources
-from ceers_steps.kernels.stripes.frame import (
-    add_tilted,
-    find_by_median,
-    find_by_wiener,
-    with_zero_mean,
-)
-from ceers_steps.kernels.stripes.median import flatten, rough_stripes
+from ceers_steps.files.atomic import write_atomic
+from ceers_steps.files.source_masks import read_bits
+from ceers_steps.kernels.sources.tiers import RATE_TIERS
+from ceers_steps.kernels.stripes.exposure import Destriping, StripeSettings, destripe_inplace
 from ceers_steps.kernels.stripes.readout import ReadoutLayout
 from ceers_steps.steps.base import CeersStep
 from ceers_steps.steps.flat import check_is_rate, read_flat
@@ -24,13 +20,6 @@ from ceers_steps.steps.flat import check_is_rate, read_flat
 __all__ = ["RemStripingStep"]
 
 log = logging.getLogger(__name__)
-
-DO_NOT_USE = dqflags.pixel["DO_NOT_USE"]
-NO_SKY = DO_NOT_USE | dqflags.pixel["REFERENCE_PIXEL"]
-
-WIDEST_TIER = 0b10
-"""Bit of the source mask that 'wiener' does without: wide faint light is in its model, and where
-such light is masked nothing tells it from stripes."""
 
 
 class RemStripingStep(CeersStep):
@@ -61,7 +50,7 @@ class RemStripingStep(CeersStep):
         overrides = input_file(default=None)  # Table (.ecsv or .csv) of per-exposure values: mask_threshold, skip_remstriping
     """  # noqa: E501
 
-    def process(self, input_data):
+    def process(self, input_data: Any) -> JwstDataModel:
         """
         Remove the stripes.
 
@@ -86,41 +75,18 @@ class RemStripingStep(CeersStep):
             return model
         check_is_rate(model)
         threshold = _parse_threshold(row.get("mask_threshold", self.mask_threshold))
-        layout = _layout(model)
         flat = read_flat(self, model) if self.apply_flat else None
-        planes = _planes(model)
-        patterns, figures = [], []
-        try:
-            bits = self._source_bits(planes, flat, layout.n_outputs)
-            for plane in planes:
-                sky = plane.sees_sky & (bits == 0)
-                if not sky.any():
-                    sky = plane.sees_sky
-                stripes = self._find(plane, bits, flat, layout, threshold)
-                if self.pedestal == "kept" or self.method == "wiener":
-                    stripes = with_zero_mean(stripes, sky)
-                if self.save_plots and not figures:
-                    self._draw(model, plane, stripes, bits)
-                self._subtract_inplace(plane, stripes.total)
-                figures.append(_figures(stripes, sky))
-                if self.save_patterns:
-                    patterns.append(replace(stripes, rest=None))
-        except ValueError as err:
-            raise CeersError(
-                f"{model.meta.filename}: no stripes can be fitted: {err}. Look at the image, "
-                "its DQ and its variances; give a source_mask that leaves some sky, or leave this "
-                "exposure out (skip_remstriping in the overrides table)."
-            ) from err
-        self._write_products(model, bits, patterns)
+        found = _destripe_inplace(self, model, threshold, flat)
+        _write_products(self, model, found)
         self.record(
             model,
             "COMPLETE",
             parameters=self._parameters_used(threshold, flat),
-            merit={key: np.mean([each[key] for each in figures]) for key in figures[0]},
+            merit=found.metrics,
         )
         return model
 
-    def _parameters_used(self, threshold, flat):
+    def _parameters_used(self, threshold: float | None, flat: NDArray | None) -> dict[str, Any]:
         """Return the parameters that this run depended on."""
         used = {
             "method": self.method,
@@ -135,136 +101,87 @@ class RemStripingStep(CeersStep):
             used["pedestal"] = self.pedestal
         return used
 
-    def _source_bits(self, planes, flat, n_outputs):
-        """Return the mask of the mean of all integrations: bit 0 bad, higher bits sources."""
-        shape = planes[0].image.shape
-        if self.source_mask:
-            return _read_mask(self.source_mask, shape)
-        total, count = np.zeros(shape, np.float32), np.zeros(shape, np.int32)
-        for plane in planes:
-            np.add(total, plane.image, out=total, where=plane.sees_sky)
-            count += plane.sees_sky
-        mean = total / np.maximum(count, 1)
-        if flat is not None:
-            mean = flatten(mean, flat)
-        if self.search_destriped:
-            mean -= rough_stripes(mean, count == 0, n_outputs)
-        return mask_sources(mean, count == 0, RATE_TIERS)
 
-    def _find(self, plane, bits, flat, layout, threshold):
-        """Find the stripes of one integration."""
-        if self.method == "median":
-            mask = (bits > 0) | (plane.dq != 0)
-            stripes = find_by_median(
-                plane.image,
-                mask,
-                layout.n_outputs,
-                flat=flat,
+def _destripe_inplace(
+    step: RemStripingStep, model: JwstDataModel, threshold: float | None, flat: NDArray | None
+) -> Destriping:
+    """Call the kernel; what it cannot do becomes an error that names the exposure."""
+    shape = model.data.shape[-2:]
+    # a rate image is a stack of one integration; reshaped, the arrays stay the model's own
+    data, dq, var_rnoise, var_poisson = (
+        array.reshape(-1, *shape)
+        for array in (model.data, model.dq, model.var_rnoise, model.var_poisson)
+    )
+    try:
+        return destripe_inplace(
+            data,
+            dq,
+            var_rnoise,
+            var_poisson,
+            _layout(model),
+            flat=flat,
+            source_bits=read_bits(step.source_mask, shape) if step.source_mask else None,
+            settings=StripeSettings(
+                method=step.method,
                 mask_threshold=threshold,
-                published_pedestal=self.pedestal == "published",
-            )
-        else:
-            # a mask from a file is taken as it is
-            used_bits = bits if self.source_mask else bits & ~np.uint8(WIDEST_TIER)
-            mask = (used_bits > 0) | ~plane.sees_sky
-            stripes = find_by_wiener(plane.image, mask, plane.white_sigma, layout, flat=flat)
-        return add_tilted(stripes, mask, self.tilted_angles) if self.tilted_angles else stripes
+                published_pedestal=step.pedestal == "published",
+                tilted_angles=tuple(step.tilted_angles or ()),
+                search_destriped=step.search_destriped,
+                keep_patterns=step.save_patterns,
+                keep_first=step.save_plots,
+            ),
+        )
+    except ValueError as err:
+        raise CeersError(
+            f"{model.meta.filename}: no stripes can be fitted: {err}. Look at the image, "
+            "its DQ and its variances; give a source_mask that leaves some sky, or leave this "
+            "exposure out (skip_remstriping in the overrides table)."
+        ) from err
 
-    def _subtract_inplace(self, plane, total):
-        """Subtract the stripes; pixels without a value stay without."""
-        zero = plane.image == 0
-        plane.image -= total
-        plane.image[zero] = 0
-        bad = ~np.isfinite(plane.image)
-        plane.dq[bad] |= DO_NOT_USE
-        if self.method == "median":
-            # as published; with 'wiener' they are NaN, as jwst 3 has them
-            plane.image[bad] = 0
 
-    def _write_products(self, model, bits, patterns):
-        """Write the mask and the patterns, where asked for."""
-        # in a pipeline the mask of the rate image stands for that of its integrations too
-        if self.save_mask and (model.data.ndim == 2 or self.parent is None):
-            header = fits.Header([("COMMENT", "bit 0: bad pixel; bit k: source of tier k")])
-            for number, tier in enumerate(RATE_TIERS.tiers, start=1):
-                header[f"TIER{number}"] = (tier.sigma, "[pixel] sigma of the smoothing Gaussian")
-            self._write(model, "1fmask", bits, header)
-        if self.save_patterns:
-            shape = model.data.shape
-            images = {
-                "horiz": [stripes.horizontal for stripes in patterns],
-                "vert": [np.broadcast_to(stripes.vertical, shape[-2:]) for stripes in patterns],
-            }
-            if self.tilted_angles:
-                images["tilt"] = [stripes.tilted for stripes in patterns]
-            for suffix, stack in images.items():
-                header = fits.Header([("BUNIT", "DN/s")])
-                name = f"{suffix}{_ints(model)}"
-                self._write(model, name, np.stack(stack).reshape(shape), header)
-
-    def _write(self, model, suffix, data, header):
-        """Write one image."""
-        hdu = fits.PrimaryHDU(data, header)
-        write_atomic(self.extra_product_path(model, suffix), hdu.writeto)
-
-    def _draw(self, model, plane, stripes, bits):
-        """Draw one frame before and after."""
+def _write_products(step: RemStripingStep, model: JwstDataModel, found: Destriping) -> None:
+    """Write the mask, the patterns and the figure, where asked for."""
+    ints = "ints" if model.data.ndim == 3 else ""  # the products of rate are other files
+    # in a pipeline the mask of the rate image stands for that of its integrations too
+    if step.save_mask and (not ints or step.parent is None):
+        header = fits.Header([("COMMENT", "bit 0: bad pixel; bit k: source of tier k")])
+        for number, tier in enumerate(RATE_TIERS.tiers, start=1):
+            header[f"TIER{number}"] = (tier.sigma, "[pixel] sigma of the smoothing Gaussian")
+        _write(step, model, "1fmask", found.bits, header)
+    if step.save_patterns:
+        shape = model.data.shape
+        images: dict[str, list] = {
+            "horiz": [stripes.horizontal for stripes in found.patterns],
+            "vert": [np.broadcast_to(stripes.vertical, shape[-2:]) for stripes in found.patterns],
+        }
+        if step.tilted_angles:
+            images["tilt"] = [stripes.tilted for stripes in found.patterns]
+        for suffix, stack in images.items():
+            header = fits.Header([("BUNIT", "DN/s")])
+            _write(step, model, f"{suffix}{ints}", np.stack(stack).reshape(shape), header)
+    if found.first is not None:
         from ceers_steps.figures.exposures import striping_figure  # matplotlib is an extra
 
-        total = stripes.total
+        before, total = found.first
         striping_figure(
-            self.extra_product_path(model, f"1f{_ints(model)}", "png"),
-            plane.image,
+            step.extra_product_path(model, f"1f{ints}", "png"),
+            before,
             total,
-            plane.image - total,
-            mask=bits > 0,
+            before - total,
+            mask=found.bits > 0,
             title=model.meta.filename,
         )
 
 
-@dataclass
-class _Plane:
-    """One integration: views of the model's arrays, and what follows from them."""
-
-    image: np.ndarray
-    dq: np.ndarray
-    sees_sky: np.ndarray
-    white_sigma: np.ndarray
+def _write(
+    step: RemStripingStep, model: JwstDataModel, suffix: str, data: NDArray, header: fits.Header
+) -> None:
+    """Write one image."""
+    hdu = fits.PrimaryHDU(data, header)
+    write_atomic(step.extra_product_path(model, suffix), hdu.writeto)
 
 
-def _planes(model):
-    """Return the integrations of a model, in a list of one for an image."""
-
-    def split(array):
-        return array.reshape(-1, *model.data.shape[-2:])
-
-    arrays = (model.data, model.dq, model.var_rnoise, model.var_poisson)
-    planes = []
-    for image, dq, var_rnoise, var_poisson in zip(*map(split, arrays), strict=True):
-        sees_sky = np.isfinite(image) & (dq & NO_SKY == 0)
-        # the photon noise of single pixels follows their values: it must not weight them
-        photon = np.median(var_poisson[sees_sky]) if sees_sky.any() else 0.0
-        planes.append(_Plane(image, dq, sees_sky, np.sqrt(var_rnoise + photon)))
-    return planes
-
-
-def _ints(model):
-    """Return what ends the suffix of an extra product of rateints: that of rate is another file."""
-    return "ints" if model.data.ndim == 3 else ""
-
-
-def _figures(stripes, sky):
-    """Return the figures of merit of one integration, from the pixels of the sky."""
-    total = stripes.total[sky]
-    return {
-        "sky": stripes.sky,
-        "sky_change": -np.mean(total, dtype=float),
-        "stripe_rms": np.std(total, dtype=float),
-        **stripes.figures,
-    }
-
-
-def _why_not(model, row):
+def _why_not(model: JwstDataModel, row: dict) -> str | None:
     """Return why this exposure is left alone, or None."""
     if row.get("skip_remstriping"):
         return "the overrides table says so"
@@ -273,7 +190,7 @@ def _why_not(model, row):
     return None
 
 
-def _layout(model):
+def _layout(model: JwstDataModel) -> ReadoutLayout:
     """Return the order in which the pixels were read."""
     shape = model.data.shape[-2:]
     keywords = {
@@ -296,7 +213,7 @@ def _layout(model):
         raise CeersError(f"{model.meta.filename}: {err}") from err
 
 
-def _parse_threshold(value):
+def _parse_threshold(value: Any) -> float | None:
     """Return the masked fraction, None for 'auto'."""
     if value == "auto":
         return None
@@ -307,12 +224,3 @@ def _parse_threshold(value):
     if not 0.0 <= threshold <= 1.0:
         raise CeersError(f"mask_threshold={value!r}: use a fraction from 0 to 1, or 'auto'.")
     return threshold
-
-
-def _read_mask(path, shape):
-    """Return the first image of a FITS file, as bits."""
-    data = read_image(path, f"source_mask={path}")
-    if data is None or data.shape != shape:
-        found = "no image" if data is None else f"an image of {data.shape}"
-        raise CeersError(f"source_mask={path}: {found}, while the exposure has {shape} pixels.")
-    return data if data.dtype == np.uint8 else (data != 0).astype(np.uint8)

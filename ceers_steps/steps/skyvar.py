@@ -10,6 +10,7 @@ from stdatamodels.jwst.datamodels import JwstDataModel, dqflags
 from ceers_steps.errors import CeersError
 from ceers_steps.files.atomic import write_atomic
 from ceers_steps.files.overrides import exposure_name
+from ceers_steps.files.source_masks import find_mask, read_bits
 from ceers_steps.kernels.sky.noise_scale import (
     BLOCKS,
     WIDE_TIERS,
@@ -25,7 +26,7 @@ from ceers_steps.kernels.sky.variance import (
 )
 from ceers_steps.kernels.sources.tiers import mask_sources
 from ceers_steps.steps.base import CeersStep
-from ceers_steps.steps.exposures import find_mask, is_image_file, open_library, read_bits
+from ceers_steps.steps.exposures import is_image_file, open_library
 
 __all__ = ["SkyVarStep"]
 

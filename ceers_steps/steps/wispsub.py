@@ -1,11 +1,10 @@
 """Subtract wisps from rate images."""
 
 import logging
-from functools import partial
 from pathlib import Path
+from typing import Any
 
-import numpy as np
-from stdatamodels.jwst.datamodels import CubeModel, ImageModel, dqflags
+from stdatamodels.jwst.datamodels import CubeModel, ImageModel, JwstDataModel
 
 from ceers_steps.errors import CeersError
 from ceers_steps.files.atomic import write_atomic
@@ -15,21 +14,17 @@ from ceers_steps.files.wisp_templates import (
     find_templates,
     read_templates,
 )
-from ceers_steps.kernels.wisps.fit import WispFit, fit_wisp
-from ceers_steps.kernels.wisps.published import (
-    cold_source_mask,
-    fit_wisp_published,
-    published_box,
+from ceers_steps.kernels.wisps.subtract import (
+    WispSettings,
+    WispSubtraction,
+    subtract_wisps_inplace,
 )
-from ceers_steps.kernels.wisps.template import prepare_template
 from ceers_steps.steps.base import CeersStep
 from ceers_steps.steps.flat import check_is_rate, read_flat
 
 __all__ = ["WispSubStep"]
 
 log = logging.getLogger(__name__)
-
-DO_NOT_USE = dqflags.pixel["DO_NOT_USE"]
 
 
 class WispSubStep(CeersStep):
@@ -58,7 +53,7 @@ class WispSubStep(CeersStep):
         overrides = input_file(default=None)  # Table (.ecsv or .csv) of per-exposure wisp_scale and skip_wispsub
     """  # noqa: E501
 
-    def process(self, input_data):
+    def process(self, input_data: Any) -> JwstDataModel:
         """
         Subtract the wisp.
 
@@ -77,43 +72,21 @@ class WispSubStep(CeersStep):
             log.warning("%s is free of wisps already: nothing done", model.meta.filename)
             return model
         row = self.overrides_row(model)
-        scale = row.get("wisp_scale", self.scale)
-        measure = None
         paths, reason = self.template_files(model, row)
-        if paths:
-            check_is_rate(model)
-            measure, reason = self._prepare(model, paths, scale)
-        if measure is None:
+        if not paths:
             self.record(model, "SKIPPED", note=reason)
             return model
-
-        # a rate image is a stack of one integration; reshaped, the arrays stay the model's own
-        planes = [a.reshape(-1, *a.shape[-2:]) for a in (model.data, model.err, model.dq)]
-        wisps = np.zeros_like(planes[0]) if self.save_wisp_model or self.save_plots else None
-        usable = np.isfinite(planes[0]) & (planes[2] & DO_NOT_USE == 0)
-        if scale is None and not usable.any():
-            raise CeersError(
-                f"{model.meta.filename}: every pixel is NaN or DO_NOT_USE, so that no wisp can be "
-                "fitted. Look at the image and its DQ, or leave this exposure out (skip_wispsub in "
-                "the overrides table)."
-            )
-        results = []
-        for number, (image, err, dq) in enumerate(zip(*planes, strict=True)):
-            fit, wisp = measure(image, err, dq)
-            results.append((fit, wisp is not None))
-            if wisp is not None:
-                image -= wisp
-                if wisps is not None:
-                    wisps[number] = wisp
-        if wisps is not None:
-            self._save_extras(model, wisps.reshape(model.data.shape), results[0][0])
-
-        done = any(subtracted for _, subtracted in results)
-        found = any(fit.n_pixels for fit, _ in results)
-        reason = "no significant wisp" if found else "no usable pixel on the wisp"
+        check_is_rate(model)
+        scale = row.get("wisp_scale", self.scale)
+        found = _subtract_inplace(self, model, paths, scale)
+        if not found.fits:
+            note = f"{found.reason} subarray {model.meta.subarray.name}"
+            self.record(model, "SKIPPED", note=note)
+            return model
+        _save_extras(self, model, found)
         self.record(
             model,
-            "COMPLETE" if done else "SKIPPED",
+            "SKIPPED" if found.reason else "COMPLETE",
             parameters={
                 "method": self.method,
                 "scale": scale,
@@ -121,12 +94,12 @@ class WispSubStep(CeersStep):
                 "template_frame": self.template_frame,
                 "min_significance": self.min_significance,
             },
-            merit=_merit(results),
-            note="wisp subtracted" if done else f"{reason}: nothing subtracted",
+            merit=found.metrics,
+            note=f"{found.reason}: nothing subtracted" if found.reason else "wisp subtracted",
         )
         return model
 
-    def template_files(self, model, row):
+    def template_files(self, model: JwstDataModel, row: dict) -> tuple[list[Path], str]:
         """Find the templates of an exposure; a missing one is an error.
 
         Parameters
@@ -156,123 +129,69 @@ class WispSubStep(CeersStep):
         paths = find_templates(instrument.detector, band, self.template_dir)
         return paths, f"no wisp template for {instrument.detector} {band}"
 
-    def _prepare(self, model, paths, scale):
-        """Return the function that measures one image, or None and the reason."""
-        stack, start = read_templates(paths, model)
-        if len(stack) > 1 and (scale is not None or self.method == "ceers"):
-            raise CeersError(
-                f"{len(stack)} wisp components are given ({', '.join(map(str, paths))}), but "
-                f"method={self.method!r} with scale={scale} takes one. Use method='lsq' and "
-                "scale=None, or give one template."
-            )
-        shape = model.data.shape[-2:]
-        outside = f"the wisp does not reach subarray {model.meta.subarray.name}"
-        flat = read_flat(self, model)
-        if self.method == "ceers":
-            box = published_box(model.meta.instrument.detector, start, shape)
-            if box is None:
-                return None, outside
-            part = [slice(at, at + n) for at, n in zip(start, shape, strict=True)]
-            template = stack[0][*part]
-            return partial(
-                _measure_published, template=template, box=box, flat=flat, scale=scale
-            ), ""
-        try:
-            template = prepare_template(stack).cut(*start, shape)
-        except ValueError as err:
-            raise CeersError(f"Wisp template {paths[0]}: {err}.") from err
-        if template is None:
-            return None, outside
-        return partial(
-            _measure_lsq,
-            template=template,
-            flat=flat,
-            scale=scale,
-            flatten_template=self.template_frame == "raw",
-            min_significance=self.min_significance,
-            n_outputs=model.meta.exposure.noutputs or (4 if shape[1] == 2048 else 1),
-        ), ""
 
-    def _save_extras(self, model, wisps, fit):
-        """Save the wisp model and the figure of (the first integration of) it."""
-        ints = "ints" if wisps.ndim == 3 else ""
-        if self.save_wisp_model:
-            with (CubeModel if ints else ImageModel)(data=wisps) as product:
-                product.update(model, only="PRIMARY")
-                path = self.extra_product_path(model, f"wispmodel{ints}")
-                write_atomic(path, product.save)
-                log.info("Saved the wisp model in %s", path)
-        if self.save_plots:
-            from ceers_steps.figures.exposures import wisp_figure
+def _save_extras(step: WispSubStep, model: JwstDataModel, found: WispSubtraction) -> None:
+    """Save the wisp model and the figure of (the first integration of) it."""
+    if found.wisps is None:
+        return
+    wisps = found.wisps.reshape(model.data.shape)
+    ints = "ints" if wisps.ndim == 3 else ""
+    if step.save_wisp_model:
+        with (CubeModel if ints else ImageModel)(data=wisps) as product:
+            product.update(model, only="PRIMARY")
+            path = step.extra_product_path(model, f"wispmodel{ints}")
+            write_atomic(path, product.save)
+            log.info("Saved the wisp model in %s", path)
+    if step.save_plots:
+        from ceers_steps.figures.exposures import wisp_figure
 
-            after, wisp = (a[0] if ints else a for a in (model.data, wisps))
-            single = len(fit.scales) == 1
-            wisp_figure(
-                self.extra_product_path(model, f"wisp{ints}", "png"),
-                after + wisp,
-                wisp,
-                after,
-                objective=(fit.trial_scales, fit.objective) if fit.trial_scales.size else None,
-                scale=float(fit.scales.max()),
-                scale_err=float(fit.scale_errs[0]) if single else None,
-                title=model.meta.filename,
-            )
-
-
-def _measure_lsq(
-    image, err, dq, *, template, flat, scale, flatten_template, min_significance, n_outputs
-):
-    """Return the fit and the wisp to subtract, None if there is none."""
-    if scale is None:
-        fit = fit_wisp(
-            image,
-            err,
-            (dq & DO_NOT_USE) != 0,
-            template,
-            n_outputs=n_outputs,
-            flat=flat,
-            flatten_template=flatten_template,
+        after, wisp = (a[0] if ints else a for a in (model.data, wisps))
+        fit = found.fits[0]
+        wisp_figure(
+            step.extra_product_path(model, f"wisp{ints}", "png"),
+            after + wisp,
+            wisp,
+            after,
+            objective=(fit.trial_scales, fit.objective) if fit.trial_scales.size else None,
+            scale=float(fit.scales.max()),
+            scale_err=float(fit.scale_errs[0]) if len(fit.scales) == 1 else None,
+            title=model.meta.filename,
         )
-        if not fit.scales.any() or fit.significance < min_significance:
-            return fit, None
-    else:
-        fit = WispFit.by_hand(scale)
-    wisp = np.zeros(image.shape, np.float32)
-    wisp[template.box] = template.model(fit.scales)
-    if flat is not None and not flatten_template:
-        part = flat[template.box]
-        wisp[template.box] *= np.where(np.isfinite(part), part, 1)
-    return fit, wisp
 
 
-def _measure_published(image, err, dq, *, template, box, flat, scale):
-    """Return the fit and the wisp to subtract, as published."""
-    if scale is None:
-        unusable = dq > 0
-        if flat is not None:
-            unusable |= ~np.isfinite(flat)
-            gain = np.where(np.isfinite(flat), flat, 1)
-            image, err = image / gain, err / gain
-        mask = unusable | cold_source_mask(image, err)
-        fit = fit_wisp_published(image, mask, template, box)
-    else:
-        fit = WispFit.by_hand(scale)
-    wisp = np.float32(fit.scales[0]) * np.nan_to_num(template, nan=0.0)
-    wisp[image == 0] = 0
-    return fit, wisp
-
-
-def _merit(results):
-    """Return the figures of merit; numbers for one template and image, else lists."""
-
-    def plain(values):
-        return np.squeeze(np.array(values)).tolist()
-
-    return {
-        "scale": plain([fit.scales * subtracted for fit, subtracted in results]),
-        "measured_scale": plain([fit.scales for fit, _ in results]),
-        "scale_err": plain([fit.scale_errs for fit, _ in results]),
-        "significance": plain([fit.significance for fit, _ in results]),
-        "chi2": plain([fit.chi2 for fit, _ in results]),
-        "n_pixels": plain([fit.n_pixels for fit, _ in results]),
-    }
+def _subtract_inplace(
+    step: WispSubStep, model: JwstDataModel, paths: list[Path], scale: float | None
+) -> WispSubtraction:
+    """Call the kernel; what it cannot do becomes an error that names the files."""
+    templates, start = read_templates(paths, model)
+    if len(templates) > 1 and (scale is not None or step.method == "ceers"):
+        raise CeersError(
+            f"{len(templates)} wisp components are given ({', '.join(map(str, paths))}), but "
+            f"method={step.method!r} with scale={scale} takes one. Use method='lsq' and "
+            "scale=None, or give one template."
+        )
+    # a rate image is a stack of one integration; reshaped, the arrays stay the model's own
+    data, err, dq = (a.reshape(-1, *a.shape[-2:]) for a in (model.data, model.err, model.dq))
+    try:
+        return subtract_wisps_inplace(
+            data,
+            err,
+            dq,
+            templates,
+            detector=model.meta.instrument.detector,
+            start=start,
+            n_outputs=model.meta.exposure.noutputs or (4 if model.data.shape[-1] == 2048 else 1),
+            flat=read_flat(step, model),
+            settings=WispSettings(
+                method=step.method,
+                scale=scale,
+                min_significance=step.min_significance,
+                flatten_template=step.template_frame == "raw",
+                keep=step.save_wisp_model or step.save_plots,
+            ),
+        )
+    except ValueError as problem:
+        raise CeersError(
+            f"{model.meta.filename}, wisp template {paths[0]}: {problem}. Look at both, or leave "
+            "this exposure out (skip_wispsub in the overrides table)."
+        ) from problem

@@ -13,9 +13,9 @@ from stpipe.exceptions import ValidationError
 from ceers_steps.errors import CeersError
 from ceers_steps.kernels.sky.level import gaussian_peak
 from ceers_steps.kernels.sources.tiers import mask_sources
+from ceers_steps.kernels.stripes import exposure
 from ceers_steps.kernels.stripes.median import flatten, median_stripes
 from ceers_steps.simulate.detector.noise import one_over_f_frame
-from ceers_steps.steps import remstriping
 from ceers_steps.steps.base import StepError
 from ceers_steps.steps.remstriping import RemStripingStep
 
@@ -197,7 +197,7 @@ def test_twice_is_once(rate, flat_file):
 def test_covered_by_wide_light_is_fitted_all_the_same(rate, flat_file, monkeypatch):
     """A frame that the widest tier covers whole: the sky is modelled there, not masked."""
     everywhere = np.full(SHAPE, 0b10, np.uint8)
-    monkeypatch.setattr(remstriping, "mask_sources", lambda *arguments: everywhere)
+    monkeypatch.setattr(exposure, "mask_sources", lambda *arguments: everywhere)
     data, _, stripes = scene()
     result = clean(rate, flat_file, method="wiener")
     assert block_scatter(data - stripes - result.data) < 1.2 * WHITE_LIMIT

@@ -1,0 +1,238 @@
+"""Stripes of one exposure: sources masked once, each integration destriped by either method."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ceers_steps.kernels.sources.tiers import RATE_TIERS, mask_sources
+from ceers_steps.kernels.stripes.frame import (
+    Stripes,
+    add_tilted,
+    find_by_median,
+    find_by_wiener,
+    with_zero_mean,
+)
+from ceers_steps.kernels.stripes.median import flatten, rough_stripes
+from ceers_steps.kernels.stripes.readout import ReadoutLayout
+
+__all__ = ["Destriping", "StripeSettings", "destripe_inplace"]
+
+DO_NOT_USE = 1
+REFERENCE_PIXEL = 1 << 31
+"""Bits of DQ."""
+
+WIDEST_TIER = 0b10
+"""Bit of the source mask that 'wiener' does without: wide faint light is in its model, and where
+such light is masked nothing tells it from stripes."""
+
+
+@dataclass(frozen=True)
+class StripeSettings:
+    """How stripes are found.
+
+    Attributes
+    ----------
+    method : {'wiener', 'median'}
+        Most probable read-out time series beside smooth light, or clipped medians as published.
+    mask_threshold : float or None
+        median: masked fraction of an output's row above which the whole row is used; None takes
+        what has the smaller predicted error.
+    published_pedestal : bool
+        median: measure stripes from the peak of a Gaussian fitted to the histogram.
+    tilted_angles : tuple of float
+        Directions of further stripes, degrees from +x towards +y.
+    search_destriped : bool
+        Search for sources after a rough removal of stripes.
+    keep_patterns, keep_first : bool
+        Keep what is subtracted from each integration; the first image as it was.
+    """
+
+    method: str = "wiener"
+    mask_threshold: float | None = None
+    published_pedestal: bool = False
+    tilted_angles: tuple[float, ...] = ()
+    search_destriped: bool = True
+    keep_patterns: bool = False
+    keep_first: bool = False
+
+
+@dataclass(frozen=True)
+class Destriping:
+    """What was found in an exposure.
+
+    Attributes
+    ----------
+    bits : ndarray of uint8, shape (ny, nx)
+        Source mask: bit 0 bad pixel, bit k source of tier k.
+    metrics : dict of str to float
+        Means over the integrations.
+    patterns : tuple of Stripes
+        What was subtracted from each integration, if it was to be kept (without `rest`).
+    first : tuple of ndarray, shape (ny, nx), or None
+        The first integration before, and what was subtracted from it, if to be kept.
+    """
+
+    bits: NDArray[np.uint8]
+    metrics: dict[str, float]
+    patterns: tuple[Stripes, ...]
+    first: tuple[NDArray, NDArray] | None
+
+
+@dataclass(frozen=True)
+class _Plane:
+    """One integration: views of the arrays, and what follows from them."""
+
+    image: NDArray
+    dq: NDArray
+    sees_sky: NDArray[np.bool_]
+    white_sigma: NDArray
+
+
+def destripe_inplace(
+    images: NDArray,
+    dq: NDArray,
+    var_rnoise: NDArray,
+    var_poisson: NDArray,
+    layout: ReadoutLayout,
+    *,
+    flat: NDArray | None = None,
+    source_bits: NDArray[np.uint8] | None = None,
+    settings: StripeSettings | None = None,
+) -> Destriping:
+    """Find the stripes of each integration and subtract them.
+
+    Parameters
+    ----------
+    images : ndarray, shape (n, ny, nx)
+        Count rates, not flattened, DN/s; changed.
+    dq : ndarray of uint32, shape (n, ny, nx)
+        Data quality; pixels without a value get bit 0 (do not use).
+    var_rnoise, var_poisson : ndarray, shape (n, ny, nx)
+        Variances of read noise and photons, (DN/s)**2.
+    layout : ReadoutLayout
+        Read-out order.
+    flat : ndarray, shape (ny, nx), optional
+        Flat field, NaN where unusable.
+    source_bits : ndarray of uint8, shape (ny, nx), optional
+        Source mask, not 0 = do not use, in place of the search for sources.
+    settings : StripeSettings, optional
+        Default: the best.
+
+    Returns
+    -------
+    Destriping
+        Mask, metrics and what was to be kept.
+
+    Raises
+    ------
+    ValueError
+        When no pixel is usable.
+    """
+    settings = settings or StripeSettings()
+    planes = _planes(images, dq, var_rnoise, var_poisson)
+    bits = source_bits
+    if bits is None:
+        bits = _search_sources(planes, flat, layout.n_outputs, settings.search_destriped)
+    patterns, metrics, first = [], [], None
+    for plane in planes:
+        sky = plane.sees_sky & (bits == 0)
+        if not sky.any():
+            sky = plane.sees_sky
+        stripes = _find(plane, bits, source_bits is not None, flat, layout, settings)
+        if settings.method == "wiener" or not settings.published_pedestal:
+            stripes = with_zero_mean(stripes, sky)
+        if settings.keep_first and first is None:
+            first = plane.image.copy(), stripes.total
+        total = stripes.total
+        _subtract_inplace(plane, total, zeros_stay=settings.method == "median")
+        metrics.append(_metrics(stripes, total, sky))
+        if settings.keep_patterns:
+            patterns.append(replace(stripes, rest=stripes.rest[:0]))
+    means = {key: float(np.mean([each[key] for each in metrics])) for key in metrics[0]}
+    return Destriping(bits, means, tuple(patterns), first)
+
+
+def _planes(
+    images: NDArray, dq: NDArray, var_rnoise: NDArray, var_poisson: NDArray
+) -> list[_Plane]:
+    """Return the integrations with their noise."""
+    planes = []
+    for image, flags, read, poisson in zip(images, dq, var_rnoise, var_poisson, strict=True):
+        sees_sky = np.isfinite(image) & (flags & np.uint32(DO_NOT_USE | REFERENCE_PIXEL) == 0)
+        sees_sky &= np.isfinite(read)
+        # the photon noise of single pixels follows their values: it must not weight them
+        photon = poisson[sees_sky]
+        photon = photon[np.isfinite(photon)]
+        typical = np.median(photon) if photon.size else 0.0
+        planes.append(_Plane(image, flags, sees_sky, np.sqrt(read + typical)))
+    return planes
+
+
+def _search_sources(
+    planes: Sequence[_Plane], flat: NDArray | None, n_outputs: int, search_destriped: bool
+) -> NDArray[np.uint8]:
+    """Return the mask of the mean of all integrations: bit 0 bad, higher bits sources."""
+    shape = planes[0].image.shape
+    total, count = np.zeros(shape, np.float32), np.zeros(shape, np.int32)
+    for plane in planes:
+        np.add(total, plane.image, out=total, where=plane.sees_sky)
+        count += plane.sees_sky
+    mean: NDArray = total / np.maximum(count, 1)
+    if flat is not None:
+        mean = flatten(mean, flat)
+    if search_destriped:
+        mean -= rough_stripes(mean, count == 0, n_outputs)
+    return mask_sources(mean, count == 0, RATE_TIERS)
+
+
+def _find(
+    plane: _Plane,
+    bits: NDArray[np.uint8],
+    given: bool,
+    flat: NDArray | None,
+    layout: ReadoutLayout,
+    settings: StripeSettings,
+) -> Stripes:
+    """Find the stripes of one integration."""
+    if settings.method == "median":
+        mask = (bits > 0) | (plane.dq != 0)
+        stripes = find_by_median(
+            plane.image,
+            mask,
+            layout.n_outputs,
+            flat=flat,
+            mask_threshold=settings.mask_threshold,
+            published_pedestal=settings.published_pedestal,
+        )
+    else:
+        # a mask that was given is taken as it is
+        used_bits = bits if given else bits & ~np.uint8(WIDEST_TIER)
+        mask = (used_bits > 0) | ~plane.sees_sky
+        stripes = find_by_wiener(plane.image, mask, plane.white_sigma, layout, flat=flat)
+    angles = settings.tilted_angles
+    return add_tilted(stripes, mask, angles) if angles else stripes
+
+
+def _subtract_inplace(plane: _Plane, total: NDArray, zeros_stay: bool) -> None:
+    """Subtract the stripes; pixels without a value stay without."""
+    zero = plane.image == 0
+    plane.image[...] -= total
+    plane.image[zero] = 0
+    bad = ~np.isfinite(plane.image)
+    plane.dq[bad] |= DO_NOT_USE
+    if zeros_stay:
+        # as published; with 'wiener' they are NaN, as jwst 3 has them
+        plane.image[bad] = 0
+
+
+def _metrics(stripes: Stripes, total: NDArray, sky: NDArray[np.bool_]) -> dict[str, float]:
+    """Return the metrics of one integration, from the pixels of the sky."""
+    values = total[sky]
+    return {
+        "sky": stripes.sky,
+        "sky_change": -np.mean(values, dtype=float),
+        "stripe_rms": np.std(values, dtype=float),
+        **stripes.figures,
+    }
