@@ -14,7 +14,6 @@ from scipy import ndimage
 
 from ceers_steps.errors import optional_import
 from ceers_steps.files.atomic import write_atomic
-from ceers_steps.validate.metrics import MAD_TO_SIGMA
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -26,6 +25,9 @@ ORANGE, SKY_BLUE, GREEN = "#E69F00", "#56B4E9", "#009E73"
 
 PANEL_PIXELS = 512
 """Frames are binned to at most this size."""
+
+MAD_TO_SIGMA = 1.482602218505602
+"""Of a normal distribution; not that of the kernels: figures are also drawn by `validate`."""
 
 Region = tuple[slice, slice]
 

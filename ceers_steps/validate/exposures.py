@@ -1,6 +1,8 @@
 """The products of one simulated exposure against its truth.
 
 Reads what `~ceers_steps.CeersDetector1` and the simulator wrote; runs nothing again.
+
+Uses no kernel on purpose: what is checked must not be checked with its own code.
 """
 
 from __future__ import annotations

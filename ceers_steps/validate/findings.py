@@ -1,4 +1,7 @@
-"""Figures of merit in words: what was measured, what is true, what was to be reached."""
+"""Figures of merit in words: what was measured, what is true, what was to be reached.
+
+Uses no kernel on purpose: what is checked must not be checked with its own code.
+"""
 
 from __future__ import annotations
 

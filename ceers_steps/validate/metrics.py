@@ -4,6 +4,8 @@ Every function takes plain arrays ``[y, x]`` and returns a frozen dataclass whos
 the numbers under the names used in tables.  Masks are True where a pixel must *not* be used;
 arrays that select something (a galaxy's aperture, contaminated pixels) are True inside it.
 Nothing here reads a file or knows how a product was made, so benchmarks and reports share it.
+
+Uses no kernel on purpose: what is checked must not be checked with its own code.
 """
 
 from __future__ import annotations

@@ -1,4 +1,7 @@
-"""Figures of mosaics and of how far they are from the truth (extra ``report``)."""
+"""Figures of mosaics and of how far they are from the truth (extra ``report``).
+
+Uses no kernel on purpose: what is checked must not be checked with its own code.
+"""
 
 from __future__ import annotations
 

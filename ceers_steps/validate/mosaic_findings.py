@@ -1,4 +1,7 @@
-"""Figures of merit of mosaics in words, as `ceers_steps.validate.findings` for exposures."""
+"""Figures of merit of mosaics in words, as `ceers_steps.validate.findings` for exposures.
+
+Uses no kernel on purpose: what is checked must not be checked with its own code.
+"""
 
 from __future__ import annotations
 

@@ -6,6 +6,8 @@ drizzle as the data, so crowding, blur and missing pixels drop out of (mosaic - 
 pixels share input pixels: what they should scatter by, in blocks and apertures, is taken from
 white noise of the claimed variance that went through the same drizzle (see
 `ceers_steps.validate.true_mosaic`), and is exact for whatever kernel and weights.
+
+Uses no kernel on purpose: what is checked must not be checked with its own code.
 """
 
 from __future__ import annotations

@@ -1,4 +1,7 @@
-"""The records that the metrics of mosaics return."""
+"""The records that the metrics of mosaics return.
+
+Uses no kernel on purpose: what is checked must not be checked with its own code.
+"""
 
 from __future__ import annotations
 

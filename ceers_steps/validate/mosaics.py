@@ -1,6 +1,8 @@
 """A mosaic of simulated exposures against its truth.
 
 Reads what `~ceers_steps.CeersImage3` and the simulator wrote; runs no step again.
+
+Uses no kernel on purpose: what is checked must not be checked with its own code.
 """
 
 from __future__ import annotations

@@ -1,4 +1,7 @@
-"""The records that the metrics return: small, frozen, and flat enough for a table row."""
+"""The records that the metrics return: small, frozen, and flat enough for a table row.
+
+Uses no kernel on purpose: what is checked must not be checked with its own code.
+"""
 
 from __future__ import annotations
 

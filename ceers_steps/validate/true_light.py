@@ -1,4 +1,7 @@
-"""The light behind one simulated exposure, apart: sources, sky and wisp in the flattened frame."""
+"""The light behind one simulated exposure, apart: sources, sky and wisp in the flattened frame.
+
+Uses no kernel on purpose: what is checked must not be checked with its own code.
+"""
 
 from __future__ import annotations
 

@@ -6,6 +6,8 @@ weights that the mosaic was made with, from where the exposure truly looked.  Wh
 rejected outliers are the same in both.  White noise of the variance that the exposures claim, sent
 the same way, has the correlations between pixels that the drizzle makes, so that predicted scatter
 of blocks and apertures is read from it.
+
+Uses no kernel on purpose: what is checked must not be checked with its own code.
 """
 
 from __future__ import annotations
