@@ -1,16 +1,26 @@
 """Alignment of the exposures of a detector: from source lists to corrected WCS."""
 
+import logging
 from collections.abc import Sequence
 from copy import deepcopy
-from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 from tweakwcs.correctors import JWSTWCSCorrector
 
-from ceers_steps.astrometry.tables import AlignmentSettings, ReferenceCatalog
-from ceers_steps.kernels.astrometry.centroids import SourceList
+from ceers_steps.astrometry.borrowing import borrow_pointings
+from ceers_steps.astrometry.exposure import (
+    CATALOGUE_ONLY,
+    COMPLETE,
+    FAILED,
+    SKIPPED,
+    AlignedExposure,
+    Correction,
+    Residuals,
+)
+from ceers_steps.astrometry.reference import ReferenceCatalog, check_epoch, why_elsewhere
+from ceers_steps.astrometry.tables import AlignmentSettings
 from ceers_steps.kernels.astrometry.dithers import (
     AlignedPart,
     ReferenceFit,
@@ -20,136 +30,70 @@ from ceers_steps.kernels.astrometry.dithers import (
 from ceers_steps.kernels.astrometry.fit import ListFit
 from ceers_steps.kernels.astrometry.matching import combine_lists
 
-__all__ = ["AlignedExposure", "Residuals", "align_group", "borrow_pointings", "catalog_of"]
+__all__ = ["align_exposures", "align_group", "catalog_of", "grouped"]
 
-BORROWED, COMPLETE, FAILED, SKIPPED = "BORROWED", "COMPLETE", "FAILED", "SKIPPED"
-KEPT = "keeps its WCS, which is from a file"
+_Places = dict[int, tuple[NDArray[np.float64], NDArray[np.float64]]]
+
+log = logging.getLogger(__name__)
+
+DOUBTFUL = 3.0
+"""Uncertainty of an exposure against the others of its visit above which is warned, mas."""
 
 
-@dataclass
-class AlignedExposure:
-    """One exposure on its way to a corrected WCS.
+def align_exposures(
+    exposures: Sequence[AlignedExposure],
+    reference: ReferenceCatalog | None,
+    *,
+    fallback: str = "none",
+) -> list[Residuals]:
+    """Align all exposures, each detector and filter by itself.
 
-    Attributes
+    Their correctors are corrected, where that succeeds; status, note and rows of each are filled.
+
+    Parameters
     ----------
-    index : int
-        Its place in the library.
-    name, detector, channel, band, visit : str
-        What it is.
-    time : float
-        Start, MJD.
-    corrector : JWSTWCSCorrector
-        Its WCS.
-    sources : SourceList
-        Sources to use.
-    settings : AlignmentSettings
-        Parameters of its visit and filter.
-    kept : bool
-        Its WCS stays as it is, and others are aligned with it.
-    status : str
-        How it ended.
-    note : str
-        Why.
-    reference : str
-        Name of what it was aligned to.
-    rows : list of dict
-        Its rows of the results.
+    exposures
+        With their sources; those that are kept are not moved, and are the first reference.
+    reference
+        What they are aligned to, None for each other only.
+    fallback : {'none', 'visit'}
+        What an exposure that fails gets.
+
+    Returns
+    -------
+    list of Residuals
+        Of the fits that were made.
+
+    Raises
+    ------
+    CeersError
+        For a reference of which the epoch is another one and the motions matter.
     """
-
-    index: int
-    name: str
-    detector: str
-    channel: str
-    band: str
-    visit: str
-    time: float
-    corrector: JWSTWCSCorrector
-    sources: SourceList
-    settings: AlignmentSettings
-    kept: bool = False
-    status: str = FAILED
-    note: str = ""
-    reference: str = ""
-    rows: list[dict[str, Any]] = field(default_factory=list)
-    correction: "Correction | None" = None
-
-    def add_row(self, alignment: str, status: str, note: str = "", **values: Any) -> None:
-        """Add a row to the results."""
-        row = {
-            "exposure": self.name,
-            "detector": self.detector,
-            "filter": self.band,
-            "visit": self.visit,
-            "alignment": alignment,
-            "status": status,
-            "n_sources": len(self.sources),
-            "note": note,
-        }
-        self.rows.append(row | values)
-
-    def end(self, status: str, note: str = "") -> None:
-        """Record how it ended."""
-        self.status, self.note = status, note
-
-    def keep(self) -> None:
-        """Leave its WCS as it is."""
-        self.kept = True
-        self.end(SKIPPED, KEPT)
-        self.add_row("relative", SKIPPED, KEPT)
-
-    @property
-    def merit(self) -> dict[str, Any]:
-        """Figures of merit of all fits."""
-        names = ("n_matched", "rmse", "mae", "shift_error", "xshift", "yshift", "rotation", "scale")
-        return {
-            f"{row['alignment']}_{name}": row[name]
-            for row in self.rows
-            for name in names
-            if name in row
-        }
+    references = [reference] if reference is not None else []
+    if reference is not None:
+        check_epoch(reference, exposures[0].time)
+    kept = [each for each in exposures if each.kept]
+    if kept:
+        log.info("%d of %d exposures keep their WCS from a file", len(kept), len(exposures))
+        references.insert(0, catalog_of(kept))
+    residuals = []
+    for group in grouped(exposures, by_visit=bool(references)):
+        log.info("Aligning %s", ", ".join(exposure.name for exposure in group))
+        residuals += align_group(group, references)
+    if fallback == "visit" and references:
+        borrow_pointings(exposures)
+    return residuals
 
 
-@dataclass(frozen=True)
-class Correction:
-    """Linear correction of an exposure in a tangent plane.
-
-    Attributes
-    ----------
-    plane : JWSTWCSCorrector
-        The plane.
-    matrix : ndarray, shape (2, 2)
-    shift : ndarray, shape (2,)
-        Arcsec.
-    centre : ndarray, shape (2,)
-        Middle of the sources from which it comes, arcsec.
-    """
-
-    plane: JWSTWCSCorrector
-    matrix: NDArray[np.float64]
-    shift: NDArray[np.float64]
-    centre: NDArray[np.float64]
-
-
-@dataclass(frozen=True)
-class Residuals:
-    """What a figure shows of one fit to the reference (or, without one, among exposures).
-
-    Attributes
-    ----------
-    title : str
-        Detector, filter and visit.
-    positions : ndarray, shape (n, 2)
-        Places in the tangent plane, arcsec.
-    residuals : ndarray, shape (n, 2)
-        Reference less aligned position, mas.
-    used : ndarray of bool, shape (n,)
-        False = clipped.
-    """
-
-    title: str
-    positions: NDArray[np.float64]
-    residuals: NDArray[np.float64]
-    used: NDArray[np.bool_]
+def grouped(exposures: Sequence[AlignedExposure], *, by_visit: bool) -> list[list[AlignedExposure]]:
+    """Return what is to be aligned of each detector and filter (and visit), in order of time."""
+    groups: dict[tuple[str, str, str], list[AlignedExposure]] = {}
+    for exposure in sorted(exposures, key=lambda e: (e.time, e.name)):
+        if exposure.kept:
+            continue
+        visit = exposure.visit if by_visit else ""
+        groups.setdefault((exposure.detector, exposure.band, visit), []).append(exposure)
+    return list(groups.values())
 
 
 def catalog_of(exposures: Sequence[AlignedExposure]) -> ReferenceCatalog:
@@ -157,7 +101,8 @@ def catalog_of(exposures: Sequence[AlignedExposure]) -> ReferenceCatalog:
     plane = exposures[0].corrector
     lists = [_in_plane(exposure, plane) for exposure in exposures if len(exposure.sources) > 0]
     tolerance = exposures[0].settings.tolerance
-    combined = combine_lists(*(zip(*lists, strict=True) if lists else ([], [])), tolerance)
+    positions, sigmas = [each[0] for each in lists], [each[1] for each in lists]
+    combined = combine_lists(positions, sigmas, tolerance)
     name = "exposures that keep their WCS"
     return ReferenceCatalog(name, *plane.tanp_to_world(*combined.T))
 
@@ -195,12 +140,14 @@ def align_group(
     residuals = []
     for number, part in enumerate(parts):
         members = [usable[i] for i in part.members]
-        _add_relative_rows(members, part, len(exposures))
+        _add_relative_rows(members, part)
         if references:
             for reference in references:
                 residuals += _align_to_reference(members, part, places, plane, reference)
                 if members[0].status == COMPLETE:
                     break
+            if len(members) == 1 and len(exposures) > 1:
+                _add_single_row(members[0])
         elif len(exposures) == 1:
             members[0].end(SKIPPED, "one exposure and no abs_refcat: nothing to align it with")
             members[0].add_row("relative", SKIPPED, members[0].note)
@@ -213,7 +160,9 @@ def align_group(
     return residuals
 
 
-def _in_plane(exposure: AlignedExposure, plane: JWSTWCSCorrector):
+def _in_plane(
+    exposure: AlignedExposure, plane: JWSTWCSCorrector
+) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
     """Return positions in the plane and their uncertainties, arcsec."""
     sources = exposure.sources
     world = exposure.corrector.det_to_world(sources.x, sources.y)
@@ -221,14 +170,17 @@ def _in_plane(exposure: AlignedExposure, plane: JWSTWCSCorrector):
     return positions, sources.sigma * exposure.corrector.tanp_center_pixel_scale
 
 
-def _align_among_themselves(usable, places) -> list[AlignedPart]:
+def _align_among_themselves(
+    usable: Sequence[AlignedExposure], places: _Places
+) -> list[AlignedPart]:
     """Align exposures with each other; those whose fit is bad are left out, one by one."""
     left = list(range(len(usable)))
     alone: list[AlignedPart] = []
     while left:
         settings = usable[left[0]].settings
-        columns = zip(*(places[usable[i].index] for i in left), strict=True)
-        parts = align_dithers(*(list(column) for column in columns), settings.match, settings.fit)
+        positions, sigmas = zip(*(places[usable[i].index] for i in left), strict=True)
+        visits = [usable[i].visit for i in left]
+        parts = align_dithers(positions, sigmas, settings.match, settings.fit, visits=visits)
         parts = [AlignedPart([left[i] for i in part.members], part.joint) for part in parts]
         worst = max(
             (
@@ -251,8 +203,10 @@ def _align_among_themselves(usable, places) -> list[AlignedPart]:
 
 def _badness(fit: ListFit, settings: AlignmentSettings) -> float:
     """Return above 1 for a fit that is not good enough."""
-    few = settings.minobj / max(len(fit.used), 1)
-    return max(few, 1e3 * fit.rmse / settings.max_rmse if settings.max_rmse > 0 else 0.0)
+    # what the guide star holds needs no least number of matches
+    few = 0.0 if fit.held else settings.minobj / max(len(fit.used), 1)
+    measured = settings.max_rmse > 0 and fit.n_used > 0
+    return max(few, 1e3 * fit.rmse / settings.max_rmse if measured else 0.0)
 
 
 def _figures(fit: ListFit, geometry: str) -> dict[str, Any]:
@@ -270,26 +224,52 @@ def _figures(fit: ListFit, geometry: str) -> dict[str, Any]:
     }
 
 
-def _add_relative_rows(members, part: AlignedPart, n_exposures: int) -> None:
+def _add_relative_rows(members: Sequence[AlignedExposure], part: AlignedPart) -> None:
     """Add the rows of the alignment of exposures with each other."""
+    if len(members) == 1:
+        return
     for member, fit in zip(members, part.joint.fits, strict=True):
-        if len(members) > 1:
-            member.add_row("relative", COMPLETE, **_figures(fit, member.settings.fitgeometry))
-        elif n_exposures > 1:
-            member.add_row("relative", FAILED, "too few good sources in common with the others")
+        error = 1e3 * fit.shift_error
+        if error > DOUBTFUL:
+            held = "the guide star and " if fit.held else ""
+            member.doubt = (
+                f"place among the other exposures known to {error:.1f} mas only, from {held}"
+                f"{fit.n_used} sources in common"
+            )
+        figures = _figures(fit, member.settings.fitgeometry)
+        member.add_row("relative", COMPLETE, member.doubt, **figures)
 
 
-def _align_to_reference(members, part, places, plane, reference) -> list[Residuals]:
+def _add_single_row(member: AlignedExposure) -> None:
+    """Add the row of an exposure that could not be aligned with the others."""
+    reason = "too few good sources in common with the others"
+    if member.status == COMPLETE:
+        member.doubt = f"aligned with {member.reference} alone: {reason}"
+        member.add_row("relative", CATALOGUE_ONLY, member.doubt)
+    else:
+        member.add_row("relative", FAILED, reason)
+    # before those of the fits to references: the last row says how it ended
+    member.rows.insert(0, member.rows.pop())
+
+
+def _align_to_reference(
+    members: Sequence[AlignedExposure],
+    part: AlignedPart,
+    places: _Places,
+    plane: JWSTWCSCorrector,
+    reference: ReferenceCatalog,
+) -> list[Residuals]:
     """Align a part to the reference and correct its exposures, or fail them all."""
     settings = members[0].settings
     positions, sigma = part.joint.positions, part.joint.sigma
     centre = np.mean(positions, axis=0)
     reach = np.hypot(*(positions - centre).T).max() + settings.abs_searchrad
-    near = reference.near(*plane.tanp_to_world(*centre), reach + settings.abs_tolerance + 5)
+    ra, dec = plane.tanp_to_world(*centre)
+    near = reference.near(ra, dec, reach + settings.abs_tolerance + 5)
     geometry = settings.abs_fit(members[0].channel)
-    absolute = None
+    absolute, reason = None, ""
     if len(near) == 0:
-        reason = f"none of {len(reference)} sources of {reference.name} is in the image"
+        reason = why_elsewhere(reference, ra, dec, reach)
     else:
         targets = np.column_stack(plane.world_to_tanp(reference.ra[near], reference.dec[near]))
         try:
@@ -298,17 +278,19 @@ def _align_to_reference(members, part, places, plane, reference) -> list[Residua
         except ValueError as err:
             reason = f"{reference.name}: {err}"
     for member, fit in zip(members, part.joint.fits, strict=True):
-        figures = _figures(absolute.fit, geometry.geometry) if absolute else {}
+        figures = _figures(absolute.fit, absolute.geometry) if absolute else {}
         figures |= {"n_sources": len(positions), "reference": reference.name}
-        member.add_row("absolute", FAILED if reason else COMPLETE, reason, **figures)
-        if reason:
+        simpler = _why_simpler(absolute, geometry.geometry)
+        member.add_row("absolute", FAILED if reason else COMPLETE, reason or simpler, **figures)
+        if reason or absolute is None:
             member.end(FAILED, reason)
         else:
             matrix = absolute.fit.matrix @ fit.matrix
             shift = absolute.fit.matrix @ fit.shift + absolute.fit.shift
             _correct(member, plane, matrix, shift, places[member.index])
             member.reference = reference.name
-            member.end(COMPLETE, f"aligned with {reference.name}")
+            said = f"aligned with {reference.name}"
+            member.end(COMPLETE, f"{said}; {simpler}" if simpler else said)
     if absolute is None:
         return []
     title = _title(members) + (" (FAILED)" if reason else "")
@@ -316,24 +298,38 @@ def _align_to_reference(members, part, places, plane, reference) -> list[Residua
     return [Residuals(title, absolute.positions, 1e3 * fit.residuals, fit.used)]
 
 
+def _why_simpler(absolute: ReferenceFit | None, wanted: str) -> str:
+    """Return why another geometry was fitted than the one asked for; empty if none was."""
+    if absolute is None or absolute.geometry == wanted:
+        return ""
+    return f"{absolute.fit.n_used} matches are too few for {wanted}: only a shift was fitted"
+
+
 def _why_not_good(absolute: ReferenceFit, settings: AlignmentSettings) -> str:
     """Return what is wrong with a fit to the reference; empty if nothing."""
     fit = absolute.fit
     if 1e3 * fit.rmse > settings.abs_max_rmse > 0:
         return (
-            f"residuals of {1e3 * fit.rmse:.1f} mas, above {settings.abs_max_rmse} (abs_max_rmse)"
+            f"residuals of {1e3 * fit.rmse:.1f} mas, above {settings.abs_max_rmse} (abs_max_rmse); "
+            "positions of another epoch, or of a coarser catalogue?"
         )
     return ""
 
 
-def _correct(member, plane, matrix, shift, place) -> None:
+def _correct(
+    member: AlignedExposure,
+    plane: JWSTWCSCorrector,
+    matrix: NDArray[np.float64],
+    shift: NDArray[np.float64],
+    place: tuple[NDArray[np.float64], NDArray[np.float64]],
+) -> None:
     """Correct the WCS of one exposure."""
     member.corrector.set_correction(matrix, shift, ref_tpwcs=plane)
     member.correction = Correction(plane, matrix, shift, np.mean(place[0], axis=0))
     member.end(COMPLETE)
 
 
-def _fail(members, reason: str) -> None:
+def _fail(members: Sequence[AlignedExposure], reason: str) -> None:
     """Record that exposures could not be aligned."""
     for member in members:
         member.end(FAILED, reason)
@@ -341,55 +337,23 @@ def _fail(members, reason: str) -> None:
             member.add_row("relative", FAILED, reason)
 
 
-def _relative_residuals(members, part: AlignedPart, places) -> Residuals:
+def _relative_residuals(
+    members: Sequence[AlignedExposure], part: AlignedPart, places: _Places
+) -> Residuals:
     """Return the residuals of all exposures about their common positions."""
     moved, residuals, used = [], [], []
     for member, fit in zip(members, part.joint.fits, strict=True):
         residuals.append(1e3 * fit.residuals)
         used.append(fit.used)
         moved.append(fit.apply(places[member.index][0][fit.matched]))
-    stacked = (np.concatenate(arrays) for arrays in (moved, residuals, used))
-    return Residuals(_title(members), *stacked)
+    return Residuals(
+        _title(members), np.concatenate(moved), np.concatenate(residuals), np.concatenate(used)
+    )
 
 
-def _title(members) -> str:
+def _title(members: Sequence[AlignedExposure]) -> str:
     """Return what a fit is of."""
     visits = ", ".join(sorted({member.visit for member in members}))
     first = members[0]
     exposures = "1 exposure" if len(members) == 1 else f"{len(members)} exposures"
     return f"{first.detector} {first.band} {visits}, {exposures}"
-
-
-def borrow_pointings(exposures: Sequence[AlignedExposure]) -> None:
-    """Give failed exposures the pointing error of another one of their visit.
-
-    The one that is nearest in time, of the same detector if there are several. Its shift and
-    rotation are taken, not its scale, which belongs to the detector.
-    """
-    good = [exposure for exposure in exposures if exposure.status == COMPLETE]
-    for exposure in exposures:
-        donors = [donor for donor in good if donor.visit == exposure.visit]
-        if exposure.status != FAILED or not donors:
-            continue
-        donor = min(
-            donors,
-            key=lambda d: (abs(d.time - exposure.time), d.detector != exposure.detector, d.name),
-        )
-        taken = donor.correction
-        scale = np.sqrt(np.linalg.det(taken.matrix))
-        rigid = taken.matrix / scale
-        shift = taken.matrix @ taken.centre + taken.shift - rigid @ taken.centre
-        exposure.corrector.set_correction(rigid, shift, ref_tpwcs=taken.plane)
-        exposure.reference = donor.reference
-        exposure.end(BORROWED, f"pointing of {donor.name} ({exposure.note})")
-        exposure.add_row(
-            "absolute",
-            BORROWED,
-            exposure.note,
-            reference=donor.reference,
-            geometry="rshift",
-            xshift=1e3 * shift[0],
-            yshift=1e3 * shift[1],
-            rotation=3600 * np.rad2deg(np.arctan2(rigid[1, 0], rigid[0, 0])),
-            scale=1.0,
-        )

@@ -1,25 +1,48 @@
-"""What `AlignStep` is given: exposures in groups, and source lists from elsewhere."""
+"""What `AlignStep` is given: exposures, and source lists from elsewhere."""
 
+import os
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from astropy.table import Table
 from tweakwcs.correctors import JWSTWCSCorrector
 
-from ceers_steps.astrometry.alignment import AlignedExposure
+from ceers_steps.astrometry.exposure import AlignedExposure
+from ceers_steps.astrometry.tables import AlignmentSettings
 from ceers_steps.errors import CeersError
 from ceers_steps.files.overrides import exposure_name
 from ceers_steps.files.wisp_templates import effective_filter
 from ceers_steps.kernels.astrometry.centroids import SourceList
 
-__all__ = ["describe", "from_table", "grouped", "read_catalog", "read_catfile"]
+__all__ = ["describe", "from_table", "read_catalog", "read_catfile"]
 
 CUSTOM_SIGMA = 0.05
 """Uncertainty of centroids from elsewhere, pixels."""
 
 
-def describe(model, index, settings):
-    """Return what the alignment needs to know of an exposure."""
+def describe(model: Any, index: int, settings: AlignmentSettings) -> AlignedExposure:
+    """Return what the alignment needs to know of an exposure.
+
+    Parameters
+    ----------
+    model : `~stdatamodels.jwst.datamodels.ImageModel`
+        With a WCS.
+    index : int
+        Its place in the library.
+    settings : AlignmentSettings
+        Parameters of the step.
+
+    Returns
+    -------
+    AlignedExposure
+        Without sources yet.
+
+    Raises
+    ------
+    CeersError
+        Without a WCS.
+    """
     if model.meta.wcs is None:
         raise CeersError(
             f"{model.meta.filename} has no WCS: assign_wcs has not been run. "
@@ -50,18 +73,7 @@ def describe(model, index, settings):
     )
 
 
-def grouped(exposures, *, by_visit):
-    """Return what is to be aligned of each detector and filter (and visit), in order of time."""
-    groups = {}
-    for exposure in sorted(exposures, key=lambda e: (e.time, e.name)):
-        if exposure.kept:
-            continue
-        visit = exposure.visit if by_visit else ""
-        groups.setdefault((exposure.detector, exposure.band, visit), []).append(exposure)
-    return list(groups.values())
-
-
-def read_catfile(catfile):
+def read_catfile(catfile: str) -> dict[str, str]:
     """Return the source lists that a file names, as TweakRegStep reads it."""
     path = Path(catfile)
     if not catfile.strip():
@@ -76,7 +88,7 @@ def read_catfile(catfile):
     return {line[0]: str(path.parent / line[1]) for line in lines if len(line) == 2}
 
 
-def read_catalog(path):
+def read_catalog(path: str | os.PathLike) -> Table:
     """Read a source list."""
     try:
         return Table.read(path)
@@ -84,7 +96,7 @@ def read_catalog(path):
         raise CeersError(f"Source list {path} is not a readable table ({err}).") from err
 
 
-def from_table(table, name):
+def from_table(table: Table, name: str | os.PathLike) -> SourceList:
     """Return sources with positions from elsewhere, all with the same uncertainty."""
     columns = []
     for axis in "xy":
@@ -96,4 +108,5 @@ def from_table(table, name):
             )
         columns.append(np.asarray(table[names[0]], float))
     good = np.isfinite(columns[0]) & np.isfinite(columns[1])
-    return SourceList.at(*(column[good] for column in columns), sigma=CUSTOM_SIGMA)
+    x, y = (column[good] for column in columns)
+    return SourceList.at(x, y, CUSTOM_SIGMA)

@@ -1,86 +1,65 @@
-"""Tables of the alignment: parameters per visit, reference catalogues, results."""
+"""Parameters of the alignment: settings of a visit and filter, and tables of them."""
 
 import os
 from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import Any
 
-import astropy.units as u
 import numpy as np
-from astropy.table import Table
-from numpy.typing import NDArray
 
+from ceers_steps.astrometry.parameters import PARAMETERS, check_value
+from ceers_steps.astrometry.reference import read_table
 from ceers_steps.errors import CeersError
 from ceers_steps.kernels.astrometry.centroids import CatalogSettings
 from ceers_steps.kernels.astrometry.fit import FitSettings
 from ceers_steps.kernels.astrometry.matching import MatchSettings
 
-__all__ = [
-    "RESULT_COLUMNS",
-    "AlignmentSettings",
-    "AlignmentTable",
-    "ReferenceCatalog",
-    "make_results_table",
-    "read_alignment_table",
-    "read_reference_catalog",
-]
+__all__ = ["AlignmentSettings", "AlignmentTable", "read_alignment_table"]
 
-RESULT_COLUMNS = {
-    "exposure": ("str", None, "exposure"),
-    "detector": ("str", None, "detector"),
-    "filter": ("str", None, "filter, that in the pupil wheel if there is one"),
-    "visit": ("str", None, "visit"),
-    "alignment": ("str", None, "relative: to the other exposures; absolute: to the reference"),
-    "status": ("str", None, "COMPLETE, BORROWED (pointing of another exposure), SKIPPED or FAILED"),
-    "reference": ("str", None, "absolute: what it was aligned to"),
-    "geometry": ("str", None, "what was fitted"),
-    "n_sources": ("int", None, "sources that took part in the search for matches"),
-    "n_matched": ("int", None, "matches in the fit, without the clipped ones"),
-    "rmse": ("float", "mas", "root mean square length of the residuals"),
-    "mae": ("float", "mas", "mean length of the residuals"),
-    "shift_error": ("float", "mas", "uncertainty of either coordinate of the shift, from the fit"),
-    "xshift": ("float", "mas", "shift at the reference point, about along V2 (right-handed plane)"),
-    "yshift": ("float", "mas", "shift at the reference point, about along V3"),
-    "rotation": ("float", "arcsec", "rotation from x to y"),
-    "scale": ("float", None, "scale"),
-    "note": ("str", None, "why it failed, or whose pointing was borrowed"),
-}
-"""Columns of the results: type, unit, meaning."""
+
+def _default(name: str) -> Any:
+    """Return the declared default of a parameter."""
+    return PARAMETERS[name].default
 
 
 @dataclass(frozen=True)
 class AlignmentSettings:
     """Parameters that can differ from visit to visit; names and units are those of AlignStep.
 
-    Lengths are in arcsec, sizes of sources in pixels, limits of the residuals in mas.
+    Their defaults, units and limits stand in `PARAMETERS`; a value beyond them is a `CeersError`.
     """
 
-    detect_thresh: float = 3.0
-    detect_minarea: int = 6
-    deblend_levels: int = 32
-    kernel_fwhm: float = 2.5
-    snr_threshold: float = 5.0
-    bkg_boxsize: int = 100
-    minobj: int = 4
-    fitgeometry: str = "shift"
-    nclip: int = 3
-    sigma: float = 3.0
-    searchrad: float = 1.0
-    separation: float = 0.1
-    tolerance: float = 0.1
-    use2dhist: bool = True
-    xoffset: float = 0.0
-    yoffset: float = 0.0
-    max_rmse: float = 50.0
-    abs_minobj: int = 5
-    abs_fitgeometry: str = "auto"
-    abs_nclip: int = 3
-    abs_sigma: float = 3.0
-    abs_searchrad: float = 2.0
-    abs_separation: float = 0.2
-    abs_tolerance: float = 0.3
-    abs_use2dhist: bool = True
-    abs_max_rmse: float = 100.0
+    detect_thresh: float = _default("detect_thresh")
+    detect_minarea: int = _default("detect_minarea")
+    deblend_levels: int = _default("deblend_levels")
+    kernel_fwhm: float = _default("kernel_fwhm")
+    snr_threshold: float = _default("snr_threshold")
+    bkg_boxsize: int = _default("bkg_boxsize")
+    minobj: int = _default("minobj")
+    fitgeometry: str = _default("fitgeometry")
+    nclip: int = _default("nclip")
+    sigma: float = _default("sigma")
+    searchrad: float = _default("searchrad")
+    separation: float = _default("separation")
+    tolerance: float = _default("tolerance")
+    use2dhist: bool = _default("use2dhist")
+    xoffset: float = _default("xoffset")
+    yoffset: float = _default("yoffset")
+    max_rmse: float = _default("max_rmse")
+    dither_error: float = _default("dither_error")
+    abs_minobj: int = _default("abs_minobj")
+    abs_fitgeometry: str = _default("abs_fitgeometry")
+    abs_nclip: int = _default("abs_nclip")
+    abs_sigma: float = _default("abs_sigma")
+    abs_searchrad: float = _default("abs_searchrad")
+    abs_separation: float = _default("abs_separation")
+    abs_tolerance: float = _default("abs_tolerance")
+    abs_use2dhist: bool = _default("abs_use2dhist")
+    abs_max_rmse: float = _default("abs_max_rmse")
+
+    def __post_init__(self) -> None:
+        for name in PARAMETERS:
+            check_value(name, getattr(self, name))
 
     @property
     def catalog(self) -> CatalogSettings:
@@ -102,7 +81,9 @@ class AlignmentSettings:
     @property
     def fit(self) -> FitSettings:
         """How exposures are fitted."""
-        return FitSettings(self.fitgeometry, self.nclip, self.sigma)
+        return FitSettings(
+            self.fitgeometry, self.nclip, self.sigma, dither_error=1e-3 * self.dither_error
+        )
 
     @property
     def abs_match(self) -> MatchSettings:
@@ -162,8 +143,8 @@ def read_alignment_table(path: str | os.PathLike) -> AlignmentTable:
         or a visit and filter that stand in two rows.
     """
     path = Path(path)
-    table = _read_table(path, "alignment_table")
-    kinds = {f.name: type(f.default) for f in fields(AlignmentSettings)}
+    table = read_table(path, "alignment_table")
+    kinds = {name: type(parameter.default) for name, parameter in PARAMETERS.items()}
     for name in ("visit", "filter"):
         if name not in table.colnames:
             raise CeersError(
@@ -188,22 +169,12 @@ def read_alignment_table(path: str | os.PathLike) -> AlignmentTable:
             for name, value in values.items()
             if value is not np.ma.masked and str(value).strip().lower() not in {"", "nan", "--"}
         }
-        _check_row(rows[key], f"alignment_table={path}: row {number}")
+        for name, value in rows[key].items():
+            check_value(name, value, f"alignment_table={path}: row {number}")
     return AlignmentTable(path, rows)
 
 
-def _check_row(values, where):
-    """Raise `CeersError` for values that no alignment can be made with."""
-    for name, value in values.items():
-        if name.endswith("fitgeometry"):
-            allowed = ["shift", "rshift", "rscale", "general", *(["auto"] * ("abs" in name))]
-            if value not in allowed:
-                raise CeersError(f"{where}: {name}={value!r}; use one of {', '.join(allowed)}.")
-        elif name not in {"xoffset", "yoffset"} and value < 0:
-            raise CeersError(f"{where}: {name}={value}; use 0 or more.")
-
-
-def _cell(value, kind, where):
+def _cell(value: Any, kind: type, where: str) -> Any:
     """Return a cell as a type."""
     text = str(value).strip()
     try:
@@ -217,134 +188,3 @@ def _cell(value, kind, where):
     except (KeyError, ValueError) as err:
         name = {bool: "true or false", int: "a whole number", float: "a number"}.get(kind, "text")
         raise CeersError(f"{where}: {text!r} is not {name}.") from err
-
-
-def _read_table(path: Path, name: str) -> Table:
-    """Read any table that astropy knows."""
-    if not path.is_file():
-        raise CeersError(f"{name}={path}: no such file.")
-    formats = {".ecsv": "ascii.ecsv", ".csv": "ascii.csv"}
-    try:
-        return Table.read(path, format=formats.get(path.suffix.lower()))
-    except Exception as err:  # astropy raises many kinds for a file that is no table
-        raise CeersError(
-            f"{name}={path}: not a readable table ({' '.join(str(err).split())[:300]})."
-        ) from err
-
-
-@dataclass(frozen=True)
-class ReferenceCatalog:
-    """Positions to align to.
-
-    Attributes
-    ----------
-    name : str
-        Of the file or of the catalogue.
-    ra, dec : ndarray, shape (n,)
-        Degrees.
-    """
-
-    name: str
-    ra: NDArray[np.float64]
-    dec: NDArray[np.float64]
-
-    def __len__(self) -> int:
-        return len(self.ra)
-
-    def near(self, ra: float, dec: float, radius: float) -> NDArray[np.intp]:
-        """Return which sources are within a radius (arcsec) of a place (deg)."""
-        lon, lat = np.deg2rad(self.ra), np.deg2rad(self.dec)
-        to = np.deg2rad([ra, dec])
-        half = (
-            np.sin((lat - to[1]) / 2) ** 2
-            + np.cos(lat) * np.cos(to[1]) * np.sin((lon - to[0]) / 2) ** 2
-        )
-        return np.flatnonzero(2 * np.arcsin(np.sqrt(half)) < np.deg2rad(radius / 3600))
-
-
-def read_reference_catalog(path: str | os.PathLike) -> ReferenceCatalog:
-    """Read a catalogue of positions.
-
-    Parameters
-    ----------
-    path
-        Any table that astropy reads by itself (ECSV, FITS, CSV), with columns ``RA`` and ``DEC``
-        in any case, in degrees unless they have another unit, or a ``sky_centroid`` as source
-        catalogues of jwst do. Rows without a position are left out.
-
-    Returns
-    -------
-    ReferenceCatalog
-
-    Raises
-    ------
-    CeersError
-        For a file that cannot be read, and without such columns or any position.
-    """
-    path = Path(path)
-    table = _read_table(path, "abs_refcat")
-    columns = _sky_columns(table, path)
-    try:
-        ra, dec = (_degrees(column) for column in columns)
-    except (TypeError, ValueError, u.UnitConversionError) as err:
-        raise CeersError(
-            f"abs_refcat={path}: RA and DEC are not angles ({err}). Give them in degrees."
-        ) from err
-    good = np.isfinite(ra) & np.isfinite(dec)
-    if not good.any():
-        raise CeersError(f"abs_refcat={path}: no row has a position.")
-    if np.abs(dec[good]).max() > 90:
-        raise CeersError(f"abs_refcat={path}: DEC beyond 90 degrees. Give RA and DEC in degrees.")
-    return ReferenceCatalog(path.name, ra[good] % 360, dec[good])
-
-
-def _sky_columns(table, path):
-    """Return the two columns of positions."""
-    found: list[Any] = []
-    for wanted in ("ra", "dec"):
-        names = [name for name in table.colnames if name.lower() == wanted]
-        if len(names) > 1:
-            raise CeersError(
-                f"abs_refcat={path}: several columns are called {wanted.upper()} "
-                f"({', '.join(names)}). Keep one."
-            )
-        found += [table[name] for name in names]
-    if len(found) == 2:
-        return found
-    centroids = [name for name in table.colnames if name.lower() == "sky_centroid"]
-    if centroids:
-        return [table[centroids[0]].ra, table[centroids[0]].dec]
-    raise CeersError(
-        f"abs_refcat={path}: no columns RA and DEC; found {', '.join(table.colnames)}. "
-        "Rename those that hold the positions, in degrees."
-    )
-
-
-def _degrees(column) -> NDArray[np.float64]:
-    """Return a column of angles in degrees, nan where there is none."""
-    unit = getattr(column, "unit", None)
-    values = np.ma.filled(np.ma.asarray(getattr(column, "value", column), float), np.nan)
-    return values if unit is None else (values * u.Unit(unit)).to_value(u.deg)
-
-
-def make_results_table(rows: list[dict[str, Any]], meta: dict[str, Any]) -> Table:
-    """Return the results as a table with units and meanings.
-
-    Parameters
-    ----------
-    rows
-        Values by column of `RESULT_COLUMNS`; what is missing is empty (nan, 0 or "").
-    meta
-        Goes to the header.
-    """
-    empty: dict[str, Any] = {"str": "", "int": 0, "float": np.nan}
-    table = Table(meta=meta)
-    for name, (kind, unit, meaning) in RESULT_COLUMNS.items():
-        values = [row.get(name, empty[kind]) for row in rows]
-        table[name] = np.array(values, dtype={"str": str, "int": int, "float": float}[kind])
-        table[name].description = meaning
-        if unit:
-            table[name].unit = unit
-        if kind == "float":
-            table[name].format = ".7f" if name == "scale" else ".3f"
-    return table

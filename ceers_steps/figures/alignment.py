@@ -13,7 +13,7 @@ from ceers_steps.figures import canvas
 from ceers_steps.figures.canvas import ORANGE
 
 if TYPE_CHECKING:
-    from ceers_steps.astrometry.alignment import Residuals
+    from ceers_steps.astrometry.exposure import Residuals
 
 __all__ = ["alignment_figure"]
 
@@ -28,7 +28,7 @@ def alignment_figure(path: str | os.PathLike, fits: Sequence[Residuals]) -> Path
     ----------
     path : path
         PNG file to write.
-    fits : sequence of `~ceers_steps.astrometry.alignment.Residuals`
+    fits : sequence of `~ceers_steps.astrometry.exposure.Residuals`
         One row of the figure each, at most 12; the rest is left out.
 
     Returns

@@ -9,13 +9,9 @@ import pytest
 from astropy.coordinates import SkyCoord
 from astropy.table import MaskedColumn, Table
 
-from ceers_steps.astrometry.tables import (
-    RESULT_COLUMNS,
-    AlignmentSettings,
-    make_results_table,
-    read_alignment_table,
-    read_reference_catalog,
-)
+from ceers_steps.astrometry.reference import read_reference_catalog
+from ceers_steps.astrometry.results import RESULT_COLUMNS, make_results_table
+from ceers_steps.astrometry.tables import AlignmentSettings, read_alignment_table
 from ceers_steps.errors import CeersError
 from ceers_steps.files.parameter_files import parameter_files_dir
 
@@ -72,7 +68,7 @@ class TestAlignmentTable:
             ({"visit": ["a"], "filter": ["b"], "minobj": [2.5]}, "row 1, column minobj: '2.5' is"),
             ({"visit": ["a"], "filter": ["b"], "sigma": ["wide"]}, "'wide' is not a number"),
             ({"visit": ["a"], "filter": ["b"], "use2dhist": ["no"]}, "'no' is not true or false"),
-            ({"visit": ["a"], "filter": ["b"], "tolerance": [-1.0]}, "tolerance=-1.0; use 0 or"),
+            ({"visit": ["a"], "filter": ["b"], "tolerance": [-1.0]}, "tolerance=-1.0; use 0 to 10"),
             ({"visit": ["a"], "filter": ["b"], "fitgeometry": ["auto"]}, "use one of shift, rsh"),
         ],
     )

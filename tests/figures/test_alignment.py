@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from ceers_steps.astrometry.alignment import Residuals
+from ceers_steps.astrometry.exposure import Residuals
 from ceers_steps.figures.alignment import alignment_figure
 
 

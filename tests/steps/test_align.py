@@ -5,7 +5,6 @@ import shutil
 import sys
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
-from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -17,8 +16,8 @@ from jwst.tweakreg import TweakRegStep
 from stdatamodels.jwst import datamodels
 from stpipe import config_parser
 
-import ceers_steps.steps.align as align_module
-from ceers_steps.astrometry.tables import ReferenceCatalog
+import ceers_steps.astrometry.reference as reference_module
+from ceers_steps.astrometry.reference import ReferenceCatalog, save_reference
 from ceers_steps.errors import CeersError
 from ceers_steps.files.wcs_files import read_wcs_file
 from ceers_steps.simulate import SimulationConfig, active, read_truth
@@ -576,7 +575,7 @@ class TestInput:
             sources = make_sources()
             return Table({"RA": sources["ra"], "DEC": sources["dec"]})
 
-        monkeypatch.setattr(align_module, "create_astrometric_catalog", answer)
+        monkeypatch.setattr(reference_module, "create_astrometric_catalog", answer)
         models, _ = run(field, tmp_path, field.of("NRCB4"), abs_refcat="gaiadr3")
         assert {m.meta.cal_step.tweakreg for m in models.values()} == {"COMPLETE"}
         assert len(asked) == 1
@@ -588,7 +587,7 @@ class TestInput:
         def fail(*args, **kwargs):
             raise ConnectionError("no route")
 
-        monkeypatch.setattr(align_module, "create_astrometric_catalog", fail)
+        monkeypatch.setattr(reference_module, "create_astrometric_catalog", fail)
         with pytest.raises(StepError, match=r"GAIADR3 cannot be had from the network \(no route"):
             run(field, tmp_path, field.files[:1], abs_refcat="GAIADR3")
 
@@ -657,12 +656,10 @@ class TestDeclaration:
         config = AlignStep._get_config_from_parameters({}, "jwst")
         assert dict(config) == {"abs_refcat": "GAIADR3"}
 
-    def test_saved_reference_where_ra_goes_through_zero(self, tmp_path, monkeypatch):
-        monkeypatch.chdir(tmp_path)
-        corrector = SimpleNamespace(tanp_to_world=lambda x, y: (359.9999, 10.0))
+    def test_saved_reference_where_ra_goes_through_zero(self, tmp_path):
         reference = ReferenceCatalog("mine", np.array([0.001, 180.0]), np.array([10.0, 10.0]))
-        AlignStep()._save_reference(reference, [SimpleNamespace(corrector=corrector)])
-        (path,) = tmp_path.glob("*.ecsv")
+        path = tmp_path / "used.ecsv"
+        save_reference(path, reference, [(359.9999, 10.0)])
         assert Table.read(path)["RA"].tolist() == [0.001]
 
     def test_is_a_step(self):

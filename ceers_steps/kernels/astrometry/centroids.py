@@ -183,7 +183,9 @@ def find_sources(
     return _measure(found, filled, noise, bad, settings)
 
 
-def _extract(image, noise, bad, settings: CatalogSettings) -> NDArray:
+def _extract(
+    image: NDArray, noise: NDArray, bad: NDArray[np.bool_], settings: CatalogSettings
+) -> NDArray:
     """Return what is above the threshold, taken apart into sources."""
     room = sep.get_extract_pixstack()
     # there is room for 300,000 pixels above the threshold by default; one large galaxy has more
@@ -221,7 +223,13 @@ def _from_neighbours(image: NDArray[np.float32], bad: NDArray[np.bool_]) -> NDAr
     return np.where(weight > 1e-3, light / np.maximum(weight, 1e-3), 0).astype(np.float32)
 
 
-def _measure(found, image, noise, bad, settings: CatalogSettings) -> SourceList:
+def _measure(
+    found: NDArray,
+    image: NDArray,
+    noise: NDArray,
+    bad: NDArray[np.bool_],
+    settings: CatalogSettings,
+) -> SourceList:
     """Measure centroids, sizes and uncertainties of what was found."""
     reach = np.clip(3 * found["a"], 5, 40)
     radius, _ = sep.flux_radius(image, found["x"], found["y"], reach, 0.5, normflux=None, subpix=5)
@@ -253,7 +261,14 @@ def _measure(found, image, noise, bad, settings: CatalogSettings) -> SourceList:
     )
 
 
-def _window_sums(image, noise, bad, x, y, window):
+def _window_sums(
+    image: NDArray,
+    noise: NDArray,
+    bad: NDArray[np.bool_],
+    x: NDArray,
+    y: NDArray,
+    window: NDArray,
+) -> tuple[NDArray, NDArray, NDArray]:
     """Return signal to noise, uncertainty of the centroid and the weight of unusable pixels.
 
     The uncertainty is that of Source Extractor's windowed centroid, taken from the noise of each
@@ -290,7 +305,9 @@ def _window_sums(image, noise, bad, x, y, window):
     return snr, np.where(finite, sigma, np.inf), np.where(finite, touched, 1.0)
 
 
-def _added_light(x, y, window, radius, flux):
+def _added_light(
+    x: NDArray, y: NDArray, window: NDArray, radius: NDArray, flux: NDArray
+) -> NDArray:
     """Return what neighbours add to the light in the window of each source, relative to its own.
 
     All profiles are taken as Gaussians.
@@ -310,7 +327,7 @@ def _added_light(x, y, window, radius, flux):
     return added
 
 
-def _flag_doubles(x, y, flags, order):
+def _flag_doubles(x: NDArray, y: NDArray, flags: NDArray, order: NDArray) -> NDArray:
     """Flag what ended on the centroid of a brighter source."""
     finite = np.flatnonzero(np.isfinite(x) & np.isfinite(y))
     flags = np.where(np.isfinite(x) & np.isfinite(y), flags, flags | LOST)

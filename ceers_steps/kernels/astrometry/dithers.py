@@ -1,13 +1,15 @@
 """Align the exposures of a detector among themselves, then all together to a reference."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from ceers_steps.kernels.astrometry.fit import (
+    GEOMETRIES,
     FitSettings,
+    Hold,
     JointFit,
     ListFit,
     fit_jointly,
@@ -16,6 +18,25 @@ from ceers_steps.kernels.astrometry.fit import (
 from ceers_steps.kernels.astrometry.matching import MatchSettings, match_lists
 
 __all__ = ["AlignedPart", "ReferenceFit", "align_dithers", "align_to_reference"]
+
+_REACH = 4.0
+"""Sources of lists that the guide star holds together are the same within so many sigma."""
+
+_AWAY = 5.0
+"""A list whose shift is off by more than so many sigma is not held: the guide star was lost."""
+
+_EXPECTED_COMMON = 8
+"""So many sources in the overlap of two lists and not one in common: the lists do not belong
+together, whatever the guide star says (at 50% completeness 1 in 250)."""
+
+_LEAST_MATCHES = 6
+"""Matches with a reference below which only a shift is fitted."""
+
+_ROTATED = 4.0
+"""A rotation that is off the expected one by more than so many sigma is fitted freely."""
+
+_EXPECTED_ROTATION = np.deg2rad(30 / 3600)
+"""Standard deviation of the rotations of a telescope, radians (`FitSettings.prior`)."""
 
 
 @dataclass(frozen=True)
@@ -46,11 +67,14 @@ class ReferenceFit:
         Corrected positions of the matched sources.
     reference : ndarray of int, shape (n,)
         Which sources of the reference they are.
+    geometry : str
+        What was fitted: a shift where sources are too few for more.
     """
 
     fit: ListFit
     positions: NDArray[np.float64]
     reference: NDArray[np.intp]
+    geometry: str
 
 
 @dataclass
@@ -68,11 +92,15 @@ def align_dithers(
     sigmas: Sequence[ArrayLike],
     match: MatchSettings,
     fit: FitSettings,
+    *,
+    visits: Sequence[str] | None = None,
 ) -> list[AlignedPart]:
     """Align lists of sources with each other.
 
     Lists are tied together in their order wherever they have sources in common. Then all
-    corrections are fitted at once, sources are matched again and the fit is repeated.
+    corrections are fitted at once, sources are matched again and the fit is repeated. Lists of
+    one visit have the same guide star: with `FitSettings.dither_error` they move against each
+    other only as far as their matches know better, and need no match to belong together.
 
     Parameters
     ----------
@@ -82,6 +110,8 @@ def align_dithers(
         Uncertainties of their coordinates from the noise of the pixels, shape ``(n_i,)``.
     match, fit
         How sources are matched and corrections fitted; lengths in arcsec.
+    visits
+        Visit of each list; None means that each has a guide star of its own.
 
     Returns
     -------
@@ -90,24 +120,33 @@ def align_dithers(
     """
     places = [np.asarray(p, float).reshape(-1, 2) for p in positions]
     errors = [np.asarray(s, float) for s in sigmas]
+    guided = fit.dither_error > 0 and visits is not None
+    names = dict(enumerate(visits)) if guided and visits is not None else {}
+    near = replace(match, search_radius=0.0, offset=(0.0, 0.0))
     aligned = []
     for part in _link(list(range(len(places))), places, errors, match):
-        joint = _fit(part, places, errors, fit)
-        if len(part.members) > 1:
-            moved = {
-                member: one.apply(places[member])
-                for member, one in zip(part.members, joint.fits, strict=True)
-            }
-            near = replace(match, search_radius=0.0, offset=(0.0, 0.0))
-            again = _link(part.members, moved, errors, near)
-            # what held together before and does not any more was tied by chance
-            aligned += [AlignedPart(p.members, _fit(p, places, errors, fit)) for p in again]
-        else:
-            aligned.append(AlignedPart(part.members, joint))
-    return sorted(aligned, key=lambda part: (-len(part.members), part.members[0]))
+        joint = _fit(part, places, errors, fit, names)
+        if len(part.members) == 1:
+            aligned.append(part)
+            continue
+        moved = {
+            member: one.apply(places[member])
+            for member, one in zip(part.members, joint.fits, strict=True)
+        }
+        # what held together before and does not any more was tied by chance
+        aligned += _link(part.members, moved, errors, near)
+    if guided:
+        aligned = _tie(aligned, names, near, fit.dither_error)
+    parts = [AlignedPart(p.members, _fit(p, places, errors, fit, names)) for p in aligned]
+    return sorted(parts, key=lambda part: (-len(part.members), part.members[0]))
 
 
-def _link(members, places, errors, match) -> list[_Part]:
+def _link(
+    members: Sequence[int],
+    places: Sequence[NDArray[np.float64]] | Mapping[int, NDArray[np.float64]],
+    errors: Sequence[NDArray[np.float64]],
+    match: MatchSettings,
+) -> list[_Part]:
     """Return the parts that lists fall into, each with its sources numbered."""
     parts: list[_Part] = []
     for member in members:
@@ -125,19 +164,68 @@ def _link(members, places, errors, match) -> list[_Part]:
     return parts
 
 
+def _tie(
+    parts: Sequence[_Part], visits: Mapping[int, str], near: MatchSettings, sigma: float
+) -> list[_Part]:
+    """Return parts with those of one visit put together, where nothing speaks against it."""
+    tied: list[_Part] = []
+    for part in sorted(parts, key=lambda p: (-len(p.members), p.members[0])):
+        for number, other in enumerate(tied):
+            if len({visits[member] for member in (*part.members, *other.members)}) == 1:
+                both = _put_together(other, part, near, sigma)
+                if both is not None:
+                    tied[number] = both
+                    break
+        else:
+            tied.append(part)
+    return tied
+
+
+def _put_together(one: _Part, other: _Part, near: MatchSettings, sigma: float) -> _Part | None:
+    """Return two parts of one visit as one, or None if they cannot be of one place."""
+    typical = np.median(np.concatenate([one.weights, other.weights])) ** -0.5
+    tolerance = min(near.tolerance, _REACH * np.sqrt(2 * (sigma**2 + typical**2)))
+    pairs = match_lists(one.positions, other.positions, replace(near, tolerance=tolerance))
+    if len(pairs) == 0 and _in_overlap(one.positions, other.positions) >= _EXPECTED_COMMON:
+        return None
+    return _joined(one, other, pairs.reference, pairs.positions, np.zeros(2))
+
+
+def _in_overlap(one: NDArray[np.float64], other: NDArray[np.float64]) -> int:
+    """Return how many sources both lists could have in common."""
+    if len(one) == 0 or len(other) == 0:
+        return 0
+
+    def inside(positions: NDArray[np.float64], box: NDArray[np.float64]) -> int:
+        low, high = box.min(axis=0), box.max(axis=0)
+        return int(((positions >= low) & (positions <= high)).all(axis=1).sum())
+
+    return min(inside(one, other), inside(other, one))
+
+
 def _merge(one: _Part, other: _Part, match: MatchSettings) -> _Part | None:
     """Return both as one part, in the frame of the first, or None without common sources."""
     pairs = match_lists(one.positions, other.positions, match)
     if not pairs.significant:
         return None
+    return _joined(one, other, pairs.reference, pairs.positions, pairs.shift)
+
+
+def _joined(
+    one: _Part,
+    other: _Part,
+    both: NDArray[np.intp],
+    theirs: NDArray[np.intp],
+    shift: NDArray[np.float64],
+) -> _Part:
+    """Return both as one part, in the frame of the first, with the given sources in common."""
     number = np.full(len(other.positions), -1)
-    number[pairs.positions] = pairs.reference
+    number[theirs] = both
     new = number < 0
     number[new] = len(one.positions) + np.arange(new.sum())
-    moved = other.positions + pairs.shift
+    moved = other.positions + shift
     weights = np.concatenate([one.weights, other.weights[new]])
     positions = np.concatenate([one.positions, moved[new]])
-    both, theirs = pairs.reference, pairs.positions
     total = one.weights[both] + other.weights[theirs]
     share = (other.weights[theirs] / total)[:, None]
     positions[both] = (1 - share) * one.positions[both] + share * moved[theirs]
@@ -146,14 +234,49 @@ def _merge(one: _Part, other: _Part, match: MatchSettings) -> _Part | None:
     return _Part(sorted([*one.members, *other.members]), sources, positions, weights)
 
 
-def _fit(part: _Part, places, errors, settings: FitSettings) -> JointFit:
-    """Fit the corrections of the lists of a part."""
-    return fit_jointly(
+def _fit(
+    part: _Part,
+    places: Sequence[NDArray[np.float64]],
+    errors: Sequence[NDArray[np.float64]],
+    settings: FitSettings,
+    visits: Mapping[int, str],
+) -> JointFit:
+    """Fit the corrections of the lists of a part; those of a visit are held together."""
+    lists = (
         [places[member] for member in part.members],
         [errors[member] for member in part.members],
         [part.sources[member] for member in part.members],
-        settings,
     )
+    free = fit_jointly(*lists, settings)
+    held = _holds([visits.get(m) for m in part.members], free, settings.dither_error)
+    return fit_jointly(*lists, settings, held) if held else free
+
+
+def _holds(visits: Sequence[str | None], free: JointFit, sigma: float) -> list[Hold]:
+    """Return which lists are held together, from their shifts when they are free.
+
+    Dithers that are worse than expected widen the hold; a list that is far off is not held.
+    """
+    held = []
+    for visit in dict.fromkeys(v for v in visits if v is not None):
+        members = np.array([i for i, each in enumerate(visits) if each == visit])
+        if len(members) < 2:
+            continue
+        errors = np.array([free.fits[i].shift_error for i in members])
+        shifts = np.array([free.fits[i].middle_shift for i in members])
+        known = errors < sigma
+        if known.sum() > 1:
+            off = shifts - np.median(shifts[known], axis=0)
+            # half the squared length of a vector of two normal numbers has the median ln 2
+            square = 0.5 * (off[known] ** 2).sum(axis=1) / np.log(2) - errors[known] ** 2
+            sigma_here = float(np.sqrt(max(sigma**2, np.median(square))))
+            far = known & (np.hypot(*off.T) > _AWAY * np.hypot(sigma_here, errors))
+            members = members[~far]
+        else:
+            sigma_here = sigma
+        if len(members) > 1:
+            held.append(Hold(tuple(members.tolist()), sigma_here))
+    return held
 
 
 def align_to_reference(
@@ -188,15 +311,37 @@ def align_to_reference(
     positions, sigma = np.asarray(positions, float).reshape(-1, 2), np.asarray(sigma, float)
     reference = np.asarray(reference, float).reshape(-1, 2)
     moved = positions
-    for settings in (match, replace(match, search_radius=0.0, offset=(0.0, 0.0))):
+    near = replace(match, search_radius=0.0, offset=(0.0, 0.0))
+    for settings in (match, near):
         pairs = match_lists(reference, moved, settings)
         if not pairs.significant:
             raise ValueError(
                 f"{len(pairs)} of {len(positions)} sources match one of {len(reference)} of the "
                 f"reference ({pairs.chance:.1f} by chance, at least {match.minimum} are needed)"
             )
-        result = fit_list(
-            positions[pairs.positions], reference[pairs.reference], sigma[pairs.positions], fit
-        )
+        used = _fit_that_suits(len(pairs), fit)
+        lists = positions[pairs.positions], reference[pairs.reference], sigma[pairs.positions]
+        result = fit_list(*lists, used)
+        if used.expected_rotation and used.geometry != "shift":
+            free = fit_list(*lists, replace(used, expected_rotation=False))
+            if _is_rotated(free, lists[0]):
+                result = free
         moved = result.apply(positions)
-    return ReferenceFit(result, moved[pairs.positions], pairs.reference)
+    return ReferenceFit(result, moved[pairs.positions], pairs.reference, used.geometry)
+
+
+def _fit_that_suits(n: int, fit: FitSettings) -> FitSettings:
+    """Return the fit asked for, or that of a shift where there are too few sources for it."""
+    if n < _LEAST_MATCHES and GEOMETRIES[fit.geometry] > GEOMETRIES["shift"]:
+        return replace(fit, geometry="shift")
+    return fit
+
+
+def _is_rotated(free: ListFit, positions: NDArray[np.float64]) -> bool:
+    """Say whether a free fit shows a rotation that no pointing error explains."""
+    places = positions[free.used]
+    if len(places) < _LEAST_MATCHES:
+        return False
+    lever = np.sqrt(((places - places.mean(axis=0)) ** 2).sum())
+    sigma = np.hypot(free.rmse / np.sqrt(2) / lever, _EXPECTED_ROTATION)
+    return abs(np.deg2rad(free.rotation)) > _ROTATED * sigma

@@ -6,13 +6,13 @@ beyond the noise of the pixels (undersampling, the errors of a reference catalog
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from scipy import sparse
 
-__all__ = ["GEOMETRIES", "FitSettings", "JointFit", "ListFit", "fit_jointly", "fit_list"]
+__all__ = ["GEOMETRIES", "FitSettings", "Hold", "JointFit", "ListFit", "fit_jointly", "fit_list"]
 
 GEOMETRIES = {"shift": 2, "rshift": 3, "rscale": 4, "general": 6}
 """Number of parameters: shifts, with a rotation, with a scale, any linear map."""
@@ -43,12 +43,16 @@ class FitSettings:
     expected_rotation : bool
         Rotation and scale are held near what a telescope does, unless the sources measure them
         better: few sources would give a rotation that is worse than none.
+    dither_error : float
+        Standard deviation of each coordinate of the shifts of one visit about their mean before
+        anything is measured, arcsec: what the guide star leaves. 0 leaves them free.
     """
 
     geometry: str = "shift"
     nclip: int = 3
     clip: float = 3.0
     expected_rotation: bool = False
+    dither_error: float = 0.0
 
     def __post_init__(self) -> None:
         if self.geometry not in GEOMETRIES:
@@ -59,6 +63,22 @@ class FitSettings:
         """Standard deviation of each parameter."""
         prior = _EXPECTED if self.expected_rotation else _LOOSE
         return prior[: GEOMETRIES[self.geometry]]
+
+
+@dataclass(frozen=True)
+class Hold:
+    """Lists whose shifts are nearly the same.
+
+    Attributes
+    ----------
+    members : tuple of int
+        Which lists, two or more.
+    sigma : float
+        Standard deviation of each coordinate of a shift about their unknown mean, arcsec.
+    """
+
+    members: tuple[int, ...]
+    sigma: float
 
 
 @dataclass(frozen=True)
@@ -78,6 +98,10 @@ class ListFit:
         False = clipped.
     shift_error : float
         Uncertainty of either coordinate of the middle of the list.
+    held : bool
+        Its shift was held near those of the other lists of its visit (`FitSettings.dither_error`).
+    middle_shift : ndarray, shape (2,)
+        Shift of the middle of the list.
     """
 
     matrix: NDArray[np.float64]
@@ -86,6 +110,8 @@ class ListFit:
     residuals: NDArray[np.float64]
     used: NDArray[np.bool_]
     shift_error: float
+    held: bool = False
+    middle_shift: NDArray[np.float64] = field(default_factory=lambda: np.zeros(2))
 
     @property
     def n_used(self) -> int:
@@ -198,6 +224,7 @@ def fit_jointly(
     sigmas: Sequence[NDArray[np.float64]],
     sources: Sequence[NDArray[np.intp]],
     settings: FitSettings,
+    held: Sequence[Hold] = (),
 ) -> JointFit:
     """Fit the corrections of all lists at once, with the places of the sources unknown.
 
@@ -214,6 +241,8 @@ def fit_jointly(
         Number of the source that each position is of, from 0 without gaps, shape ``(n_i,)``.
     settings
         How it is fitted.
+    held
+        Which lists are held near each other, and how closely.
 
     Returns
     -------
@@ -229,7 +258,8 @@ def fit_jointly(
     design = sparse.csr_array((blocks.ravel(), (row, column.ravel())), (2 * n, n_lists * k))
     coordinate = 2 * np.repeat(source, 2) + np.tile([0, 1], n)
     belongs = sparse.csr_array((np.ones(2 * n), (np.arange(2 * n), coordinate)))
-    penalty = np.diag(np.tile(settings.prior**-2, n_lists))
+    penalty = np.diag(np.tile(settings.prior**-2, n_lists)) + _held_together(held, n_lists, k)
+    together = {member for hold in held for member in hold.members}
     used = np.ones(n, bool)
     extra = float(np.median(sigma))
     for turn in range(settings.nclip + 5):
@@ -286,9 +316,22 @@ def fit_jointly(
                 residuals[mine],
                 (used & ~alone)[mine],
                 error,
+                i in together,
+                values[i * k : i * k + 2],
             )
         )
     return JointFit(fits, common.reshape(-1, 2), 1 / np.sqrt(total[::2]))
+
+
+def _held_together(held: Sequence[Hold], n_lists: int, k: int) -> NDArray[np.float64]:
+    """Return the inverse covariance that holds shifts near their unknown mean."""
+    penalty = np.zeros((n_lists * k, n_lists * k))
+    for hold in held:
+        members, weight = np.array(hold.members), np.full(len(hold.members), hold.sigma**-2)
+        precision = np.diag(weight) - np.outer(weight, weight) / weight.sum()
+        for axis in range(2):
+            penalty[np.ix_(members * k + axis, members * k + axis)] += precision
+    return penalty
 
 
 def _design(positions: NDArray[np.float64], geometry: str) -> NDArray[np.float64]:
@@ -301,7 +344,9 @@ def _design(positions: NDArray[np.float64], geometry: str) -> NDArray[np.float64
     return np.stack([np.stack(for_x[:k], 1), np.stack(for_y[:k], 1)], 1).reshape(-1, k)
 
 
-def _about_origin(values, centre, geometry):
+def _about_origin(
+    values: NDArray[np.float64], centre: NDArray[np.float64], geometry: str
+) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
     """Return matrix and shift from parameters that hold about a centre."""
     v = np.zeros(6)
     v[: GEOMETRIES[geometry]] = values
@@ -311,13 +356,15 @@ def _about_origin(values, centre, geometry):
     return matrix, v[:2] + centre - matrix @ centre
 
 
-def _leverage(design, covariance, weights) -> NDArray[np.float64]:
+def _leverage(design: NDArray, covariance: NDArray, weights: NDArray) -> NDArray[np.float64]:
     """Return the part of each residual that the parameters take, mean of both coordinates."""
     taken = np.einsum("ij,ij->i", design @ covariance, design)
     return weights * taken.reshape(-1, 2).mean(axis=1)
 
 
-def _extra_scatter(residuals, sigma, extra, free, used) -> float:
+def _extra_scatter(
+    residuals: NDArray, sigma: NDArray, extra: float, free: NDArray, used: NDArray[np.bool_]
+) -> float:
     """Return the scatter of residuals beyond their uncertainties, by one step of a likelihood.
 
     ``free`` is the part of each variance that the fit leaves in the residual.
@@ -334,7 +381,14 @@ def _extra_scatter(residuals, sigma, extra, free, used) -> float:
     return float(np.sqrt(max(np.sum(weight * (r2 - s2)) / weight.sum(), 1e-6 * s2.min())))
 
 
-def _unclipped(residuals, sigma, extra, clip, geometry, among=None):
+def _unclipped(
+    residuals: NDArray,
+    sigma: NDArray,
+    extra: float,
+    clip: float,
+    geometry: str,
+    among: NDArray[np.bool_] | None = None,
+) -> NDArray[np.bool_]:
     """Return which positions are no outliers; too few to fit means that none is."""
     length = np.hypot(*residuals.T) / np.sqrt(sigma**2 + extra**2)
     among = np.ones(len(length), bool) if among is None else among

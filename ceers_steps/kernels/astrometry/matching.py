@@ -161,7 +161,9 @@ def _reach(settings: MatchSettings) -> float:
     return max(settings.search_radius + settings.tolerance, 5 * settings.tolerance)
 
 
-def _densest_shift(tree, moved, settings: MatchSettings) -> tuple[NDArray[np.float64], float]:
+def _densest_shift(
+    tree: cKDTree, moved: NDArray[np.float64], settings: MatchSettings
+) -> tuple[NDArray[np.float64], float]:
     """Return the difference that most pairs have, and the number of pairs within reach."""
     reach = _reach(settings)
     total = tree.count_neighbors(cKDTree(moved), reach)
@@ -190,7 +192,9 @@ def _densest_shift(tree, moved, settings: MatchSettings) -> tuple[NDArray[np.flo
     return best[1], float(total)
 
 
-def _mutual_nearest(tree, moved, tolerance) -> tuple[NDArray[np.intp], NDArray[np.intp]]:
+def _mutual_nearest(
+    tree: cKDTree, moved: NDArray[np.float64], tolerance: float
+) -> tuple[NDArray[np.intp], NDArray[np.intp]]:
     """Return pairs that are each other's nearest."""
     distance, to = tree.query(moved, distance_upper_bound=tolerance)
     back = cKDTree(moved).query(tree.data)[1]

@@ -1,5 +1,7 @@
 """Dithers and reference: which lists belong together, and where they end."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
@@ -94,6 +96,82 @@ def test_order_does_not_matter():
         np.testing.assert_allclose(fit.shift, same.shift, atol=2 * fit.shift_error)
 
 
+GUIDED = FitSettings("shift", dither_error=0.005)
+
+
+def faint(seed, n_lists=3, n_sources=8, jitter=0.0):
+    """Lists of a few sources in an area of 20 arcsec, of 3 to 15 mas each, each seen by half."""
+    rng = np.random.default_rng(seed)
+    sky = rng.uniform(-10, 10, (n_sources, 2))
+    offsets = rng.normal(0, jitter, (n_lists, 2)) if jitter else np.zeros((n_lists, 2))
+    positions, sigmas = [], []
+    for offset in offsets:
+        seen = rng.uniform(size=n_sources) < 0.5
+        seen[0] = True
+        sigma = rng.uniform(0.003, 0.015, seen.sum())
+        positions.append(sky[seen] - offset + rng.normal(0, 1, (seen.sum(), 2)) * sigma[:, None])
+        sigmas.append(sigma)
+    return positions, sigmas, offsets
+
+
+class TestGuideStar:
+    """Lists of one visit: the guide star knows their places to 5 mas before anything matches."""
+
+    def shifts(self, seed, fit, **field):
+        positions, sigmas, offsets = faint(seed, **field)
+        parts = align_dithers(positions, sigmas, MATCH, fit, visits=["v"] * len(positions))
+        return parts, relative(parts, offsets)
+
+    @pytest.mark.parametrize("seed", range(8))
+    def test_few_matches_do_not_make_good_dithers_bad(self, seed):
+        (part,), (error,) = self.shifts(seed, GUIDED)
+        assert part.members == [0, 1, 2]
+        stated = np.array([fit.shift_error for fit in part.joint.fits])
+        assert np.all(stated < 5e-3)
+        # true offsets are 0: what moves is the noise of the matches, which the prior limits
+        assert np.all(np.abs(error) < 4 * stated[:, None])
+
+    def test_every_list_by_itself_was_worse(self):
+        guided, free = [], []
+        for seed in range(8):
+            guided.append(np.abs(self.shifts(seed, GUIDED)[1][0]).max())
+            positions, sigmas, _ = faint(seed, n_sources=24)
+            loose = replace(MATCH, minimum=1)
+            parts = align_dithers(positions, sigmas, loose, FIT)
+            shifts = [fit.shift for part in parts for fit in part.joint.fits]
+            free.append(np.abs(shifts - np.mean(shifts, axis=0)).max())
+        assert np.max(guided) < 0.008
+        assert np.mean(guided) < np.mean(free)
+
+    @pytest.mark.parametrize("jitter", [0.02, 0.1])
+    def test_bad_dithers_are_still_found(self, jitter):
+        """The guide star was worse than thought: many matches say so."""
+        centres = np.array([[0, 0], [5, 3], [-4, 6], [2, -7]])
+        _, positions, sigmas, offsets = exposures(centres, 2)
+        positions = [p + (1 - jitter / 0.1) * o for p, o in zip(positions, offsets, strict=True)]
+        offsets = offsets * jitter / 0.1
+        (part,) = align_dithers(positions, sigmas, MATCH, GUIDED, visits=["v"] * 4)
+        (error,) = relative([part], offsets)
+        stated = np.array([fit.shift_error for fit in part.joint.fits])
+        assert np.all(stated < 1e-3)
+        assert np.all(np.abs(error) < 5 * stated[:, None])
+
+    def test_other_visits_are_not_held(self):
+        positions, sigmas, _ = faint(1)
+        parts = align_dithers(positions, sigmas, MATCH, GUIDED, visits=["a", "b", "c"])
+        assert len(parts) > 1
+        assert not any(fit.held for part in parts for fit in part.joint.fits)
+
+    def test_a_list_that_contradicts_the_guide_star_stays_apart(self):
+        """A second sky with as many sources: not one in common."""
+        _, one, sigma, _ = exposures(np.array([[0, 0], [3, 2]]), 1)
+        _, other, noise, _ = exposures(np.array([[0, 0]]), 77)
+        parts = align_dithers(
+            [*one, *other], [*sigma, *noise], MATCH, GUIDED, visits=["v", "v", "v"]
+        )
+        assert [part.members for part in parts] == [[0, 1], [2]]
+
+
 class TestReference:
     def field(self, n=120, shift=(0.5, -0.3), scatter=0.015, seed=3):
         rng = np.random.default_rng(seed)
@@ -117,6 +195,32 @@ class TestReference:
         settings = MatchSettings(2.0, 0.3, 0.0, 5)
         with pytest.raises(ValueError, match=r"\d+ of 60 sources match one of 120"):
             align_to_reference(positions, sigma, reference, settings, FIT)
+
+    @pytest.mark.parametrize("offset", [0.0, 3.0])
+    @pytest.mark.parametrize("roll", [0.0, 0.1, -0.3])
+    def test_offset_and_roll(self, offset, roll):
+        """To 3 arcsec and 0.3 degrees, with the prior of a pointing error."""
+        positions, sigma, reference = self.field(n=200, shift=(0.0, 0.0))
+        angle = np.deg2rad(roll)
+        turn = np.array([[np.cos(angle), -np.sin(angle)], [np.sin(angle), np.cos(angle)]])
+        moved = positions @ turn + [0.8 * offset, -0.6 * offset]
+        settings = MatchSettings(3.0, 0.3, 0.0, 5)
+        fit = FitSettings("rshift", expected_rotation=True)
+        result = align_to_reference(moved, sigma, reference, settings, fit)
+        assert result.fit.n_used >= 80
+        # 15 mas / sqrt(100) over an arm of 17 arcsec: 18 arcsec; the prior takes a part of it
+        assert 3600 * (result.fit.rotation - roll) == pytest.approx(0.0, abs=4 * 18)
+        error = result.fit.apply(moved) - positions
+        assert np.hypot(*error.mean(axis=0)) < 4 * 0.015 / 10
+
+    def test_few_sources_give_a_shift(self):
+        positions, sigma, reference = self.field(n=10)
+        settings = MatchSettings(2.0, 0.3, 0.0, 4)
+        fit = FitSettings("rshift")
+        result = align_to_reference(positions, sigma, reference, settings, fit)
+        assert result.geometry == "shift"
+        assert result.fit.rotation == 0.0
+        assert align_to_reference(*self.field(), settings, fit).geometry == "rshift"
 
     def test_nothing_there(self):
         settings = MatchSettings(2.0, 0.3, 0.0, 5)

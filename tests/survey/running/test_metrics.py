@@ -9,7 +9,7 @@ import pytest
 from astropy.io import fits
 from scipy.ndimage import uniform_filter
 
-from ceers_steps.astrometry.tables import make_results_table
+from ceers_steps.astrometry.results import make_results_table
 from ceers_steps.survey.planning.records import read_record, write_record
 from ceers_steps.survey.running.metrics import (
     alignment_merit,

@@ -1,0 +1,156 @@
+"""One exposure in the alignment, and what becomes of it."""
+
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from tweakwcs.correctors import JWSTWCSCorrector
+
+from ceers_steps.astrometry.tables import AlignmentSettings
+from ceers_steps.kernels.astrometry.centroids import SourceList
+
+__all__ = [
+    "BORROWED",
+    "CATALOGUE_ONLY",
+    "COMPLETE",
+    "FAILED",
+    "KEPT",
+    "SKIPPED",
+    "AlignedExposure",
+    "Correction",
+    "Residuals",
+]
+
+BORROWED, COMPLETE, FAILED, SKIPPED = "BORROWED", "COMPLETE", "FAILED", "SKIPPED"
+CATALOGUE_ONLY = "CATALOGUE ONLY"
+KEPT = "keeps its WCS, which is from a file"
+
+
+@dataclass
+class AlignedExposure:
+    """One exposure on its way to a corrected WCS.
+
+    Attributes
+    ----------
+    index : int
+        Its place in the library.
+    name, detector, channel, band, visit : str
+        What it is.
+    time : float
+        Start, MJD.
+    corrector : JWSTWCSCorrector
+        Its WCS.
+    sources : SourceList
+        Sources to use.
+    settings : AlignmentSettings
+        Parameters of its visit and filter.
+    kept : bool
+        Its WCS stays as it is, and others are aligned with it.
+    status : str
+        How it ended.
+    note : str
+        Why.
+    doubt : str
+        What is to be warned of; empty for nothing.
+    reference : str
+        Name of what it was aligned to.
+    rows : list of dict
+        Its rows of the results.
+    """
+
+    index: int
+    name: str
+    detector: str
+    channel: str
+    band: str
+    visit: str
+    time: float
+    corrector: JWSTWCSCorrector
+    sources: SourceList
+    settings: AlignmentSettings
+    kept: bool = False
+    status: str = FAILED
+    note: str = ""
+    doubt: str = ""
+    reference: str = ""
+    rows: list[dict[str, Any]] = field(default_factory=list)
+    correction: "Correction | None" = None
+
+    def add_row(self, alignment: str, status: str, note: str = "", **values: Any) -> None:
+        """Add a row to the results."""
+        row = {
+            "exposure": self.name,
+            "detector": self.detector,
+            "filter": self.band,
+            "visit": self.visit,
+            "alignment": alignment,
+            "status": status,
+            "n_sources": len(self.sources),
+            "note": note,
+        }
+        self.rows.append(row | values)
+
+    def end(self, status: str, note: str = "") -> None:
+        """Record how it ended."""
+        self.status, self.note = status, note
+
+    def keep(self) -> None:
+        """Leave its WCS as it is."""
+        self.kept = True
+        self.end(SKIPPED, KEPT)
+        self.add_row("relative", SKIPPED, KEPT)
+
+    @property
+    def merit(self) -> dict[str, Any]:
+        """Figures of merit of all fits."""
+        names = ("n_matched", "rmse", "mae", "shift_error", "xshift", "yshift", "rotation", "scale")
+        return {
+            f"{row['alignment']}_{name}": row[name]
+            for row in self.rows
+            for name in names
+            if name in row
+        }
+
+
+@dataclass(frozen=True)
+class Correction:
+    """Linear correction of an exposure in a tangent plane.
+
+    Attributes
+    ----------
+    plane : JWSTWCSCorrector
+        The plane.
+    matrix : ndarray, shape (2, 2)
+    shift : ndarray, shape (2,)
+        Arcsec.
+    centre : ndarray, shape (2,)
+        Middle of the sources from which it comes, arcsec.
+    """
+
+    plane: JWSTWCSCorrector
+    matrix: NDArray[np.float64]
+    shift: NDArray[np.float64]
+    centre: NDArray[np.float64]
+
+
+@dataclass(frozen=True)
+class Residuals:
+    """What a figure shows of one fit to the reference (or, without one, among exposures).
+
+    Attributes
+    ----------
+    title : str
+        Detector, filter and visit.
+    positions : ndarray, shape (n, 2)
+        Places in the tangent plane, arcsec.
+    residuals : ndarray, shape (n, 2)
+        Reference less aligned position, mas.
+    used : ndarray of bool, shape (n,)
+        False = clipped.
+    """
+
+    title: str
+    positions: NDArray[np.float64]
+    residuals: NDArray[np.float64]
+    used: NDArray[np.bool_]

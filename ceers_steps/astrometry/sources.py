@@ -1,0 +1,163 @@
+"""Sources of each exposure of a library, found here or given by the user."""
+
+import logging
+from collections.abc import Callable, Mapping
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from astropy.table import Table
+from jwst.datamodels import ModelLibrary
+from numpy.typing import NDArray
+from stdatamodels.jwst.datamodels import dqflags
+
+from ceers_steps.astrometry.exposure import AlignedExposure
+from ceers_steps.astrometry.inputs import describe, from_table, read_catalog
+from ceers_steps.astrometry.tables import AlignmentSettings, AlignmentTable
+from ceers_steps.files.atomic import write_atomic
+from ceers_steps.kernels.astrometry.centroids import SourceList, find_sources
+from ceers_steps.kernels.stats import mad_sigma, subsample
+
+__all__ = ["SourceSearch", "measure_sources"]
+
+log = logging.getLogger(__name__)
+
+NOT_FOR_CENTROIDS = dqflags.pixel["DO_NOT_USE"] | dqflags.pixel["SATURATED"]
+
+_NOISE_VALUES = 500_000
+"""Differences of neighbours from which the noise is measured where there is no ERR."""
+
+
+@dataclass(frozen=True)
+class SourceSearch:
+    """Where the sources of exposures come from.
+
+    Attributes
+    ----------
+    settings : AlignmentSettings
+        Parameters of the step.
+    table : AlignmentTable or None
+        Parameters per visit and filter.
+    custom : bool
+        Source lists of the user are taken where there are some.
+    catalogs : mapping
+        Source list of each exposure, by the name of its file.
+    starfinder : callable or None
+        Function of a model that replaces the search of this package.
+    catalog_path : callable or None
+        Function of a model that gives the path of the source list to write; None writes none.
+    catalog_format : str
+        Of what is written.
+    """
+
+    settings: AlignmentSettings
+    table: AlignmentTable | None = None
+    custom: bool = False
+    catalogs: Mapping[str, str] = field(default_factory=dict)
+    starfinder: Callable[[Any], Table] | None = None
+    catalog_path: Callable[[Any], Path] | None = None
+    catalog_format: str = "ecsv"
+
+
+def measure_sources(
+    library: ModelLibrary, search: SourceSearch, kept: set[int]
+) -> list[AlignedExposure]:
+    """Return all exposures of a library, each with its sources and parameters.
+
+    Parameters
+    ----------
+    library : `~jwst.datamodels.ModelLibrary`
+        Exposures with a WCS; not changed.
+    search : SourceSearch
+        Where the sources come from.
+    kept : set of int
+        Which of them keep their WCS.
+
+    Returns
+    -------
+    list of AlignedExposure
+        In the order of the library.
+    """
+    exposures = []
+    members = [member["expname"] for member in library.asn["products"][0]["members"]]
+    with library:
+        for index, model in enumerate(library):
+            try:
+                exposure = describe(model, index, search.settings)
+                _take_row(exposure, search.table)
+                catalog = _catalog_of(model, search.catalogs, Path(members[index]).parent)
+                if search.custom and catalog:
+                    sources = from_table(read_catalog(catalog), catalog)
+                else:
+                    sources = _find(model, exposure, search)
+                if len(sources) > 0:
+                    # outside the bounding box there is no sky
+                    world = exposure.corrector.det_to_world(sources.x, sources.y)
+                    exposure.sources = sources.take(np.isfinite(world).all(axis=0))
+                if index in kept:
+                    exposure.keep()
+                exposures.append(exposure)
+            finally:
+                library.shelve(model, index, modify=False)
+    return exposures
+
+
+def _take_row(exposure: AlignedExposure, table: AlignmentTable | None) -> None:
+    """Give an exposure the parameters of its visit and filter."""
+    if table is None:
+        return
+    exposure.settings = table.apply(exposure.settings, exposure.visit, exposure.band)
+    if (exposure.visit, exposure.band) not in table.rows:
+        log.warning(
+            "%s has no row for visit %s, filter %s: the parameters of the step are used",
+            table.path,
+            exposure.visit,
+            exposure.band,
+        )
+
+
+def _catalog_of(model: Any, catalogs: Mapping[str, str], folder: Path) -> str | None:
+    """Return the source list of the user; one that an association names may lie beside it."""
+    catalog = catalogs.get(model.meta.filename) or model.meta.tweakreg_catalog
+    if catalog and not Path(catalog).is_file() and (folder / catalog).is_file():
+        return str(folder / catalog)
+    return catalog or None
+
+
+def _find(model: Any, exposure: AlignedExposure, search: SourceSearch) -> SourceList:
+    """Return the sources to use of one exposure."""
+    if search.starfinder is not None:
+        return from_table(search.starfinder(model), "starfinder")
+    mask = np.zeros(model.data.shape, bool) if model.dq is None else _not_for_centroids(model.dq)
+    error = _noise(model.data, mask) if model.err is None else model.err
+    try:
+        found = find_sources(model.data, error, mask, exposure.settings.catalog)
+    except ValueError as err:
+        log.warning("%s: %s. Raise detect_thresh.", exposure.name, err)
+        return SourceList.empty()
+    if search.catalog_path is not None:
+        _save_catalog(search.catalog_path(model), found, search.catalog_format)
+    good = found.good()
+    log.info("%s: %d sources, %d of them good", exposure.name, len(found), len(good))
+    return good
+
+
+def _not_for_centroids(dq: NDArray) -> NDArray[np.bool_]:
+    return (dq & NOT_FOR_CENTROIDS) != 0
+
+
+def _noise(image: NDArray, mask: NDArray[np.bool_]) -> NDArray:
+    """Return the noise of an image without ERR: that of the differences of neighbours."""
+    step = image[:, 1:] - image[:, :-1]
+    step = step[~(mask[:, 1:] | mask[:, :-1]) & np.isfinite(step)]
+    noise = mad_sigma(subsample(step, _NOISE_VALUES)) / np.sqrt(2) if step.size else np.nan
+    return np.full(image.shape, noise, np.float32)
+
+
+def _save_catalog(path: Path, found: SourceList, kind: str) -> None:
+    """Write a source list."""
+    table = Table(asdict(found))
+    table["x"].unit = table["y"].unit = table["sigma"].unit = table["size"].unit = "pixel"
+    kind = "ascii.ecsv" if kind == "ecsv" else kind
+    write_atomic(path, lambda scratch: table.write(scratch, format=kind))
