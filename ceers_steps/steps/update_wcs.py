@@ -1,20 +1,34 @@
 """Step: the WCS of exposures from files, for alignment that was done before."""
 
 import os
+from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
-from astropy.coordinates import SkyCoord
+from astropy.coordinates import angular_separation
 from jwst.assign_wcs.util import update_fits_wcsinfo, update_s_region_imaging
+from jwst.datamodels import ModelLibrary
+from numpy.typing import NDArray
 from stdatamodels.jwst.datamodels import JwstDataModel
 
 from ceers_steps.errors import CeersError
 from ceers_steps.files.overrides import exposure_name
-from ceers_steps.files.wcs_files import find_wcs_file, read_wcs_file, wcs_file_name, write_wcs_file
+from ceers_steps.files.wcs_files import (
+    WcsFile,
+    find_wcs_file,
+    read_wcs_file,
+    wcs_file_name,
+    write_wcs_file,
+)
 from ceers_steps.steps.base import CeersStep
 from ceers_steps.steps.exposures import is_image_file, open_library
 
 __all__ = ["UpdateWcsStep"]
+
+_SAME_PLACE = 5.0
+"""Reference points in the telescope that differ by more are of two apertures, arcsec; between
+versions of the same one are some tenths."""
 
 
 class UpdateWcsStep(CeersStep):
@@ -34,11 +48,12 @@ class UpdateWcsStep(CeersStep):
         wcs_dir = string(default=None)  # Folder with the WCS files; none: the WCS stays (to be written with save_wcs)
         suffix = string(default='tweakreg')  # Last part of the names <exposure>_<suffix>.asdf of WCS files, and of the product
         missing = option('error', 'skip', default='error')  # An exposure without a WCS file: stop before anything is changed, or leave this exposure as it is (SKIPPED)
+        max_shift = float(min=0, max=3600, default=5.0)  # Largest distance that a corner of an exposure may move, arcsec; more is the WCS of something else: an error; 0: any
         save_wcs = boolean(default=False)  # Write the WCS of each exposure, <exposure>_<suffix>.asdf, to the output folder
         in_memory = boolean(default=True)  # Keep all exposures of an association in memory; false: temporary files
     """  # noqa: E501
 
-    def process(self, input_data):
+    def process(self, input_data: Any) -> JwstDataModel | ModelLibrary:
         """
         Replace the WCS.
 
@@ -77,7 +92,7 @@ class UpdateWcsStep(CeersStep):
                     library.shelve(model, index)
         return library
 
-    def _check_parameters(self):
+    def _check_parameters(self) -> None:
         """Raise `CeersError` if there is nothing to do, or no such folder."""
         if self.wcs_dir is None:
             if self.parent is None and not self.save_wcs:
@@ -93,10 +108,10 @@ class UpdateWcsStep(CeersStep):
             )
 
     @property
-    def _folder(self):
+    def _folder(self) -> Path:
         return Path(os.path.expandvars(self.wcs_dir)).expanduser()
 
-    def _check_files(self, names):
+    def _check_files(self, names: Sequence[str]) -> None:
         """Raise `CeersError` if a file is missing that must be there, before the first change."""
         if self.wcs_dir is None or self.missing == "skip":
             return
@@ -113,7 +128,7 @@ class UpdateWcsStep(CeersStep):
                 f"({self.suffix!r}), or leave these exposures as they are with missing='skip'."
             )
 
-    def _update(self, model):
+    def _update(self, model: JwstDataModel) -> None:
         """Update one exposure in place, write its WCS, and record it."""
         if model.meta.cal_step.resample == "COMPLETE":
             raise CeersError(
@@ -130,7 +145,11 @@ class UpdateWcsStep(CeersStep):
         else:
             path = find_wcs_file(self._folder, model, self.suffix)
             if path is not None:
-                status, note, merit = "COMPLETE", f"WCS from {path}", _apply(model, path)
+                status, note, merit = (
+                    "COMPLETE",
+                    f"WCS from {path}",
+                    _apply(model, path, self.max_shift),
+                )
             else:
                 wanted = self._folder / wcs_file_name(model, self.suffix)
                 status, note, merit = "SKIPPED", f"no WCS file {wanted}: the WCS stays", None
@@ -141,15 +160,25 @@ class UpdateWcsStep(CeersStep):
             if path is None or target.resolve() != path.resolve():
                 write_wcs_file(target, model)
                 note += f"; written to {target}"
-        parameters = {"wcs_dir": self.wcs_dir or "", "suffix": self.suffix}
+        parameters = {
+            "wcs_dir": self.wcs_dir or "",
+            "suffix": self.suffix,
+            "max_shift": self.max_shift,
+        }
         self.record(model, status, parameters=parameters, merit=merit, note=note)
 
 
-def _apply(model, path):
+def _apply(model: JwstDataModel, path: Path, max_shift: float) -> dict[str, Any]:
     """Give a model the WCS of a file; return how far positions moved."""
     saved = read_wcs_file(path)
     _check_same_exposure(model, saved)
-    before = _corners(model)
+    moved = _distances(model, saved)
+    if max_shift > 0 and moved.max() > max_shift:
+        raise CeersError(
+            f"WCS file {path} moves {model.meta.filename} by {moved.max():.4g} arcsec, above "
+            f"max_shift={max_shift}. Put the file of this exposure there, or raise max_shift if "
+            "its pointing was off by that much."
+        )
     model.meta.wcs = saved.wcs
     model.meta.wcsinfo.instance.update(saved.wcsinfo)
     # the published files have the keywords from before the alignment
@@ -162,11 +191,10 @@ def _apply(model, path):
             "Write the file again, from an image of a NIRCam imaging exposure."
         ) from err
     model.meta.cal_step.tweakreg = "COMPLETE"
-    moved = before.separation(_corners(model)).arcsec
     return {"mean_shift_arcsec": np.mean(moved), "largest_shift_arcsec": np.max(moved)}
 
 
-def _check_same_exposure(model, saved):
+def _check_same_exposure(model: JwstDataModel, saved: WcsFile) -> None:
     """Raise `CeersError` for the WCS of another exposure, or of another part of the detector."""
     exposures = exposure_name(model.meta.filename), exposure_name(saved.filename)
     if exposures[0] != exposures[1]:
@@ -174,6 +202,14 @@ def _check_same_exposure(model, saved):
             f"WCS file {saved.path} is that of {exposures[1]} (its filename: {saved.filename}), "
             f"not of {exposures[0]}. Put the right file there, or leave it out with missing='skip'."
         )
+    for key in ("v2_ref", "v3_ref"):
+        values = getattr(model.meta.wcsinfo, key), saved.wcsinfo.get(key)
+        if None not in values and abs(values[0] - values[1]) > _SAME_PLACE:
+            raise CeersError(
+                f"WCS file {saved.path} is that of another detector or aperture: its {key} is "
+                f"{values[1]:.3f}, that of {model.meta.filename} {values[0]:.3f} arcsec. Put the "
+                "right file there, or leave it out with missing='skip'."
+            )
     if saved.wcs.bounding_box is None:
         saved.wcs.bounding_box = tuple((-0.5, size - 0.5) for size in model.data.shape[::-1])
     box = np.asarray(saved.wcs.bounding_box.bounding_box(order="C"))  # rows, columns
@@ -186,8 +222,20 @@ def _check_same_exposure(model, saved):
         )
 
 
-def _corners(model):
-    """Return the sky positions of the corner pixels."""
+def _distances(model: JwstDataModel, saved: WcsFile) -> NDArray[np.float64]:
+    """Return how far the corner pixels move, arcsec."""
     ny, nx = model.data.shape
-    ra, dec = model.meta.wcs([0, nx - 1, nx - 1, 0], [0, 0, ny - 1, ny - 1])
-    return SkyCoord(ra, dec, unit="deg")
+    corners = [0.0, nx - 1.0, nx - 1.0, 0.0], [0.0, 0.0, ny - 1.0, ny - 1.0]
+    try:
+        places = [np.asarray(wcs(*corners), float) for wcs in (model.meta.wcs, saved.wcs)]
+    except (TypeError, ValueError, ArithmeticError, NotImplementedError) as err:
+        raise CeersError(
+            f"WCS file {saved.path}: its WCS cannot be evaluated ({err}). Write the file again."
+        ) from err
+    if places[1].shape != (2, 4) or not np.isfinite(places[1]).all():
+        raise CeersError(
+            f"WCS file {saved.path}: its WCS gives no sky position for the corners of the image. "
+            "Write the file again."
+        )
+    before, after = (np.deg2rad(place) for place in places)
+    return np.rad2deg(angular_separation(*before, *after)) * 3600

@@ -1,5 +1,7 @@
 """WCS files: names, round trip, what is refused."""
 
+import time
+
 import asdf
 import numpy as np
 import pytest
@@ -124,6 +126,32 @@ class TestBadFile:
         asdf.AsdfFile(tree).write_to(tmp_path / "bad.asdf")
         with pytest.raises(CeersError, match=rf"bad\.asdf: {key} is not a .*no such key"):
             read_wcs_file(tmp_path / "bad.asdf")
+
+    @pytest.mark.parametrize("value", ["far", np.nan, np.inf])
+    def test_keywords_that_are_no_numbers(self, image, tmp_path, value):
+        tree = {"filename": "x", "wcs": image.meta.wcs, "wcsinfo": {"v2_ref": value}}
+        asdf.AsdfFile(tree).write_to(tmp_path / "bad.asdf")
+        with pytest.raises(CeersError, match=r"bad\.asdf: wcsinfo\.v2_ref=.* is not a number"):
+            read_wcs_file(tmp_path / "bad.asdf")
+
+    def test_anchors_that_explode(self, tmp_path):
+        """Nine lists, each of nine references to the one before: 4e8 values in 300 bytes."""
+        lines = ["#ASDF 1.0.0", "%YAML 1.1", "---", "a0: &a0 [x, x, x, x, x, x, x, x, x]"]
+        for level in range(1, 9):
+            lines.append(f"a{level}: &a{level} [{', '.join([f'*a{level - 1}'] * 9)}]")
+        path = tmp_path / "bomb.asdf"
+        path.write_text("\n".join([*lines, "...", ""]))
+        start = time.process_time()
+        with pytest.raises(CeersError, match=r"bomb\.asdf cannot be read.*anchors stand for"):
+            read_wcs_file(path)
+        assert time.process_time() - start < 1.0
+
+    @pytest.mark.parametrize("text", ["a: &a [*a]", "[" * 5000 + "]" * 5000])
+    def test_trees_without_an_end(self, tmp_path, text):
+        path = tmp_path / "bad.asdf"
+        path.write_text(f"#ASDF 1.0.0\n%YAML 1.1\n---\n{text}\n...\n")
+        with pytest.raises(CeersError, match=r"bad\.asdf"):
+            read_wcs_file(path)
 
     def test_wcs_that_is_none(self, tmp_path):
         tree = {"filename": "x", "wcs": {"crval1": 1.0}, "wcsinfo": {}}

@@ -4,6 +4,7 @@ import gc
 import json
 import os
 import warnings
+from copy import deepcopy
 from pathlib import Path
 
 import asdf
@@ -11,6 +12,7 @@ import numpy as np
 import pytest
 from astropy.coordinates import SkyCoord
 from astropy.io import fits
+from astropy.modeling.models import Shift
 from astropy.wcs import WCS as FitsWCS
 from astropy.wcs import FITSFixedWarning
 from gwcs import WCS
@@ -364,6 +366,29 @@ class TestBadInput:
         )
         with pytest.raises(StepError, match=r"is that of \w+_nrcb3 .*not of \w+_nrcb4"):
             UpdateWcsStep.call(images[0], wcs_dir=folder)
+
+    def test_file_of_another_detector_under_the_right_name(self, images, tmp_path):
+        wcsinfo = dict(images[0].meta.wcsinfo.instance)
+        wcsinfo["v2_ref"] += 70.0
+        folder = self.folder(tmp_path, images[0], wcsinfo=wcsinfo)
+        with pytest.raises(StepError, match="another detector or aperture: its v2_ref is"):
+            UpdateWcsStep.call(images[0], wcs_dir=folder)
+
+    @pytest.mark.parametrize("arcsec", [8.0, 3.6e5])
+    def test_file_of_another_place(self, images, tmp_path, arcsec):
+        far = deepcopy(images[0].meta.wcs)
+        corrector = corrector_of(images[0])
+        if arcsec < 3600:
+            corrector.set_correction(np.eye(2), (arcsec, 0.0))
+            far = corrector.wcs
+        else:
+            far.insert_transform("world", Shift(0.0) & Shift(-arcsec / 3600), after=False)
+        folder = self.folder(tmp_path, images[0], wcs=far)
+        with pytest.raises(StepError, match=r"moves .* by .* arcsec, above max_shift=5\.0"):
+            UpdateWcsStep.call(images[0], wcs_dir=folder)
+        if arcsec < 3600:
+            result = UpdateWcsStep.call(images[0], wcs_dir=folder, max_shift=20.0)
+            assert result.meta.cal_step.tweakreg == "COMPLETE"
 
     def test_file_without_a_wcs(self, images, tmp_path):
         folder = self.folder(tmp_path, images[0], wcs=None)

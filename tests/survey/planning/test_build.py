@@ -189,6 +189,19 @@ def test_WCS_files_that_may_be_missing_are_not_asked_for(out, tmp_path):
     assert [task.inputs for task in stage(plan, "outlier") if task.inputs] == [(str(there),)]
 
 
+def test_WCS_files_with_an_association_id_are_found(out, tmp_path):
+    """As UpdateWcsStep finds them."""
+    exposures = make_exposures(out / "uncal")
+    there = tmp_path / f"{exposures[0].name}_a3001_tweakreg.asdf"
+    there.touch()
+    for update in ({}, {"missing": "skip"}):
+        plan = make_plan(out, wcs_dir=tmp_path, steps={"image3": {"update_wcs": update}})
+        inputs = [path for task in stage(plan, "outlier") for path in task.inputs]
+        assert str(there) in inputs
+        assert str(tmp_path / f"{exposures[0].name}_tweakreg.asdf") not in inputs
+    assert inputs == [str(there)]
+
+
 def test_fields_far_apart_are_no_mosaic(out):
     *field, other = make_exposures(out / "uncal")
     far = replace(other, footprint=(other.footprint[0] + np.array([0.0, 20.0]),))
