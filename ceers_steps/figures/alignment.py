@@ -13,6 +13,8 @@ from ceers_steps.figures import canvas
 from ceers_steps.figures.canvas import ORANGE
 
 if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+
     from ceers_steps.astrometry.exposure import Residuals
 
 __all__ = ["alignment_figure"]
@@ -52,7 +54,7 @@ def alignment_figure(path: str | os.PathLike, fits: Sequence[Residuals]) -> Path
     return canvas.write(figure, path)
 
 
-def _draw_vectors(axes, fit) -> None:
+def _draw_vectors(axes: Axes, fit: Residuals) -> None:
     axes.set_title(fit.title, fontsize=9, loc="left")
     axes.set(xlabel="x in the tangent plane (arcsec)", ylabel="y (arcsec)", aspect="equal")
     if len(fit.positions) == 0:
@@ -84,7 +86,7 @@ def _draw_vectors(axes, fit) -> None:
     axes.margins(x=0.08, y=0.14)
 
 
-def _draw_cloud(axes, fit) -> None:
+def _draw_cloud(axes: Axes, fit: Residuals) -> None:
     used = fit.used
     rms = float(np.sqrt(np.mean(np.sum(fit.residuals[used] ** 2, axis=1)))) if used.any() else 1.0
     limit = max(4 * float(np.median(np.hypot(*fit.residuals[used].T))) if used.any() else 1.0, 0.1)

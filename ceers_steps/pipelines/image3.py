@@ -8,6 +8,7 @@ from jwst.lib.exposure_types import is_moving_target
 from jwst.pipeline import Image3Pipeline
 from stdatamodels.jwst.datamodels import JwstDataModel
 
+from ceers_steps.astrometry.parameters import OURS
 from ceers_steps.errors import CeersError
 from ceers_steps.files.atomic import ASSOCIATION_SUFFIXES, read_association
 from ceers_steps.pipelines.base import CeersPipeline
@@ -71,7 +72,11 @@ class CeersImage3(CeersPipeline, Image3Pipeline):
         config = super()._get_config_from_parameters(crds_parameters, crds_observatory)
         config["steps"]["skymatch"]["subtract"] = False
         config["steps"]["source_catalog"]["skip"] = True
-        config["steps"]["tweakreg"]["on_failure"] = "stop"
+        tweakreg = config["steps"]["tweakreg"]
+        # those of pars-image3pipeline as well as those of pars-tweakregstep
+        for name in OURS & set(tweakreg.scalars):
+            del tweakreg[name]
+        tweakreg["on_failure"] = "stop"
         return config
 
     def process(self, input_data):

@@ -15,6 +15,8 @@ from ceers_steps.errors import CeersError
 from ceers_steps.files.atomic import write_atomic
 from ceers_steps.files.overrides import exposure_name
 from ceers_steps.files.source_masks import find_mask, read_bits
+from ceers_steps.files.wisp_templates import effective_filter
+from ceers_steps.kernels.sky.evidence import exposures_without_sky
 from ceers_steps.kernels.sky.exposure import SkyCorrection, SkySettings, correct_sky
 from ceers_steps.kernels.sky.noise_scale import BLOCKS
 from ceers_steps.kernels.sky.variance import smooth_sky
@@ -84,23 +86,32 @@ class SkyVarStep(CeersStep):
             )
         folder = Path(self.input_dir or ".")
         members = [each["expname"] for each in library.asn["products"][0]["members"]]
+        measured: dict[int, tuple[str, float, float]] = {}
         with library:
             for index, name in enumerate(members):
                 model = library.borrow(index)
                 try:
-                    self._correct(model, list(dict.fromkeys([(folder / name).parent, folder])))
+                    places = list(dict.fromkeys([(folder / name).parent, folder]))
+                    found = self._correct(model, places)
+                    if found and found.pedestal and found.evidence and not self.per_amplifier:
+                        wheels = model.meta.instrument
+                        key = f"{wheels.name} {effective_filter(wheels.filter, wheels.pupil)}"
+                        measured[index] = key, found.pedestal.level, found.evidence.noise
                 finally:
                     library.shelve(model, index)
+        _check_levels(self, library, measured)
         return library
 
-    def _correct(self, model: JwstDataModel, folders: list[str | os.PathLike]) -> None:
-        """Correct one exposure in place."""
+    def _correct(
+        self, model: JwstDataModel, folders: list[str | os.PathLike]
+    ) -> SkyCorrection | None:
+        """Correct one exposure in place; None for one that was corrected before."""
         name = model.meta.filename
         if model.meta.cal_step.resample == "COMPLETE":
             raise CeersError(f"{name} is a mosaic. Give the *_cal.fits files of its exposures.")
         if _is_done(model, self.class_alias) and not self.force:
             log.warning("%s has been through this step already: nothing done", name)
-            return
+            return None
         bits, origin = _read_mask(self.source_mask, model, folders)
         parameters = {
             "sky_method": self.sky_method,
@@ -118,6 +129,7 @@ class SkyVarStep(CeersStep):
         if self.save_background:
             _save_background(self, model, found)
         self.record(model, "COMPLETE", parameters=parameters, merit=metrics, note=", ".join(notes))
+        return found
 
 
 def _correct_arrays(
@@ -159,21 +171,24 @@ def _write_back(
     model.var_rnoise, model.var_poisson = found.var_rnoise, found.var_poisson
     model.var_flat = found.var_flat
     model.dq[found.unusable] |= DO_NOT_USE
-    metrics, notes = {}, ["sky not subtracted"]
-    if found.pedestal is not None:
-        background = model.meta.background
+    metrics: dict[str, Any] = {}
+    notes = ["sky not subtracted"]
+    background = model.meta.background
+    if found.evidence is not None and found.evidence.reason:
+        _refuse(step, model, found.evidence.reason)
+        metrics = {"sky_refused": found.evidence.reason}
+        notes = [f"SKY NOT SUBTRACTED ({found.evidence.reason})"]
+    elif found.pedestal is not None and found.evidence is not None:
         # what an earlier run or skymatch has subtracted is part of the sky
         before = (background.level or 0.0) if background.subtracted else 0.0
         background.level = before + found.pedestal.level
         background.subtracted = True
         background.method = f"{step.class_alias} {step.sky_method}"
-        metrics = {"sky": background.level, "sky_err": found.pedestal.uncertainty}
+        error = max(found.pedestal.uncertainty, found.evidence.uncertainty)
+        metrics = {"sky": background.level, "sky_err": error, "sky_spread": found.evidence.spread}
         if len(found.pedestal.levels) > 1:
             metrics["sky_levels"] = [before + level for level in found.pedestal.levels]
-        notes = [
-            f"sky {background.level:.6g} +- {found.pedestal.uncertainty:.2g} {_unit(model)} "
-            "subtracted"
-        ]
+        notes = [f"sky {background.level:.6g} +- {error:.2g} {_unit(model)} subtracted"]
     if found.not_scaled:
         log.warning("%s: variances not scaled: %s", model.meta.filename, found.not_scaled)
         notes.append(f"VARIANCES NOT SCALED ({found.not_scaled})")
@@ -187,6 +202,37 @@ def _write_back(
             ", ".join(found.uneven),
         )
     return {**metrics, **found.metrics}, notes
+
+
+def _refuse(step: SkyVarStep, model: JwstDataModel, reason: str) -> None:
+    """Say that no sky was seen, and see to it that no later step subtracts one."""
+    log.warning("%s: no sky is seen, none is subtracted: %s", model.meta.filename, reason)
+    background = model.meta.background
+    if background.level is not None and not background.subtracted:
+        # what skymatch has measured is not the sky either; resample would subtract it
+        background.level, background.method = 0.0, f"{step.class_alias} none"
+
+
+def _check_levels(
+    step: SkyVarStep, library: ModelLibrary, measured: dict[int, tuple[str, float, float]]
+) -> None:
+    """Give exposures back a level far above that of the others of their filter."""
+    for name in {key for key, _, _ in measured.values()}:
+        indices = [index for index, value in measured.items() if value[0] == name]
+        levels, noises = ([measured[index][k] for index in indices] for k in (1, 2))
+        for number in exposures_without_sky(levels, noises):
+            index, others = indices[number], np.quantile(levels, 0.25)
+            reason = f"level {levels[number]:.3g}, that of other exposures {others:.3g}"
+            with library:
+                model = library.borrow(index)
+                try:
+                    model.data += np.float32(levels[number])
+                    model.meta.background.subtracted = False
+                    _refuse(step, model, reason)
+                    note = f"SKY NOT SUBTRACTED ({reason})"
+                    step.record(model, "COMPLETE", merit={"sky_refused": reason}, note=note)
+                finally:
+                    library.shelve(model, index)
 
 
 def _read_mask(

@@ -70,7 +70,7 @@ class UpdateWcsStep(CeersStep):
         self._check_parameters()
         if isinstance(input_data, JwstDataModel) or is_image_file(input_data):
             model = self.prepare_output(input_data)
-            self._check_files([model.meta.filename])
+            _check_files(self, [model.meta.filename])
             self._update(model)
             return model
 
@@ -83,7 +83,7 @@ class UpdateWcsStep(CeersStep):
         self.output_use_model = True
         with library:
             metadata = [library.read_metadata(index) for index in range(len(library))]
-            self._check_files([each["meta.filename"] for each in metadata])
+            _check_files(self, [each["meta.filename"] for each in metadata])
             for index in range(len(library)):
                 model = library.borrow(index)
                 try:
@@ -110,23 +110,6 @@ class UpdateWcsStep(CeersStep):
     @property
     def _folder(self) -> Path:
         return Path(os.path.expandvars(self.wcs_dir)).expanduser()
-
-    def _check_files(self, names: Sequence[str]) -> None:
-        """Raise `CeersError` if a file is missing that must be there, before the first change."""
-        if self.wcs_dir is None or self.missing == "skip":
-            return
-        missing = [
-            wcs_file_name(name, self.suffix)
-            for name in names
-            if find_wcs_file(self._folder, name, self.suffix) is None
-        ]
-        if missing:
-            listed = ", ".join(missing[:3]) + (", ..." if len(missing) > 3 else "")
-            raise CeersError(
-                f"{len(missing)} of {len(names)} WCS files are missing in wcs_dir={self.wcs_dir} "
-                f"({self._folder.absolute()}): {listed}. Put them there, correct wcs_dir or suffix "
-                f"({self.suffix!r}), or leave these exposures as they are with missing='skip'."
-            )
 
     def _update(self, model: JwstDataModel) -> None:
         """Update one exposure in place, write its WCS, and record it."""
@@ -166,6 +149,24 @@ class UpdateWcsStep(CeersStep):
             "max_shift": self.max_shift,
         }
         self.record(model, status, parameters=parameters, merit=merit, note=note)
+
+
+def _check_files(step: UpdateWcsStep, names: Sequence[str]) -> None:
+    """Raise `CeersError` if a file is missing that must be there, before the first change."""
+    if step.wcs_dir is None or step.missing == "skip":
+        return
+    missing = [
+        wcs_file_name(name, step.suffix)
+        for name in names
+        if find_wcs_file(step._folder, name, step.suffix) is None
+    ]
+    if missing:
+        listed = ", ".join(missing[:3]) + (", ..." if len(missing) > 3 else "")
+        raise CeersError(
+            f"{len(missing)} of {len(names)} WCS files are missing in wcs_dir={step.wcs_dir} "
+            f"({step._folder.absolute()}): {listed}. Put them there, correct wcs_dir or suffix "
+            f"({step.suffix!r}), or leave these exposures as they are with missing='skip'."
+        )
 
 
 def _apply(model: JwstDataModel, path: Path, max_shift: float) -> dict[str, Any]:

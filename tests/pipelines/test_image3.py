@@ -6,7 +6,9 @@ import numpy as np
 import pytest
 from astropy.io import fits
 from astropy.table import Table
+from jwst.pipeline import Image3Pipeline
 from stdatamodels.jwst import datamodels
+from stpipe import config_parser
 
 from ceers_steps import CeersImage2, CeersImage3, SkyVarStep, UpdateWcsStep
 from ceers_steps.files.parameter_files import parameter_files_dir
@@ -426,3 +428,16 @@ class TestBadInput:
         path.write_text(json.dumps({"products": [{"name": "a", "members": members}]}))
         with pytest.raises(StepError, match="holds a Level1bModel; this takes ImageModel"):
             CeersImage3.call(str(path))
+
+
+def test_crds_values_of_the_pipeline_do_not_replace_defaults_of_the_alignment(monkeypatch):
+    """They come with pars-image3pipeline as well as with pars-tweakregstep."""
+
+    def from_crds(parameters, observatory):
+        steps = {name: {} for name in CeersImage3.step_defs}
+        steps["tweakreg"] = {"minobj": "15", "separation": "1.0", "sip_degree": "3"}
+        return config_parser.ConfigObj({"steps": steps})
+
+    monkeypatch.setattr(Image3Pipeline, "_get_config_from_parameters", from_crds)
+    config = CeersImage3._get_config_from_parameters({}, "jwst")
+    assert dict(config["steps"]["tweakreg"]) == {"sip_degree": "3", "on_failure": "stop"}

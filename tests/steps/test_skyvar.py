@@ -252,6 +252,83 @@ def test_amplifiers_need_noutputs():
         SkyVarStep.call(model, per_amplifier=True)
 
 
+# -- where no sky is seen
+
+
+def fill_with_a_galaxy(model, peak=20.0, radius=70.0):
+    """Add an exponential galaxy that covers the whole frame; return what it adds in the corner."""
+    y, x = np.mgrid[: SHAPE[0], : SHAPE[1]]
+    light = peak * np.exp(-np.hypot(y - 120, x - 135) / radius)
+    model.data += light.astype(np.float32)
+    model.err = np.sqrt(model.err**2 + (PHOTON * light / SKY).astype(np.float32))
+    return light
+
+
+def test_a_galaxy_that_fills_the_frame_keeps_its_light(caplog):
+    model, _ = cal(sources=False)
+    fill_with_a_galaxy(model)
+    model.meta.background.level, model.meta.background.subtracted = 3.0, False
+    given = model.data.copy()
+    with caplog.at_level(logging.WARNING):
+        result = SkyVarStep.call(model)
+    kept = np.isfinite(result.data)
+    np.testing.assert_array_equal(result.data[kept], given[kept])
+    assert "no sky is seen" in caplog.text
+    assert "light all over" in merit(result)["sky_refused"]
+    assert "SKY NOT SUBTRACTED" in skyvar_lines(result)[0]
+    # resample subtracts a level that is not said to be subtracted
+    assert result.meta.background.level == 0.0
+    assert not result.meta.background.subtracted
+
+
+def test_a_few_pixels_are_no_sky(tmp_path):
+    model, _ = cal(sources=False)
+    mask = np.ones(SHAPE, np.uint8)
+    mask[100:120, 100:120] = 0
+    fits.writeto(tmp_path / "mask.fits", mask)
+    given = model.data.copy()
+    result = SkyVarStep.call(model, source_mask=str(tmp_path / "mask.fits"))
+    np.testing.assert_array_equal(result.data, given)
+    assert merit(result)["sky_refused"].startswith("400 pixels")
+
+
+@pytest.mark.parametrize("rise", [1.0, 5.0])
+def test_a_sky_that_is_not_flat_is_still_the_sky(rise):
+    """From edge to edge, in units of the noise; the error says how well the level is defined."""
+    model, _ = cal(sources=False)
+    slope = rise * NOISE * np.linspace(-0.5, 0.5, SHAPE[1])
+    model.data += slope.astype(np.float32)
+    result = SkyVarStep.call(model)
+    assert abs(merit(result)["sky"] - SKY) < 4 * merit(result)["sky_err"]
+    assert merit(result)["sky_err"] > 0.05 * rise * NOISE
+
+
+def test_other_exposures_tell_that_a_level_is_not_the_sky():
+    """Flat light that fills one of four exposures: nothing in its own image tells."""
+    exposures = [cal(number, sources=False)[0] for number in (1, 2, 3, 4)]
+    exposures[2].data += np.float32(3.0)
+    given = exposures[2].data.copy()
+    library = SkyVarStep.call(ModelLibrary(exposures))
+    with library:
+        for index, model in enumerate(library):
+            refused = "sky_refused" in merit(model)
+            assert refused == (index == 2)
+            if refused:
+                np.testing.assert_allclose(model.data, given, rtol=1e-6)
+                assert not model.meta.background.subtracted
+            else:
+                assert model.meta.background.level == pytest.approx(SKY, rel=0.01)
+            library.shelve(model, index, modify=False)
+
+
+def test_without_the_variance_of_a_flat():
+    """flat_field was skipped."""
+    model, _ = cal()
+    model.var_flat = None
+    result = SkyVarStep.call(model)
+    assert merit(result)["sky"] == pytest.approx(SKY, rel=0.01)
+
+
 # -- the pedestal in the eyes of jwst
 
 

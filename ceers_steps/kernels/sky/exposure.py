@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from ceers_steps.kernels.sky.evidence import SkyEvidence, judge_sky
 from ceers_steps.kernels.sky.noise_scale import (
     BLOCKS,
     WIDE_TIERS,
@@ -75,7 +76,9 @@ class SkyCorrection:
     bits : ndarray of uint8, shape (ny, nx)
         Source mask that was used.
     pedestal : Pedestal or None
-        What was subtracted, None for ``sky_method='none'``.
+        What was subtracted, None for ``sky_method='none'`` and where no sky is seen.
+    evidence : SkyEvidence or None
+        Whether it was the sky; None for ``sky_method='none'``.
     scale : NoiseScale or None
         Factor of the variance, None if it was not scaled.
     not_scaled : str
@@ -95,6 +98,7 @@ class SkyCorrection:
     scale: NoiseScale | None
     not_scaled: str
     metrics: Mapping[str, Any] = field(default_factory=dict)
+    evidence: SkyEvidence | None = None
 
     @property
     def uneven(self) -> tuple[str, ...]:
@@ -161,13 +165,18 @@ def correct_sky(
     sees_sky = np.isfinite(data) & (dq & np.uint32(DO_NOT_USE | REFERENCE_PIXEL) == 0)
     bits = mask_sources(data, ~sees_sky) if source_bits is None else source_bits
     mask = ~sees_sky | (bits > 0)
-    pedestal = None
+    pedestal, evidence = None, None
     if settings.sky_method != "none":
         searched = mask | (dq != 0) if settings.sky_method == "gaussian" else mask  # as published
         pedestal = find_pedestal(
             data, searched, method=settings.sky_method, n_strips=settings.n_strips
         )
-        data = data - pedestal_image(pedestal, data.shape)
+        less = data - pedestal_image(pedestal, data.shape)
+        evidence = judge_sky(less, ~searched & np.isfinite(data), pedestal.level)
+        if evidence.reason:
+            pedestal = None
+        else:
+            data = less
     metrics: dict[str, Any] = {}
     if settings.level_saturated:
         levelled = level_saturated(data, var_rnoise, var_poisson, (dq & SATURATED) > 0, mask)
@@ -201,7 +210,9 @@ def correct_sky(
         else:
             planes = _with_holes(planes, scaling.planes)
         err = np.sqrt(sum(planes))
-    return SkyCorrection(data, err, *planes, unusable, bits, pedestal, scale, not_scaled, metrics)
+    return SkyCorrection(
+        data, err, *planes, unusable, bits, pedestal, scale, not_scaled, metrics, evidence
+    )
 
 
 def _scale(

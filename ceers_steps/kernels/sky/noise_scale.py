@@ -50,6 +50,8 @@ _STATISTICS_SIZE = 500_000
 _CONTROL_SIZE = 2_000_000
 """Pixels of white noise that are measured for comparison: part of an image, or several times it."""
 _MOST_CONTROLS = 8
+_BAND = 64
+"""Height of the bands of rows that are measured where the image is larger, pixels."""
 _PUBLISHED_BLOCK = 7
 
 
@@ -245,8 +247,7 @@ def _lost_scatter(
     variance: NDArray, usable: NDArray[np.bool_], sides: list[int]
 ) -> NDArray[np.float64]:
     """Return what search and background leave of the scatter of white noise, per block size."""
-    n_rows = min(len(usable), -(-_CONTROL_SIZE // usable.shape[1]))
-    variance, usable = variance[:n_rows], usable[:n_rows]
+    variance, usable = _bands(variance, usable)
     n_controls = int(np.clip(_CONTROL_SIZE // usable.size, 1, _MOST_CONTROLS))
     # always the same noise: the same image gives the same factor
     rng = np.random.default_rng(0)
@@ -262,6 +263,21 @@ def _lost_scatter(
         # known best from the smallest blocks, of which there are most
         row[:] = np.array(part) / whole * whole[0]
     return lost.mean(axis=0)
+
+
+def _bands(variance: NDArray, usable: NDArray[np.bool_]) -> tuple[NDArray, NDArray[np.bool_]]:
+    """Return rows of all heights, in bands as thick as the smooth part needs, for the control.
+
+    The first rows alone can be all masked, or noisier than the rest.
+    """
+    ny, nx = usable.shape
+    if ny * nx <= _CONTROL_SIZE + nx:
+        return variance, usable
+    n_bands = ny // _BAND
+    kept = max(1, round(n_bands * _CONTROL_SIZE / (ny * nx)))
+    starts = _BAND * np.unique(np.linspace(0, n_bands - 1, kept).round().astype(int))
+    rows = (starts[:, np.newaxis] + np.arange(_BAND)).ravel()
+    return variance[rows], usable[rows]
 
 
 def _n_blocks(usable: NDArray[np.bool_], side: int) -> int:

@@ -157,3 +157,14 @@ def test_published_factor_needs_blocks():
     image = white(size=64)
     with pytest.raises(ValueError, match="100 are needed"):
         published_noise_scale(image, np.ones_like(image), nothing(image.shape))
+
+
+def test_the_control_is_of_the_whole_image():
+    """The first rows of a tall image are all masked: 2,000,000 pixels of them were the control."""
+    rng = np.random.default_rng(9)
+    image = (0.2 + rng.normal(0.0, SIGMA, (2400, 1024))).astype(np.float32)
+    mask = nothing(image.shape)
+    mask[:1960] = True
+    scale = sky_noise_scale(image, *predicted(image), mask)
+    assert abs(scale.factor - 1.0) < 4 * scale.uncertainty
+    assert scale.uncertainty < 0.05

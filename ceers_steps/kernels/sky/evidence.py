@@ -1,0 +1,155 @@
+"""Whether a level is that of the sky: enough pixels, the same all over, the same elsewhere."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ceers_steps.kernels.stats import mad_sigma, subsample
+
+__all__ = ["EvidenceSettings", "SkyEvidence", "exposures_without_sky", "judge_sky"]
+
+
+@dataclass(frozen=True)
+class EvidenceSettings:
+    """When a level is not taken for the sky; chosen on the galaxy that fills a frame (docs).
+
+    Attributes
+    ----------
+    least_pixels : int
+        Fewer unmasked pixels are no sky.
+    parts : int
+        The image is cut into so many parts along each axis.
+    most_spread : float
+        Scatter of the levels of the parts above which they are not the sky, in units of the noise
+        of a pixel: real skies rise by up to 5 noises over a detector, a scatter of 1.5.
+    most_relative_spread : float
+        The same relative to the level; both must be exceeded.
+    most_excess : float
+        Excess over the exposures with the least light above which a level is not the sky, in
+        units of that of those.
+    """
+
+    least_pixels: int = 1000
+    parts: int = 4
+    most_spread: float = 3.0
+    most_relative_spread: float = 0.2
+    most_excess: float = 1.0
+
+
+@dataclass(frozen=True)
+class SkyEvidence:
+    """What speaks for a level being that of the sky.
+
+    Attributes
+    ----------
+    n_pixels : int
+        Pixels that it was measured on.
+    noise : float
+        Standard deviation of a pixel, from differences of neighbours, in the unit of the image.
+    spread : float
+        Scatter of the levels of the parts of the image.
+    uncertainty : float
+        What this scatter says of the error of the level.
+    reason : str
+        Why it is not the sky; empty if nothing speaks against it.
+    """
+
+    n_pixels: int
+    noise: float
+    spread: float
+    uncertainty: float
+    reason: str
+
+
+_VALUES = 200_000
+"""Pixels, and differences of pixels, from which medians are taken."""
+
+
+def judge_sky(
+    residual: NDArray,
+    usable: NDArray[np.bool_],
+    level: float,
+    settings: EvidenceSettings | None = None,
+) -> SkyEvidence:
+    """Say whether what is left of an image after a level was subtracted is empty sky.
+
+    Parameters
+    ----------
+    residual : ndarray, shape (ny, nx)
+        Image less the level.
+    usable : ndarray of bool, shape (ny, nx)
+        Pixels that are taken for sky; True = used.
+    level : float
+        What was subtracted, in the unit of the image.
+    settings : EvidenceSettings, optional
+        Limits.
+
+    Returns
+    -------
+    SkyEvidence
+    """
+    settings = settings or EvidenceSettings()
+    n_pixels = int(np.count_nonzero(usable))
+    both = usable[:, 1:] & usable[:, :-1]
+    steps = (residual[:, 1:] - residual[:, :-1])[both]
+    noise = mad_sigma(subsample(steps, _VALUES)) / np.sqrt(2.0) if steps.size else 0.0
+    ny, nx = residual.shape
+    least = max(16, settings.least_pixels // settings.parts**2)
+    levels = []
+    for rows in np.array_split(np.arange(ny), settings.parts):
+        for columns in np.array_split(np.arange(nx), settings.parts):
+            part = np.ix_(rows, columns)
+            values = residual[part][usable[part]]
+            if values.size >= least:
+                levels.append(float(np.median(subsample(values, _VALUES))))
+    spread = mad_sigma(np.array(levels)) if len(levels) > 1 else 0.0
+    reason = ""
+    if n_pixels < settings.least_pixels:
+        reason = (
+            f"{n_pixels} pixels are free of sources and bad pixels; {settings.least_pixels} are "
+            "needed"
+        )
+    elif spread > settings.most_spread * noise and spread > settings.most_relative_spread * abs(
+        level
+    ):
+        reason = (
+            f"the level differs by {spread:.3g} between parts of the image, {spread / noise:.0f} "
+            "times the noise of a pixel: there is light all over it"
+            if noise > 0
+            else "the image has no noise"
+        )
+    uncertainty = spread / np.sqrt(max(len(levels), 1))
+    return SkyEvidence(n_pixels, float(noise), float(spread), float(uncertainty), reason)
+
+
+def exposures_without_sky(
+    levels: Sequence[float], noises: Sequence[float], settings: EvidenceSettings | None = None
+) -> list[int]:
+    """Return which exposures of one filter have more light everywhere than the others.
+
+    Parameters
+    ----------
+    levels : sequence of float
+        Level of each exposure.
+    noises : sequence of float
+        Noise of a pixel of each.
+    settings : EvidenceSettings, optional
+        Limits.
+
+    Returns
+    -------
+    list of int
+        Those whose level is above the lower quartile of all by more than that and 3 noises.
+        None of fewer than three exposures: one cannot tell which is right.
+    """
+    settings = settings or EvidenceSettings()
+    if len(levels) < 3:
+        return []
+    usual = float(np.quantile(levels, 0.25))
+    return [
+        number
+        for number, (level, noise) in enumerate(zip(levels, noises, strict=True))
+        if level - usual > max(settings.most_excess * abs(usual), settings.most_spread * noise)
+    ]
