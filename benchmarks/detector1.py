@@ -22,7 +22,10 @@ PIPELINES = {
     ),
     "CeersDetector1, none of its steps": (
         "ceers_detector1",
-        tuple(f"--steps.{step}.skip=true" for step in ("snowball", "wispsub", "remstriping")),
+        tuple(
+            f"--steps.{step}.skip=true"
+            for step in ("jump_check", "snowball", "wispsub", "remstriping")
+        ),
     ),
     "CeersDetector1": ("ceers_detector1", ()),
 }

@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from ceers_steps.pipelines.image3 import CeersImage3
     from ceers_steps.steps.align import AlignStep
     from ceers_steps.steps.image_background import ImageBackgroundStep
+    from ceers_steps.steps.jump_check import JumpCheckStep
     from ceers_steps.steps.mosaic_background import MosaicBackgroundStep
     from ceers_steps.steps.remstriping import RemStripingStep
     from ceers_steps.steps.skyvar import SkyVarStep
@@ -33,6 +34,7 @@ _HOME = {
     "CeersImage2": "ceers_steps.pipelines.image2",
     "CeersImage3": "ceers_steps.pipelines.image3",
     "ImageBackgroundStep": "ceers_steps.steps.image_background",
+    "JumpCheckStep": "ceers_steps.steps.jump_check",
     "MosaicBackgroundStep": "ceers_steps.steps.mosaic_background",
     "RemStripingStep": "ceers_steps.steps.remstriping",
     "SkyVarStep": "ceers_steps.steps.skyvar",
@@ -48,6 +50,7 @@ __all__ = [
     "CeersImage2",
     "CeersImage3",
     "ImageBackgroundStep",
+    "JumpCheckStep",
     "MosaicBackgroundStep",
     "RemStripingStep",
     "SkyVarStep",

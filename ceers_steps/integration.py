@@ -11,6 +11,7 @@ def get_steps():
         ("ceers_steps.CeersImage2", "ceers_image2", True),
         ("ceers_steps.CeersImage3", "ceers_image3", True),
         ("ceers_steps.ImageBackgroundStep", "ceers_image_background", False),
+        ("ceers_steps.JumpCheckStep", "ceers_jump_check", False),
         ("ceers_steps.MosaicBackgroundStep", "ceers_mosaic_background", False),
         ("ceers_steps.RemStripingStep", "ceers_remstriping", False),
         ("ceers_steps.SkyVarStep", "ceers_skyvar", False),

@@ -5,6 +5,7 @@ import logging
 from jwst.pipeline import Detector1Pipeline
 
 from ceers_steps.pipelines.base import CeersPipeline
+from ceers_steps.steps.jump_check import JumpCheckStep
 from ceers_steps.steps.remstriping import RemStripingStep
 from ceers_steps.steps.snowball import SnowballStep
 from ceers_steps.steps.wispsub import WispSubStep
@@ -14,6 +15,7 @@ __all__ = ["CeersDetector1"]
 log = logging.getLogger(__name__)
 
 CUSTOM_STEPS = {
+    "jump_check": JumpCheckStep,
     "snowball": SnowballStep,
     "wispsub": WispSubStep,
     "remstriping": RemStripingStep,
@@ -33,6 +35,7 @@ BEFORE_RAMP_FIT = (
     "dark_current",
     "charge_migration",
     "jump",
+    "jump_check",
     "snowball",
     "picture_frame",
     "clean_flicker_noise",
@@ -45,9 +48,9 @@ class CeersDetector1(CeersPipeline, Detector1Pipeline):
     """
     Reduce a raw NIRCam imaging exposure to a clean rate image.
 
-    The steps of calwebb_detector1, with snowballs flagged after the jump step, and wisps
-    and 1/f stripes subtracted from the rate image (and from every integration of rateints).
-    Exposures that are not NIRCam imaging go through the stock sequence, with the three
+    The steps of calwebb_detector1, with jumps checked and snowballs flagged after the jump
+    step, and wisps and 1/f stripes subtracted from the rate image (and from every integration
+    of rateints). Exposures that are not NIRCam imaging go through the stock sequence, with our
     corrections SKIPPED. Writes *_rate.fits and *_rateints.fits.
     """
 
@@ -56,7 +59,7 @@ class CeersDetector1(CeersPipeline, Detector1Pipeline):
 
     spec = """
         save_intermediates = boolean(default=False)  # Keep the rate before wisp and 1/f subtraction (*_prewisp.fits, *_pre1f.fits)
-        overrides = input_file(default=None)  # Table (.ecsv or .csv) of per-exposure values for all three corrections
+        overrides = input_file(default=None)  # Table (.ecsv or .csv) of per-exposure values for all corrections
     """  # noqa: E501
 
     step_defs = {**Detector1Pipeline.step_defs, **CUSTOM_STEPS}
@@ -111,7 +114,8 @@ class CeersDetector1(CeersPipeline, Detector1Pipeline):
         rate, rateints = self.ramp_fit.run(ramp)
         for product in (rate, rateints):
             if product is not None:
-                self._carry_record("snowball", ramp, product)
+                for name in ("jump_check", "snowball"):
+                    self._carry_record(name, ramp, product)
         # the ramp is the largest array by far: let it go before the rate is worked on
         del ramp
         if rate is not None:

@@ -27,7 +27,7 @@ __all__ = ["CeersMixin", "CeersStep", "StepError", "save_atomic"]
 log = logging.getLogger(__name__)
 
 _OUR_SUFFIX = re.compile(
-    r"^(?P<root>.+)_(?:snowball|1fmask|match|m?bkgsub|imgbkg(?:sub)?|mergedmask|alignment"
+    r"^(?P<root>.+)_(?:jumpcheck|snowball|1fmask|match|m?bkgsub|imgbkg(?:sub)?|mergedmask|alignment"
     r"|(?:wispsub|remstriping|prewisp|pre1f|wispmodel|horiz|vert|tilt)(?:ints)?)$"
 )
 

@@ -241,7 +241,7 @@ def test_other_exposures_go_through_the_stock_sequence(simulated_field, tmp_path
     for product in products:  # rate and rateints
         with datamodels.open(product) as rate:
             assert rate.meta.cal_step.ramp_fit == "COMPLETE"
-            assert [rate.meta.cal_step.instance[alias] for alias in ALIASES] == ["SKIPPED"] * 3
+            assert [rate.meta.cal_step.instance[alias] for alias in ALIASES] == ["SKIPPED"] * 4
             note = rate.meta.ceers_steps.instance["ceers_snowball"]["note"]
             assert note == "not NIRCam imaging (EXP_TYPE NRC_TACONFIRM)"
 

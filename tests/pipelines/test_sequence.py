@@ -44,7 +44,8 @@ def upstream_near_infrared_sequence():
 def test_sequence_is_that_of_jwst_with_ours_in_their_places():
     ours = [*BEFORE_RAMP_FIT, "ramp_fit", "gain_scale"]
     assert [name for name in ours if name not in CUSTOM_STEPS] == upstream_near_infrared_sequence()
-    assert BEFORE_RAMP_FIT[BEFORE_RAMP_FIT.index("jump") + 1] == "snowball"
+    at = BEFORE_RAMP_FIT.index("jump")
+    assert BEFORE_RAMP_FIT[at + 1 : at + 3] == ("jump_check", "snowball")
 
 
 def test_stage_3_is_that_of_jwst_with_ours_in_their_places():

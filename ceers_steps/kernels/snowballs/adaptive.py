@@ -66,15 +66,14 @@ class MeasuredSnowballs:
     capped : tuple of (int, int)
         Integrations and groups left as they were, because more than the allowed fraction of
         their pixels would have been flagged.
-    n_spared : int
-        Pixels (summed over integrations) that would have lost their last usable difference;
-        it was given back.
+    n_lost : int
+        Pixels that lose their last usable difference of all integrations, and with it their rate.
     """
 
     flags: NDArray[np.bool_]
     events: tuple[Snowball, ...]
     capped: tuple[tuple[int, int], ...]
-    n_spared: int
+    n_lost: int
 
 
 def measure_snowballs(
@@ -126,7 +125,6 @@ def measure_snowballs(
     flags = np.zeros(groupdq.shape, dtype=bool)
     events: list[Snowball] = []
     capped: set[tuple[int, int]] = set()
-    n_spared = 0
     active = _active(bad)
     for i in range(nints):
         cores: dict[int, list[tuple[Box, NDArray[np.bool_]]]] = {}
@@ -158,8 +156,8 @@ def measure_snowballs(
                     _carry(flags[i + 1 :], event.discharging, g + after_groups - ngroups)
                 events.append(_record(i, g, event))
         capped.update((i, g) for g in _cap(flags[i], groupdq[i], max_flagged_fraction))
-        n_spared += _spare(flags[i], groupdq[i])
-    return MeasuredSnowballs(flags, tuple(events), tuple(sorted(capped)), n_spared)
+    n_lost = _count_lost(flags, groupdq)
+    return MeasuredSnowballs(flags, tuple(events), tuple(sorted(capped)), n_lost)
 
 
 def _active(bad: NDArray[np.bool_]) -> Box:
@@ -238,17 +236,15 @@ def _cap(flags: NDArray[np.bool_], groupdq: NDArray[np.uint8], fraction: float) 
     return capped
 
 
-def _spare(flags: NDArray[np.bool_], groupdq: NDArray[np.uint8]) -> int:
-    """Give the last usable difference back to the pixels that would lose all; return how many."""
-    y, x = np.nonzero(flags.any(axis=0))
-    if y.size == 0:
-        return 0
-    dq = groupdq[:, y, x]
+def _count_lost(flags: NDArray[np.bool_], groupdq: NDArray[np.uint8]) -> int:
+    """Return the pixels that lose their last usable difference of all integrations.
+
+    None is given back: beside a core that saturates, the last difference is the one in which the
+    event arrived, and charge goes on spilling.
+    """
+    y, x = np.nonzero(flags.any(axis=(0, 1)))
+    dq = groupdq[..., y, x]
     broken = (dq & (SATURATED | DO_NOT_USE)) != 0
-    usable = ~(broken[1:] | broken[:-1] | ((dq[1:] & JUMP_DET) != 0))
-    lost = usable.any(axis=0) & ~(usable & ~flags[1:, y, x]).any(axis=0)
-    y, x, usable = y[lost], x[lost], usable[:, lost]
-    # what spills out of a core fades: the last group is the least contaminated
-    last = len(usable) - np.argmax(usable[::-1], axis=0)
-    flags[last, y, x] = False
-    return int(lost.sum())
+    usable = ~(broken[:, 1:] | broken[:, :-1] | ((dq[:, 1:] & JUMP_DET) != 0))
+    kept = usable & ~flags[:, 1:, y, x]
+    return int(np.count_nonzero(usable.any(axis=(0, 1)) & ~kept.any(axis=(0, 1))))

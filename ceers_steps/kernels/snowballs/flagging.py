@@ -101,7 +101,7 @@ def flag_snowballs(
         "n_events": len(found.events),
         "n_saturated": sum(event.saturated for event in found.events),
         "n_capped_groups": len(found.capped),
-        "n_spared_pixels": found.n_spared,
+        "n_lost_pixels": found.n_lost,
         "added_fraction": _added_fraction(found.flags, groupdq),
     }
     return SnowballFlags(found.flags, found.events, found.capped, parameters, metrics)

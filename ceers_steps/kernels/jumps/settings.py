@@ -1,0 +1,39 @@
+"""Constants of the check of jumps: value, unit, and what chose each."""
+
+from dataclasses import dataclass
+
+__all__ = ["JUMPS", "JumpSettings"]
+
+
+@dataclass(frozen=True)
+class JumpSettings:
+    """How jumps are judged."""
+
+    fewest_groups: int = 4
+    """Groups of a ramp that can be judged: with less than three differences, nothing tells a hit
+    from its neighbour."""
+    level_sample: int = 170
+    """Pixels that tell the level of a row of an output, to a tenth of their noise."""
+    noise_sample: int = 200_000
+    """Pixels, of rows all over the frame, that tell the noise of a difference: to 0.3%, by which
+    the number of noise peaks above 4 sigma changes by 5%."""
+    smooth_box: int = 7
+    """Pixels; width of the box that tells the rate of smooth surroundings."""
+    structure_factor: float = 1.5
+    """Variance in such a box, over that of noise, from which on a pixel's own rate counts:
+    2.5 standard errors."""
+    neighbour_sigma: float = 10.0
+    """Hits from which on the four neighbours are flagged, sigma: that of jwst's jump step."""
+    core_block: int = 4
+    """Pixels; width of the blocks that tell the core of a large event: the smallest core that the
+    snowball step takes holds one ..."""
+    core_filled: float = 0.6
+    """... and the part of a block that has hits or saturated there."""
+    halo_margin: float = 20.0
+    """Pixels around a large event in which nothing tells the stripes ..."""
+    halo_slope: float = 4.0
+    """... and their growth with the radius of its core: the halos of the snowball benchmark are
+    flagged out to four times the radius of the core."""
+
+
+JUMPS = JumpSettings()

@@ -1,0 +1,189 @@
+"""Step: the jumps of a ramp judged again, and the stripes of each group taken out."""
+
+import logging
+
+import numpy as np
+from stdatamodels.jwst.datamodels import GainModel, RampModel, ReadnoiseModel, dqflags
+
+from ceers_steps.errors import CeersError
+from ceers_steps.kernels.jumps.check import (
+    CheckedJumps,
+    GroupNoise,
+    check_jumps,
+    subtract_stripes_inplace,
+)
+from ceers_steps.kernels.jumps.differences import JUMP_DET
+from ceers_steps.kernels.jumps.settings import JUMPS
+from ceers_steps.kernels.stripes.readout import ReadoutLayout
+from ceers_steps.steps.base import CeersStep
+
+__all__ = ["JumpCheckStep"]
+
+log = logging.getLogger(__name__)
+
+BAD_PIXEL = dqflags.pixel["DO_NOT_USE"] | dqflags.pixel["REFERENCE_PIXEL"]
+
+
+class JumpCheckStep(CeersStep):
+    """
+    Judge the jumps of a ramp again, between jump and snowball, and make cut ramps clean.
+
+    The jump step takes the photon noise of a difference from the noisy median rate of its own
+    pixel, and knows nothing of the 1/f noise of single groups: many of its jumps are noise, and
+    to leave them out makes the rate too low. Here the rate comes from smooth surroundings, or
+    from the other differences on sources, and the noise is measured. The stripes that a group
+    has more than the rate are subtracted, so that a ramp without some groups has those of its row.
+    """
+
+    class_alias = "ceers_jump_check"
+    output_suffix = "jumpcheck"
+    input_types = ("RampModel",)
+    reference_file_types = ("gain", "readnoise")
+
+    spec = """
+        method = option('surroundings', 'none', default='surroundings')  # surroundings: rate expected from around and from the other groups; none: keep the flags of the jump step
+        threshold = float(min=2, max=20, default=4)  # excess from which a difference holds a hit, sigma of a difference
+        subtract_stripes = boolean(default=True)  # subtract from each group the stripes that it has more than the rate
+    """  # noqa: E501
+
+    def process(self, input_data: str | RampModel) -> RampModel:
+        """
+        Judge the jumps.
+
+        Parameters
+        ----------
+        input_data : str or `~stdatamodels.jwst.datamodels.RampModel`
+            Ramps after jump detection.
+
+        Returns
+        -------
+        `~stdatamodels.jwst.datamodels.RampModel`
+            The same with other JUMP_DET flags in GROUPDQ, and its groups less their stripes.
+        """
+        model = self.prepare_output(input_data)
+        if model.meta.cal_step.instance.get(self.class_alias) == "COMPLETE":
+            log.warning("%s has its jumps checked already: nothing done", model.meta.filename)
+            return model
+        reason = self.reason_to_skip(model)
+        if reason:
+            self.record(model, "SKIPPED", note=reason)
+            return model
+        try:
+            found = check_jumps(
+                model.data,
+                model.groupdq,
+                (model.pixeldq & BAD_PIXEL) != 0,
+                self.noise_of(model),
+                layout_of(model),
+                threshold=self.threshold,
+            )
+        except ValueError as err:
+            self.record(model, "SKIPPED", note=f"{err}")
+            return model
+        jump = model.groupdq.dtype.type(JUMP_DET)
+        model.groupdq &= ~jump
+        np.bitwise_or(model.groupdq, jump, out=model.groupdq, where=found.jumps)
+        if self.subtract_stripes and found.stripes is not None:
+            subtract_stripes_inplace(model.data, found.stripes)
+        model.meta.exposure.primary_cosmic_rays = hit_rate(model, found)
+        metrics = {
+            "cleared_fraction": found.n_cleared / found.jumps.size,
+            "added_fraction": found.n_added / found.jumps.size,
+            "noise_scale": found.noise_scale,
+        }
+        note = f"{found.n_cleared} flags cleared, {found.n_added} added"
+        parameters = {name: getattr(self, name) for name in _PARAMETERS}
+        self.record(model, "COMPLETE", parameters=parameters, merit=metrics, note=note)
+        return model
+
+    def reason_to_skip(self, model: RampModel) -> str:
+        """
+        Return why this exposure is left alone, or nothing.
+
+        Parameters
+        ----------
+        model : `~stdatamodels.jwst.datamodels.RampModel`
+            The exposure.
+
+        Returns
+        -------
+        str
+            Empty if its jumps can be judged.
+        """
+        exposure, n_groups = model.meta.exposure, model.data.shape[1]
+        if self.method == "none":
+            return "method is 'none'"
+        if model.meta.instrument.name != "NIRCAM" or exposure.type != "NRC_IMAGE":
+            return f"not NIRCam imaging (EXP_TYPE {exposure.type})"
+        if n_groups < JUMPS.fewest_groups:
+            return f"{n_groups} groups (NGROUPS), {JUMPS.fewest_groups} are needed to judge jumps"
+        if model.meta.cal_step.jump == "SKIPPED":
+            return "the jump step was skipped, there are no jumps to judge"
+        return ""
+
+    def noise_of(self, model: RampModel) -> GroupNoise:
+        """
+        Return the noise of a group difference according to the references.
+
+        Parameters
+        ----------
+        model : `~stdatamodels.jwst.datamodels.RampModel`
+            The exposure.
+
+        Returns
+        -------
+        `~ceers_steps.kernels.jumps.check.GroupNoise`
+            Pixels without a gain get the median.
+        """
+        planes = {
+            kind: plane_of(self.get_reference_file(model, kind), kind, model)
+            for kind in self.reference_file_types
+        }
+        exposure = model.meta.exposure
+        n_frames = exposure.nframes or 1
+        group_frames = n_frames + (exposure.groupgap or 0)
+        return GroupNoise(planes["readnoise"], planes["gain"], n_frames, group_frames)
+
+
+_PARAMETERS = ("method", "threshold", "subtract_stripes")
+
+
+def plane_of(path: str, kind: str, model: RampModel) -> np.ndarray:
+    """Return a reference at the pixels of an exposure, its median where it has no value."""
+    with (ReadnoiseModel if kind == "readnoise" else GainModel)(path) as reference:
+        plane, shape = reference.data, model.data.shape[-2:]
+    if plane.shape != shape:
+        window, whole = model.meta.subarray, plane.shape
+        x, y = (window.xstart or 1) - 1, (window.ystart or 1) - 1
+        plane = plane[y : y + shape[0], x : x + shape[1]]
+        if plane.shape != shape:
+            raise CeersError(
+                f"{model.meta.filename}: the image of {shape} pixels at SUBSTRT1={x + 1}, "
+                f"SUBSTRT2={y + 1} is not within the {kind} reference {path} of {whole} pixels. "
+                "Check these keywords."
+            )
+    good = np.isfinite(plane) & (plane > 0)
+    if not good.any():
+        raise CeersError(f"{path}: no pixel has a {kind} above 0. Fetch it again.")
+    return np.where(good, plane, np.median(plane[good])).astype(np.float32)
+
+
+def layout_of(model: RampModel) -> ReadoutLayout:
+    """Return the read-out order of an exposure."""
+    window = model.meta.subarray
+    n_outputs = model.meta.exposure.noutputs or (4 if model.data.shape[-1] == 2048 else 1)
+    return ReadoutLayout.from_keywords(
+        model.data.shape[-2:],
+        fast_axis=window.fastaxis or 1,
+        slow_axis=window.slowaxis or 2,
+        n_outputs=n_outputs,
+    )
+
+
+def hit_rate(model: RampModel, found: CheckedJumps) -> float | None:
+    """Return PRIMECRS as the jump step of jwst does: hits per second and thousand pixels."""
+    if not model.meta.exposure.group_time:
+        return None
+    n_ints, n_groups, ny, nx = model.data.shape
+    time = model.meta.exposure.group_time * n_ints * (n_groups - 1)
+    return 1000 * found.n_hits / (time * ny * nx)

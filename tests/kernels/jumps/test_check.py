@@ -1,0 +1,205 @@
+"""Jumps judged again: on ramps with known hits, stripes and events."""
+
+import numpy as np
+import pytest
+
+from ceers_steps.kernels.jumps.check import GroupNoise, check_jumps, subtract_stripes_inplace
+from ceers_steps.kernels.jumps.differences import DO_NOT_USE, JUMP_DET, SATURATED
+from ceers_steps.kernels.stripes.readout import ReadoutLayout
+
+SHAPE = (256, 256)
+N_GROUPS = 9
+READ = 3.0  # e-, of one group
+GAIN = 2.0  # e- per unit of the data
+RATE = 5.0  # e- per group
+SIGMA = np.sqrt(RATE + 2 * READ**2)  # of a difference, e-
+LAYOUT = ReadoutLayout(SHAPE, n_outputs=2)
+NOISE = GroupNoise(
+    np.full(SHAPE, np.sqrt(2) * READ / GAIN, np.float32), np.full(SHAPE, GAIN, np.float32)
+)
+GOOD = np.zeros(SHAPE, bool)
+# of the differences between groups in the slope of a straight line
+WEIGHTS = np.arange(1, N_GROUPS) * np.arange(N_GROUPS - 1, 0, -1.0)
+WEIGHTS /= WEIGHTS.sum()
+
+
+def ramp(arriving=0.0, seed=0, stripes=0.0, rate=RATE):
+    """Return data ``(1, groups, ny, nx)`` with charge (e-) that arrives in each group."""
+    rng = np.random.default_rng(seed)
+    gathered = rng.poisson(np.broadcast_to(rate, (N_GROUPS, *SHAPE))) + arriving
+    data = np.cumsum(gathered, axis=0) + READ * rng.standard_normal(gathered.shape)
+    rows = rng.standard_normal((N_GROUPS, SHAPE[0], 2))
+    data += stripes * np.repeat(rows, SHAPE[1] // 2, axis=2)
+    return (data / GAIN).astype(np.float32)[None]
+
+
+def flags_of_noisy_pixels(data):
+    """Flag jumps as the jump step does, with the photon noise of the pixel's own median."""
+    differences = np.diff(GAIN * data, axis=1)
+    middle = np.median(differences, axis=1, keepdims=True)
+    jumps = np.abs(differences - middle) > 4 * np.sqrt(np.abs(middle) + 2 * READ**2)
+    groupdq = np.zeros(data.shape, np.uint8)
+    groupdq[:, 1:][jumps] = JUMP_DET
+    return groupdq
+
+
+def check(data, groupdq, bad=GOOD, **options):
+    return check_jumps(data, groupdq, bad, NOISE, LAYOUT, **options)
+
+
+def rates(data, jumps):
+    """Mean of the differences without jumps, weighted as in a straight line; e- per group."""
+    weight = WEIGHTS[:, None, None] * ~jumps[0, 1:]
+    return (np.diff(GAIN * data[0], axis=0) * weight).sum(0) / weight.sum(0)
+
+
+@pytest.mark.parametrize("stripes", [0.0, 3.0])
+def test_noise_peaks_are_no_jumps(stripes):
+    data = ramp(stripes=stripes)
+    groupdq = flags_of_noisy_pixels(data)
+    found = check(data, groupdq)
+    # not more than twice the peaks that a judge finds who knows rate, noise and stripes
+    peaks = (np.diff(GAIN * ramp(), axis=1) - RATE > 4 * SIGMA).sum()
+    assert found.jumps.sum() <= 2 * peaks
+    flagged = (groupdq[0] != 0).any(axis=0)
+    assert flagged.mean() > (0.005 if stripes else 0.001)
+    assert found.n_cleared > 0.75 * (groupdq != 0).sum()  # the others are peaks above 4 sigma
+    # the rate of pixels that lost their peaks was low by half a sigma or more; now it is not
+    error = np.sqrt(RATE / 7 + 2 * READ**2 / 40)
+    low = (rates(data, groupdq != 0) - RATE)[flagged].mean()
+    now = (rates(data, found.jumps) - RATE)[flagged].mean()
+    assert low < -0.4 * error
+    assert abs(now) < 0.4 * abs(low)
+
+
+def test_hits_are_found_and_strong_ones_with_their_neighbours():
+    rng = np.random.default_rng(1)
+    arriving = np.zeros((N_GROUPS, *SHAPE))
+    places = rng.permutation(np.argwhere(np.ones((32, 32))))[:300] * 8 + 3
+    groups = rng.integers(1, N_GROUPS, len(places))
+    sizes = np.where(np.arange(len(places)) % 2, 7.0, 20.0)
+    arriving[groups, *places.T] = sizes * SIGMA
+    data = ramp(arriving, seed=1)
+    found = check(data, np.zeros(data.shape, np.uint8))
+    jumps = found.jumps[0]
+    at = jumps[groups, *places.T]
+    assert at[sizes == 20].all()
+    assert at[sizes == 7].mean() > 0.98  # three sigma above the threshold
+    assert found.n_added == jumps.sum()
+    assert found.n_hits < 1.05 * len(places) + 2 * 3.2e-5 * data.size
+    beside = jumps[groups, places[:, 0], places[:, 1] + 1]
+    assert beside[sizes == 20].all()
+    assert beside[sizes == 7].mean() < 0.05
+
+
+def test_sources_are_no_hits_and_hits_on_them_are_found():
+    y, x = np.indices(SHAPE)
+    rate = RATE + 3000 * np.exp(-((y % 64 - 32) ** 2 + (x % 64 - 32) ** 2) / (2 * 2.0**2))
+    arriving = np.zeros((N_GROUPS, *SHAPE))
+    arriving[4, 32::64, 32::64] = 8 * np.sqrt(3000)
+    data = ramp(arriving, seed=2, rate=rate)
+    jumps = check(data, np.zeros(data.shape, np.uint8)).jumps[0]
+    assert jumps[4, 32::64, 32::64].all()
+    hits = np.zeros_like(jumps)
+    hits[4] = arriving[4] > 0
+    other = jumps & (rate > 2 * RATE)
+    other[3:6] = False
+    assert other.sum() < 1e-3 * (rate > 2 * RATE).sum() * N_GROUPS
+
+
+def test_stripes_leave_cut_ramps_as_clean_as_whole_ones():
+    data = ramp(seed=3, stripes=4.0)
+    found = check(data, np.zeros(data.shape, np.uint8))
+    clean = data.copy()
+    subtract_stripes_inplace(clean, found.stripes)
+    np.testing.assert_array_equal(clean[:, 0], data[:, 0])
+    # whole ramps keep their rate, stripes included: the pattern sums to nothing
+    nothing = np.zeros(data.shape, bool)
+    np.testing.assert_allclose(rates(clean, nothing), rates(data, nothing), atol=2e-3)
+    cut = nothing.copy()
+    cut[:, 4] = True
+    whole = rates(clean, nothing)
+    before = np.std((rates(data, cut) - whole).mean(axis=1))
+    after = np.std((rates(clean, cut) - whole).mean(axis=1))
+    # white noise alone gives this, for the mean of a row; the pattern is known twice as well
+    white = np.sqrt(np.sum((WEIGHTS / (1 - WEIGHTS[3]) * (np.arange(8) != 3) - WEIGHTS) ** 2))
+    assert before > 0.25
+    assert after < 2 * white * SIGMA / np.sqrt(SHAPE[1])
+
+
+def test_halos_of_large_events_are_no_stripes():
+    y, x = np.indices(SHAPE)
+    radius = np.hypot(y - 128, x - 70)
+    arriving = np.zeros((N_GROUPS, *SHAPE))
+    arriving[5] = np.where(radius < 8, 5000.0, 60 * np.maximum(radius / 8, 1) ** -3.5)
+    data = ramp(arriving, seed=4, stripes=2.0)
+    layout = ReadoutLayout(SHAPE, n_outputs=1)
+    groupdq = np.zeros(data.shape, np.uint8)
+    found = check_jumps(data, groupdq, GOOD, NOISE, layout)
+    pattern = np.repeat(found.stripes[0], SHAPE[1] // found.stripes.shape[-1], axis=-1)
+    halo = (radius > 16) & (radius < 30)
+    without = ramp(0.0, seed=4, stripes=2.0)
+    truth = check_jumps(without, groupdq, GOOD, NOISE, layout).stripes[0]
+    truth = np.repeat(truth, SHAPE[1] // truth.shape[-1], axis=-1)
+    taken = (GAIN * (pattern - truth)[4][halo]).mean()
+    # of 0.4 sigma; patterns from a row of 256 pixels, half of it masked, are known to 0.09 sigma
+    # and 46 rows take part
+    assert abs(taken) < 4 * 0.09 * SIGMA / np.sqrt(46)
+
+
+def test_flags_that_cannot_be_judged_stay():
+    data = ramp(seed=5)
+    groupdq = np.zeros(data.shape, np.uint8)
+    bad = GOOD.copy()
+    bad[10, 10] = True
+    groupdq[0, 3, 10, 10] = JUMP_DET
+    data[0, 5, 30, 30] = np.nan
+    groupdq[0, 5, 30, 30] = JUMP_DET
+    groupdq[0, 6:, 50, 50] = SATURATED
+    groupdq[0, 7, 50, 50] |= JUMP_DET
+    # the jump step may flag what follows a strong hit
+    data[0, 4:, 80, 80] += 100 * SIGMA / GAIN
+    groupdq[0, 4:7, 80, 80] = JUMP_DET
+    groupdq[0, 2, 80, 90] = JUMP_DET  # noise
+    inputs = data.copy(), groupdq.copy(), bad.copy()
+    jumps = check(data, groupdq, bad).jumps[0]
+    assert jumps[3, 10, 10]
+    assert jumps[5, 30, 30]
+    assert jumps[7, 50, 50]
+    np.testing.assert_array_equal(jumps[:, 80, 80], [0, 0, 0, 0, 1, 1, 1, 0, 0])
+    assert not jumps[2, 80, 90]
+    for after, before in zip((data, groupdq, bad), inputs, strict=True):
+        np.testing.assert_array_equal(after, before)
+
+
+def test_integrations_are_judged_one_by_one():
+    one, two = ramp(seed=6), ramp(seed=7)
+    both = check(np.concatenate([one, two]), np.zeros((2, N_GROUPS, *SHAPE), np.uint8))
+    alone = check(two, np.zeros(two.shape, np.uint8))
+    np.testing.assert_array_equal(both.jumps[1], alone.jumps[0])
+    np.testing.assert_array_equal(both.stripes[1], alone.stripes[0])
+
+
+def test_a_frame_averaged_on_board_has_less_photon_noise():
+    """Of groups of 8 frames, 10 apart, against drawn photons."""
+    rng = np.random.default_rng(8)
+    arrived = np.cumsum(rng.poisson(10.0, (20_000, 20)), axis=1)
+    difference = arrived[:, 10:18].mean(axis=1) - arrived[:, :8].mean(axis=1)
+    noise = GroupNoise(NOISE.read, NOISE.gain, 8, 10)
+    # the standard error of a variance from 20,000 is 1%
+    assert noise.photon_factor() * 100 == pytest.approx(np.var(difference), rel=0.04)
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [("short", "3 groups .NGROUPS., 4 are needed"), ("unusable", "no pixel has a usable")],
+)
+def test_nothing_to_judge(change, message):
+    data = ramp()
+    groupdq = np.zeros(data.shape, np.uint8)
+    if change == "short":
+        data, groupdq = data[:, :3], groupdq[:, :3]
+    else:
+        groupdq[...] = DO_NOT_USE
+    with pytest.raises(ValueError, match=message):
+        check(data, groupdq)

@@ -1,0 +1,131 @@
+"""The check of jumps as a step: what it applies to, what it writes."""
+
+import numpy as np
+import pytest
+from stdatamodels.jwst import datamodels
+from stdatamodels.jwst.datamodels import dqflags
+from stpipe import crds_client
+
+from ceers_steps.steps.base import StepError
+from ceers_steps.steps.jump_check import JumpCheckStep
+
+SHAPE = (1, 6, 64, 64)
+NOISE, RATE = 3.0, 10.0
+GROUP_TIME = 107.4
+JUMP = dqflags.group["JUMP_DET"]
+
+
+@pytest.fixture(autouse=True)
+def _without_crds(monkeypatch):
+    """All references are given, so that no CRDS is needed; stpipe asks for its context only."""
+    monkeypatch.setattr(crds_client, "get_context_used", lambda observatory: "jwst_0000.pmap")
+
+
+@pytest.fixture
+def references(tmp_path):
+    """Gain and read noise of a detector that the exposure is a corner of."""
+    paths = {}
+    for kind, opener, value in (
+        ("gain", datamodels.GainModel, 2.0),
+        ("readnoise", datamodels.ReadnoiseModel, np.sqrt(2) * NOISE),
+    ):
+        model = opener(data=np.full((128, 128), value, np.float32))
+        model.data[0, 0] = np.nan
+        path = tmp_path / f"{kind}.fits"
+        model.save(path)
+        paths[f"override_{kind}"] = str(path)
+    return paths
+
+
+def ramp(**keywords):
+    """Return a ramp of noise with a hit at (20, 30) and a flag without one at (40, 50)."""
+    rng = np.random.default_rng(3)
+    n_groups = keywords.get("n_groups", SHAPE[1])
+    shape = (1, n_groups, *SHAPE[2:])
+    data = np.cumsum(np.full(shape, RATE), axis=1) + NOISE * rng.standard_normal(shape)
+    data[0, 3:, 20, 30] += 300
+    groupdq = np.zeros(shape, np.uint8)
+    groupdq[0, 2, 40, 50] = JUMP
+    model = datamodels.RampModel(data=data.astype(np.float32), groupdq=groupdq)
+    model.pixeldq = np.zeros(SHAPE[2:], np.uint32)
+    model.meta.filename = "jw01345001001_02201_00001_nrcb4_jump.fits"
+    model.meta.instrument.name = keywords.get("instrument", "NIRCAM")
+    model.meta.instrument.detector = "NRCB4"
+    model.meta.exposure.type = keywords.get("exp_type", "NRC_IMAGE")
+    model.meta.exposure.group_time = GROUP_TIME
+    model.meta.exposure.noutputs = 1
+    model.meta.exposure.nframes = 1
+    model.meta.exposure.groupgap = 0
+    model.meta.subarray.fastaxis, model.meta.subarray.slowaxis = 1, 2
+    model.meta.subarray.xstart = keywords.get("xstart", 1)
+    model.meta.subarray.ystart = 1
+    model.meta.cal_step.jump = keywords.get("jump", "COMPLETE")
+    return model
+
+
+def entry(model):
+    return model.meta.ceers_steps.instance["ceers_jump_check"]
+
+
+def test_flags_groups_and_keywords(references):
+    model = ramp()
+    result = JumpCheckStep.call(model, **references)
+    assert result.groupdq[0, 3, 20, 30] & JUMP
+    assert not result.groupdq[0, 2, 40, 50] & JUMP
+    assert result.meta.cal_step.instance["ceers_jump_check"] == "COMPLETE"
+    metrics = entry(result)["merit"]
+    n = model.groupdq.size
+    assert metrics["cleared_fraction"] == pytest.approx(1 / n)
+    assert metrics["added_fraction"] == pytest.approx(np.count_nonzero(result.groupdq & JUMP) / n)
+    # the ramp has read noise, but no photon noise
+    assert metrics["noise_scale"] == pytest.approx(np.sqrt(18 / (18 + RATE / 2)), abs=0.05)
+    # one hit, or with a noise peak or two: 20,000 differences at 4 sigma
+    seconds = (SHAPE[1] - 1) * GROUP_TIME
+    one = 1000 / (seconds * SHAPE[2] * SHAPE[3])
+    assert one <= result.meta.exposure.primary_cosmic_rays * 1.001 <= 4.1 * one
+    assert (result.data[:, 1:] != model.data[:, 1:]).any()
+    assert not (model.groupdq[0, 3, 20, 30] & JUMP)  # standalone, the input stays as it was
+    again = JumpCheckStep.call(result, **references)
+    np.testing.assert_array_equal(again.data, result.data)
+
+
+def test_parameters_take_effect(references):
+    model = ramp()
+    kept = JumpCheckStep.call(model, subtract_stripes=False, **references)
+    np.testing.assert_array_equal(kept.data, model.data)
+    assert entry(kept)["parameters"]["subtract_stripes"] is False
+    high = JumpCheckStep.call(model, threshold=20, **references)
+    low = JumpCheckStep.call(model, threshold=2.5, **references)
+    counts = [np.count_nonzero(result.groupdq & JUMP) for result in (high, kept, low)]
+    assert counts[0] <= counts[1] < counts[2]
+    assert entry(low)["parameters"]["threshold"] == 2.5
+
+
+@pytest.mark.parametrize(
+    ("keywords", "options", "reason"),
+    [
+        ({"instrument": "NIRISS", "exp_type": "NIS_IMAGE"}, {}, "not NIRCam imaging"),
+        ({"jump": "SKIPPED"}, {}, "jump step was skipped"),
+        ({"n_groups": 3}, {}, "3 groups (NGROUPS), 4 are needed"),
+        ({}, {"method": "none"}, "method is 'none'"),
+    ],
+)
+def test_skipped(keywords, options, reason, references):
+    model = ramp(**keywords)
+    result = JumpCheckStep.call(model, **options, **references)
+    np.testing.assert_array_equal(result.groupdq, model.groupdq)
+    np.testing.assert_array_equal(result.data, model.data)
+    assert result.meta.cal_step.instance["ceers_jump_check"] == "SKIPPED"
+    assert reason in entry(result)["note"]
+
+
+def test_nothing_usable_is_skipped_with_the_reason(references):
+    model = ramp()
+    model.pixeldq[...] = dqflags.pixel["DO_NOT_USE"]
+    result = JumpCheckStep.call(model, **references)
+    assert "no pixel has a usable difference" in entry(result)["note"]
+
+
+def test_subarray_that_is_not_within_the_reference(references):
+    with pytest.raises(StepError, match=r"SUBSTRT1=101.*not within the gain reference"):
+        JumpCheckStep.call(ramp(xstart=101), **references)
