@@ -61,6 +61,8 @@ def build_parser():
     from ceers_steps.commands import download as archive_command
     from ceers_steps.commands import reduce as reduce_command
     from ceers_steps.commands import references as references_command
+    from ceers_steps.commands import report as report_command
+    from ceers_steps.commands import show as show_command
     from ceers_steps.commands import simulate as simulate
 
     _add_demo(commands)
@@ -70,6 +72,8 @@ def build_parser():
     survey.add_parser(commands)
     archive_command.add_parser(commands)
     references_command.add_parser(commands)
+    report_command.add_parser(commands)
+    show_command.add_parser(commands)
     return parser
 
 

@@ -3,6 +3,7 @@
 import os
 import re
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from astropy.table import Table
@@ -17,8 +18,13 @@ COLUMNS = {
     "skip_wispsub": bool,
     "skip_remstriping": bool,
     "skip_snowball": bool,
+    "exclude": bool,
+    "note": str,
 }
-"""Columns a table may have beside ``exposure``, with their types."""
+"""Columns a table may have beside ``exposure``, with their types.
+
+``exclude`` leaves an exposure out of a survey; ``note`` is for people, and changes nothing.
+"""
 
 _EXPOSURE = re.compile(
     r"(?P<name>jw\d{11}_\w{5}_\d{5}(?:-seg\d{3})?_(?:nrc|mir|nis|nrs|guider)[a-z0-9]*)(?:_|\.|$)"
@@ -41,7 +47,7 @@ def exposure_name(filename: str | os.PathLike) -> str:
     return stem.rpartition("_")[0] or stem
 
 
-def read_overrides(path: str | os.PathLike) -> dict[str, dict[str, float | bool]]:
+def read_overrides(path: str | os.PathLike) -> dict[str, dict[str, float | bool | str]]:
     """Read a table of per-exposure values.
 
     Parameters
@@ -80,7 +86,7 @@ def read_overrides(path: str | os.PathLike) -> dict[str, dict[str, float | bool]
             f"overrides={path}: unknown column(s) {', '.join(unknown)}. "
             f"Allowed: exposure, {', '.join(COLUMNS)}."
         )
-    rows: dict[str, dict[str, float | bool]] = {}
+    rows: dict[str, dict[str, float | bool | str]] = {}
     for number, row in enumerate(table, start=1):
         exposure = exposure_name(str(row["exposure"]).strip())
         if exposure in rows:
@@ -94,13 +100,15 @@ def read_overrides(path: str | os.PathLike) -> dict[str, dict[str, float | bool]
     return rows
 
 
-def _cell(value, kind, path, column, number):
+def _cell(value: object, kind: type, path: Path, column: str, number: int) -> Any:
     """Return one cell as ``kind``, None when it is empty."""
     if value is np.ma.masked:
         return None
     text = str(value).strip()
     if text.lower() in {"", "nan", "none", "--"}:
         return None
+    if kind is str:
+        return text
     if kind is bool:
         # 1.0 and 0.0: a column of whole numbers with gaps is read as floats
         flag = text.lower().removesuffix(".0")

@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import Any
 
 from ceers_steps.errors import CeersError
-from ceers_steps.files.overrides import read_overrides
 from ceers_steps.files.parameter_files import parameter_files_dir
 from ceers_steps.files.wcs_files import find_wcs_file
 from ceers_steps.files.wisp_templates import (
@@ -19,6 +18,7 @@ from ceers_steps.files.wisp_templates import (
 from ceers_steps.survey.config.presets import PRESETS, read_preset, versions
 from ceers_steps.survey.config.settings import SurveyConfig
 from ceers_steps.survey.planning import estimates
+from ceers_steps.survey.planning.overrides import apply_table
 from ceers_steps.survey.planning.plan import Plan, Task
 from ceers_steps.survey.select.associations import Group, group_exposures, incomplete, name_products
 from ceers_steps.survey.select.exposures import Exposure
@@ -74,13 +74,13 @@ def build_plan(
         When a grid, a table or an exposure does not fit the survey.
     """
     names = PRESETS[config.preset]
-    groups = _groups(config, exposures)
     presets = {name: read_preset(path) for name, path in names.items() if "{" not in path}
     table = config.overrides
     if table is None and config.preset == "dr05":
         table = parameter_files_dir() / "dr05" / "exposures.ecsv"
-    context = _Context(config, presets, read_overrides(table) if table else {})
-
+    exposures, rows, notes = apply_table(table, exposures, notes)
+    groups = _groups(config, exposures)
+    context = _Context(config, presets, rows)
     tasks = [_exposure_task(context, exposure, table) for exposure in exposures]
     tasks += _align_tasks(context, exposures)
     mosaics = []

@@ -1,0 +1,165 @@
+"""The metrics of a product: one name, unit and meaning each, wherever they are shown or stored.
+
+Steps leave their numbers in ``meta.ceers_steps.<step>.merit`` of a product; a survey keeps them in
+the record of each task. This table says which of them is which metric. A survey writes them as
+``metrics.jsonl`` (one product a line) and ``metrics.ecsv``.
+"""
+
+import json
+import os
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from math import isfinite
+from pathlib import Path
+from typing import Any
+
+from ceers_steps.files.atomic import write_atomic
+
+__all__ = ["METRICS", "Metric", "metrics_of", "write_metrics"]
+
+
+@dataclass(frozen=True)
+class Metric:
+    """One metric.
+
+    Attributes
+    ----------
+    name : str
+        The name in every table, file and page.
+    unit : str
+        Empty for pure numbers.
+    step, key : str
+        The step that measures it, and the name under which the step leaves it in the product.
+    meaning : str
+        One line for people.
+    """
+
+    name: str
+    unit: str
+    step: str
+    key: str
+    meaning: str
+
+
+METRICS = (
+    Metric("snowballs", "", "ceers_snowball", "n_events", "snowballs found"),
+    Metric(
+        "snowball_saturated", "", "ceers_snowball", "n_saturated", "snowballs with saturated core"
+    ),
+    Metric(
+        "snowball_fraction", "", "ceers_snowball", "added_fraction", "pixel groups newly flagged"
+    ),
+    Metric("wisp_scale", "", "ceers_wispsub", "scale", "factor of the template, as subtracted"),
+    Metric("wisp_scale_err", "", "ceers_wispsub", "scale_err", "its standard deviation"),
+    Metric("wisp_significance", "", "ceers_wispsub", "significance", "scale over its error"),
+    Metric("stripe_rms", "DN / s", "ceers_remstriping", "stripe_rms", "rms of what was removed"),
+    Metric(
+        "stripe_residual",
+        "DN / s",
+        "ceers_remstriping",
+        "predicted_error",
+        "expected rms of the stripes that are left",
+    ),
+    Metric(
+        "noise_scale", "", "ceers_remstriping", "noise_scale", "white noise over what ERR predicts"
+    ),
+    Metric("sky", "MJy / sr", "ceers_skyvar", "sky", "sky level, subtracted"),
+    Metric("sky_err", "MJy / sr", "ceers_skyvar", "sky_err", "its standard deviation"),
+    Metric("variance_factor", "", "ceers_skyvar", "variance_factor", "factor of the variances"),
+    Metric(
+        "variance_factor_err", "", "ceers_skyvar", "variance_factor_err", "its standard deviation"
+    ),
+    Metric("relative_matches", "", "ceers_align", "relative_n_matched", "matches to exposures"),
+    Metric("relative_rms", "mas", "ceers_align", "relative_rmse", "rms of these matches"),
+    Metric("absolute_matches", "", "ceers_align", "absolute_n_matched", "matches to the catalogue"),
+    Metric("absolute_rms", "mas", "ceers_align", "absolute_rmse", "rms of these matches"),
+    Metric("shift_x", "mas", "ceers_align", "absolute_xshift", "shift to the catalogue, x"),
+    Metric("shift_y", "mas", "ceers_align", "absolute_yshift", "shift to the catalogue, y"),
+    Metric("area", "arcmin2", "mosaic", "area", "area with data"),
+    Metric("sky_noise", "MJy / sr", "mosaic", "sky_noise", "scatter of the pixels of the sky"),
+    Metric("depth", "mag", "mosaic", "depth", "5 sigma in an aperture of 0.2 arcsec, AB"),
+    Metric(
+        "background_rms",
+        "MJy / sr",
+        "ceers_mosaic_background",
+        "sky_rms",
+        "rms of the sky in blocks after the subtraction",
+    ),
+    Metric(
+        "masked_fraction",
+        "",
+        "ceers_mosaic_background",
+        "masked_fraction",
+        "pixels masked as sources",
+    ),
+)
+"""All metrics, in the order of the columns."""
+
+
+def metrics_of(merits: Mapping[str, Mapping[str, Any]]) -> dict[str, float]:
+    """Return the metrics of one product.
+
+    Parameters
+    ----------
+    merits
+        ``{step: {key: value}}``, as steps leave them.
+
+    Returns
+    -------
+    dict
+        ``{name: value}``, without those that are unknown or not finite; of several values
+        (integrations, templates) the mean.
+    """
+    found = {}
+    for metric in METRICS:
+        value = merits.get(metric.step, {}).get(metric.key)
+        if value is None or isinstance(value, str):
+            continue
+        values = [float(item) for item in value] if isinstance(value, (list, tuple)) else [value]
+        mean = sum(values) / len(values) if values else float("nan")
+        if isfinite(mean):
+            found[metric.name] = mean
+    return found
+
+
+def write_metrics(folder: str | os.PathLike, products: Iterable[Mapping[str, Any]]) -> list[Path]:
+    """Write ``metrics.jsonl`` and ``metrics.ecsv``.
+
+    Parameters
+    ----------
+    folder
+        Where.
+    products
+        One mapping a product: ``product`` (its name), and any of the metrics and other facts.
+
+    Returns
+    -------
+    list of Path
+        The two files.
+    """
+    from astropy.table import MaskedColumn, Table
+
+    rows = [dict(row) for row in products]
+    lines = "".join(json.dumps(row) + "\n" for row in rows)
+    known = {metric.name: metric for metric in METRICS}
+    names = list(dict.fromkeys(name for row in rows for name in row))
+    names.sort(key=lambda name: list(known).index(name) if name in known else -1)
+    table = Table()
+    for name in names:
+        mask = [row.get(name) is None for row in rows]
+        text = any(isinstance(row.get(name), str) for row in rows)
+        values = [row[name] if row.get(name) is not None else "" if text else 0 for row in rows]
+        metric = known.get(name)
+        table[name] = MaskedColumn(
+            values,
+            mask=mask,
+            unit=metric.unit or None if metric else None,
+            description=metric.meaning if metric else None,
+        )
+    folder = Path(folder)
+    return [
+        write_atomic(
+            folder / "metrics.jsonl", lambda path: path.write_text(lines, encoding="utf-8")
+        ),
+        write_atomic(folder / "metrics.ecsv", lambda path: table.write(path, format="ascii.ecsv")),
+    ]

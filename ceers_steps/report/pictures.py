@@ -1,0 +1,113 @@
+"""Small pictures of an exposure between its corrections, with one stretch (extra ``report``)."""
+
+import base64
+import io
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from astropy.io import fits
+from numpy.typing import NDArray
+
+from ceers_steps.errors import optional_import
+from ceers_steps.figures import canvas
+
+__all__ = ["Pictures", "encoded", "make_pictures"]
+
+SIDE = 512
+"""Pixels along a side of a picture."""
+
+QUALITY = 72
+"""Of JPEG: about 60 kB a picture of noise."""
+
+STATES = (("prewisp", "before wisps"), ("pre1f", "before stripes"), ("rate", "rate"))
+CALIBRATED = (("cal", "calibrated"), ("match", "sky subtracted"))
+
+
+@dataclass(frozen=True)
+class Pictures:
+    """Pictures of one exposure as text that can stand in a page.
+
+    Attributes
+    ----------
+    states : list of (title, picture)
+        In the order of the corrections; base64 of a JPEG.
+    removed : list of (title, picture)
+        What was removed from one state to the next.
+    wisp : dict
+        ``picture``: the wisp removed; ``low``, ``high``: its values at black and white, in units of
+        the whole range of `states`. Empty where none was.
+    """
+
+    states: list[tuple[str, str]]
+    removed: list[tuple[str, str]]
+    wisp: dict
+
+
+def make_pictures(products: Mapping[str, Path]) -> Pictures:
+    """Make the pictures of the products that there are.
+
+    Parameters
+    ----------
+    products
+        FITS files by suffix.
+
+    Returns
+    -------
+    Pictures
+        Rate images where they were kept, otherwise the calibrated ones; none from files that
+        cannot be read.
+    """
+    kept = any(name in products for name, _ in STATES)
+    views = {}
+    for name, title in STATES if kept else CALIBRATED:
+        view = _read(products[name]) if name in products else None
+        if view is not None:
+            views[title] = view
+    if not views:
+        return Pictures([], [], {})
+    # the scale of the last, so that what is left can be seen; its level stays the same
+    low, high = canvas.sky_limits(list(views.values())[-1], 6, 14)
+    states = [(title, encoded(view, low, high)) for title, view in views.items()]
+    removed = []
+    wisp: dict = {}
+    for (before, first), (after, second) in zip(
+        list(views.items())[:-1], list(views.items())[1:], strict=True
+    ):
+        change = first - second
+        finite = change[np.isfinite(change)]
+        if not finite.size:
+            continue
+        least, most = (float(x) for x in np.percentile(finite, [0.5, 99.5]))
+        if most <= least:
+            continue
+        picture = encoded(change, least, most)
+        removed.append((f"{before} minus {after}", picture))
+        if before == "before wisps":
+            span = high - low
+            wisp = {"picture": picture, "low": least / span, "high": most / span}
+    return Pictures(states, removed, wisp)
+
+
+def encoded(view: NDArray, low: float, high: float) -> str:
+    """Return an image as base64 of a grey JPEG; `low` is black, `high` white, north of it up."""
+    with optional_import("Pictures need Pillow", extra="report"):
+        from PIL import Image
+    grey = np.clip((view - low) / (high - low), 0, 1)
+    grey = np.where(np.isfinite(view), 255 * grey, 0).astype(np.uint8)
+    buffer = io.BytesIO()
+    Image.fromarray(grey[::-1]).save(buffer, format="jpeg", quality=QUALITY)
+    return base64.b64encode(buffer.getvalue()).decode()
+
+
+def _read(path: Path) -> NDArray | None:
+    """Return the image of a product as means of blocks; None where it cannot be read."""
+    try:
+        with fits.open(path, memmap=False) as hdus:
+            image = np.asarray(hdus["SCI"].data, dtype=np.float32)
+    except (OSError, KeyError, ValueError, TypeError):
+        return None
+    if image.ndim != 2:
+        return None
+    return canvas.binned(image, canvas.binning(image.shape, SIDE))

@@ -1,0 +1,206 @@
+"""The report of a survey: a folder of pages that need no network and no server."""
+
+import hashlib
+import json
+import os
+from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import ProcessPoolExecutor
+from dataclasses import dataclass
+from functools import partial
+from importlib.resources import files
+from pathlib import Path
+from urllib.parse import quote
+
+from ceers_steps.errors import CeersError
+from ceers_steps.figures import preview
+from ceers_steps.files.atomic import write_atomic
+from ceers_steps.files.metrics import METRICS, write_metrics
+from ceers_steps.report.html import write_html
+from ceers_steps.report.pictures import make_pictures
+from ceers_steps.report.survey_data import Exposure, Mosaic, SurveyData
+
+__all__ = ["write_site"]
+
+FORMAT = 1
+"""Of the pages: with another one, all are made again."""
+
+LOG_LINES = 40
+
+Mark = Callable[[Sequence[Exposure], str], Sequence[bool]]
+
+
+@dataclass(frozen=True)
+class _Page:
+    """What is needed for the page of one exposure."""
+
+    exposure: Exposure
+    marked: tuple[str, ...]
+    before: str
+    after: str
+    path: Path
+    survey: str
+
+
+def write_site(data: SurveyData, *, mark: Mark, cores: int = 1) -> Path:
+    """Write ``report/`` and the tables of metrics; only pages of what has changed.
+
+    Parameters
+    ----------
+    data
+        What `read_survey` found.
+    mark
+        Given the exposures and the name of a metric, says for each whether it is unusual.
+    cores
+        Processes.
+
+    Returns
+    -------
+    Path
+        ``report/index.html``.
+
+    Raises
+    ------
+    CeersError
+        When the extra ``report`` is missing or a file cannot be written.
+    """
+    folder = data.folder / "report"
+    names = [metric.name for metric in METRICS]
+    marks = {name: mark(data.exposures, name) for name in names}
+    marked = [
+        tuple(name for name in names if marks[name][row]) for row in range(len(data.exposures))
+    ]
+    write_metrics(
+        folder,
+        [
+            {"product": exposure.name, **exposure.facts, **exposure.metrics}
+            for exposure in data.exposures
+        ]
+        + [{"product": mosaic.name, **mosaic.metrics} for mosaic in data.mosaics],
+    )
+    for name in ("report.js", "report.css"):
+        source = files("ceers_steps.report") / "templates" / name
+        write_atomic(folder / name, partial(_copy, source.read_bytes()))
+    _write_exposures(data, marked, folder, cores)
+    return _write_index(data, marked, folder)
+
+
+def _copy(contents: bytes, path: Path) -> None:
+    """Write contents to a file."""
+    path.write_bytes(contents)
+
+
+def _write_exposures(
+    data: SurveyData, marked: list[tuple[str, ...]], folder: Path, cores: int
+) -> None:
+    """Write the pages of exposures that are not what they would be now."""
+    stamps_path = folder / "stamps.json"
+    try:
+        stamps = json.loads(stamps_path.read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        stamps = {}
+    survey = str(data.folder.resolve())
+    names = [exposure.name for exposure in data.exposures]
+    pages, now = [], {}
+    for row, exposure in enumerate(data.exposures):
+        page = _Page(
+            exposure,
+            marked[row],
+            names[row - 1] if row else "",
+            names[row + 1] if row + 1 < len(names) else "",
+            folder / "exposures" / f"{exposure.name}.html",
+            survey,
+        )
+        now[exposure.name] = _stamp(page)
+        if stamps.get(exposure.name) != now[exposure.name] or not page.path.exists():
+            pages.append(page)
+    if cores > 1 and len(pages) > 1:
+        with ProcessPoolExecutor(cores) as pool:
+            list(pool.map(_write_exposure, pages))
+    else:
+        for page in pages:
+            _write_exposure(page)
+    for old in set(stamps) - set(now):
+        (folder / "exposures" / f"{old}.html").unlink(missing_ok=True)
+    write_atomic(stamps_path, lambda path: path.write_text(json.dumps(now), encoding="utf-8"))
+
+
+def _stamp(page: _Page) -> str:
+    """Return a digest of what a page is made of."""
+    exposure = page.exposure
+    paths = [*exposure.products.values(), *([exposure.log] if exposure.log else [])]
+    states = [(str(path), os.stat(path).st_size, os.stat(path).st_mtime_ns) for path in paths]
+    known = [FORMAT, states, exposure.metrics, exposure.facts, page.marked, page.before, page.after]
+    return hashlib.blake2b(json.dumps(known).encode(), digest_size=12).hexdigest()
+
+
+def _write_exposure(page: _Page) -> None:
+    """Write the page of one exposure."""
+    exposure = page.exposure
+    log = []
+    if exposure.log is not None:
+        log = exposure.log.read_text(encoding="utf-8", errors="replace").splitlines()[-LOG_LINES:]
+    write_html(
+        page.path,
+        "exposure.html",
+        page=page,
+        exposure=exposure,
+        pictures=make_pictures(exposure.products),
+        metrics=_rows(exposure.metrics),
+        links={
+            suffix: quote(os.path.relpath(path, page.path.parent))
+            for suffix, path in exposure.products.items()
+        },
+        log=log,
+    )
+
+
+def _rows(metrics: Mapping[str, float]) -> list[tuple[str, str, str, str]]:
+    """Return name, value, unit and meaning of the metrics that are known."""
+    return [
+        (metric.name, f"{metrics[metric.name]:.5g}", metric.unit, metric.meaning)
+        for metric in METRICS
+        if metric.name in metrics
+    ]
+
+
+def _write_index(data: SurveyData, marked: list[tuple[str, ...]], folder: Path) -> Path:
+    """Write the first page."""
+    shown = [m for m in METRICS if any(m.name in e.metrics for e in data.exposures)]
+    mosaics = []
+    for mosaic in data.mosaics:
+        picture = _mosaic_picture(mosaic, folder)
+        link = quote(os.path.relpath(mosaic.path, folder))
+        mosaics.append((mosaic, picture, link, _rows(mosaic.metrics)))
+    return write_html(
+        folder / "index.html",
+        "report.html",
+        title=f"Survey {data.folder.resolve().name}",
+        survey=str(data.folder.resolve()),
+        exposures=list(zip(data.exposures, marked, strict=True)),
+        columns=shown,
+        trends=[
+            (name, title)
+            for name, title in (
+                ("wisp_scale", "Wisp scale"),
+                ("sky", "Sky, MJy/sr"),
+                ("snowballs", "Snowballs"),
+                ("stripe_rms", "Stripes removed, rms, DN/s"),
+            )
+            if any(column.name == name for column in shown)
+        ],
+        mosaics=mosaics,
+    )
+
+
+def _mosaic_picture(mosaic: Mosaic, folder: Path) -> str:
+    """Return the link of the picture of a mosaic, made again when the mosaic is newer."""
+    path = folder / "mosaics" / f"{mosaic.name}.png"
+    try:
+        if not path.exists() or path.stat().st_mtime < mosaic.path.stat().st_mtime:
+            picture = preview.preview_png(preview.read_preview(mosaic.path, largest=1400))
+            write_atomic(path, lambda scratch: scratch.write_bytes(picture))
+    except CeersError:
+        raise
+    except (OSError, KeyError, ValueError):
+        return ""
+    return quote(f"mosaics/{path.name}")

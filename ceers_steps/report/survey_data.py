@@ -1,0 +1,173 @@
+"""What a report shows of a survey: read from its output folder, records first; nothing is run."""
+
+import json
+import re
+from collections import defaultdict
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from astropy.io import fits
+
+from ceers_steps.errors import CeersError
+from ceers_steps.files.metrics import metrics_of
+
+__all__ = ["Exposure", "Mosaic", "SurveyData", "read_survey"]
+
+RECORDS = ".ceers/done"
+"""Folder of the records below the output folder of a survey."""
+
+
+@dataclass
+class Exposure:
+    """One exposure: facts, metrics, products by suffix, its log."""
+
+    name: str
+    facts: dict[str, str] = field(default_factory=dict)
+    metrics: dict[str, float] = field(default_factory=dict)
+    products: dict[str, Path] = field(default_factory=dict)
+    log: Path | None = None
+    status: str = "done"
+
+
+@dataclass
+class Mosaic:
+    """One mosaic: its metrics and its last product."""
+
+    name: str
+    path: Path
+    metrics: dict[str, float] = field(default_factory=dict)
+
+
+@dataclass
+class SurveyData:
+    """All that is shown."""
+
+    folder: Path
+    exposures: list[Exposure]
+    mosaics: list[Mosaic]
+
+
+_PRODUCT = re.compile(
+    r"(?P<name>jw\d{11}_\w{5}_\d{5}(?:-seg\d{3})?_nrc\w+?)(?:_a3001)?_(?P<suffix>[a-z0-9]+)\.fits$"
+)
+_MOSAIC = re.compile(r"(?P<name>.+)_(?P<suffix>i2d|mbkgsub)\.fits$")
+_HIDDEN = {"report", ".ceers", "simulated", "tiles"}
+
+
+def read_survey(folder: str | Path) -> SurveyData:
+    """Find exposures, mosaics, records and logs below a folder.
+
+    Parameters
+    ----------
+    folder
+        Output of ``ceers reduce`` or ``ceers demo``, or any folder of products.
+
+    Returns
+    -------
+    SurveyData
+        Exposures and mosaics by name. Where there are no records, metrics are read from the
+        products.
+
+    Raises
+    ------
+    CeersError
+        When the folder has no product of an exposure or mosaic, and no record.
+    """
+    folder = Path(folder)
+    exposures: dict[str, Exposure] = {}
+    mosaics: dict[str, Mosaic] = {}
+    for path in sorted(folder.rglob("*.fits")):
+        if _HIDDEN.intersection(path.relative_to(folder).parts[:-1]):
+            continue
+        if match := _PRODUCT.match(path.name):
+            found = exposures.setdefault(match["name"], Exposure(match["name"]))
+            found.products[match["suffix"]] = path
+        elif match := _MOSAIC.match(path.name):
+            mosaics[match["name"]] = Mosaic(match["name"], path)
+    merits: dict[str, dict] = defaultdict(dict)
+    costs: dict[str, dict[str, float]] = defaultdict(dict)
+    for path in sorted((folder / RECORDS).rglob("*.json")):
+        _add_record(path, merits, costs, exposures)
+    for path in sorted((folder / "logs" / "exposure").glob("*.log")):
+        exposures.setdefault(path.stem, Exposure(path.stem, status="not done")).log = path
+    if not exposures and not mosaics:
+        raise CeersError(
+            f"{folder} has no products and no records. Give the output folder of a survey "
+            "(ceers reduce -o OUT)."
+        )
+    for exposure in exposures.values():
+        _complete(exposure, merits.get(exposure.name, {}), costs.get(exposure.name, {}))
+    for mosaic in mosaics.values():
+        known = merits.get(mosaic.name) or _merits_of_product(mosaic.path)
+        mosaic.metrics = metrics_of(known)
+    return SurveyData(
+        folder,
+        [exposures[name] for name in sorted(exposures)],
+        [mosaics[name] for name in sorted(mosaics)],
+    )
+
+
+def _add_record(
+    path: Path,
+    merits: dict[str, dict],
+    costs: dict[str, dict[str, float]],
+    exposures: dict[str, Exposure],
+) -> None:
+    """Add what one record says; one that cannot be read says nothing."""
+    try:
+        record = json.loads(path.read_text(encoding="utf-8"))
+        task, found = record["task"], record["merit"]
+    except (OSError, ValueError, KeyError, TypeError):
+        return
+    for name, steps in found.items():
+        merits[name].update(steps)
+    if task.startswith("exposure/"):
+        name = task.partition("/")[2]
+        exposures.setdefault(name, Exposure(name))
+        costs[name] = {
+            "seconds": record.get("seconds", 0.0),
+            "memory_mb": record.get("peak_memory", 0) / 1e6,
+        }
+
+
+def _complete(exposure: Exposure, merits: dict, costs: dict[str, float]) -> None:
+    """Fill in facts and metrics of an exposure."""
+    last = next(
+        (exposure.products[s] for s in ("match", "cal", "rate") if s in exposure.products), None
+    )
+    if last is not None:
+        if not merits:
+            merits = _merits_of_product(last)
+        try:
+            header = fits.getheader(last, 0)
+        except OSError:
+            exposure.status = "product damaged"
+        else:
+            for key in (
+                "FILTER",
+                "PUPIL",
+                "DETECTOR",
+                "DATE-OBS",
+                "EFFEXPTM",
+                "CRDS_CTX",
+                "CAL_VER",
+            ):
+                if key in header:
+                    exposure.facts[key] = str(header[key])
+    exposure.facts.setdefault("DETECTOR", exposure.name.rpartition("_")[2].upper())
+    exposure.metrics = {**metrics_of(merits), **costs}
+
+
+def _merits_of_product(path: Path) -> dict[str, dict]:
+    """Return what the steps have left in a product; nothing where it cannot be read."""
+    import io
+
+    from asdf.util import load_yaml
+
+    try:
+        with fits.open(path) as hdus:
+            tree = load_yaml(io.BytesIO(hdus["ASDF"].data.tobytes()))
+        entries = tree["meta"].get("ceers_steps", {})
+    except (OSError, KeyError, ValueError, TypeError):
+        return {}
+    return {step: dict(entry.get("merit", {})) for step, entry in entries.items()}

@@ -1,0 +1,53 @@
+"""What a table of per-exposure values says of a survey: who is left out, and values of steps."""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from ceers_steps.errors import CeersError
+from ceers_steps.files.overrides import read_overrides
+from ceers_steps.survey.select.exposures import Exposure
+
+__all__ = ["apply_table"]
+
+FOR_STEPS_NOT = {"exclude", "note"}
+"""Columns that no step reads: to change one does nothing again."""
+
+
+def apply_table(
+    table: Path | None, exposures: Sequence[Exposure], notes: Sequence[str]
+) -> tuple[list[Exposure], dict[str, dict], tuple[str, ...]]:
+    """Leave out the exposures that a table excludes.
+
+    Parameters
+    ----------
+    table
+        Table of per-exposure values; None for none.
+    exposures
+        All exposures.
+    notes
+        What is known of the survey already.
+
+    Returns
+    -------
+    tuple
+        The exposures that stay, the values of steps by exposure, and the notes.
+
+    Raises
+    ------
+    CeersError
+        When the table cannot be read, or leaves nothing.
+    """
+    rows = read_overrides(table) if table else {}
+    stay = [each for each in exposures if not rows.get(each.name, {}).get("exclude")]
+    gone = [each.name for each in exposures if rows.get(each.name, {}).get("exclude")]
+    if gone and not stay:
+        raise CeersError(
+            f"overrides={table}: column exclude leaves no exposure. Set it to false for some."
+        )
+    if gone:
+        notes = (*notes, f"left out by {table}: {', '.join(gone)}")
+    values = {
+        name: {key: value for key, value in row.items() if key not in FOR_STEPS_NOT}
+        for name, row in rows.items()
+    }
+    return stay, values, tuple(notes)
