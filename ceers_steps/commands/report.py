@@ -6,8 +6,6 @@ import webbrowser
 from collections.abc import Sequence
 from typing import Any
 
-import numpy as np
-
 __all__ = ["add_parser"]
 
 
@@ -39,6 +37,8 @@ def run_report(args: argparse.Namespace) -> None:
 
 def unusual(exposures: Sequence[Any], name: str) -> list[bool]:
     """Say of each exposure whether a metric is far from those like it."""
+    import numpy as np
+
     from ceers_steps.survey.summary.quality import mark_outliers
 
     values = np.array([exposure.metrics.get(name, np.nan) for exposure in exposures], dtype=float)

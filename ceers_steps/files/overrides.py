@@ -38,6 +38,16 @@ def exposure_name(filename: str | os.PathLike) -> str:
 
     ``jw01345001001_02201_00001_nrca1_rate.fits`` gives ``jw01345001001_02201_00001_nrca1``.
     A name of another form loses its extension and what follows the last underscore.
+
+    Parameters
+    ----------
+    filename
+        Name or path of a product.
+
+    Returns
+    -------
+    str
+        The name without suffix.
     """
     name = Path(filename).name
     match = _EXPOSURE.match(name)

@@ -118,10 +118,12 @@ def write_survey_page(
         HTML file; all links are relative to its folder.
     title
         Heading.
-    stages, failures, mosaics
+    stages, failures
         What is shown of each.
     remedy
         How to go on without what failed; may be empty.
+    mosaics
+        What is shown of each.
     columns, rows
         The table of exposures.
     notes
