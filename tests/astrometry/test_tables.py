@@ -9,7 +9,11 @@ import pytest
 from astropy.coordinates import SkyCoord
 from astropy.table import MaskedColumn, Table
 
-from ceers_steps.astrometry.reference import read_reference_catalog
+from ceers_steps.astrometry.reference import (
+    ReferenceCatalog,
+    read_reference_catalog,
+    why_elsewhere,
+)
 from ceers_steps.astrometry.results import RESULT_COLUMNS, make_results_table
 from ceers_steps.astrometry.tables import AlignmentSettings, read_alignment_table
 from ceers_steps.errors import CeersError
@@ -180,3 +184,13 @@ def test_results_have_units_and_meanings(tmp_path):
     assert back["scale"].description == "scale"
     assert back.meta["abs_refcat"] == "a.ecsv"
     assert len(make_results_table([], {})) == 0
+
+
+def test_why_a_catalogue_has_nothing_here():
+    swapped = ReferenceCatalog("a.ecsv", np.array([-5.0 % 360]), np.array([34.3]))
+    assert "swapped columns" in why_elsewhere(swapped, 34.3, -5.0, 60.0)
+    far = ReferenceCatalog("a.ecsv", np.array([34.3]), np.array([5.0]))
+    assert "the nearest is 10 degrees" in why_elsewhere(far, 34.3, -5.0, 60.0)
+    assert why_elsewhere(ReferenceCatalog("a", np.zeros(0), np.zeros(0)), 0, 0, 1).startswith(
+        "none"
+    )

@@ -239,6 +239,22 @@ class TestAccuracy:
         assert sorted(path.suffix for path in folder.glob("*_alignment.*")) == [".ecsv", ".png"]
         assert not list(folder.glob("*.asdf"))
 
+    def test_few_sources_and_a_small_catalogue(self, field, tmp_path):
+        """Four to twelve matches with a catalogue of 15 mas: dithers stay together."""
+        reference = Path(reference_of(field, tmp_path / "reference.ecsv"))
+        table = Table.read(reference)
+        table[::4].write(reference, overwrite=True)
+        files = field.of("NRCB4")
+        models, table = run(field, tmp_path, files, abs_refcat=str(reference), snr_threshold=150.0)
+        absolute = table[table["alignment"] == "absolute"]
+        assert set(absolute["status"]) == {"COMPLETE"}
+        assert len(set(absolute["xshift"])) == 1
+        assert 3 <= absolute["n_matched"][0] <= 12
+        relative = table[table["alignment"] == "relative"]
+        after = relative_errors(field, list(models.values()))
+        assert np.all(np.abs(after) < 4 * relative["shift_error"].max() + 1.0)
+        assert relative["shift_error"].max() < 5.0
+
     def test_relative_only_keeps_the_mean_pointing(self, field, tmp_path):
         models, table = run(field, tmp_path, field.of("NRCB4"))
         with opened(field.of("NRCB4")) as before:
@@ -274,6 +290,20 @@ class TestFailures:
         assert "6 of 6 exposures are not aligned" in caplog.text
         warned = {record.levelname for record in caplog.records if "not aligned" in record.message}
         assert warned == {"WARNING"}
+
+    def test_exchanged_columns(self, field, tmp_path):
+        """RA of 214.92 cannot be a DEC: refused at once. Where it could be, the note says so."""
+        path = Path(reference_of(field, tmp_path / "swapped.ecsv", names=("DEC", "RA")))
+        with pytest.raises(StepError, match="not the one in the column of the other"):
+            run(field, tmp_path, abs_refcat=str(path))
+
+    def test_positions_of_another_epoch(self, field, tmp_path):
+        path = reference_of(field, tmp_path / "gaia.ecsv")
+        table = Table.read(path)
+        table["ref_epoch"], table["pmra"], table["pmdec"] = 2016.0, 3.0, -4.0
+        table.write(path, overwrite=True)
+        with pytest.raises(StepError, match=r"of 2016\.0, the exposures of 2022\.\d; .* 32 mas"):
+            run(field, tmp_path, field.of("NRCB4"), abs_refcat=path)
 
     def test_unrelated_catalogue(self, field, tmp_path):
         rng = np.random.default_rng(3)
@@ -501,6 +531,53 @@ class TestInput:
             saved = read_wcs_file(tmp_path / f"{name}_tweakreg.asdf")
             np.testing.assert_array_equal(saved.wcs(x, y), model.meta.wcs(x, y))
             assert saved.wcsinfo["s_region"] == model.meta.wcsinfo.s_region
+
+    def test_without_err_and_dq(self, field, tmp_path):
+        reference = reference_of(field, tmp_path / "reference.ecsv")
+        bare = []
+        for path in field.of("NRCB4"):
+            with datamodels.open(path) as model:
+                copy = model.copy()
+            OPEN.append(copy)
+            copy.data = np.where(copy.dq > 0, np.nan, copy.data)
+            copy.err = copy.dq = None
+            bare.append(copy)
+        models, _ = run(field, tmp_path, bare, abs_refcat=reference)
+        assert {m.meta.cal_step.tweakreg for m in models.values()} == {"COMPLETE"}
+        assert np.hypot(*mean_error(field, models.values())) < 3 * SCATTER / np.sqrt(15)
+
+    def test_skipped_says_so(self, field):
+        with datamodels.open(field.files[0]) as model:
+            step = AlignStep()
+            step.skip = True
+            step.parent = AlignStep()
+            result = step.run(model)
+            assert result.meta.cal_step.tweakreg == "SKIPPED"
+
+    def test_source_list_beside_the_association(self, field, tmp_path):
+        folder = tmp_path / "data"
+        folder.mkdir()
+        members = []
+        for path in map(Path, field.of("NRCBLONG")):
+            shutil.copy(path, folder)
+            truth = field.truths[path.name.removesuffix("_cal.fits")]
+            catalog = Table([truth.sources["x"], truth.sources["y"]], names=["x", "y"])
+            catalog.write(folder / f"{path.stem}_mine.ecsv")
+            member = {"expname": path.name, "exptype": "science"}
+            members.append(member | {"tweakreg_catalog": f"{path.stem}_mine.ecsv"})
+        product = {"name": "field", "members": members}
+        header = {"asn_type": "image3", "asn_id": "a3001", "asn_pool": "none"}
+        (folder / "asn.json").write_text(json.dumps(header | {"products": [product]}))
+        reference = reference_of(field, tmp_path / "reference.ecsv")
+        _, table = run(
+            field,
+            tmp_path,
+            str(folder / "asn.json"),
+            abs_refcat=reference,
+            use_custom_catalogs=True,
+        )
+        # exact positions leave nothing between the exposures
+        assert np.all(table["rmse"][table["alignment"] == "relative"] < 0.5)
 
     def test_order_does_not_matter(self, field, tmp_path):
         reference = reference_of(field, tmp_path / "reference.ecsv")
