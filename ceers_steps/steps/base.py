@@ -22,7 +22,7 @@ from ceers_steps.errors import CeersError
 from ceers_steps.files.atomic import ASSOCIATION_SUFFIXES, read_association, write_atomic
 from ceers_steps.files.overrides import exposure_name, read_overrides
 
-__all__ = ["CeersMixin", "CeersStep", "StepError", "save_atomic"]
+__all__ = ["CeersMixin", "CeersStep", "StepError", "save_atomic", "status_keyword"]
 
 log = logging.getLogger(__name__)
 
@@ -211,6 +211,7 @@ class CeersMixin:
         """
         alias = self.class_alias
         record_step_status(model, alias, status=status)
+        _set_status_card(model, alias, status)
         entry = {
             "status": status,
             "version": ceers_steps.__version__,
@@ -327,6 +328,22 @@ def _crds_message(what, dataset, *causes):
         f"{': ' + reasons if reasons else ''}. Check these variables and the network, "
         "or give the file with override_<type>."
     )
+
+
+def status_keyword(alias: str) -> str:
+    """Return the FITS keyword of the status of a step of ours."""
+    return "S_" + alias.removeprefix("ceers_").replace("_", "").upper()[:6]
+
+
+def _set_status_card(model, alias, status):
+    """Write the status into the primary header, as jwst does for its own steps (``S_JUMP``).
+
+    The keyword is S_ and the first letters of the alias without ``ceers_``: ``S_SNOWBA``.
+    """
+    keyword = status_keyword(alias)
+    primary = model.instance.setdefault("extra_fits", {}).setdefault("PRIMARY", {})
+    others = [card for card in primary.get("header", []) if card[0] != keyword]
+    primary["header"] = [*others, [keyword, status, f"{alias} of ceers_steps"]]
 
 
 def _add_history(model, text):

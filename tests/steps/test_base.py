@@ -1,18 +1,22 @@
 """What all Steps share: names, atomic output, clear errors, provenance."""
 
 import os
+import re
 import subprocess
 import sys
 import textwrap
+from pathlib import Path
 
 import numpy as np
 import pytest
+import stdatamodels
 from astropy.io import fits
 from stdatamodels.jwst import datamodels
 
 from ceers_steps.errors import CeersError
 from ceers_steps.files.atomic import write_atomic
-from ceers_steps.steps.base import CeersStep, StepError
+from ceers_steps.integration import get_steps
+from ceers_steps.steps.base import CeersStep, StepError, status_keyword
 
 EXPOSURE = "jw01345001001_02201_00001_nrcb4"
 
@@ -67,6 +71,32 @@ def test_product_name_and_provenance_survive_the_file(rate_file, tmp_path):
         )
     history = "".join(str(line) for line in fits.getheader(path)["HISTORY"])
     assert "ceers_halve COMPLETE; halved; factor=0.5; mean=1.5" in history
+
+
+def test_status_is_in_the_header_once(rate_file, tmp_path):
+    out = tmp_path / "out"
+    HalveStep.call(str(rate_file), save_results=True, output_dir=str(out))
+    (path,) = out.iterdir()
+    assert fits.getheader(path)["S_HALVE"] == "COMPLETE"
+    with datamodels.open(path) as model:
+        HalveStep().record(model, "FAILED")
+        model.save(tmp_path / "again.fits")
+    header = fits.getheader(tmp_path / "again.fits")
+    assert header.count("S_HALVE") == 1
+    assert header["S_HALVE"] == "FAILED"
+
+
+def test_every_step_has_a_status_keyword_of_its_own():
+    keywords = [status_keyword(alias) for _, alias, is_pipeline in get_steps() if not is_pipeline]
+    assert len(set(keywords)) == len(keywords)
+    assert max(map(len, keywords)) <= 8
+    of_jwst = {
+        value
+        for path in Path(stdatamodels.__file__).parent.glob("jwst/datamodels/schemas/*.yaml")
+        for value in re.findall(r"fits_keyword: (\S+)", path.read_text(encoding="utf-8"))
+    }
+    assert "S_JUMP" in of_jwst
+    assert not of_jwst & set(keywords)
 
 
 def test_history_has_paths_of_all_characters(rate_file, tmp_path):
