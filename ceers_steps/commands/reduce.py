@@ -193,7 +193,21 @@ def run_reduce(args) -> int:
         print(remedy, file=sys.stderr)
     # last: on a full disk it cannot be written, which must not hide what failed
     print(f"Summary: {write_summary(plan, outcome, remedy)}")
+    _look(plan.output)
     return 1 if outcome.failures or outcome.waiting else 0
+
+
+def _look(output):
+    """Say which exposures are unusual, and how to look at them."""
+    from astropy.table import Table
+
+    table = Table.read(output / "quality.ecsv")
+    marks = [str(mark) if mark else "" for mark in table["outlier"].tolist()]
+    names = [str(name) for name, mark in zip(table["exposure"], marks, strict=True) if mark]
+    if names:
+        few = f"{', '.join(names[:3])}{', ...' if len(names) > 3 else ''}"
+        print(f"{len(names)} exposure{'s need' if len(names) > 1 else ' needs'} a look: {few}")
+    print(f"To look at the survey: ceers report {shlex.quote(str(output))} --open")
 
 
 def _remedy(plan, config, outcome):

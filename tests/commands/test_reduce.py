@@ -383,3 +383,16 @@ def test_commands_are_files_in_order_whose_lines_do_the_tasks(folder, work, caps
     # a command before its turn says so, with exit code 1
     line = paths[2].read_text().splitlines()[0]
     assert subprocess.run(line, shell=True, env=environment, capture_output=True).returncode == 1
+
+
+def test_the_console_names_what_needs_a_look(tmp_path, capsys):
+    from astropy.table import Table
+
+    from ceers_steps.commands.reduce import _look
+
+    table = Table({"exposure": ["a", "b", "c"], "outlier": ["sky", "", "stripes sky"]})
+    table.write(tmp_path / "quality.ecsv")
+    _look(tmp_path)
+    lines = capsys.readouterr().out.splitlines()
+    assert lines[0] == "2 exposures need a look: a, c"
+    assert lines[1].startswith("To look at the survey: ceers report ")
