@@ -24,8 +24,8 @@ class GroupStripeSettings:
     """Constants of the method."""
 
     first_passes: int = 3
-    """Solutions for the first difference, between which the covariance is learnt: the third
-    changes the stripes by less than a hundredth of the noise of a pixel."""
+    """Solutions for the first difference: the covariance is learnt twice between them, as in
+    `fit_stripes` while its trends are free."""
     clip: float = 5.0
     """Samples farther from the model are left out, units of their noise: as for rates."""
 
