@@ -86,7 +86,20 @@ def align_exposures(
 
 
 def grouped(exposures: Sequence[AlignedExposure], *, by_visit: bool) -> list[list[AlignedExposure]]:
-    """Return what is to be aligned of each detector and filter (and visit), in order of time."""
+    """Return what is to be aligned of each detector and filter, in order of time.
+
+    Parameters
+    ----------
+    exposures : sequence of AlignedExposure
+        All of them; those that are kept are left out.
+    by_visit : bool
+        Every visit is a group of its own.
+
+    Returns
+    -------
+    list of list of AlignedExposure
+        What is aligned together.
+    """
     groups: dict[tuple[str, str, str], list[AlignedExposure]] = {}
     for exposure in sorted(exposures, key=lambda e: (e.time, e.name)):
         if exposure.kept:
@@ -97,7 +110,18 @@ def grouped(exposures: Sequence[AlignedExposure], *, by_visit: bool) -> list[lis
 
 
 def catalog_of(exposures: Sequence[AlignedExposure]) -> ReferenceCatalog:
-    """Return the sources of exposures whose WCS is right, as a catalogue to align others to."""
+    """Return the sources of exposures whose WCS is right, as a catalogue to align others to.
+
+    Parameters
+    ----------
+    exposures : sequence of AlignedExposure
+        One or more.
+
+    Returns
+    -------
+    ReferenceCatalog
+        Each source once; empty if they have none.
+    """
     plane = exposures[0].corrector
     lists = [_in_plane(exposure, plane) for exposure in exposures if len(exposure.sources) > 0]
     tolerance = exposures[0].settings.tolerance

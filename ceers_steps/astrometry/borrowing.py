@@ -14,6 +14,11 @@ def borrow_pointings(exposures: Sequence[AlignedExposure]) -> None:
 
     The one that is nearest in time, of the same detector if there are several. Its shift and
     rotation are taken, not its scale, which belongs to the detector.
+
+    Parameters
+    ----------
+    exposures : sequence of AlignedExposure
+        All of them; those that failed are changed.
     """
     good = [exposure for exposure in exposures if exposure.status == COMPLETE]
     for exposure in exposures:

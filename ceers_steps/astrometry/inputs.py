@@ -74,7 +74,23 @@ def describe(model: Any, index: int, settings: AlignmentSettings) -> AlignedExpo
 
 
 def read_catfile(catfile: str) -> dict[str, str]:
-    """Return the source lists that a file names, as TweakRegStep reads it."""
+    """Return the source lists that a file names, as TweakRegStep reads it.
+
+    Parameters
+    ----------
+    catfile : str
+        Text file of two columns, image and source list; blank for none.
+
+    Returns
+    -------
+    dict
+        Path of the source list by name of the image.
+
+    Raises
+    ------
+    CeersError
+        When it cannot be read or has more columns.
+    """
     path = Path(catfile)
     if not catfile.strip():
         return {}
@@ -89,7 +105,22 @@ def read_catfile(catfile: str) -> dict[str, str]:
 
 
 def read_catalog(path: str | os.PathLike) -> Table:
-    """Read a source list."""
+    """Read a source list.
+
+    Parameters
+    ----------
+    path : path
+        Any table that astropy reads.
+
+    Returns
+    -------
+    Table
+
+    Raises
+    ------
+    CeersError
+        For a file that is no table.
+    """
     try:
         return Table.read(path)
     except Exception as err:  # astropy raises many kinds for a file that is no table
@@ -97,7 +128,24 @@ def read_catalog(path: str | os.PathLike) -> Table:
 
 
 def from_table(table: Table, name: str | os.PathLike) -> SourceList:
-    """Return sources with positions from elsewhere, all with the same uncertainty."""
+    """Return sources with positions from elsewhere, all with the same uncertainty.
+
+    Parameters
+    ----------
+    table : Table
+        With columns x and y, or xcentroid and ycentroid, 0-based pixels.
+    name : str or path
+        Of the table, for the message.
+
+    Returns
+    -------
+    SourceList
+
+    Raises
+    ------
+    CeersError
+        Without such columns.
+    """
     columns = []
     for axis in "xy":
         names = [n for n in (axis, f"{axis}centroid", f"{axis}_centroid") if n in table.colnames]

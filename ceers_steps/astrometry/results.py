@@ -39,6 +39,11 @@ def make_results_table(rows: list[dict[str, Any]], meta: dict[str, Any]) -> Tabl
         Values by column of `RESULT_COLUMNS`; what is missing is empty (nan, 0 or "").
     meta
         Goes to the header.
+
+    Returns
+    -------
+    Table
+        One row for each of the given ones.
     """
     empty: dict[str, Any] = {"str": "", "int": 0, "float": np.nan}
     table = Table(meta=meta)

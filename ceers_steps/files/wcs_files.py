@@ -2,7 +2,7 @@
 
 import math
 import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -15,7 +15,14 @@ from ceers_steps.errors import CeersError
 from ceers_steps.files.atomic import write_atomic
 from ceers_steps.files.overrides import exposure_name
 
-__all__ = ["WcsFile", "find_wcs_file", "read_wcs_file", "wcs_file_name", "write_wcs_file"]
+__all__ = [
+    "WcsFile",
+    "find_wcs_file",
+    "read_wcs_file",
+    "wcs_file_name",
+    "wcs_inputs",
+    "write_wcs_file",
+]
 
 LARGEST_TREE = 5_000_000
 """Bytes of the YAML part of a file; those of JWST have about 60,000."""
@@ -109,6 +116,28 @@ def find_wcs_file(folder: str | os.PathLike, image: Any, suffix: str = "tweakreg
             f"Name the right one {name}."
         )
     return found[0] if found else None
+
+
+def wcs_inputs(folder: Path, exposures: Sequence[str], every_one: bool) -> list[str]:
+    """Return the WCS files that exposures need, as `find_wcs_file` finds them.
+
+    Parameters
+    ----------
+    folder : Path
+        Where they are.
+    exposures : sequence of str
+        Names of the exposures.
+    every_one : bool
+        Name those that are not there too.
+
+    Returns
+    -------
+    list of str
+        Their paths.
+    """
+    found = ((find_wcs_file(folder, name), name) for name in exposures)
+    paths = [path or (folder / wcs_file_name(name) if every_one else None) for path, name in found]
+    return [str(path) for path in paths if path is not None]
 
 
 def read_wcs_file(path: str | os.PathLike) -> WcsFile:

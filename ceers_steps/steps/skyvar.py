@@ -219,9 +219,10 @@ def _check_levels(
     """Give exposures back a level far above that of the others of their filter."""
     for name in {key for key, _, _ in measured.values()}:
         indices = [index for index, value in measured.items() if value[0] == name]
-        levels, noises = ([measured[index][k] for index in indices] for k in (1, 2))
+        levels = [measured[index][1] for index in indices]
+        noises = [measured[index][2] for index in indices]
         for number in exposures_without_sky(levels, noises):
-            index, others = indices[number], np.quantile(levels, 0.25)
+            index, others = indices[number], float(np.quantile(levels, 0.25))
             reason = f"level {levels[number]:.3g}, that of other exposures {others:.3g}"
             with library:
                 model = library.borrow(index)

@@ -9,7 +9,7 @@ from typing import Any
 
 from ceers_steps.errors import CeersError
 from ceers_steps.files.parameter_files import parameter_files_dir
-from ceers_steps.files.wcs_files import find_wcs_file
+from ceers_steps.files.wcs_files import wcs_inputs
 from ceers_steps.files.wisp_templates import (
     AFFECTED_DETECTORS,
     AFFECTED_FILTERS,
@@ -251,16 +251,8 @@ def _outlier_tasks(context, group, tasks):
         needed += sorted({aligned[exp.name] for exp in exposures if exp.name in aligned})
         inputs = []
         if config.wcs_dir:
-            # as UpdateWcsStep finds them, with or without an association id
-            inputs = [
-                str(
-                    find_wcs_file(config.wcs_dir, exp.name)
-                    or config.wcs_dir / f"{exp.name}_tweakreg.asdf"
-                )
-                for exp in exposures
-            ]
-            if parameters.get("update_wcs", {}).get("missing") == "skip":
-                inputs = [path for path in inputs if Path(path).is_file()]
+            must = parameters.get("update_wcs", {}).get("missing") != "skip"
+            inputs = wcs_inputs(config.wcs_dir, [each.name for each in exposures], must)
         kept = ["match", *(["crf"] if "crf" in config.keep else [])]
         memory, seconds = estimates.outlier(len(exposures))
         made.append(
