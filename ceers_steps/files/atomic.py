@@ -1,5 +1,6 @@
 """Files: products that are complete or not there; images and associations that a user gives."""
 
+import errno
 import json
 import os
 import shutil
@@ -43,8 +44,9 @@ def write_atomic(path: str | os.PathLike, writer: Callable[[Path], object]) -> P
     Raises
     ------
     CeersError
-        When the folder cannot be written or the disk is full; nothing is left behind and a
-        product of an earlier run is untouched.
+        When the folder cannot be written or the disk is full, or when the writer cannot use
+        another file, which is then named; nothing is left behind and a product of an earlier run
+        is untouched.
     """
     path = Path(path)
     scratch = None
@@ -54,6 +56,11 @@ def write_atomic(path: str | os.PathLike, writer: Callable[[Path], object]) -> P
         writer(scratch / path.name)
         os.replace(scratch / path.name, path)
     except OSError as err:
+        if scratch is not None and (other := _file_elsewhere(err, scratch)):
+            raise CeersError(
+                f"{other}: {err.strerror or err}, while {path} was written. Nothing was left "
+                f"there. Check {other}, then run again."
+            ) from err
         raise CeersError(
             f"Cannot write {path}: {err.strerror or err}. Nothing was left there. Free some disk "
             "space or choose another folder with output_dir (--output_dir=FOLDER)."
@@ -62,6 +69,14 @@ def write_atomic(path: str | os.PathLike, writer: Callable[[Path], object]) -> P
         if scratch is not None:
             shutil.rmtree(scratch, ignore_errors=True)
     return path
+
+
+def _file_elsewhere(err: OSError, scratch: Path) -> str:
+    """Return the file that an error names, if it does not lie in the scratch folder; or ''."""
+    if err.errno in (errno.ENOSPC, errno.EDQUOT) or not isinstance(err.filename, str | os.PathLike):
+        return ""
+    inside = Path(err.filename).absolute().is_relative_to(scratch.absolute())
+    return "" if inside else os.fspath(err.filename)
 
 
 @contextmanager

@@ -41,6 +41,12 @@ class Key:
 MIN_TILE_SIZE = 64
 """Smallest tile of a mosaic that TiledResampleStep takes, pixels."""
 
+MIN_MEMORY_GB = 0.1
+"""Least memory of a survey, GB: less runs no task, and below 0.001 it would mean all there is."""
+
+MAX_RETRIES = 10
+"""Most attempts after the first; each takes half as much memory again, 58 times after ten."""
+
 INTERMEDIATES = ("rate", "prewisp", "pre1f", "crf")
 
 SCHEMA: dict[str, dict[str, Key]] = {
@@ -73,12 +79,12 @@ SCHEMA: dict[str, dict[str, Key]] = {
     "run": {
         "on": Key("text", choices=("local", "slurm", "pbs")),
         "cores": Key("whole", minimum=0),
-        "memory": Key("number", minimum=0),
+        "memory": Key("number", minimum=MIN_MEMORY_GB, maximum=1e6, off=True),
         "profile": Key("text"),
         "partition": Key("text"),
         "account": Key("text"),
         "jobs": Key("whole", minimum=1),
-        "retries": Key("whole", minimum=0),
+        "retries": Key("whole", minimum=0, maximum=MAX_RETRIES),
     },
 }
 """Every table and key but the parameters of the pipelines."""
@@ -105,6 +111,9 @@ _OURS = {
     ("image3", "skyvar", "skip"): "sky_method = 'none' and scale_variance = false",
 }
 """Parameters for which the survey has a key of its own, or another way."""
+
+_HOOKS = {"pre_hooks", "post_hooks"}
+"""Refused: they would run any program that a file of values names, before the first task."""
 
 _RESERVED = {"output_dir", "output_file", "output_ext", "suffix", "input_dir", "in_memory"}
 _RESERVED |= {"output_use_model", "output_use_index", "search_output_file"}
@@ -248,6 +257,9 @@ def check_steps(steps: Mapping, text: str, path) -> list[tuple[str, str, str]]:
             for name, value in parameters.items():
                 if own := _OURS.get((pipeline, step, name)):
                     _refuse(path, text, section, name, f"{name}: use {own}")
+                if name in _HOOKS:
+                    remedy = "hooks run programs of their own; give them with strun or in Python"
+                    _refuse(path, text, section, name, f"{name}: a survey takes no hooks. {remedy}")
                 if name in _RESERVED | _RESERVED_IN.get(step, set()):
                     _refuse(path, text, section, name, f"{name} is set by the survey: take it out")
                 if name.startswith("save_"):

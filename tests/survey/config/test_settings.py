@@ -194,13 +194,31 @@ def test_a_catalogue_of_the_network_is_no_file(survey, name):
     assert str(config.reference_catalog) == name.upper()
 
 
-def test_parameters_of_a_pipeline_itself_and_of_its_steps(survey):
-    text = '[detector1]\npre_hooks = ["mine.look"]\n[detector1.jump]\nrejection_threshold = 5\n'
+def test_parameters_of_the_steps_of_several_pipelines(survey):
+    text = "[detector1.jump]\nrejection_threshold = 5\n"
     config = load_config(survey(text + "[image3]\nskyvar.fill_holes = false\n"))
     assert config.steps == {
-        "detector1": {"": {"pre_hooks": ["mine.look"]}, "jump": {"rejection_threshold": 5}},
+        "detector1": {"jump": {"rejection_threshold": 5}},
         "image3": {"skyvar": {"fill_holes": False}},
     }
+
+
+@pytest.mark.parametrize("table", ["detector1", "image2", "image3.skyvar"])
+@pytest.mark.parametrize("hooks", ["pre_hooks", "post_hooks"])
+def test_a_survey_file_runs_no_program_of_its_own(survey, tmp_path, table, hooks):
+    made = tmp_path / "made"
+    path = survey(f"[{table}]\n{hooks} = ['touch {made}']\n")
+    with pytest.raises(CeersError, match=rf"line 4: \[{table}\] {hooks}: a survey takes no hooks"):
+        load_config(path)
+    assignment = f"{table}.{hooks}=['touch {made}']"
+    with pytest.raises(CeersError, match="takes no hooks"):
+        load_config(survey(""), settings=[assignment])
+    assert not made.exists()
+
+
+@pytest.mark.parametrize("memory", [0, 0.1, 8])
+def test_memory_that_is_taken(survey, memory):
+    assert load_config(survey(f"[run]\nmemory = {memory}\n")).memory == memory
 
 
 def test_files_among_the_parameters_are_relative_to_the_file(survey, tmp_path, monkeypatch):
@@ -251,7 +269,9 @@ WRONG = {
     "unknown value in a list": ('[products]\nkeep = ["crf", "cal"]\n', 4, ["'cal'", "'rate'"]),
     "too small": ("[run]\njobs = 0\n", 4, ["use 1 or more"]),
     "too large": ("[grid]\npixel_scale = 20\n", 4, ["use 10 or less"]),
-    "negative": ("[run]\nmemory = -1\n", 4, ["use 0 or more"]),
+    "negative": ("[run]\nmemory = -1\n", 4, ["use 0.1 or more, or 0"]),
+    "memory of less than a MB": ("[run]\nmemory = 0.0004\n", 4, ["use 0.1 or more, or 0"]),
+    "endless retries": ("[run]\nretries = 1000000\n", 4, ["use 10 or less"]),
     "tiny tiles": ("[grid]\ntile_size = 10\n", 4, ["use 64 or more, or 0"]),
     "unknown step": ("[image3.sky]\n", 3, ["[image3] unknown key 'sky'", "skyvar"]),
     "step as a parameter": ("[image3]\nskyvar = 5\n", 4, ["skyvar is a step: [image3.skyvar]"]),
