@@ -311,31 +311,6 @@ def _memory_of(task, attempt, limit):
     return min(wanted, limit) if limit else wanted
 
 
-def installed_memory() -> int:
-    """Return the memory (MB) that this process may use: of the machine, or of its container."""
-    limits = [os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")]
-    for path in _memory_limits():
-        with contextlib.suppress(OSError, ValueError):  # "max": no limit
-            limits.append(int(path.read_text()))
-    return int(min(limits) / 1e6)
-
-
-def _memory_limits():
-    """Return the files that may have a limit of control groups (containers, batch jobs)."""
-    root = Path("/sys/fs/cgroup")
-    found = [root / "memory.max", root / "memory" / "memory.limit_in_bytes"]
-    with contextlib.suppress(OSError):
-        for line in Path("/proc/self/cgroup").read_text().splitlines():
-            _, kinds, name = line.split(":", 2)
-            group = Path(name.lstrip("/"))
-            for part in (group, *group.parents):
-                if not kinds:
-                    found.append(root / part / "memory.max")
-                elif "memory" in kinds.split(","):
-                    found.append(root / "memory" / part / "memory.limit_in_bytes")
-    return found
-
-
 def _executor(config):
     """Return which executor of Snakemake runs the tasks."""
     if config.profile is None:

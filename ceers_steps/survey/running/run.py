@@ -17,10 +17,10 @@ from ceers_steps.survey.running.engine import (
     Engine,
     cancel_leftovers,
     check_engine,
-    installed_memory,
     log_tail,
 )
 from ceers_steps.survey.running.locks import hold_folder
+from ceers_steps.survey.running.machine import available_cores, installed_memory_mb
 from ceers_steps.survey.running.progress import Progress
 from ceers_steps.survey.running.task import running_path
 
@@ -106,8 +106,8 @@ def run_plan(plan: Plan, config: SurveyConfig, *, tell=print) -> Outcome:
         tasks = [plan.tasks[name] for name in reasons]
         if not tasks:
             return Outcome([], len(plan.tasks), [], [])
-        cores = config.cores or _cores()
-        memory = int(config.memory * 1000) or int(ROOM * installed_memory())
+        cores = config.cores or available_cores()
+        memory = int(config.memory * 1000) or int(ROOM * installed_memory_mb())
         if config.on == "local" and config.profile is None:
             check_memory(plan, tasks, memory)
         if cancelled := cancel_leftovers(plan.output, tell=tell):
@@ -173,13 +173,6 @@ def check_memory(plan: Plan, tasks: list[Task], memory: int) -> None:
         f"{'Set tile_size (table [grid]), raise' if tiles else 'Raise'} memory (table [run]), or "
         "use a larger machine."
     )
-
-
-def _cores():
-    """Return how many cores this process may use."""
-    if hasattr(os, "sched_getaffinity"):
-        return len(os.sched_getaffinity(0))
-    return os.cpu_count() or 1
 
 
 def _clear(plan, tasks):

@@ -16,6 +16,7 @@ from multiprocessing.connection import wait
 from pathlib import Path
 
 from ceers_steps.errors import CeersError
+from ceers_steps.survey.running.machine import available_cores, installed_memory_mb
 
 __all__ = ["Job", "jobs_at_a_time", "run_jobs"]
 
@@ -53,11 +54,9 @@ class Job:
     arguments: dict
 
 
-def jobs_at_a_time(memory):
+def jobs_at_a_time(memory: float) -> int:
     """Return how many jobs that need `memory` bytes each fit the cores and memory at hand."""
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
-    installed = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
-    return max(1, min(cores or 1, int(installed // memory)))
+    return max(1, min(available_cores(), int(installed_memory_mb() * 1e6 // memory)))
 
 
 def run_jobs(jobs, log_folder, *, at_a_time):

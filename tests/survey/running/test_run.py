@@ -16,7 +16,6 @@ import pytest
 from ceers_steps.errors import CeersError
 from ceers_steps.survey.config.settings import SurveyConfig
 from ceers_steps.survey.planning.plan import why_stale
-from ceers_steps.survey.running import engine
 from ceers_steps.survey.running.run import _signals, check_memory, run_plan
 from ceers_steps.survey.running.task import running_path
 from tests.survey.planning.test_plan import do
@@ -301,17 +300,6 @@ def test_signals_end_a_run_in_order_unless_they_are_ignored(number):
         be_told()
     finally:
         signal.signal(number, before)
-
-
-def test_memory_is_that_of_the_container(tmp_path, monkeypatch):
-    whole = engine.installed_memory()
-    limits = [tmp_path / "none", tmp_path / "max", tmp_path / "limit"]
-    limits[1].write_text("max\n")
-    limits[2].write_text("123000000\n")
-    monkeypatch.setattr(engine, "_memory_limits", lambda: limits[:2])
-    assert engine.installed_memory() >= whole
-    monkeypatch.setattr(engine, "_memory_limits", lambda: limits)
-    assert engine.installed_memory() == 123
 
 
 @pytest.mark.parametrize("text", [None, "executor: [", "- no mapping"])
