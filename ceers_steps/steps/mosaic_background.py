@@ -3,46 +3,40 @@
 import logging
 import math
 import os
-from dataclasses import replace
+from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 from astropy.io import fits
-from astropy.wcs import WCS
 from jwst.datamodels import ModelLibrary
 from stdatamodels.jwst.datamodels import JwstDataModel
 
 from ceers_steps.errors import CeersError
 from ceers_steps.files.atomic import ASSOCIATION_SUFFIXES, write_atomic
 from ceers_steps.files.fits_planes import check_space, virtual_array
-from ceers_steps.kernels.rows import flagged, row_blocks
-from ceers_steps.kernels.sources.background import fit_mesh
-from ceers_steps.kernels.sources.mosaic_tiers import CORE, mask_mosaic
-from ceers_steps.kernels.sources.outskirts import measure_outskirts
-from ceers_steps.mosaics.images import (
-    from_model,
-    image_of,
-    pixel_map,
-    read_fits_mosaic,
-    read_tiers,
+from ceers_steps.kernels.rows import row_blocks
+from ceers_steps.kernels.sources.mosaic_background import (
+    BackgroundSettings,
+    MosaicBackground,
+    measure_mosaic_background,
 )
+from ceers_steps.mosaics.images import Mosaic, from_model, read_fits_mosaic, read_tiers
 from ceers_steps.mosaics.inputs import ModelList, mosaics_of
-from ceers_steps.mosaics.mask_bits import (
-    BIT_CARDS,
-    BORDER,
-    OUTSKIRTS,
-    REGION,
-    measure_figures,
-)
+from ceers_steps.mosaics.masks import MaskOptions, apply_masks, merge_inplace, without_pixels
 from ceers_steps.mosaics.planes import MosaicFile
-from ceers_steps.mosaics.regions import read_fits_mask, read_regions, sample_mask
+from ceers_steps.mosaics.products import (
+    NEW_PLANES,
+    add_extensions,
+    extra_hdus,
+    mask_hdu,
+    planes_of,
+)
+from ceers_steps.mosaics.regions import read_fits_mask
 from ceers_steps.steps.base import CeersStep
 
 __all__ = ["MosaicBackgroundStep"]
 
 log = logging.getLogger(__name__)
-
-_NEW_PLANES = {"BKGD": np.float32, "BKGMASK": np.uint8, "TIERMASK": np.uint8}
-"""Planes that a product has beside those of its mosaic, and their types."""
 
 
 class MosaicBackgroundStep(CeersStep):
@@ -80,7 +74,7 @@ class MosaicBackgroundStep(CeersStep):
         stream_above = float(min=0, default=100.0)  # The same for those of more pixels than this, millions: they need not fit into memory
     """  # noqa: E501
 
-    def process(self, input_data):
+    def process(self, input_data: Any) -> Any:
         """
         Subtract the background.
 
@@ -98,243 +92,21 @@ class MosaicBackgroundStep(CeersStep):
         """
         if self.filter_size % 2 == 0:
             raise CeersError(f"filter_size={self.filter_size}: give an odd number of boxes.")
-        self._tiers = read_tiers(self.tiers)
-        images = self._open(input_data)
+        tiers = read_tiers(self.tiers)
+        images = _open(self, input_data)
         if isinstance(images, ModelLibrary):
             with images:
-                self._run_on(images)
+                _run_on(self, images, tiers)
             return images
         if isinstance(images, list):
-            self._check_disk(images)
-            self._run_on(ModelList([each.model for each in images]), images)
+            _check_disk(self, images)
+            _run_on(self, ModelList([each.model for each in images]), tiers, images)
             products = [str(each.product or each.path) for each in images]
             return products if len(products) > 1 else products[0]
-        self._run_on(ModelList([images]))
+        _run_on(self, ModelList([images]), tiers)
         return images
 
-    def _open(self, input_data):
-        """Return a data model for one mosaic, a library for more, a list for files in strips."""
-        opened = self.prepare_output(input_data, open_models=False)
-        if isinstance(opened, (JwstDataModel, ModelLibrary)):
-            return opened
-        if isinstance(opened, (str, os.PathLike)):
-            if not str(opened).endswith(ASSOCIATION_SUFFIXES):
-                streamed = self._is_streamed([opened])
-                return [MosaicFile(opened)] if streamed else self.prepare_output(opened)
-            opened = mosaics_of(opened)
-        opened = list(opened)
-        if not opened:
-            raise CeersError("MosaicBackgroundStep: the list of mosaics is empty. Give *_i2d.fits.")
-        if all(isinstance(each, (str, os.PathLike)) for each in opened):
-            if self._is_streamed(opened):
-                return [MosaicFile(path) for path in opened]
-            # a library keeps only what an association names in files
-            members = [{"expname": os.path.abspath(path), "exptype": "science"} for path in opened]
-            opened = {"products": [{"name": "mosaics", "members": members}]}
-        elif not self.in_memory:
-            log.warning("in_memory=False: these mosaics are in memory already")
-            return ModelLibrary(opened)
-        return ModelLibrary(opened, on_disk=not self.in_memory)
-
-    def _is_streamed(self, paths):
-        """Say whether files are read and written in strips."""
-        sizes = [MosaicFile.n_pixels(path) for path in paths]
-        wanted = not self.in_memory or max(sizes) > 1e6 * self.stream_above
-        return wanted and min(sizes) > 0
-
-    def _check_disk(self, files):
-        """Raise `CeersError` when there is no room for the products of files."""
-        per_pixel = sum(np.dtype(dtype).itemsize for dtype in _NEW_PLANES.values())
-        new = sum(math.prod(each.model.data.shape) for each in files) * per_pixel
-        old = sum(each.path.stat().st_size for each in files)
-        folder = os.path.dirname(self.make_output_path(basepath=files[0].path.name))
-        check_space(folder, old + new, "or leave planes out of the mosaics")
-
-    def _run_on(self, images, files=None):
-        """Mask the sources of all mosaics, then subtract the background of each.
-
-        Models are changed in place, files written where they are given.
-        """
-        todo = [index for index in range(len(images)) if self._is_to_do(images, index)]
-        if not todo:
-            return
-        extras = list(self.extra_images or [])
-        merged = self.merge_masks and len(todo) + len(extras) > 1
-        given = self.merged_mask and read_fits_mask(self.merged_mask, "merged_mask")
-        if self.suffix in {"bkgsub", "mbkgsub"}:
-            self.suffix = "mbkgsub" if merged or given else "bkgsub"
-
-        masks = [given] if given else []
-        if merged and not given:
-            for index in todo:
-                model = images.borrow(index)
-                try:
-                    self._merge_inplace(masks, from_model(model, self._tiers, _rows(files, index)))
-                finally:
-                    images.shelve(model, index, modify=False)
-            for path in extras:
-                self._merge_inplace(masks, read_fits_mosaic(path, self._tiers))
-
-        reference = None
-        for number, index in enumerate(todo):
-            model = images.borrow(index)
-            try:
-                mosaic = from_model(model, self._tiers, _rows(files, index))
-                reference = reference or _grid(mosaic)
-                mosaic, cleared = self._mask(mosaic, masks, reference)
-                if number == 0 and self.save_mask and (merged or given):
-                    self._write_mask(model, mosaic)
-                mesh = self._fit_inplace(mosaic, cleared)
-                del cleared
-                if files:
-                    self._write_file(files[index], mosaic, mesh)
-                else:
-                    self._subtract(model, mosaic, mesh)
-            finally:
-                images.shelve(model, index)
-        for path in extras if self.subtract_extra else []:
-            extra, cleared = self._mask(read_fits_mosaic(path, self._tiers), masks, reference)
-            self._write_extra(extra, self._fit_inplace(extra, cleared))
-
-    def _is_to_do(self, images, index):
-        """Say whether a mosaic still has its background."""
-        model = images.borrow(index)
-        try:
-            done = model.meta.cal_step.instance.get(self.class_alias) == "COMPLETE"
-            if done:
-                log.warning("%s has no background any more: nothing done", model.meta.filename)
-        finally:
-            images.shelve(model, index, modify=False)
-        return not done
-
-    def _search(self, mosaic):
-        """Return the bits of a mosaic's own sources."""
-        try:
-            return mask_mosaic(mosaic.image, mosaic.border, mosaic.tiers, n_threads=self.n_threads)
-        except ValueError as err:
-            raise CeersError(f"{mosaic.name}: no sources can be searched: {err}.") from err
-
-    def _merge_inplace(self, masks, mosaic):
-        """Add the sources of a mosaic to the mask on its grid, or as a new one."""
-        bits = self._search(mosaic)
-        for mask in masks:
-            if pixel_map(mosaic, mask) is None:
-                np.bitwise_or(mask.image, bits, out=mask.image)
-                return
-        masks.append(replace(_grid(mosaic), image=bits))
-
-    def _mask(self, mosaic, masks, reference):
-        """Return a mosaic with the bits of the mask that is used, and the pixels cleared by hand.
-
-        Parameters
-        ----------
-        mosaic : Mosaic
-        masks : list of Mosaic
-            What is masked; none for a mosaic's own sources.
-        reference : Mosaic
-            Whose pixels are meant by regions in image coordinates.
-
-        Returns
-        -------
-        mosaic : Mosaic
-        cleared : ndarray of bool or None
-        """
-        bits = mosaic.border.astype(np.uint8)
-        parameter = "merged_mask" if self.merged_mask else "merge_masks"
-        for mask in masks or [None]:
-            values = self._search(mosaic) if mask is None else sample_mask(mask, mosaic, parameter)
-            for rows in row_blocks(bits.shape):
-                bits[rows] |= values[rows] & ~BORDER
-            del values
-        if self.mask_regions:
-            inside = read_regions(self.mask_regions, "mask_regions", mosaic, reference)
-            bits[inside] |= REGION
-        cleared = None
-        if self.exclude_regions:
-            cleared = read_regions(self.exclude_regions, "exclude_regions", mosaic, reference)
-            bits[cleared] &= BORDER
-        return replace(mosaic, border=flagged(bits, BORDER), bits=bits), cleared
-
-    def _fit_inplace(self, mosaic, cleared):
-        """Return the background; bits of the outskirts of sources are set."""
-        image, bits = mosaic.image, mosaic.bits
-        try:
-            if self.method == "adaptive":
-                blocks = row_blocks(bits.shape)
-                searched = any(np.any(bits[rows] & CORE) for rows in blocks)
-                outskirts = measure_outskirts(
-                    image,
-                    mosaic.border,
-                    flagged(bits, ~BORDER),
-                    flagged(bits, CORE if searched else ~BORDER),
-                    n_threads=self.n_threads,
-                )
-                image = outskirts.subtract_from(image)
-                for rows in blocks:
-                    bits[rows] |= (outskirts.mask[rows] & ~mosaic.border[rows]) * OUTSKIRTS
-                if cleared is not None:
-                    bits[cleared] &= BORDER
-            return fit_mesh(
-                image,
-                flagged(bits, 255),
-                box_size=self.box_size,
-                filter_size=self.filter_size,
-                sigma_clip=self.sigma_clip,
-                exclude_fraction=self.exclude_fraction,
-                fill="gaussian" if self.method == "adaptive" else "nearest",
-                n_threads=self.n_threads,
-            )
-        except ValueError as err:
-            raise CeersError(
-                f"{mosaic.name}: no background can be fitted: {err}. Look at the mask; give a "
-                "larger box_size, or clear a part with exclude_regions."
-            ) from err
-
-    def _subtract(self, model, mosaic, mesh):
-        """Subtract the background of a model in place, with the extensions."""
-        new = {name: np.empty(mosaic.shape, dtype) for name, dtype in _NEW_PLANES.items()}
-        for rows in row_blocks(mosaic.shape):
-            for name, pixels in self._planes(mosaic, mesh, rows).items():
-                (model.data if name == "SCI" else new[name])[rows] = pixels
-        self._extend(model, mosaic, mesh, new)
-
-    def _write_file(self, file, mosaic, mesh):
-        """Write the product of a mosaic in a file, block by block."""
-        new = {name: virtual_array(mosaic.shape, dtype) for name, dtype in _NEW_PLANES.items()}
-        self._extend(file.model, mosaic, mesh, new)
-        # stpipe does so with a result that is a model
-        self.finalize_result(file.model, [])
-        name = file.model.meta.filename if self.output_use_model else self.output_file
-        file.save(
-            self.make_output_path(basepath=name, suffix=self.suffix),
-            lambda rows: self._planes(mosaic, mesh, rows),
-        )
-
-    def _planes(self, mosaic, mesh, rows):
-        """Return the planes of a product that are not those of its mosaic, by EXTNAME."""
-        bits = mosaic.bits[rows]
-        background = mesh.rows(rows.start, rows.stop)
-        image = mosaic.image[rows] - background
-        image[mosaic.border[rows]] = np.nan if self.border == "nan" else 0.0
-        mask = (bits > 0).astype(np.uint8)
-        return {"SCI": image, "BKGD": background, "BKGMASK": mask, "TIERMASK": bits}
-
-    def _extend(self, model, mosaic, mesh, arrays):
-        """Add the extensions to a model, and record what was done."""
-        header = _wcs_cards(mosaic.wcs)
-        unit = [["BUNIT", model.meta.bunit_data or "MJy/sr", "of the background"]]
-        extensions = model.instance.setdefault("extra_fits", {})
-        headers = {"BKGD": header + unit, "BKGMASK": header, "TIERMASK": header + BIT_CARDS}
-        for name, array in arrays.items():
-            extensions[name] = {"header": headers[name], "data": array}
-        self.record(
-            model,
-            "COMPLETE",
-            parameters=self._parameters_used(),
-            merit=measure_figures(mesh, mosaic.bits),
-        )
-
-    def _parameters_used(self):
+    def parameters_used(self) -> dict[str, Any]:
         """Return the parameters that the result depended on."""
         names = ("method", "box_size", "filter_size", "sigma_clip", "exclude_fraction", "border")
         used = {name: getattr(self, name) for name in names}
@@ -342,48 +114,185 @@ class MosaicBackgroundStep(CeersStep):
         files = ("tiers", "merged_mask", "extra_images", "mask_regions", "exclude_regions")
         return used | {name: getattr(self, name) for name in files if getattr(self, name)}
 
-    def _write_mask(self, model, mosaic):
-        """Write the merged mask, without border."""
-        cards = [tuple(card) for card in _wcs_cards(mosaic.wcs) + BIT_CARDS]
-        hdu = fits.PrimaryHDU(mosaic.bits & ~BORDER, fits.Header(cards))
-        write_atomic(self.extra_product_path(model, "mergedmask"), hdu.writeto)
 
-    def _write_extra(self, mosaic, mesh):
-        """Write an image that is no JWST product, without its background."""
-        image, background = (np.empty(mosaic.shape, np.float32) for _ in range(2))
-        for rows in row_blocks(mosaic.shape):
-            background[rows] = mesh.rows(rows.start, rows.stop)
-            without = mosaic.image[rows] - background[rows]
-            image[rows] = np.where(mosaic.border[rows], 0.0, without)
-        target = self.make_output_path(basepath=mosaic.path.name, suffix=self.suffix, ext="fits")
-        with fits.open(mosaic.path, memmap=False) as hdus:
-            hdu = image_of(hdus)
-            hdu.data = image
-            header = fits.Header([tuple(card) for card in _wcs_cards(mosaic.wcs)])
-            hdus.append(fits.ImageHDU(background, header, name="BKGD"))
-            mask = (mosaic.bits > 0).astype(np.uint8)
-            hdus.append(fits.ImageHDU(mask, header, name="BKGMASK"))
-            header = header + fits.Header([tuple(card) for card in BIT_CARDS])
-            hdus.append(fits.ImageHDU(mosaic.bits, header, name="TIERMASK"))
-            used = ", ".join(f"{key}={value}" for key, value in self._parameters_used().items())
-            hdus[0].header["HISTORY"] = f"ceers_steps {self.class_alias}: {used}"
-            write_atomic(target, hdus.writeto)
-        log.info("%s without its background: %s", mosaic.name, target)
+def _open(step: MosaicBackgroundStep, input_data: Any) -> Any:
+    """Return a data model for one mosaic, a library for more, a list for files in strips."""
+    opened = step.prepare_output(input_data, open_models=False)
+    if isinstance(opened, (JwstDataModel, ModelLibrary)):
+        return opened
+    if isinstance(opened, (str, os.PathLike)):
+        if not str(opened).endswith(ASSOCIATION_SUFFIXES):
+            streamed = _is_streamed(step, [opened])
+            return [MosaicFile(opened)] if streamed else step.prepare_output(opened)
+        opened = mosaics_of(opened)
+    opened = list(opened)
+    if not opened:
+        raise CeersError("MosaicBackgroundStep: the list of mosaics is empty. Give *_i2d.fits.")
+    if all(isinstance(each, (str, os.PathLike)) for each in opened):
+        if _is_streamed(step, opened):
+            return [MosaicFile(path) for path in opened]
+        # a library keeps only what an association names in files
+        members = [{"expname": os.path.abspath(path), "exptype": "science"} for path in opened]
+        opened = {"products": [{"name": "mosaics", "members": members}]}
+    elif not step.in_memory:
+        log.warning("in_memory=False: these mosaics are in memory already")
+        return ModelLibrary(opened)
+    return ModelLibrary(opened, on_disk=not step.in_memory)
 
 
-def _wcs_cards(wcs):
-    """Return the FITS cards of a WCS as lists; none for one that FITS cannot hold."""
-    if not isinstance(wcs, WCS):
-        return []
-    return [list(card) for card in wcs.to_header().cards]
+def _is_streamed(step: MosaicBackgroundStep, paths: Sequence[Any]) -> bool:
+    """Say whether files are read and written in strips."""
+    sizes = [MosaicFile.n_pixels(path) for path in paths]
+    wanted = not step.in_memory or max(sizes) > 1e6 * step.stream_above
+    return wanted and min(sizes) > 0
 
 
-def _rows(files, index):
+def _check_disk(step: MosaicBackgroundStep, files: Sequence[MosaicFile]) -> None:
+    """Raise `CeersError` when there is no room for the products of files."""
+    per_pixel = sum(np.dtype(dtype).itemsize for dtype in NEW_PLANES.values())
+    new = sum(math.prod(each.model.data.shape) for each in files) * per_pixel
+    old = sum(each.path.stat().st_size for each in files)
+    folder = os.path.dirname(step.make_output_path(basepath=files[0].path.name))
+    check_space(folder, old + new, "or leave planes out of the mosaics")
+
+
+def _run_on(
+    step: MosaicBackgroundStep, images: Any, tiers: Any, files: list[MosaicFile] | None = None
+) -> None:
+    """Mask the sources of all mosaics, then subtract the background of each.
+
+    Models are changed in place, files written where they are given.
+    """
+    todo = [index for index in range(len(images)) if _is_to_do(step, images, index)]
+    if not todo:
+        return
+    extras = list(step.extra_images or [])
+    merged = step.merge_masks and len(todo) + len(extras) > 1
+    given = step.merged_mask and read_fits_mask(step.merged_mask, "merged_mask")
+    if step.suffix in {"bkgsub", "mbkgsub"}:
+        step.suffix = "mbkgsub" if merged or given else "bkgsub"
+    options = MaskOptions(
+        "merged_mask" if step.merged_mask else "merge_masks",
+        step.mask_regions,
+        step.exclude_regions,
+        step.n_threads,
+    )
+    masks = [given] if given else []
+    if merged and not given:
+        for index in todo:
+            model = images.borrow(index)
+            try:
+                mosaic = from_model(model, tiers, _rows(files, index))
+                merge_inplace(masks, mosaic, step.n_threads)
+            finally:
+                images.shelve(model, index, modify=False)
+        for path in extras:
+            merge_inplace(masks, read_fits_mosaic(path, tiers), step.n_threads)
+
+    reference = None
+    for number, index in enumerate(todo):
+        model = images.borrow(index)
+        try:
+            mosaic = from_model(model, tiers, _rows(files, index))
+            reference = reference or without_pixels(mosaic)
+            mosaic, cleared = apply_masks(mosaic, masks, reference, options)
+            if number == 0 and step.save_mask and (merged or given):
+                hdu = mask_hdu(mosaic, mosaic.bits)
+                write_atomic(step.extra_product_path(model, "mergedmask"), hdu.writeto)
+            found = _measure(step, mosaic, cleared)
+            del cleared
+            if files:
+                _write_file(step, files[index], mosaic, found)
+            else:
+                _subtract(step, model, mosaic, found)
+        finally:
+            images.shelve(model, index)
+    for path in extras if step.subtract_extra else []:
+        extra, cleared = apply_masks(read_fits_mosaic(path, tiers), masks, reference, options)
+        _write_extra(step, extra, _measure(step, extra, cleared))
+
+
+def _is_to_do(step: MosaicBackgroundStep, images: Any, index: int) -> bool:
+    """Say whether a mosaic still has its background."""
+    model = images.borrow(index)
+    try:
+        done = model.meta.cal_step.instance.get(step.class_alias) == "COMPLETE"
+        if done:
+            log.warning("%s has no background any more: nothing done", model.meta.filename)
+    finally:
+        images.shelve(model, index, modify=False)
+    return not done
+
+
+def _measure(step: MosaicBackgroundStep, mosaic: Mosaic, cleared: Any) -> MosaicBackground:
+    """Call the kernel; what it cannot do becomes an error that names the mosaic."""
+    settings = BackgroundSettings(
+        method=step.method,
+        box_size=step.box_size,
+        filter_size=step.filter_size,
+        sigma_clip=step.sigma_clip,
+        exclude_fraction=step.exclude_fraction,
+        n_threads=step.n_threads,
+    )
+    try:
+        return measure_mosaic_background(
+            mosaic.image, mosaic.border, mosaic.bits, cleared=cleared, settings=settings
+        )
+    except ValueError as err:
+        raise CeersError(
+            f"{mosaic.name}: no background can be fitted: {err}. Look at the mask; give a "
+            "larger box_size, or clear a part with exclude_regions."
+        ) from err
+
+
+def _subtract(
+    step: MosaicBackgroundStep, model: JwstDataModel, mosaic: Mosaic, found: MosaicBackground
+) -> None:
+    """Subtract the background of a model in place, with the extensions."""
+    new = {name: np.empty(mosaic.shape, dtype) for name, dtype in NEW_PLANES.items()}
+    for rows in row_blocks(mosaic.shape):
+        for name, pixels in planes_of(mosaic, found, rows, _outside(step)).items():
+            (model.data if name == "SCI" else new[name])[rows] = pixels
+    add_extensions(model, mosaic, new)
+    _record(step, model, found)
+
+
+def _write_file(
+    step: MosaicBackgroundStep, file: MosaicFile, mosaic: Mosaic, found: MosaicBackground
+) -> None:
+    """Write the product of a mosaic in a file, block by block."""
+    new = {name: virtual_array(mosaic.shape, dtype) for name, dtype in NEW_PLANES.items()}
+    add_extensions(file.model, mosaic, new)
+    _record(step, file.model, found)
+    # stpipe does so with a result that is a model
+    step.finalize_result(file.model, [])
+    name = file.model.meta.filename if step.output_use_model else step.output_file
+    file.save(
+        step.make_output_path(basepath=name, suffix=step.suffix),
+        lambda rows: planes_of(mosaic, found, rows, _outside(step)),
+    )
+
+
+def _write_extra(step: MosaicBackgroundStep, mosaic: Mosaic, found: MosaicBackground) -> None:
+    """Write an image that is no JWST product, without its background."""
+    target = step.make_output_path(basepath=mosaic.path.name, suffix=step.suffix, ext="fits")
+    used = ", ".join(f"{key}={value}" for key, value in step.parameters_used().items())
+    with fits.open(mosaic.path, memmap=False) as hdus:
+        extra_hdus(hdus, mosaic, found, f"ceers_steps {step.class_alias}: {used}")
+        write_atomic(target, hdus.writeto)
+    log.info("%s without its background: %s", mosaic.name, target)
+
+
+def _record(step: MosaicBackgroundStep, model: JwstDataModel, found: MosaicBackground) -> None:
+    """Record what was done."""
+    step.record(model, "COMPLETE", parameters=step.parameters_used(), merit=found.metrics)
+
+
+def _outside(step: MosaicBackgroundStep) -> float:
+    """Return the value of pixels that no detector has seen."""
+    return np.nan if step.border == "nan" else 0.0
+
+
+def _rows(files: list[MosaicFile] | None, index: int) -> Any:
     """Return the planes of a file by EXTNAME; None for a model in memory."""
     return files[index].rows if files else None
-
-
-def _grid(mosaic):
-    """Return a mosaic without its pixels."""
-    nothing = virtual_array(mosaic.shape, bool)
-    return replace(mosaic, image=nothing, border=nothing)

@@ -5,10 +5,13 @@ import os
 from collections.abc import Sequence
 from copy import deepcopy
 from pathlib import Path
+from typing import Any
 
 import numpy as np
+from astropy.io import fits
 from jwst.datamodels import ModelLibrary
 from jwst.resample import ResampleStep
+from numpy.typing import NDArray
 from stdatamodels import fits_support
 from stdatamodels.jwst import datamodels
 from stdatamodels.jwst.datamodels import JwstDataModel
@@ -19,7 +22,7 @@ from ceers_steps.errors import CeersError
 from ceers_steps.files.atomic import ASSOCIATION_SUFFIXES, open_fits, read_association, write_atomic
 from ceers_steps.files.fits_planes import PlaneWriter, check_space, file_size, virtual_array
 from ceers_steps.files.overrides import exposure_name
-from ceers_steps.kernels.mosaic.tiles import cut_grid
+from ceers_steps.kernels.mosaic.tiles import Tile, cut_grid
 from ceers_steps.steps.base import CeersMixin
 from ceers_steps.steps.exposures import product_name
 
@@ -50,11 +53,11 @@ class TiledResampleStep(CeersMixin, ResampleStep):
     """  # noqa: E501
 
     @classmethod
-    def get_config_reftype(cls):
+    def get_config_reftype(cls) -> str:
         """Take the CRDS parameters of the step that this one extends."""
         return ResampleStep.get_config_reftype()
 
-    def run(self, *args):
+    def run(self, *args: Any) -> Any:
         """Run the step; the name of a product is not kept for the next run."""
         output_file = self.output_file
         try:
@@ -62,7 +65,7 @@ class TiledResampleStep(CeersMixin, ResampleStep):
         finally:
             self.output_file = output_file
 
-    def process(self, input_data):
+    def process(self, input_data: Any) -> Any:
         """
         Drizzle.
 
@@ -86,8 +89,8 @@ class TiledResampleStep(CeersMixin, ResampleStep):
             When the parameters contradict each other, no exposure touches the grid, or the disk
             is too small.
         """
-        self._check_parameters()
-        self._name_after_product(input_data)
+        _check_parameters(self)
+        _name_after_product(self, input_data)
         if self.tile_size is None:
             made = super().process(input_data)
             if not self.single and not np.any(made.wht):
@@ -96,171 +99,196 @@ class TiledResampleStep(CeersMixin, ResampleStep):
 
         mosaic = TiledMosaic(
             Exposures(
-                self._open_library(input_data),
+                _library_of(self, input_data),
                 as_on_disk=not isinstance(input_data, ModelLibrary),
             ),
-            self._drizzle_parameters(input_data),
+            _drizzle_parameters(self, input_data),
             enable_ctx=self.enable_ctx,
             enable_err=self.enable_err,
             report_var=self.report_var,
         )
         tiles = cut_grid(mosaic.shape, self.tile_size)
         if self.only_tile is not None:
-            tile = self._chosen(tiles)
+            tile = _chosen(self, tiles)
             mosaic.survey(tile.box, with_digests=True)
-            self._kept_tile(mosaic, tile)
-            return os.path.abspath(self._tile_path(tile))
-        mosaic.survey(with_digests=self.keep_tiles)
-        exposures = [len(mosaic.exposures_on(tile.box)) for tile in tiles]
-        if not any(exposures):
-            raise _nowhere(mosaic.shape)
-        ny, nx = mosaic.shape
-        log.info(
-            "Mosaic of %d x %d pixels in %d tiles, at most %d exposures on one",
-            nx,
-            ny,
-            len(tiles),
-            max(exposures),
-        )
-        path = os.path.abspath(self.make_output_path(suffix=self.suffix))
-        hdus = self._layout(mosaic, tiles, os.path.basename(path))
-        size = file_size(hdus)
-        check_space(
-            os.path.dirname(path),
-            size * (1 + self.keep_tiles),
-            "or leave planes out with enable_ctx=false, report_var=false or enable_err=false",
-        )
-        write_atomic(path, lambda scratch: self._write(scratch, hdus, mosaic, tiles, exposures))
-        log.info("Saved mosaic in %s (%.1f GB)", path, size / 1e9)
-        return path
+            _kept_tile(self, mosaic, tile)
+            return os.path.abspath(_tile_path(self, tile))
+        return _make_mosaic(self, mosaic, tiles)
 
-    def _check_parameters(self):
-        """Raise `CeersError` for parameters that contradict each other."""
-        if self.tile_size is None:
-            if self.keep_tiles:
-                raise CeersError("keep_tiles=true needs tile_size (--tile_size=4096 for instance).")
-            self._check_kept_only()
-            return
-        if self.single:
-            raise CeersError(
-                "single=true drizzles every exposure on its own: leave tile_size out, or set "
-                "single=false."
-            )
-        if not self.keep_tiles:
-            self._check_kept_only()
 
-    def _check_kept_only(self):
-        """Raise `CeersError` for parameters of tiles that are kept, when none is."""
-        for name in ("tile_dir", "only_tile"):
-            if getattr(self, name) is not None:
-                raise CeersError(
-                    f"{name}={getattr(self, name)} is about tiles that are kept: set tile_size "
-                    f"and keep_tiles=true, or leave {name} out."
-                )
+def _make_mosaic(step: TiledResampleStep, mosaic: TiledMosaic, tiles: Sequence[Tile]) -> str:
+    """Drizzle all tiles into one file; return its path."""
+    mosaic.survey(with_digests=step.keep_tiles)
+    exposures = [len(mosaic.exposures_on(tile.box)) for tile in tiles]
+    if not any(exposures):
+        raise _nowhere(mosaic.shape)
+    ny, nx = mosaic.shape
+    log.info(
+        "Mosaic of %d x %d pixels in %d tiles, at most %d exposures on one",
+        nx,
+        ny,
+        len(tiles),
+        max(exposures),
+    )
+    path = os.path.abspath(step.make_output_path(suffix=step.suffix))
+    hdus = _layout(step, mosaic, tiles, os.path.basename(path))
+    size = file_size(hdus)
+    check_space(
+        os.path.dirname(path),
+        size * (1 + step.keep_tiles),
+        "or leave planes out with enable_ctx=false, report_var=false or enable_err=false",
+    )
+    write_atomic(path, lambda scratch: _write(step, scratch, hdus, mosaic, tiles, exposures))
+    log.info("Saved mosaic in %s (%.1f GB)", path, size / 1e9)
+    return path
 
-    def _name_after_product(self, input_data):
-        """Give the mosaic the name of the association's product, unless it has a name."""
-        asn = {}
-        if isinstance(input_data, ModelLibrary):
-            asn = input_data.asn
-        elif isinstance(input_data, dict):
-            asn = input_data
-        elif _is_association(input_data):
-            asn = read_association(input_data)
-        products = asn.get("products", [])
-        if len(products) > 1:
-            names = ", ".join(str(product.get("name")) for product in products)
-            raise CeersError(
-                f"The association has {len(products)} products ({names}), but a mosaic is made "
-                "of one. Give one association per product, or run ceers_steps.CeersImage3."
-            )
-        if self.search_attr("output_file") is not None:
-            return
-        if products:
-            self.output_file = products[0].get("name")
-        elif isinstance(input_data, Sequence) and not isinstance(input_data, str):
-            self.output_file = product_name(self._open_library(input_data))
 
-    def _open_library(self, input_data):
-        """Return the exposures as a library; files are opened when they are needed."""
-        if isinstance(input_data, ModelLibrary):
-            return input_data
-        association = _to_association(input_data)
-        if association is None:
-            single = isinstance(input_data, JwstDataModel)
-            return ModelLibrary([input_data] if single else list(input_data))
-        if self.only_tile is not None:
-            # the library would read every file for its group, which only the header counts
-            for member in association["products"][0]["members"]:
-                group = exposure_name(member["expname"]).rpartition("_")[0]
-                member.setdefault("group_id", group)
-        # the library makes a folder for changed exposures, unless it has one; none is changed
-        return ModelLibrary(association, on_disk=True, temp_directory=os.curdir)
-
-    def _drizzle_parameters(self, input_data):
-        """Return what jwst's step gives to its resampling."""
-        try:
-            parameters = self.get_drizpars()
-        except ValueError as err:
-            raise CeersError(f"{err} Check output_shape, crpix and output_wcs.") from err
-        single = isinstance(input_data, JwstDataModel) or _is_image_file(input_data)
-        return {**parameters, "blendheaders": self.blendheaders and not single}
-
-    def _layout(self, mosaic, tiles, name):
-        """Return the file as it will be, with images that take no memory."""
-        planes = {key: virtual_array(*plane) for key, plane in mosaic.planes.items()}
-        model = mosaic.model(planes)
-        self._record_tiles(model, note=f"{len(tiles)} tiles")
-        return _to_hdus(model, name)
-
-    def _record_tiles(self, model, **entry):
-        """Record what was done, as stpipe does with a result."""
-        self.finalize_result(model, [])
-        self.record(model, "COMPLETE", parameters={"tile_size": self.tile_size}, **entry)
-
-    def _write(self, path, hdus, mosaic, tiles, exposures):
-        """Write the mosaic, tile by tile."""
-        with PlaneWriter(path, hdus) as writer:
-            for number, (tile, count) in enumerate(zip(tiles, exposures, strict=True), start=1):
-                log.info("Tile %d of %d: %d exposures", number, len(tiles), count)
-                planes = self._kept_tile(mosaic, tile) if self.keep_tiles else None
-                if planes is None:
-                    planes = mosaic.drizzle(tile.box)
-                for name, plane in planes.items():
-                    writer.write(EXTENSIONS[name], tile.box.y0, tile.box.x0, plane)
-
-    def _chosen(self, tiles):
-        """Return the tile that is asked for."""
-        for tile in tiles:
-            if (tile.row, tile.column) == tuple(self.only_tile):
-                return tile
+def _check_parameters(step: TiledResampleStep) -> None:
+    """Raise `CeersError` for parameters that contradict each other."""
+    if step.tile_size is None:
+        if step.keep_tiles:
+            raise CeersError("keep_tiles=true needs tile_size (--tile_size=4096 for instance).")
+        _check_kept_only(step)
+        return
+    if step.single:
         raise CeersError(
-            f"only_tile={self.only_tile}: with tile_size={self.tile_size} the tiles of this mosaic "
-            f"go from [0, 0] to [{tiles[-1].row}, {tiles[-1].column}] (row, column)."
+            "single=true drizzles every exposure on its own: leave tile_size out, or set "
+            "single=false."
         )
+    if not step.keep_tiles:
+        _check_kept_only(step)
 
-    def _tile_path(self, tile):
-        """Return where a tile is kept."""
-        path = Path(self.make_output_path(suffix=self.suffix, tile=_place(tile)))
-        return path if self.tile_dir is None else Path(self.tile_dir) / path.name
 
-    def _kept_tile(self, mosaic, tile):
-        """Return the planes of a tile from its file, which is made if it is not there."""
-        path = self._tile_path(tile)
-        fingerprint = mosaic.fingerprint(tile.box)
-        planes = _read_tile(path, fingerprint, mosaic, tile, self.class_alias)
-        if planes is not None:
-            log.info("%s is used again", path)
-            return planes
-        planes = mosaic.drizzle(tile.box)
-        model = mosaic.model(planes, tile.box)
-        merit = {"x0": tile.box.x0, "y0": tile.box.y0, "fingerprint": fingerprint}
-        self._record_tiles(model, merit=merit, note=f"tile {_place(tile)}")
-        write_atomic(path, lambda scratch: model.save(str(scratch)))
+def _check_kept_only(step: TiledResampleStep) -> None:
+    """Raise `CeersError` for parameters of tiles that are kept, when none is."""
+    for name in ("tile_dir", "only_tile"):
+        if getattr(step, name) is not None:
+            raise CeersError(
+                f"{name}={getattr(step, name)} is about tiles that are kept: set tile_size "
+                f"and keep_tiles=true, or leave {name} out."
+            )
+
+
+def _name_after_product(step: TiledResampleStep, input_data: Any) -> None:
+    """Give the mosaic the name of the association's product, unless it has a name."""
+    asn = {}
+    if isinstance(input_data, ModelLibrary):
+        asn = input_data.asn
+    elif isinstance(input_data, dict):
+        asn = input_data
+    elif _is_association(input_data):
+        asn = read_association(input_data)
+    products = asn.get("products", [])
+    if len(products) > 1:
+        names = ", ".join(str(product.get("name")) for product in products)
+        raise CeersError(
+            f"The association has {len(products)} products ({names}), but a mosaic is made "
+            "of one. Give one association per product, or run ceers_steps.CeersImage3."
+        )
+    if step.search_attr("output_file") is not None:
+        return
+    if products:
+        step.output_file = products[0].get("name")
+    elif isinstance(input_data, Sequence) and not isinstance(input_data, str):
+        step.output_file = product_name(_library_of(step, input_data))
+
+
+def _library_of(step: TiledResampleStep, input_data: Any) -> ModelLibrary:
+    """Return the exposures as a library; files are opened when they are needed."""
+    if isinstance(input_data, ModelLibrary):
+        return input_data
+    association = _to_association(input_data)
+    if association is None:
+        single = isinstance(input_data, JwstDataModel)
+        return ModelLibrary([input_data] if single else list(input_data))
+    if step.only_tile is not None:
+        # the library would read every file for its group, which only the header counts
+        for member in association["products"][0]["members"]:
+            group = exposure_name(member["expname"]).rpartition("_")[0]
+            member.setdefault("group_id", group)
+    # the library makes a folder for changed exposures, unless it has one; none is changed
+    return ModelLibrary(association, on_disk=True, temp_directory=os.curdir)
+
+
+def _drizzle_parameters(step: TiledResampleStep, input_data: Any) -> dict[str, Any]:
+    """Return what jwst's step gives to its resampling."""
+    try:
+        parameters = step.get_drizpars()
+    except ValueError as err:
+        raise CeersError(f"{err} Check output_shape, crpix and output_wcs.") from err
+    single = isinstance(input_data, JwstDataModel) or _is_image_file(input_data)
+    return {**parameters, "blendheaders": step.blendheaders and not single}
+
+
+def _layout(
+    step: TiledResampleStep, mosaic: TiledMosaic, tiles: Sequence[Tile], name: str
+) -> fits.HDUList:
+    """Return the file as it will be, with images that take no memory."""
+    planes = {key: virtual_array(*plane) for key, plane in mosaic.planes.items()}
+    model = mosaic.model(planes)
+    _record_tiles(step, model, note=f"{len(tiles)} tiles")
+    return _to_hdus(model, name)
+
+
+def _record_tiles(step: TiledResampleStep, model: JwstDataModel, **entry: Any) -> None:
+    """Record what was done, as stpipe does with a result."""
+    step.finalize_result(model, [])
+    step.record(model, "COMPLETE", parameters={"tile_size": step.tile_size}, **entry)
+
+
+def _write(
+    step: TiledResampleStep,
+    path: Path,
+    hdus: fits.HDUList,
+    mosaic: TiledMosaic,
+    tiles: Sequence[Tile],
+    exposures: Sequence[int],
+) -> None:
+    """Write the mosaic, tile by tile."""
+    with PlaneWriter(path, hdus) as writer:
+        for number, (tile, count) in enumerate(zip(tiles, exposures, strict=True), start=1):
+            log.info("Tile %d of %d: %d exposures", number, len(tiles), count)
+            planes = _kept_tile(step, mosaic, tile) if step.keep_tiles else None
+            if planes is None:
+                planes = mosaic.drizzle(tile.box)
+            for name, plane in planes.items():
+                writer.write(EXTENSIONS[name], tile.box.y0, tile.box.x0, plane)
+
+
+def _chosen(step: TiledResampleStep, tiles: Sequence[Tile]) -> Tile:
+    """Return the tile that is asked for."""
+    for tile in tiles:
+        if (tile.row, tile.column) == tuple(step.only_tile):
+            return tile
+    raise CeersError(
+        f"only_tile={step.only_tile}: with tile_size={step.tile_size} the tiles of this mosaic "
+        f"go from [0, 0] to [{tiles[-1].row}, {tiles[-1].column}] (row, column)."
+    )
+
+
+def _tile_path(step: TiledResampleStep, tile: Tile) -> Path:
+    """Return where a tile is kept."""
+    path = Path(step.make_output_path(suffix=step.suffix, tile=_place(tile)))
+    return path if step.tile_dir is None else Path(step.tile_dir) / path.name
+
+
+def _kept_tile(step: TiledResampleStep, mosaic: TiledMosaic, tile: Tile) -> dict[str, NDArray]:
+    """Return the planes of a tile from its file, which is made if it is not there."""
+    path = _tile_path(step, tile)
+    fingerprint = mosaic.fingerprint(tile.box)
+    planes = _read_tile(path, fingerprint, mosaic, tile, step.class_alias)
+    if planes is not None:
+        log.info("%s is used again", path)
         return planes
+    planes = mosaic.drizzle(tile.box)
+    model = mosaic.model(planes, tile.box)
+    merit = {"x0": tile.box.x0, "y0": tile.box.y0, "fingerprint": fingerprint}
+    _record_tiles(step, model, merit=merit, note=f"tile {_place(tile)}")
+    write_atomic(path, lambda scratch: model.save(str(scratch)))
+    return planes
 
 
-def _nowhere(shape):
+def _nowhere(shape: tuple[int, ...]) -> CeersError:
     """Return the error for a grid beside all exposures."""
     return CeersError(
         f"None of the exposures touches the output grid of {shape[1]} x {shape[0]} pixels. Check "
@@ -268,17 +296,17 @@ def _nowhere(shape):
     )
 
 
-def _place(tile):
+def _place(tile: Tile) -> str:
     """Return the place of a tile as it stands in names."""
     return f"r{tile.row:02d}c{tile.column:02d}"
 
 
-def _is_association(value):
+def _is_association(value: Any) -> bool:
     """Say whether a value is the path of an association."""
     return isinstance(value, (str, os.PathLike)) and str(value).endswith(ASSOCIATION_SUFFIXES)
 
 
-def _to_association(value):
+def _to_association(value: Any) -> dict | None:
     """Return the association that is meant by a path, a list of paths or itself; else None."""
     if isinstance(value, dict):
         return deepcopy(value)
@@ -293,18 +321,20 @@ def _to_association(value):
     return {"products": [{"members": members}]}
 
 
-def _is_image_file(value):
+def _is_image_file(value: Any) -> bool:
     """Say whether a value is the path of an exposure."""
     return isinstance(value, (str, os.PathLike)) and not _is_association(value)
 
 
-def _to_hdus(model, name):
+def _to_hdus(model: JwstDataModel, name: str) -> fits.HDUList:
     """Return a model as it stands in a FITS file of this name."""
     model.on_save(name)
     return fits_support.to_fits(model.instance, model.schema)
 
 
-def _read_tile(path, fingerprint, mosaic, tile, alias):
+def _read_tile(
+    path: Path, fingerprint: str, mosaic: TiledMosaic, tile: Tile, alias: str
+) -> dict[str, NDArray] | None:
     """Return the planes of a tile from its file, or None when they are not the same."""
     if not path.is_file():
         return None

@@ -1,0 +1,164 @@
+"""Background of a mosaic: outskirts of its sources, and the sky in boxes outside all of them."""
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ceers_steps.kernels.rows import RowImage, flagged, row_blocks
+from ceers_steps.kernels.sources.background import BackgroundMesh, fit_mesh
+from ceers_steps.kernels.sources.mosaic_tiers import CORE
+from ceers_steps.kernels.sources.outskirts import measure_outskirts
+
+__all__ = [
+    "BORDER",
+    "OUTSKIRTS",
+    "REGION",
+    "BackgroundSettings",
+    "MosaicBackground",
+    "measure_mosaic_background",
+]
+
+BORDER, OUTSKIRTS, REGION = np.uint8(1), np.uint8(32), np.uint8(64)
+"""Bits of the mask beside those of the tiers (1 to 4) and `CORE` (7)."""
+_FAINT = np.uint8(0b11000)
+"""Bits of the tiers of faint sources."""
+
+
+@dataclass(frozen=True)
+class BackgroundSettings:
+    """How the background is measured.
+
+    Attributes
+    ----------
+    method : {'adaptive', 'published'}
+        Outskirts of sources measured on the mosaic, or the dilations of the tiers alone.
+    box_size : int
+        Side of the boxes in which the sky is measured, pixels.
+    filter_size : int
+        Side of the median filter over boxes, odd.
+    sigma_clip : float
+        Pixels further than this from the median of their box, in standard deviations, are out.
+    exclude_fraction : float
+        A box with a larger part masked is filled from others.
+    n_threads : int
+        Strips that are worked on at a time.
+    """
+
+    method: str = "adaptive"
+    box_size: int = 20
+    filter_size: int = 5
+    sigma_clip: float = 3.0
+    exclude_fraction: float = 0.9
+    n_threads: int = 2
+
+
+@dataclass(frozen=True)
+class MosaicBackground:
+    """Background of a mosaic.
+
+    Attributes
+    ----------
+    mesh : BackgroundMesh
+        The background, worked out by rows.
+    bits : ndarray of uint8, shape (ny, nx)
+        Mask that was used, outskirts included; 0 = sky.
+    metrics : dict of str to float
+        ``masked_fraction``, ``sky``, ``sky_rms``; ``under_sources`` and ``under_faint_sources``
+        where there are any: the background there less that outside, as published.
+    """
+
+    mesh: BackgroundMesh
+    bits: NDArray[np.uint8]
+    metrics: dict[str, float]
+
+
+def measure_mosaic_background(
+    image: RowImage,
+    coverage_mask: RowImage,
+    bits: NDArray[np.uint8],
+    *,
+    cleared: NDArray[np.bool_] | None = None,
+    settings: BackgroundSettings | None = None,
+) -> MosaicBackground:
+    """Measure the background of a mosaic outside its sources.
+
+    Bagley et al. 2023, section 3.3.
+
+    Parameters
+    ----------
+    image : ndarray or RowImage, shape (ny, nx)
+        The mosaic.
+    coverage_mask : ndarray of bool or RowImage, shape (ny, nx)
+        True = no detector has seen this pixel.
+    bits : ndarray of uint8, shape (ny, nx)
+        Mask of sources, 0 = sky; the bits of outskirts are added to it, in place.
+    cleared : ndarray of bool, shape (ny, nx), optional
+        Pixels that are sky whatever is found there.
+    settings : BackgroundSettings, optional
+        Default: the best.
+
+    Returns
+    -------
+    MosaicBackground
+        Background, mask and metrics.
+
+    Raises
+    ------
+    ValueError
+        When no box shows the sky.
+    """
+    settings = settings or BackgroundSettings()
+    adaptive = settings.method == "adaptive"
+    if adaptive:
+        blocks = row_blocks(bits.shape)
+        searched = any(np.any(bits[rows] & CORE) for rows in blocks)
+        outskirts = measure_outskirts(
+            image,
+            coverage_mask,
+            flagged(bits, int(~BORDER)),
+            flagged(bits, int(CORE if searched else ~BORDER)),
+            n_threads=settings.n_threads,
+        )
+        image = outskirts.subtract_from(image)
+        for rows in blocks:
+            bits[rows] |= (outskirts.mask[rows] & ~coverage_mask[rows]) * OUTSKIRTS
+        if cleared is not None:
+            bits[cleared] &= BORDER
+    mesh = fit_mesh(
+        image,
+        flagged(bits, 255),
+        box_size=settings.box_size,
+        filter_size=settings.filter_size,
+        sigma_clip=settings.sigma_clip,
+        exclude_fraction=settings.exclude_fraction,
+        fill="gaussian" if adaptive else "nearest",
+        n_threads=settings.n_threads,
+    )
+    return MosaicBackground(mesh, bits, _metrics(mesh, bits))
+
+
+def _metrics(mesh: BackgroundMesh, bits: NDArray[np.uint8]) -> dict[str, float]:
+    """Return the metrics: the background under sources and outside, as published."""
+    sums = dict.fromkeys(("outside", "sources", "faint"), np.zeros(3))
+    # squares are summed about a value among them
+    middle = np.median(mesh.values)
+    for rows in row_blocks(bits.shape):
+        part = bits[rows]
+        background = mesh.rows(rows.start, rows.stop) - middle
+        faint = (part & _FAINT > 0) & (part & ~(_FAINT | OUTSKIRTS | CORE) == 0)
+        places = {"outside": part == 0, "sources": part & ~BORDER > 0, "faint": faint}
+        places["sources"] &= part & BORDER == 0
+        for name, where in places.items():
+            values = background[where].astype(float)
+            sums[name] = sums[name] + (len(values), values.sum(), values @ values)
+    n = {name: count for name, (count, _, _) in sums.items()}
+    mean = {name: total / count if count else np.nan for name, (count, total, _) in sums.items()}
+    square = sums["outside"][2] / n["outside"] if n["outside"] else np.nan
+    metrics = {"masked_fraction": n["sources"] / max(n["sources"] + n["outside"], 1)}
+    metrics["sky"] = mean["outside"] + middle
+    metrics["sky_rms"] = np.sqrt(max(square - mean["outside"] ** 2, 0.0))
+    for name, place in (("under_sources", "sources"), ("under_faint_sources", "faint")):
+        if n[place]:
+            metrics[name] = mean[place] - mean["outside"]
+    return metrics
