@@ -144,7 +144,20 @@ class Exposures:
 
 
 def digest_of(model, options):
-    """Return a digest of all that stcal takes of an open exposure, but for its WCS."""
+    """Return a digest of all that stcal takes of an open exposure, but for its WCS.
+
+    Parameters
+    ----------
+    model : `~stdatamodels.jwst.datamodels.ImageModel`
+        The exposure.
+    options : dict
+        Parameters of the drizzling.
+
+    Returns
+    -------
+    str
+        Hexadecimal.
+    """
     digest = hashlib.blake2b(digest_size=16)
     for name, value in sorted(_as_dict(model, options).items()):
         if isinstance(value, np.ndarray):

@@ -74,6 +74,11 @@ def preview_png(preview: NDArray) -> bytes:
     preview : ndarray, shape (ny, nx)
         What `read_preview` returned; pixels without data are white, as the page is.
 
+    Returns
+    -------
+    bytes
+        The file.
+
     Raises
     ------
     CeersError

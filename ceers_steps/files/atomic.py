@@ -110,7 +110,20 @@ def open_fits(path: str | os.PathLike, name: str) -> Iterator["fits.HDUList"]:
 
 
 def read_image(path: str | os.PathLike, name: str) -> "np.ndarray | None":
-    """Return the first image of a FITS file, None if there is none; see `open_fits`."""
+    """Return the first image of a FITS file, None if there is none; see `open_fits`.
+
+    Parameters
+    ----------
+    path
+        FITS file.
+    name
+        What the user calls the file, with its path, for the message.
+
+    Returns
+    -------
+    ndarray or None
+        The image.
+    """
     with open_fits(path, name) as hdus:
         images = (hdu.data for hdu in hdus if hdu.is_image)
         return next((data for data in images if data is not None), None)

@@ -19,6 +19,11 @@ __all__ = ["check_space", "fits_problem", "folder_lock"]
 def fits_problem(path: str | os.PathLike) -> str:
     """Say what keeps a FITS file from being complete: every header is read, no data.
 
+    Parameters
+    ----------
+    path
+        The file.
+
     Returns
     -------
     str
@@ -77,6 +82,11 @@ def check_space(needed: int, folder: str | os.PathLike) -> int:
 @contextlib.contextmanager
 def folder_lock(folder: str | os.PathLike) -> Iterator[None]:
     """Keep a second run away from a folder; the lock ends with the process, however it ends.
+
+    Parameters
+    ----------
+    folder
+        Made when it is missing.
 
     Raises
     ------

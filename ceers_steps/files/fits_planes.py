@@ -28,6 +28,11 @@ def virtual_array(shape: tuple[int, ...], dtype: DTypeLike) -> np.ndarray:
     ----------
     shape, dtype
         Those of an image that is to be written later.
+
+    Returns
+    -------
+    ndarray
+        Of this shape and type.
     """
     dtype = np.dtype(dtype)
     # memory that is only reserved for reading is not counted by the system, however large
@@ -174,7 +179,18 @@ class PlaneWriter:
 
 
 def file_size(hdus: fits.HDUList) -> int:
-    """Return the size of a FITS file in bytes, about (headers count as one block)."""
+    """Return the size of a FITS file in bytes, about (headers count as one block).
+
+    Parameters
+    ----------
+    hdus
+        Of the file.
+
+    Returns
+    -------
+    int
+        Bytes.
+    """
     return sum(-(-hdu.size // _BLOCK) * _BLOCK + _BLOCK for hdu in hdus)
 
 

@@ -44,6 +44,11 @@ class ParameterFile:
 def parameter_files_dir():
     """Return the folder of the parameter files, of a wheel or of a source tree.
 
+    Returns
+    -------
+    Path
+        The folder.
+
     Raises
     ------
     CeersError

@@ -25,6 +25,16 @@ def disc(radius: int) -> NDArray[np.bool_]:
 
     The same as ``astropy.convolution.Tophat2DKernel(radius).array > 0`` and
     ``skimage.morphology.disk(radius)``; the number of pixels is always odd.
+
+    Parameters
+    ----------
+    radius
+        Pixels.
+
+    Returns
+    -------
+    ndarray of bool
+        True within the radius.
     """
     y, x = np.ogrid[-radius : radius + 1, -radius : radius + 1]
     return x * x + y * y <= radius * radius
@@ -90,6 +100,11 @@ def dilate(mask: NDArray[np.bool_], radius: float) -> NDArray[np.bool_]:
         Shape ``(ny, nx)``.
     radius
         Radius of the disc, pixels.
+
+    Returns
+    -------
+    ndarray of bool, shape (ny, nx)
+        The grown image.
     """
     out = np.zeros(mask.shape, dtype=bool)
     for window in windows(mask, math.ceil(radius)):
@@ -99,13 +114,41 @@ def dilate(mask: NDArray[np.bool_], radius: float) -> NDArray[np.bool_]:
 
 
 def windows(mask: NDArray[np.bool_], margin: int) -> list[Box]:
-    """Return the box of every 8-connected region, grown by `margin` and cut at the edges."""
+    """Return the box of every 8-connected region, grown by `margin` and cut at the edges.
+
+    Parameters
+    ----------
+    mask
+        Shape ``(ny, nx)``.
+    margin
+        Pixels.
+
+    Returns
+    -------
+    list of tuple of slice
+        One box a region.
+    """
     labels, _ = ndimage.label(mask, structure=_EIGHT)
     return [grown_box(box, margin, mask.shape) for box in ndimage.find_objects(labels)]
 
 
 def grown_box(box: Box, margin: int, shape: tuple[int, ...]) -> Box:
-    """Return a box grown by `margin` pixels on every side and cut at the edges of the array."""
+    """Return a box grown by `margin` pixels on every side and cut at the edges of the array.
+
+    Parameters
+    ----------
+    box
+        Rows and columns.
+    margin
+        Pixels.
+    shape
+        Of the array, ``(ny, nx)``.
+
+    Returns
+    -------
+    tuple of slice
+        The grown box.
+    """
     rows, cols = (
         slice(max(side.start - margin, 0), min(side.stop + margin, size))
         for side, size in zip(box, shape, strict=True)

@@ -54,16 +54,45 @@ def flagged(bits: NDArray[np.uint8], which: int) -> LazyRows:
     bits : ndarray of uint8, shape (ny, nx)
     which : int
         The bits, as a number.
+
+    Returns
+    -------
+    LazyRows of bool, shape (ny, nx)
+        True where a bit is set.
     """
     return LazyRows(bits.shape, lambda rows: (bits[rows] & np.uint8(which)) > 0)
 
 
 def crossing(image: RowImage, rows: NDArray[np.intp], columns: NDArray[np.intp]) -> NDArray:
-    """Return the pixels where some rows and columns cross, shape (rows, columns)."""
+    """Return the pixels where some rows and columns cross, shape (rows, columns).
+
+    Parameters
+    ----------
+    image : RowImage, shape (ny, nx)
+        Of which rows are read one at a time.
+    rows, columns : ndarray of int
+        From 0.
+
+    Returns
+    -------
+    ndarray, shape (rows, columns)
+        The pixels.
+    """
     return np.stack([image[row : row + 1][0, columns] for row in rows.tolist()])
 
 
 def row_blocks(shape: tuple[int, ...]) -> list[slice]:
-    """Cut an image into blocks of rows that are small in memory."""
+    """Cut an image into blocks of rows that are small in memory.
+
+    Parameters
+    ----------
+    shape : tuple of int
+        Of the image, ``(ny, nx)``.
+
+    Returns
+    -------
+    list of slice
+        Rows from the first to the last.
+    """
     height = max(_BLOCK_SIZE // (max(shape[1], 1) * _ALIGNMENT), 1) * _ALIGNMENT
     return [slice(start, min(start + height, shape[0])) for start in range(0, shape[0], height)]

@@ -37,6 +37,20 @@ def output_grid(exposures, custom, pars):
     """Return WCS, pixel scale (arcsec) and ratio of the mosaic, as `ResampleImage` chooses them.
 
     Of the exposures the first is opened, the others count with their S_REGION.
+
+    Parameters
+    ----------
+    exposures : Exposures
+        Those of the mosaic.
+    custom : dict or None
+        Grid that is given: ``wcs``, and maybe ``pixel_scale`` and ``pixel_scale_ratio``.
+    pars : dict
+        Parameters of the grid, as ResampleStep has them.
+
+    Returns
+    -------
+    dict
+        ``wcs``, ``pixel_scale`` (arcsec) and ``pixel_scale_ratio``.
     """
     if custom is None:
         scale = pars["pixel_scale"]
@@ -67,7 +81,20 @@ def _side(area):
 
 
 def shifted_wcs(wcs, box):
-    """Return the WCS of a box of an image."""
+    """Return the WCS of a box of an image.
+
+    Parameters
+    ----------
+    wcs : `~gwcs.wcs.WCS`
+        Of the whole.
+    box : Box
+        Part of it.
+
+    Returns
+    -------
+    `~gwcs.wcs.WCS`
+        Of the part.
+    """
     transform = wcs.forward_transform
     if isinstance(transform, FITSImagingWCSTransform):
         crpix = (transform.crpix[0] - box.x0, transform.crpix[1] - box.y0)

@@ -168,7 +168,15 @@ def read_fits_mosaic(path, tiers):
 
 @contextmanager
 def open_image(path, name):
-    """Open a FITS file; yields all of it and its image."""
+    """Open a FITS file; yields all of it and its image.
+
+    Parameters
+    ----------
+    path : path
+        The file.
+    name : str
+        What the user calls it, for messages.
+    """
     with open_fits(path, name) as hdus:
         hdu = image_of(hdus)
         if hdu is None:
@@ -309,6 +317,11 @@ def pixel_map(wanted, source):
     ----------
     wanted, source : Mosaic
         From pixels of one to pixels of the other.
+
+    Returns
+    -------
+    PixelMap or None
+        Takes and returns x and y from 0.
     """
 
     def to_source(x, y):

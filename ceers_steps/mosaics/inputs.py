@@ -25,7 +25,18 @@ class ModelList:
 
 
 def mosaics_of(path):
-    """Return the mosaics of an association: its members, or what its products became."""
+    """Return the mosaics of an association: its members, or what its products became.
+
+    Parameters
+    ----------
+    path : path
+        Association.
+
+    Returns
+    -------
+    list of str
+        Files.
+    """
     association = read_association(path)
     folder = os.path.dirname(os.path.abspath(path))
     files = []

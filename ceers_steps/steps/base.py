@@ -57,6 +57,20 @@ def save_atomic(step, model, *args, **kwargs):
     """Do what ``step.save_model`` does, with the file written aside and then renamed.
 
     For the steps of jwst inside our pipelines, which know no atomic output.
+
+    Parameters
+    ----------
+    step : `~stpipe.Step`
+        Whose product it is.
+    model : `~stdatamodels.jwst.datamodels.JwstDataModel`
+        The product.
+    *args, **kwargs
+        As ``save_model`` takes them.
+
+    Returns
+    -------
+    str or list
+        What ``save_model`` returns.
     """
     if isinstance(model, JwstDataModel):
         model = _AtomicSaver(model)
@@ -331,7 +345,18 @@ def _crds_message(what, dataset, *causes):
 
 
 def status_keyword(alias: str) -> str:
-    """Return the FITS keyword of the status of a step of ours."""
+    """Return the FITS keyword of the status of a step of ours.
+
+    Parameters
+    ----------
+    alias
+        Of the step.
+
+    Returns
+    -------
+    str
+        Keyword of at most eight characters.
+    """
     return "S_" + alias.removeprefix("ceers_").replace("_", "").upper()[:6]
 
 

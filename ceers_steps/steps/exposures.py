@@ -19,7 +19,18 @@ _WHEELS = ("meta.instrument.filter", "meta.instrument.pupil")
 
 
 def is_image_file(input_data):
-    """Say whether this is the path of one image, not of an association."""
+    """Say whether this is the path of one image, not of an association.
+
+    Parameters
+    ----------
+    input_data : object
+        What a step is given.
+
+    Returns
+    -------
+    bool
+        True for the path of an image.
+    """
     return isinstance(input_data, (str, os.PathLike)) and not str(input_data).endswith(
         ASSOCIATION_SUFFIXES
     )

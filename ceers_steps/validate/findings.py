@@ -48,7 +48,18 @@ class Finding:
 
 
 def describe(metrics: ProductMetrics) -> list[Finding]:
-    """Return the lines of the table for one exposure."""
+    """Return the lines of the table for one exposure.
+
+    Parameters
+    ----------
+    metrics : ProductMetrics
+        What was measured.
+
+    Returns
+    -------
+    list of Finding
+        One a line.
+    """
     name = f"{metrics.detector} {metrics.filter}"
     return [Finding(name, *line) for line in _lines(metrics)]
 

@@ -34,6 +34,11 @@ def describe_mosaic(metrics: MosaicMetrics, limit: float) -> list[Finding]:
     limit : float
         Statistical limit of the absolute position, mas: the scatter of the reference catalogue
         over the root of the number of its sources that were matched.
+
+    Returns
+    -------
+    list of Finding
+        One a line.
     """
     return [Finding(f"mosaic {metrics.filter}", *line) for line in _lines(metrics, limit)]
 

@@ -18,13 +18,11 @@ from collections.abc import Sequence
 import numpy as np
 import sep
 from numpy.typing import NDArray
-from scipy import ndimage
 from scipy.spatial import cKDTree
 
 from ceers_steps.validate.metrics import MAD_TO_SIGMA
 from ceers_steps.validate.mosaic_records import (
     AperturePhotometry,
-    BackgroundResidual,
     BlockChi,
     PhotometryBin,
     PositionOffset,
@@ -32,10 +30,8 @@ from ceers_steps.validate.mosaic_records import (
 
 __all__ = [
     "aperture_photometry",
-    "background_residual",
     "bin_photometry",
     "block_chi",
-    "faint_source_pixels",
     "isolated",
     "outliers",
     "position_offset",
@@ -69,7 +65,10 @@ def block_chi(
     blocks : sequence of int
         Sides of the blocks, pixels.
 
-    A size of which there are fewer than two blocks is left out.
+    Returns
+    -------
+    list of BlockChi
+        One a size; sizes with fewer than two blocks are left out.
     """
     bad = mask | ~np.isfinite(residual) | ~np.isfinite(noise) | ~np.isfinite(err)
     chis: list[BlockChi] = []
@@ -115,6 +114,11 @@ def outliers(residual: NDArray, noise: NDArray, err: NDArray, *, sigma: float = 
         Error array of the mosaic: noise differs from place to place.
     sigma : float
         Distance in units of the scatter of the noise.
+
+    Returns
+    -------
+    bool array, shape (ny, nx)
+        True = outlier.
     """
     known = np.isfinite(noise) & (err > 0)
     with np.errstate(invalid="ignore", divide="ignore"):
@@ -133,6 +137,10 @@ def isolated(x: NDArray, y: NDArray, flux: NDArray, distance: float) -> NDArray:
     distance : float
         Pixels.
 
+    Returns
+    -------
+    array of bool, shape (n,)
+        True = isolated.
     """
     keep = np.ones(len(x), dtype=bool)
     flux = np.asarray(flux)
@@ -175,7 +183,7 @@ def aperture_photometry(
     """
     bad = ~(np.isfinite(image) & np.isfinite(truth) & np.isfinite(noise) & np.isfinite(err))
     whole = _apertures(bad.astype(np.float32), x, y, radius) == 0
-    used = np.flatnonzero(whole & _within(x, y, radius, image.shape))
+    used = np.flatnonzero(whole & within(x, y, radius, image.shape))
     x, y = np.asarray(x)[used], np.asarray(y)[used]
     true = _apertures(truth, x, y, radius, bad)
     measured = _apertures(image, x, y, radius, bad)
@@ -203,6 +211,11 @@ def bin_photometry(
         True magnitudes of all positions that were given, as ``photometry.used`` counts them.
     edges : sequence of float
         Edges of the bins; bins with fewer than three sources are left out.
+
+    Returns
+    -------
+    list of PhotometryBin
+        From bright to faint edges.
     """
     magnitudes = np.asarray(magnitudes)[photometry.used]
     bins = []
@@ -243,6 +256,11 @@ def windowed_positions(
         Where to start, pixels from 0.
     sigma : float
         Width of the Gaussian window, pixels.
+
+    Returns
+    -------
+    x, y : array, shape (n,)
+        Pixels from 0.
     """
     bad = ~np.isfinite(image)
     filled = np.where(bad, 0, image).astype(np.float32)
@@ -260,6 +278,11 @@ def position_offset(east: NDArray, north: NDArray) -> PositionOffset:
     ----------
     east, north : array, shape (n,)
         Measured less true positions, mas; NaN is left out.
+
+    Returns
+    -------
+    PositionOffset
+        Means, their errors and the scatter.
 
     Raises
     ------
@@ -283,72 +306,19 @@ def position_offset(east: NDArray, north: NDArray) -> PositionOffset:
     )
 
 
-def faint_source_pixels(
-    truth: NDArray, threshold: float, x: NDArray, y: NDArray, bright: NDArray
-) -> NDArray:
-    """Return the pixels of sources that do not touch a bright one.
+def robust_scatter(values: NDArray) -> float:
+    """Return the standard deviation, from the median absolute deviation.
 
     Parameters
     ----------
-    truth : array, shape (ny, nx)
-        True mosaic.
-    threshold : float
-        Least brightness of a source pixel, units of the mosaic.
-    x, y : array, shape (n,)
-        Positions of all sources, pixels from 0.
-    bright : bool array, shape (n,)
-        True = the pixels around this source are left out.
+    values : array
+        Any shape.
 
     Returns
     -------
-    bool array, shape (ny, nx)
-        True = pixel of a faint source.
+    float
+        Standard deviation.
     """
-    with np.errstate(invalid="ignore"):
-        labels, n_labels = ndimage.label(truth > threshold)
-    keep = np.ones(n_labels + 1, dtype=bool)
-    keep[0] = False
-    column, row = (np.rint(np.asarray(values)[bright]).astype(int) for values in (x, y))
-    inside = _within(column, row, 0, truth.shape)
-    keep[labels[row[inside], column[inside]]] = False
-    return keep[labels]
-
-
-def background_residual(
-    residual: NDArray, noise: NDArray, where: NDArray, *, sky_noise: float
-) -> BackgroundResidual:
-    """Return the mean of what is left of the background.
-
-    Parameters
-    ----------
-    residual : array, shape (ny, nx)
-        Mosaic less its truth.
-    noise : array, shape (ny, nx)
-        Drizzled noise of the claimed variance, for the standard error.
-    where : bool array, shape (ny, nx)
-        True = pixel to use.
-    sky_noise : float
-        Noise per pixel in blank sky, units of the mosaic.
-
-    Raises
-    ------
-    ValueError
-        If no pixel is left.
-    """
-    use = where & np.isfinite(residual) & np.isfinite(noise)
-    n_pixels = int(use.sum())
-    if n_pixels == 0:
-        raise ValueError("background_residual: no pixel is left; is `where` True in any?")
-    area = correlation_area(noise)
-    return BackgroundResidual(
-        n_pixels=n_pixels,
-        mean=float(residual[use].mean(dtype=np.float64) / sky_noise),
-        err=float(np.sqrt(area / n_pixels)),
-    )
-
-
-def robust_scatter(values: NDArray) -> float:
-    """Return the standard deviation, from the median absolute deviation."""
     return MAD_TO_SIGMA * float(np.median(np.abs(values - np.median(values))))
 
 
@@ -385,7 +355,7 @@ def _apertures(
     return sums
 
 
-def _within(x: NDArray, y: NDArray, margin: float, shape: tuple[int, ...]) -> NDArray:
+def within(x: NDArray, y: NDArray, margin: float, shape: tuple[int, ...]) -> NDArray:
     """Return which positions are so far inside an image."""
     x, y = np.asarray(x), np.asarray(y)
     inside = (x >= margin) & (x <= shape[1] - 1 - margin)

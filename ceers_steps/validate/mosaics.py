@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 from stdatamodels.jwst import datamodels
 
 from ceers_steps.errors import CeersError
-from ceers_steps.validate import mosaic_metrics
+from ceers_steps.validate import mosaic_background, mosaic_metrics
 from ceers_steps.validate.mosaic_records import (
     AperturePhotometry,
     BackgroundResidual,
@@ -232,7 +232,7 @@ def compare_mosaic(
     bins = mosaic_metrics.bin_photometry(photometry, mag, EDGES)
     (everything,) = mosaic_metrics.bin_photometry(photometry, mag, (EDGES[0], EDGES[-1]))
     positions = _positions(after, truth, wcs, x, y, mag, WINDOW / scale)
-    faint = mosaic_metrics.faint_source_pixels(
+    faint = mosaic_background.faint_source_pixels(
         truth,
         SOURCE_SIGMA * sky_noise,
         np.asarray(sources["x"]),
@@ -256,10 +256,10 @@ def compare_mosaic(
             name: mosaic_metrics.position_offset(table["east_before"], table["north_before"])
             for name, table in true.offsets.items()
         },
-        under=mosaic_metrics.background_residual(
+        under=mosaic_background.background_residual(
             residual, noise, faint & ~far, sky_noise=sky_noise
         ),
-        outside=mosaic_metrics.background_residual(
+        outside=mosaic_background.background_residual(
             residual, noise, blank & ~far, sky_noise=sky_noise
         ),
     )

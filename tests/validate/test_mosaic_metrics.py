@@ -6,6 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy import ndimage
 
+from ceers_steps.validate import mosaic_background
 from ceers_steps.validate import mosaic_metrics as mm
 
 SHAPE = (512, 640)
@@ -148,15 +149,15 @@ def test_background_left_over_is_found_under_faint_sources_only():
     truth, x, y, mag = scene()
     noise = drizzled(6)
     sky_noise = mm.robust_scatter(noise)
-    faint = mm.faint_source_pixels(truth, sky_noise, x, y, mag < 23)
+    faint = mosaic_background.faint_source_pixels(truth, sky_noise, x, y, mag < 23)
     row, column = np.rint(y).astype(int), np.rint(x).astype(int)
     assert not faint[row[mag < 23], column[mag < 23]].any()
     middle = truth[row, column] > sky_noise
     assert faint[row, column][middle & (mag >= 23)].all()
     residual = drizzled(5) + 0.3 * sky_noise * faint
-    under = mm.background_residual(residual, noise, faint, sky_noise=sky_noise)
-    outside = mm.background_residual(residual, noise, ~faint, sky_noise=sky_noise)
+    under = mosaic_background.background_residual(residual, noise, faint, sky_noise=sky_noise)
+    outside = mosaic_background.background_residual(residual, noise, ~faint, sky_noise=sky_noise)
     assert under.mean == pytest.approx(0.3, abs=4 * under.err)
     assert abs(outside.mean) < 4 * outside.err
     with pytest.raises(ValueError, match="no pixel"):
-        mm.background_residual(residual, noise, BLANK, sky_noise=sky_noise)
+        mosaic_background.background_residual(residual, noise, BLANK, sky_noise=sky_noise)

@@ -115,6 +115,11 @@ def check_jumps(
     settings
         Constants of the method.
 
+    Returns
+    -------
+    CheckedJumps
+        New flags, and what was found.
+
     Raises
     ------
     ValueError

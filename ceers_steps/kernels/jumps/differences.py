@@ -151,6 +151,16 @@ def middle(stack: NDArray[np.float32]) -> NDArray[np.float32]:
     """Median along the first axis without the NaNs; NaN where there is nothing else.
 
     Several times faster than `numpy.nanmedian` along a short axis.
+
+    Parameters
+    ----------
+    stack
+        Shape ``(n, ny, nx)``.
+
+    Returns
+    -------
+    ndarray of float32, shape (ny, nx)
+        The medians.
     """
     if len(stack) == 0:
         return np.full(stack.shape[1:], np.nan, dtype=np.float32)
@@ -162,6 +172,17 @@ def middle(stack: NDArray[np.float32]) -> NDArray[np.float32]:
 
 
 def finite_median(values: NDArray) -> float:
-    """Median of the finite values; NaN if there are none."""
+    """Median of the finite values; NaN if there are none.
+
+    Parameters
+    ----------
+    values
+        Any shape.
+
+    Returns
+    -------
+    float
+        The median.
+    """
     finite = values[np.isfinite(values)]
     return float(np.median(finite)) if finite.size else float("nan")

@@ -9,7 +9,18 @@ _BITS_PER_PLANE = 32
 
 
 def context_planes(n_exposures: int) -> int:
-    """Return the number of planes of the context image of so many exposures."""
+    """Return the number of planes of the context image of so many exposures.
+
+    Parameters
+    ----------
+    n_exposures
+        At least 1.
+
+    Returns
+    -------
+    int
+        Planes of 32 exposures each.
+    """
     return -(-n_exposures // _BITS_PER_PLANE)
 
 

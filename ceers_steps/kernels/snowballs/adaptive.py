@@ -119,6 +119,11 @@ def measure_snowballs(
         Go on with the saturated core into the following integrations, within that time.
     max_flagged_fraction
         A group of which a larger fraction is, or would be, flagged as jumps is left as it is.
+
+    Returns
+    -------
+    MeasuredSnowballs
+        Events, and the flags to be set.
     """
     nints, ngroups = groupdq.shape[:2]
     after_groups = int(after_core_time / group_time + 1e-6)

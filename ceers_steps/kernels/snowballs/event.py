@@ -92,6 +92,11 @@ def measure_event(
         Mean excess down to which the surroundings are flagged, sigma of a group difference.
     after_groups
         Number of groups after this one in which a saturated core is still discharging.
+
+    Returns
+    -------
+    Event or None
+        What it contaminates.
     """
     if not noise.sigma > 0:
         return None
@@ -206,7 +211,20 @@ def _placed(pixels: NDArray[np.bool_], box: Box, outer: Box) -> NDArray[np.bool_
 
 
 def shape_of(region: NDArray[np.bool_], box: Box) -> Shape:
-    """Measure position and shape of a region in a box from its moments; it must hold a pixel."""
+    """Measure position and shape of a region in a box from its moments; it must hold a pixel.
+
+    Parameters
+    ----------
+    region
+        True = part of the region, of the shape of the box.
+    box
+        Rows and columns.
+
+    Returns
+    -------
+    Shape
+        Position in the whole array, axes and angle.
+    """
     y, x = np.nonzero(region)
     y0, x0 = float(y.mean()), float(x.mean())
     dy, dx = y - y0, x - x0

@@ -17,7 +17,26 @@ def halo_region(
     threshold: float,
     core_radius: float,
 ) -> NDArray[np.bool_]:
-    """Choose the way to follow the excess: small events are steep, large ones need not be round."""
+    """Choose the way to follow the excess: small events are steep, large ones need not be round.
+
+    Parameters
+    ----------
+    excess
+        Shape ``(ny, nx)``, sigma of a difference.
+    usable
+        True = may be used (not a mask).
+    seed
+        True = core.
+    threshold
+        Mean excess down to which it is followed, sigma.
+    core_radius
+        Pixels.
+
+    Returns
+    -------
+    ndarray of bool, shape (ny, nx)
+        True = contaminated.
+    """
     if core_radius < HALO.large_core:
         return radial_region(excess, usable, seed, threshold)
     return excess_region(excess, usable, seed, threshold)
@@ -121,7 +140,22 @@ def excess_region(
 def smooth_rate(
     rate: NDArray[np.float32], distance: NDArray[np.float64], margin: float
 ) -> NDArray[np.float32]:
-    """Continue the rate beyond `margin` to the core: with a slope across it and one towards it."""
+    """Continue the rate beyond `margin` to the core: with a slope across it and one towards it.
+
+    Parameters
+    ----------
+    rate
+        Shape ``(ny, nx)``.
+    distance
+        From the core, pixels.
+    margin
+        Beyond this distance the rate is free of the event, pixels.
+
+    Returns
+    -------
+    ndarray of float32, shape (ny, nx)
+        The rate without the event.
+    """
     y, x = np.indices(rate.shape, dtype=np.float32)
     terms = np.stack([np.ones_like(rate), y, x, distance.astype(np.float32)], axis=-1)
     outside = (distance > margin) & np.isfinite(rate)

@@ -95,6 +95,15 @@ def fit_background(
 ) -> NDArray[np.float32]:
     """Fit a smooth background to the unmasked pixels: `fit_mesh`, taken to all pixels.
 
+    Parameters
+    ----------
+    image : ndarray, shape (ny, nx)
+        In any unit.
+    mask : ndarray of bool, shape (ny, nx)
+        True = do not use.
+    box_size, filter_size, sigma_clip, exclude_fraction
+        See `fit_mesh`.
+
     Returns
     -------
     ndarray of float32, shape (ny, nx)

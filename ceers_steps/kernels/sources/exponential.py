@@ -10,7 +10,20 @@ _EDGE = 0.03
 
 
 def faded_at(level: NDArray | float, length: NDArray | float) -> NDArray | float:
-    """Return the distance at which ``exp(level - distance / length)`` is `_EDGE`."""
+    """Return the distance at which ``exp(level - distance / length)`` is `_EDGE`.
+
+    Parameters
+    ----------
+    level : float or ndarray
+        Logarithm of the profile at its start, in units of the noise.
+    length : float or ndarray
+        Scale length, bins.
+
+    Returns
+    -------
+    float or ndarray
+        Bins from the start.
+    """
     return length * (level - np.log(_EDGE))
 
 

@@ -48,7 +48,20 @@ class LargeSources:
 
 
 def light_of_large(residual: SkyResidual, n_threads: int) -> LargeSources:
-    """Return mask and light of large sources, each with its own profile."""
+    """Return mask and light of large sources, each with its own profile.
+
+    Parameters
+    ----------
+    residual : SkyResidual
+        Image without its sky, in units of the noise.
+    n_threads : int
+        Strips worked on at a time.
+
+    Returns
+    -------
+    LargeSources
+        Mask and light in bins.
+    """
     factor = LARGE_BIN
     value, count, core = residual.all_binned(factor, n_threads)
     binned = value.shape

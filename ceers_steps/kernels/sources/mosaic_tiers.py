@@ -107,6 +107,11 @@ def for_each_strip(
         Rows looked at above and below those that the strip answers for.
     n_threads : int
         Strips worked on at a time.
+
+    Returns
+    -------
+    list
+        One result a strip.
     """
     with ThreadPoolExecutor(n_threads) as pool:
         return list(pool.map(work, _strips(shape, overlap)))

@@ -35,6 +35,20 @@ def light_of_small(
     """Return mask and light of all sources in bins of `SMALL_BIN`, those of large ones given.
 
     The light is in the unit of the image.
+
+    Parameters
+    ----------
+    large : LargeSources
+        What is known already.
+    residual : SkyResidual
+        Image without its sky, in units of the noise.
+    n_threads : int
+        Strips worked on at a time.
+
+    Returns
+    -------
+    mask : ndarray of bool, light : ndarray of float32
+        In bins.
     """
     image = residual.image.shape
     shape = (_N_CLASSES, len(_EDGES) - 1)

@@ -186,6 +186,20 @@ def bin_median(image: NDArray, factor: int, fill: float) -> NDArray:
     """Return the medians of blocks of ``factor`` (a power of two) by ``factor`` pixels.
 
     Blocks that reach beyond the image are completed with ``fill``.
+
+    Parameters
+    ----------
+    image : ndarray, shape (ny, nx)
+        In any unit.
+    factor : int
+        Side of a block.
+    fill : float
+        Value beyond the image.
+
+    Returns
+    -------
+    ndarray
+        One value a block.
     """
     blocks = _block(image, factor, fill)
     if factor == 1:
@@ -196,7 +210,22 @@ def bin_median(image: NDArray, factor: int, fill: float) -> NDArray:
 
 
 def ring_median(binned: NDArray, radius: float, width: float, factor: int) -> NDArray:
-    """Return the median over a ring around each block; radius and width in single pixels."""
+    """Return the median over a ring around each block; radius and width in single pixels.
+
+    Parameters
+    ----------
+    binned : ndarray
+        One value a block.
+    radius, width : float
+        Of the ring, pixels.
+    factor : int
+        Side of a block, pixels.
+
+    Returns
+    -------
+    ndarray
+        One value a block.
+    """
     middle_radius = radius + 0.5 * width
     half_width = 0.5 * max(width, factor)
     ring = _annulus((middle_radius - half_width) / factor, (middle_radius + half_width) / factor)
@@ -231,7 +260,20 @@ def dilate_square(mask: NDArray[np.bool_], half_side: int) -> NDArray[np.bool_]:
 
 
 def connected(detected: NDArray[np.bool_], npixels: int) -> NDArray[np.bool_]:
-    """Keep groups of at least ``npixels`` pixels that touch, corners included."""
+    """Keep groups of at least ``npixels`` pixels that touch, corners included.
+
+    Parameters
+    ----------
+    detected : ndarray of bool, shape (ny, nx)
+        True = above a threshold.
+    npixels : int
+        Least number of pixels.
+
+    Returns
+    -------
+    ndarray of bool, shape (ny, nx)
+        What is kept.
+    """
     labels, _ = ndimage.label(detected, structure=np.ones((3, 3)))
     keep = np.bincount(labels.ravel()) >= npixels
     keep[0] = False
@@ -239,7 +281,20 @@ def connected(detected: NDArray[np.bool_], npixels: int) -> NDArray[np.bool_]:
 
 
 def smooth(image: NDArray[np.float32], sigma: float) -> NDArray[np.float32]:
-    """Convolve with a Gaussian; outside the image is zero."""
+    """Convolve with a Gaussian; outside the image is zero.
+
+    Parameters
+    ----------
+    image : ndarray of float32, shape (ny, nx)
+        In any unit.
+    sigma : float
+        Of the Gaussian, pixels.
+
+    Returns
+    -------
+    ndarray of float32, shape (ny, nx)
+        The smoothed image.
+    """
     factor = bin_factor(sigma / 2.5)
     binned = _block(image, factor, fill=0.0).mean(axis=(2, 3))
     # a block has smoothed with a box of this variance already
@@ -253,7 +308,22 @@ def smooth(image: NDArray[np.float32], sigma: float) -> NDArray[np.float32]:
 
 
 def expand(binned: NDArray, shape: tuple[int, int], factor: int) -> NDArray[np.float32]:
-    """Interpolate block values linearly to single pixels, constant beyond the outermost centres."""
+    """Interpolate block values linearly to single pixels, constant beyond the outermost centres.
+
+    Parameters
+    ----------
+    binned : ndarray
+        One value a block.
+    shape : tuple of int
+        Of the image, ``(ny, nx)``.
+    factor : int
+        Side of a block, pixels.
+
+    Returns
+    -------
+    ndarray of float32, shape (ny, nx)
+        The interpolated values.
+    """
     if factor == 1:
         return binned
 
@@ -299,7 +369,18 @@ def _block(image: NDArray, factor: int, fill: float) -> NDArray:
 
 
 def bin_factor(scale: float) -> int:
-    """Return the largest power of two that is not above ``scale``, at least 1."""
+    """Return the largest power of two that is not above ``scale``, at least 1.
+
+    Parameters
+    ----------
+    scale : float
+        Pixels.
+
+    Returns
+    -------
+    int
+        A power of two.
+    """
     return 2 ** max(0, int(np.log2(max(scale, 1.0))))
 
 

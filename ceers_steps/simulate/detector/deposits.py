@@ -152,10 +152,12 @@ def deposit_snowballs(
 
     Parameters
     ----------
-    readout, pattern, n_groups, n_ints, rng, config
+    readout, pattern, n_groups, n_ints
         See `deposit_cosmic_rays`.
     full_well : float
         Charge that fills a pixel (e-).
+    rng, config
+        See `deposit_cosmic_rays`.
 
     Returns
     -------

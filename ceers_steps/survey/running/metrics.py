@@ -59,7 +59,7 @@ def product_merit(path: Path, *aliases: str) -> dict[str, dict]:
     ----------
     path
         FITS file of a data model.
-    aliases
+    *aliases
         Steps of interest.
 
     Returns
