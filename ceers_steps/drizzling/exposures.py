@@ -3,7 +3,9 @@
 import gc
 import hashlib
 import os
+from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import Any, Self
 
 import numpy as np
 from astropy.io import fits
@@ -44,7 +46,7 @@ class Exposures:
         When an exposure has no outline or cannot be read. Others are found when one is opened.
     """
 
-    def __init__(self, library, as_on_disk):
+    def __init__(self, library: Any, as_on_disk: bool) -> None:
         self.library = library
         self._n_read = 0
         # the association is copied whenever it is asked for
@@ -55,7 +57,7 @@ class Exposures:
         with library:
             self._regions = [self._region(index, as_on_disk) for index in range(len(library))]
 
-    def _region(self, index, as_on_disk):
+    def _region(self, index: int, as_on_disk: bool) -> Any:
         """Return the S_REGION of an exposure; of a file that takes 1 ms, to open it 150 ms."""
         name = self._names[index]
         if as_on_disk and self.library.on_disk:
@@ -68,21 +70,21 @@ class Exposures:
             raise CeersError(_NO_WCS.format(os.path.basename(name)))
         return region
 
-    def __len__(self):
+    def __len__(self) -> int:
         return len(self._regions)
 
-    def __enter__(self):
+    def __enter__(self) -> Self:
         self.library.__enter__()
         return self
 
-    def __exit__(self, *error):
+    def __exit__(self, *error: object) -> None:
         self.library.__exit__(*error)
 
-    def read_metadata(self, index):
+    def read_metadata(self, index: int) -> Any:
         """Return what jwst asks for of an exposure that is not open."""
         return {"meta.wcsinfo.s_region": self._regions[index]}
 
-    def borrow(self, index):
+    def borrow(self, index: int) -> Any:
         """Open an exposure; it must be an image with a WCS."""
         self._n_read += 1
         if self.library.on_disk and self._n_read % _READS_PER_COLLECTION == 0:
@@ -97,23 +99,23 @@ class Exposures:
             raise CeersError(_NO_WCS.format(model.meta.filename))
         return model
 
-    def shelve(self, model, index, modify=False):
+    def shelve(self, model: Any, index: int, modify: bool = False) -> None:
         """Take an exposure back, which is not changed."""
         self.library.shelve(model, index, modify=modify)
 
     @contextmanager
-    def opened(self, index):
+    def opened(self, index: int) -> Iterator[Any]:
         """Lend an exposure for reading."""
         with self:
             model = self.borrow(index)
             yield model
             self.shelve(model, index)
 
-    def outlines(self, index):
+    def outlines(self, index: int) -> Any:
         """Return the polygons of an exposure on the sky, (n, 2) RA and Dec in deg."""
         return map(sregion_to_footprint, multi_sregion_to_list(self._regions[index]))
 
-    def entry(self, index, cut, options):
+    def entry(self, index: int, cut: Any, options: Any) -> Any:
         """Return some pixels of an exposure as stcal takes them.
 
         Parameters
@@ -143,7 +145,7 @@ class Exposures:
         return entry
 
 
-def digest_of(model, options):
+def digest_of(model: Any, options: Any) -> bytes:
     """Return a digest of all that stcal takes of an open exposure, but for its WCS.
 
     Parameters
@@ -155,19 +157,19 @@ def digest_of(model, options):
 
     Returns
     -------
-    str
-        Hexadecimal.
+    bytes
+        Of 16 bytes.
     """
     digest = hashlib.blake2b(digest_size=16)
     for name, value in sorted(_as_dict(model, options).items()):
         if isinstance(value, np.ndarray):
-            digest.update(np.ascontiguousarray(value, value.dtype.newbyteorder("=")))
+            digest.update(np.ascontiguousarray(value, value.dtype.newbyteorder("=")).data)
         elif name not in ("wcs", "wcsinfo", "group_id"):
             digest.update(repr((name, value)).encode())
     return digest.digest()
 
 
-def _as_dict(model, options):
+def _as_dict(model: Any, options: Any) -> dict[str, Any]:
     """Return an exposure as stcal takes it."""
     return input_jwst_model_to_dict(
         model, options["weight_type"], options["enable_var"], options["compute_err"]
@@ -175,7 +177,7 @@ def _as_dict(model, options):
 
 
 @contextmanager
-def _said(name):
+def _said(name: str) -> Iterator[None]:
     """Name the file that cannot be read."""
     try:
         yield

@@ -4,12 +4,15 @@ import hashlib
 import logging
 import warnings
 from collections import OrderedDict
+from collections.abc import Iterator
 from contextlib import contextmanager
 from copy import deepcopy
 from importlib.metadata import version
+from typing import Any
 
 import numpy as np
 from jwst.resample.resample import ResampleImage, copy_asn_info_from_library
+from numpy.typing import NDArray
 from stcal.alignment.util import compute_s_region_keyword
 from stcal.resample import Resample
 from stcal.resample.utils import get_tmeasure, resample_range
@@ -65,7 +68,15 @@ class TiledMosaic:
         When the grid cannot be laid out.
     """
 
-    def __init__(self, exposures, drizzle, *, enable_ctx, enable_err, report_var):
+    def __init__(
+        self,
+        exposures: Any,
+        drizzle: dict,
+        *,
+        enable_ctx: bool,
+        enable_err: bool,
+        report_var: bool,
+    ) -> None:
         self._exposures = exposures
         self._planes = ["data", "wht"]
         self._planes += ["con"] * enable_ctx + ["dq"] * drizzle["propagate_dq"]
@@ -90,7 +101,8 @@ class TiledMosaic:
         self._blendheaders, self._report_var = drizzle["blendheaders"], report_var
         self._grid = output_grid(exposures, drizzle["output_wcs"], drizzle["wcs_pars"])
         self._wcs = self._grid["wcs"]
-        self.shape = tuple(int(length) for length in self._wcs.array_shape)
+        ny, nx = self._wcs.array_shape
+        self.shape = int(ny), int(nx)
         # positions beyond the mosaic count as well: pixels there reach into it
         self._unbounded = deepcopy(self._wcs)
         self._unbounded.bounding_box = None
@@ -98,11 +110,12 @@ class TiledMosaic:
         # how far a pixel spreads, and what the distortion may add between two nodes
         ratio = self._grid["pixel_scale_ratio"] or 1.0
         self._margin = np.ceil(_KERNEL_REACH / min(ratio, 1.0)) + 2
-        self._footprints, self._digests = {}, {}
-        self._template = None
-        self._kept = OrderedDict()
+        self._footprints: dict[int, Any] = {}
+        self._digests: dict[int, bytes] = {}
+        self._template: Any = None
+        self._kept: OrderedDict = OrderedDict()
 
-    def survey(self, box=None, with_digests=False):
+    def survey(self, box: Box | None = None, with_digests: bool = False) -> None:
         """Look at exposures once: the header of the mosaic, and what falls where.
 
         Parameters
@@ -128,7 +141,7 @@ class TiledMosaic:
             enable_ctx="con" in self._planes,
             **self._options,
         )
-        near = range(len(self._exposures))
+        near = list(range(len(self._exposures)))
         if box is not None:
             near = [index for index in near if self._may_fall_on(index, box)] or [0]
         with _quiet():
@@ -142,14 +155,18 @@ class TiledMosaic:
         copy_asn_info_from_library(self._exposures.library, header.output_jwst_model)
         self._template = header.output_jwst_model
 
-    def _may_fall_on(self, index, box):
+    def _pixels(self, polygon: NDArray) -> tuple[NDArray, NDArray]:
+        """Return where the corners of a polygon on the sky (deg) are in the mosaic."""
+        return self._unbounded.world_to_pixel_values(*polygon.T)
+
+    def _may_fall_on(self, index: int, box: Box) -> bool:
         """Say whether an exposure is near a box of the mosaic."""
         return any(
-            may_fall_on(*self._unbounded.world_to_pixel_values(*polygon.T), box, self._margin)
+            may_fall_on(*self._pixels(polygon), box=box, margin=self._margin)
             for polygon in self._exposures.outlines(index)
         )
 
-    def _footprint(self, model):
+    def _footprint(self, model: Any) -> Any:
         """Return where the pixels of an exposure fall."""
         wcs = model.meta.wcs
         x0, x1, y0, y1 = resample_range(model.data.shape, wcs.bounding_box)
@@ -161,7 +178,7 @@ class TiledMosaic:
         return Footprint(rows, columns, *self._unbounded.world_to_pixel_values(*sky))
 
     @property
-    def planes(self):
+    def planes(self) -> dict[str, Any]:
         """Shapes and types of the planes, by the names that they have in the model."""
         types = {"con": np.int32, "dq": np.uint32}
         shapes = {"con": (context_planes(len(self._exposures)), *self.shape)}
@@ -170,7 +187,7 @@ class TiledMosaic:
             for name in self._planes
         }
 
-    def exposures_on(self, box):
+    def exposures_on(self, box: Box) -> dict[int, Any]:
         """Return the pixels of the exposures that fall on a box of the mosaic.
 
         Parameters
@@ -191,7 +208,7 @@ class TiledMosaic:
                 cuts[index] = cut if self._may_be_cut(footprint) else footprint.whole
         return cuts
 
-    def _may_be_cut(self, footprint):
+    def _may_be_cut(self, footprint: Any) -> bool:
         """Say whether a part of an exposure gives the same pixels as the whole of it.
 
         Not where the exposure reaches beyond the mosaic: stcal leaves out pixels at the edge, and
@@ -203,7 +220,7 @@ class TiledMosaic:
         fine = self._options["pixmap_order"] == 3 and self._options["pixmap_stepsize"] <= _FINE_STEP
         return inside and (fine or self._options["pixmap_stepsize"] <= 1)
 
-    def drizzle(self, box):
+    def drizzle(self, box: Box) -> dict[str, Any]:
         """Drizzle a box of the mosaic.
 
         Parameters
@@ -234,13 +251,13 @@ class TiledMosaic:
             name: tile.variance(name) if name in _VARIANCES else made[name] for name in self._planes
         }
 
-    def _add(self, tile, box, index, cut):
+    def _add(self, tile: Any, box: Box, index: int, cut: Any) -> Any:
         """Add an exposure, drizzled on its own, to a tile."""
         if index in self._kept:
             cut = self._footprints[index].whole
         reach = self._footprints[index].reach(cut, self._margin)
         window = (reach or self._box).overlap(self._box)
-        common = window and window.overlap(box)
+        common: Any = window and window.overlap(box)
         if common is None:
             return
         part = common.within(window)
@@ -260,7 +277,7 @@ class TiledMosaic:
             flags=made.get("dq"),
         )
 
-    def _alone(self, index, cut, window):
+    def _alone(self, index: int, cut: Any, window: Any) -> Any:
         """Return the planes of an exposure in a window of the mosaic.
 
         Exposures of which nothing can be left out are kept for the next tiles, as far as there is
@@ -294,7 +311,7 @@ class TiledMosaic:
                 self._kept.popitem(last=False)
         return planes
 
-    def fingerprint(self, box):
+    def fingerprint(self, box: Box) -> str:
         """Return a digest of all that the pixels of a box follow from.
 
         Parameters
@@ -311,11 +328,11 @@ class TiledMosaic:
             footprint = self._footprints[index]
             digest.update(repr((index, cut)).encode())
             digest.update(self._digests[index])
-            digest.update(np.ascontiguousarray(footprint.x))
-            digest.update(np.ascontiguousarray(footprint.y))
+            digest.update(np.ascontiguousarray(footprint.x).data)
+            digest.update(np.ascontiguousarray(footprint.y).data)
         return digest.hexdigest()
 
-    def model(self, planes, box=None):
+    def model(self, planes: dict, box: Box | None = None) -> Any:
         """Return the mosaic, or a box of it, as a model.
 
         Parameters
@@ -348,7 +365,7 @@ class TiledMosaic:
 class _Header(ResampleImage):
     """Gathers what jwst writes into the header of a mosaic; drizzles next to nothing."""
 
-    def input_model_to_dict(self, model, **kwargs):
+    def input_model_to_dict(self, model: Any, **kwargs: Any) -> Any:
         entry = super().input_model_to_dict(model, **kwargs)
         for name in INPUT_ARRAYS:
             if entry.get(name) is not None:
@@ -364,7 +381,7 @@ class _OneExposure(Resample):
 
 
 @contextmanager
-def _quiet():
+def _quiet() -> Iterator[None]:
     """Keep what stcal says of every exposure and tile out of the log; it has been said once."""
     logger = logging.getLogger("stcal.resample")
     level = logger.level
@@ -377,6 +394,6 @@ def _quiet():
         logger.setLevel(level)
 
 
-def _n_bytes(planes):
+def _n_bytes(planes: Any) -> int:
     """Return the memory that some arrays take."""
     return sum(plane.nbytes for plane in planes.values())

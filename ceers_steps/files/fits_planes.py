@@ -7,6 +7,7 @@ import os
 import shutil
 import warnings
 from pathlib import Path
+from typing import Any, Self
 
 import numpy as np
 from astropy.io import fits
@@ -160,7 +161,7 @@ class PlaneWriter:
                 self._write(start, piece)
                 start, rest = start + len(piece), rest - len(piece)
 
-    def _write(self, offset, data):
+    def _write(self, offset: int, data: Any) -> None:
         """Write bytes at a place in the file."""
         rest = memoryview(data).cast("B")
         while rest:
@@ -171,10 +172,10 @@ class PlaneWriter:
         """Close the file."""
         self._file.close()
 
-    def __enter__(self):
+    def __enter__(self) -> Self:
         return self
 
-    def __exit__(self, *exc_info):
+    def __exit__(self, *exc_info: object) -> None:
         self.close()
 
 
@@ -194,14 +195,14 @@ def file_size(hdus: fits.HDUList) -> int:
     return sum(-(-hdu.size // _BLOCK) * _BLOCK + _BLOCK for hdu in hdus)
 
 
-def _header_bytes(hdu):
+def _header_bytes(hdu: Any) -> bytes:
     """Return the header of an image as it stands in a file."""
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", message="Card is too long")
         return hdu.header.tostring().encode("ascii")
 
 
-def _table_bytes(hdu):
+def _table_bytes(hdu: Any) -> bytes:
     """Return a table, header and data, as it stands in a file."""
     buffer = io.BytesIO()
     with warnings.catch_warnings():
@@ -210,7 +211,7 @@ def _table_bytes(hdu):
     return buffer.getvalue()[_BLOCK:]
 
 
-def _allocate(descriptor, size):
+def _allocate(descriptor: int, size: int) -> None:
     """Give a file its size, and claim the disk space where the system can."""
     if hasattr(os, "posix_fallocate"):
         os.posix_fallocate(descriptor, 0, size)

@@ -28,7 +28,7 @@ class ParameterFile:
     path: Path
 
     @property
-    def description(self):
+    def description(self) -> str:
         """What the file says about itself, in one line; empty when it says nothing."""
         if self.path.suffix == ".asdf":
             from asdf.util import load_yaml
@@ -41,7 +41,7 @@ class ParameterFile:
         return " ".join(text.split())
 
 
-def parameter_files_dir():
+def parameter_files_dir() -> Path:
     """Return the folder of the parameter files, of a wheel or of a source tree.
 
     Returns
@@ -64,7 +64,7 @@ def parameter_files_dir():
     )
 
 
-def list_parameter_files():
+def list_parameter_files() -> list[ParameterFile]:
     """Return every `ParameterFile`, the best values before the published ones."""
     folder = parameter_files_dir()
     paths = [path for path in folder.rglob("*") if path.suffix in SUFFIXES]
@@ -72,7 +72,7 @@ def list_parameter_files():
     return sorted(files, key=lambda file: (file.name.count("/"), file.name))
 
 
-def copy_parameter_file(name, folder, *, force=False):
+def copy_parameter_file(name: str, folder: str | os.PathLike, *, force: bool = False) -> Path:
     """Copy a parameter file, keeping its place below the folder (``dr05/detector1.asdf``).
 
     The overrides table that it names comes along, unless there is one of that name already.
@@ -114,12 +114,12 @@ def copy_parameter_file(name, folder, *, force=False):
     return _copy(wanted[0].path, target)
 
 
-def _copy(source, target):
+def _copy(source: Path, target: Path) -> Path:
     """Copy a file whole or not at all."""
     return write_atomic(target, lambda scratch: scratch.write_bytes(source.read_bytes()))
 
 
-def _table_beside(path):
+def _table_beside(path: Path) -> Path | None:
     """Return the overrides table that a parameter file names beside it, or None."""
     if path.suffix != ".asdf":
         return None

@@ -1,15 +1,18 @@
 """The grid of a mosaic: chosen as jwst does, and seen from a part of it."""
 
 from copy import deepcopy
+from typing import Any
 
 import numpy as np
 from astropy.modeling.models import Shift
 from gwcs import WCS
 from gwcs.fitswcs import FITSImagingWCSTransform
 from jwst.resample.resample_utils import resampled_wcs_from_models
+from numpy.typing import NDArray
 from stcal.resample.utils import compute_mean_pixel_area
 
 from ceers_steps.errors import CeersError
+from ceers_steps.kernels.mosaic.tiles import Box
 
 __all__ = ["Window", "output_grid", "shifted_wcs"]
 
@@ -17,7 +20,7 @@ __all__ = ["Window", "output_grid", "shifted_wcs"]
 class Window:
     """A WCS seen from a box of its image, as far as stcal looks at it."""
 
-    def __init__(self, wcs, box):
+    def __init__(self, wcs: Any, box: Box) -> None:
         self._wcs = wcs
         self._x0, self._y0 = box.x0, box.y0
         self.array_shape = box.shape
@@ -25,15 +28,15 @@ class Window:
         self.output_frame = wcs.output_frame
         self.bounding_box = None
 
-    def pixel_to_world_values(self, x, y):
+    def pixel_to_world_values(self, x: NDArray, y: NDArray) -> Any:
         return self._wcs.pixel_to_world_values(x + self._x0, y + self._y0)
 
-    def world_to_pixel_values(self, *sky):
+    def world_to_pixel_values(self, *sky: NDArray) -> tuple[NDArray, NDArray]:
         x, y = self._wcs.world_to_pixel_values(*sky)
         return x - self._x0, y - self._y0
 
 
-def output_grid(exposures, custom, pars):
+def output_grid(exposures: Any, custom: dict | None, pars: dict) -> dict[str, Any]:
     """Return WCS, pixel scale (arcsec) and ratio of the mosaic, as `ResampleImage` chooses them.
 
     Of the exposures the first is opened, the others count with their S_REGION.
@@ -75,12 +78,12 @@ def output_grid(exposures, custom, pars):
     return {"wcs": wcs, "pixel_scale": scale, "pixel_scale_ratio": ratio}
 
 
-def _side(area):
+def _side(area: float) -> float:
     """Return the side (arcsec) of a square of so many steradians."""
     return 3600 * np.rad2deg(np.sqrt(area))
 
 
-def shifted_wcs(wcs, box):
+def shifted_wcs(wcs: Any, box: Box) -> Any:
     """Return the WCS of a box of an image.
 
     Parameters

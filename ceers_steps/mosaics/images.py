@@ -3,16 +3,19 @@
 import os
 import re
 import warnings
+from collections.abc import Iterator
 from contextlib import contextmanager
 from copy import deepcopy
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from astropy.io import fits
 from astropy.table import Table
 from astropy.wcs import WCS, FITSFixedWarning
 from astropy.wcs.utils import proj_plane_pixel_scales
+from numpy.typing import NDArray
 
 from ceers_steps.errors import CeersError
 from ceers_steps.files.atomic import open_fits
@@ -56,20 +59,20 @@ class Mosaic:
     """
 
     name: str
-    image: np.ndarray
-    border: np.ndarray
-    wcs: object
-    tiers: TierSet
-    path: Path | None = None
-    bits: np.ndarray | None = None
+    image: Any
+    border: Any
+    wcs: Any
+    tiers: Any
+    path: Any = None
+    bits: Any = None
 
     @property
-    def shape(self):
+    def shape(self) -> tuple[int, int]:
         """Shape (ny, nx)."""
         return self.image.shape
 
 
-def from_model(model, tiers, rows=None):
+def from_model(model: Any, tiers: dict, rows: dict | None = None) -> Mosaic:
     """Describe the mosaic of a data model.
 
     Parameters
@@ -114,7 +117,7 @@ def from_model(model, tiers, rows=None):
     return Mosaic(name, image, border, wcs, _scaled(used, wcs))
 
 
-def read_fits_mosaic(path, tiers):
+def read_fits_mosaic(path: str | os.PathLike, tiers: dict) -> Mosaic:
     """Read a drizzled image that is no JWST product: HST, or a cutout.
 
     The image is in the extension SCI or the first one with data; weights or noise in an extension
@@ -167,7 +170,7 @@ def read_fits_mosaic(path, tiers):
 
 
 @contextmanager
-def open_image(path, name):
+def open_image(path: str | os.PathLike, name: str) -> Iterator[Any]:
     """Open a FITS file; yields all of it and its image.
 
     Parameters
@@ -184,16 +187,16 @@ def open_image(path, name):
         yield hdus, hdu
 
 
-def image_of(hdus):
+def image_of(hdus: fits.HDUList) -> Any:
     """Return the extension SCI, or the first one with data; None without."""
     if "SCI" in hdus:
         return hdus["SCI"]
     return next((hdu for hdu in hdus if hdu.is_image and hdu.size), None)
 
 
-def _companions(path, known):
+def _companions(path: Path, known: Any) -> dict[str, Any]:
     """Return weights or noise from files beside an image, where they are not in it."""
-    found = {}
+    found: dict[str, Any] = {}
     for name in _QUALITY:
         other = path.with_name(_COMPANION.sub(f"_{name.lower()}", path.name))
         if known or found or other == path or not other.is_file():
@@ -203,7 +206,7 @@ def _companions(path, known):
     return found
 
 
-def _instrument(header, path):
+def _instrument(header: Any, path: Any) -> Any:
     """Return instrument and filter of an image, from its header or its name."""
     named = _FILTER.search(path.name)
     bands = [str(header.get(key, "")) for key in ("FILTER", "FILTER1", "FILTER2")]
@@ -211,7 +214,7 @@ def _instrument(header, path):
     return str(header.get("INSTRUME", "ACS")).upper(), band.upper()
 
 
-def read_tiers(path):
+def read_tiers(path: str | os.PathLike | None) -> dict[str, TierSet]:
     """Return the search tiers: those of the package, or of a table.
 
     Parameters
@@ -236,7 +239,7 @@ def read_tiers(path):
     try:
         table = Table.read(path)
         rows = [tuple(row[name] for name in columns) for row in table]
-        found = {}
+        found: dict[str, Any] = {}
         for name, sigma, nsigma, npixels, growth in rows:
             tier = Tier(float(sigma), float(nsigma), int(npixels), int(growth))
             if tier.sigma <= 0 or tier.nsigma <= 0 or tier.npixels < 1 or tier.growth < 0:
@@ -254,7 +257,7 @@ def read_tiers(path):
     return MOSAIC_TIERS | {name: replace(base, tiers=tuple(t)) for name, t in found.items()}
 
 
-def _choose_tiers(tiers, instrument, band, name):
+def _choose_tiers(tiers: dict, instrument: Any, band: Any, name: str) -> TierSet:
     """Return the tiers for an image."""
     if instrument == "ACS":
         return tiers.get(band, tiers["F814W"])
@@ -267,7 +270,7 @@ def _choose_tiers(tiers, instrument, band, name):
     return tiers[instrument]
 
 
-def _scaled(tiers, wcs):
+def _scaled(tiers: TierSet, wcs: Any) -> TierSet:
     """Return tiers with their lengths in the pixels of an image."""
     x, y = 0.0, np.array([0.0, 1.0])
     first, second = wcs.pixel_to_world(np.array([x, x]), y)
@@ -287,7 +290,7 @@ def _scaled(tiers, wcs):
     )
 
 
-def _model_wcs(model):
+def _model_wcs(model: Any) -> Any:
     """Return the WCS of a mosaic as FITS keywords have it, which for a tangent plane is exact."""
     info = model.meta.wcsinfo.instance if model.meta.hasattr("wcsinfo") else {}
     keywords = {key.upper(): value for key, value in info.items() if key != "s_region"}
@@ -310,7 +313,7 @@ def _model_wcs(model):
     return plain if np.all(offset < 0.1 * proj_plane_pixel_scales(plain)[0] * 3600) else exact
 
 
-def pixel_map(wanted, source):
+def pixel_map(wanted: Mosaic, source: Mosaic) -> Any:
     """Return a `~ceers_steps.kernels.mosaic.mask_grids.PixelMap`; None for grids that are the same.
 
     Parameters
@@ -324,7 +327,7 @@ def pixel_map(wanted, source):
         Takes and returns x and y from 0.
     """
 
-    def to_source(x, y):
+    def to_source(x: NDArray, y: NDArray) -> Any:
         return source.wcs.world_to_pixel(wanted.wcs.pixel_to_world(x, y))
 
     if wanted.shape == source.shape:

@@ -1,6 +1,7 @@
 """What MosaicBackgroundStep is given: the mosaics of an association, models in memory."""
 
 import os
+from typing import Any
 
 from ceers_steps.files.atomic import read_association
 
@@ -10,21 +11,21 @@ __all__ = ["ModelList", "mosaics_of"]
 class ModelList:
     """Data models in memory, with what is used of a library."""
 
-    def __init__(self, models):
+    def __init__(self, models: list) -> None:
         self._models = models
 
-    def __len__(self):
+    def __len__(self) -> int:
         return len(self._models)
 
-    def borrow(self, index):
+    def borrow(self, index: int) -> Any:
         """Return a model."""
         return self._models[index]
 
-    def shelve(self, *_args, **_kwargs):
+    def shelve(self, *_args: Any, **_kwargs: Any) -> None:
         """Leave a model as it is: it is in memory."""
 
 
-def mosaics_of(path):
+def mosaics_of(path: str | os.PathLike) -> list[str]:
     """Return the mosaics of an association: its members, or what its products became.
 
     Parameters
@@ -39,7 +40,7 @@ def mosaics_of(path):
     """
     association = read_association(path)
     folder = os.path.dirname(os.path.abspath(path))
-    files = []
+    files: list[str] = []
     for product in association["products"]:
         mosaic = os.path.join(folder, f"{product.get('name')}_i2d.fits")
         members = [

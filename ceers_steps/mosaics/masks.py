@@ -91,7 +91,8 @@ def apply_masks(
         True = sky whatever masked it.
     """
     bits = mosaic.border[: mosaic.shape[0]].astype(np.uint8)
-    for mask in masks or [None]:
+    every: list[Mosaic | None] = [*masks] or [None]
+    for mask in every:
         if mask is None:
             values = _search(mosaic, options.n_threads)
         else:

@@ -1,11 +1,14 @@
 """Mosaics in files, larger than memory: read and written in blocks of rows."""
 
 import logging
+import os
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from astropy.io import fits
+from numpy.typing import NDArray
 from stdatamodels import fits_support
 from stdatamodels.jwst.datamodels import ImageModel
 
@@ -47,7 +50,7 @@ class FileRows:
     shape: tuple
     dtype: np.dtype
 
-    def __getitem__(self, rows):
+    def __getitem__(self, rows: Any) -> NDArray:
         """Return the pixels of a slice of rows, in the byte order of the machine."""
         start, stop, _ = rows.indices(self.shape[0])
         width = self.shape[1]
@@ -61,7 +64,7 @@ class FileRows:
         return pixels.astype(self.dtype.newbyteorder("="), copy=False)
 
 
-def _file_rows(path):
+def _file_rows(path: Any) -> Any:
     """Return the images of a FITS file, as they can be read in pieces.
 
     Parameters
@@ -82,7 +85,7 @@ def _file_rows(path):
         return {hdu.name: _rows_of(path, hdu) for hdu in images}
 
 
-def rows_or_data(path, hdu):
+def rows_or_data(path: Any, hdu: Any) -> Any:
     """Return the pixels of an image in an open FITS file, read in pieces where that is possible.
 
     Parameters
@@ -114,13 +117,13 @@ def rows_or_data(path, hdu):
     return rows
 
 
-def _is_compressed(path):
+def _is_compressed(path: Any) -> bool:
     """Say whether a file is anything but plain FITS."""
     with path.open("rb") as stream:
         return stream.read(6) != b"SIMPLE"
 
 
-def _rows_of(path, hdu):
+def _rows_of(path: Any, hdu: Any) -> Any:
     """Return the rows of an image in an open FITS file."""
     dtype = np.dtype(_TYPES[hdu.header["BITPIX"]])
     return FileRows(path, hdu.fileinfo()["datLoc"], hdu.shape, dtype)
@@ -140,21 +143,21 @@ class MosaicFile:
         What `save` has written.
     """
 
-    def __init__(self, path):
+    def __init__(self, path: str | os.PathLike) -> None:
         self.path = Path(path).absolute()
-        self.product = None
+        self.product: Path | None = None
         self.rows = _file_rows(self.path)
         self.model = self._open()
         self.model.meta.filename = self.path.name
 
     @staticmethod
-    def n_pixels(path):
+    def n_pixels(path: Any) -> int:
         """Return the pixels of a mosaic that can be read in pieces; 0 for one that cannot."""
         image = _file_rows(Path(path)).get("SCI")
         readable = image is not None and len(image.shape) == 2 and image.dtype == ">f4"
         return image.shape[0] * image.shape[1] if readable else 0
 
-    def _open(self):
+    def _open(self) -> Any:
         """Return the model, without pixels."""
         empty = fits.HDUList()
         with fits.open(self.path, memmap=True) as hdus:
@@ -166,7 +169,7 @@ class MosaicFile:
                     empty.append(hdu.copy())
             return ImageModel(empty)
 
-    def save(self, path, changed):
+    def save(self, path: Any, changed: Any) -> None:
         """Write the mosaic with other pixels, and the planes of the file that are not changed.
 
         Parameters
@@ -188,7 +191,7 @@ class MosaicFile:
         self.product = write_atomic(path, lambda scratch: self._write(scratch, hdus, changed))
         log.info("Saved mosaic in %s (%.1f GB)", path, file_size(hdus) / 1e9)
 
-    def _write(self, path, hdus, changed):
+    def _write(self, path: Any, hdus: Any, changed: Any) -> None:
         """Write the file block by block."""
         shape = self.rows["SCI"].shape
         with PlaneWriter(path, hdus) as writer:
@@ -208,7 +211,7 @@ class MosaicFile:
                     writer.copy(hdu.name, source.path, source.offset)
 
 
-def _type(header):
+def _type(header: Any) -> np.dtype:
     """Return the type of the pixels of an image, as astropy reads them."""
     bits = header["BITPIX"]
     if header.get("BZERO") == 2 ** (bits - 1) if bits in _UNSIGNED else False:

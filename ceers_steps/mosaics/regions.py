@@ -1,10 +1,13 @@
 """Masks from outside, on the pixels of a mosaic: DS9 regions drawn by hand, FITS masks."""
 
 import logging
+import os
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from astropy.wcs import WCS
+from numpy.typing import NDArray
 from regions import PixelRegion, Regions
 
 from ceers_steps.errors import CeersError
@@ -17,7 +20,9 @@ __all__ = ["read_fits_mask", "read_regions", "sample_mask"]
 log = logging.getLogger(__name__)
 
 
-def read_regions(path, parameter, mosaic, reference):
+def read_regions(
+    path: str | os.PathLike, parameter: str, mosaic: Mosaic, reference: Any
+) -> NDArray[np.bool_]:
     """Return the pixels of a mosaic that lie inside regions.
 
     Parameters
@@ -75,7 +80,7 @@ def read_regions(path, parameter, mosaic, reference):
     return inside
 
 
-def _paint_inplace(inside, region, meta):
+def _paint_inplace(inside: NDArray[np.bool_], region: Any, meta: Any) -> None:
     """Set the pixels of a region; those of an excluded one are cleared."""
     mask = region.to_mask(mode="center")
     large, small = mask.get_overlap_slices(inside.shape)
@@ -83,7 +88,7 @@ def _paint_inplace(inside, region, meta):
         inside[large][mask.data[small] > 0] = bool(meta.get("include", 1))
 
 
-def read_fits_mask(path, parameter):
+def read_fits_mask(path: str | os.PathLike, parameter: str) -> Mosaic:
     """Read a mask with its WCS.
 
     Parameters
@@ -115,7 +120,7 @@ def read_fits_mask(path, parameter):
     return Mosaic(str(path), data, np.zeros(data.shape, bool), wcs.celestial, None)
 
 
-def _as_bits(data):
+def _as_bits(data: NDArray) -> NDArray[np.uint8]:
     """Return a mask of another type as uint8: its bits if they fit, else 2 for what is not 0."""
     whole = np.nan_to_num(data, nan=0.0)
     if whole.dtype.kind in "iu" and whole.min() >= 0 and whole.max() < 256:
@@ -123,7 +128,7 @@ def _as_bits(data):
     return np.where(whole != 0, np.uint8(2), np.uint8(0))
 
 
-def sample_mask(source, mosaic, parameter):
+def sample_mask(source: Mosaic, mosaic: Mosaic, parameter: str) -> NDArray[np.uint8]:
     """Return a mask on the pixels of a mosaic.
 
     Parameters
@@ -151,8 +156,8 @@ def sample_mask(source, mosaic, parameter):
     for rows in row_blocks(mosaic.shape):
         values[rows], covered = sample_nearest(source.image, to_source, rows, mosaic.shape[1])
         wanted = ~mosaic.border[rows]
-        n_seen += np.count_nonzero(covered & wanted)
-        n_wanted += np.count_nonzero(wanted)
+        n_seen += int(np.count_nonzero(covered & wanted))
+        n_wanted += int(np.count_nonzero(wanted))
     if not n_seen:
         raise CeersError(
             f"{parameter}: {source.name} and {mosaic.name} do not overlap on the sky. "

@@ -1,9 +1,11 @@
 """The flat field for steps that work on rate images, before the flat field is applied."""
 
 import logging
+from typing import Any
 
 import numpy as np
-from stdatamodels.jwst.datamodels import FlatModel, dqflags
+from numpy.typing import NDArray
+from stdatamodels.jwst.datamodels import FlatModel, JwstDataModel, dqflags
 
 from ceers_steps.errors import CeersError
 
@@ -14,7 +16,7 @@ log = logging.getLogger(__name__)
 _UNUSABLE = dqflags.pixel["DO_NOT_USE"] | dqflags.pixel["NO_FLAT_FIELD"]
 
 
-def check_is_rate(model):
+def check_is_rate(model: JwstDataModel) -> None:
     """Check that an image is in DN/s still: a cal image has the same data model as a rate image.
 
     Parameters
@@ -36,7 +38,7 @@ def check_is_rate(model):
         )
 
 
-def read_flat(step, model):
+def read_flat(step: Any, model: JwstDataModel) -> NDArray[np.float32] | None:
     """Read the flat field of an exposure, cut to its subarray.
 
     Parameters

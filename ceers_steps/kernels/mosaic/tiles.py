@@ -219,7 +219,7 @@ def may_fall_on(x: NDArray[np.float64], y: NDArray[np.float64], box: Box, margin
     )
 
 
-def _cell_limits(nodes):
+def _cell_limits(nodes: NDArray) -> tuple[NDArray, NDArray]:
     """Return the smallest and largest value at the corners of every cell."""
     corners = np.stack([nodes[:-1, :-1], nodes[:-1, 1:], nodes[1:, :-1], nodes[1:, 1:]])
     unknown = np.isnan(corners)

@@ -155,7 +155,9 @@ def _metrics(mesh: BackgroundMesh, bits: NDArray[np.uint8]) -> dict[str, float]:
     n = {name: count for name, (count, _, _) in sums.items()}
     mean = {name: total / count if count else np.nan for name, (count, total, _) in sums.items()}
     square = sums["outside"][2] / n["outside"] if n["outside"] else np.nan
-    metrics = {"masked_fraction": n["sources"] / max(n["sources"] + n["outside"], 1)}
+    metrics: dict[str, float] = {
+        "masked_fraction": n["sources"] / max(n["sources"] + n["outside"], 1)
+    }
     metrics["sky"] = mean["outside"] + middle
     metrics["sky_rms"] = np.sqrt(max(square - mean["outside"] ** 2, 0.0))
     for name, place in (("under_sources", "sources"), ("under_faint_sources", "faint")):

@@ -100,7 +100,7 @@ class _SmallSources:
     use: NDArray[np.bool_]
 
     @classmethod
-    def measure(cls, sources: LargeSources, residual: SkyResidual, strip: Strip):
+    def measure(cls, sources: LargeSources, residual: SkyResidual, strip: Strip) -> "_SmallSources":
         """Look at a strip; large sources are known."""
         value, count, core = residual.binned(strip.outer, SMALL_BIN)
         large, light = sources.half(strip.outer, residual.image.shape[1])

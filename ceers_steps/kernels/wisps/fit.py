@@ -13,7 +13,15 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from ceers_steps.kernels.wisps.system import HUBER, Bins, Pixels, find_sources, influence, solve
+from ceers_steps.kernels.wisps.system import (
+    HUBER,
+    Bins,
+    Pixels,
+    Solution,
+    find_sources,
+    influence,
+    solve,
+)
 from ceers_steps.kernels.wisps.template import WispTemplate
 
 __all__ = ["WispFit", "fit_wisp"]
@@ -134,7 +142,7 @@ def fit_wisp(
     return _summary(bins, solution, template, int((pixels.good & ~sources).sum()))
 
 
-def _fit_region(template, n_outputs):
+def _fit_region(template: WispTemplate, n_outputs: int) -> tuple[tuple[slice, slice], int]:
     """Return the slices of the wisp with a margin, whole outputs wide, and an output's width."""
     ny, nx = template.shape
     width = nx // n_outputs
@@ -144,7 +152,7 @@ def _fit_region(template, n_outputs):
     return (y, x), width
 
 
-def _summary(bins, solution, template, n_pixels):
+def _summary(bins: Bins, solution: Solution, template: WispTemplate, n_pixels: int) -> WispFit:
     """Turn a solution into scales with errors."""
     used = bins.weight > 0
     normed = solution.residual[used] * np.sqrt(bins.weight[used])
@@ -166,7 +174,9 @@ def _summary(bins, solution, template, n_pixels):
     )
 
 
-def _covariance(bins, solution, responses, scores, brightness):
+def _covariance(
+    bins: Bins, solution: Solution, responses: NDArray, scores: NDArray, brightness: NDArray
+) -> NDArray:
     """Covariance of the scales from the scatter of their scores over blocks (a block jackknife).
 
     The block size with the largest error of the brightness counts: it is at least the
@@ -192,7 +202,7 @@ def _covariance(bins, solution, responses, scores, brightness):
     return max(candidates, key=lambda matrix: brightness @ matrix @ brightness)
 
 
-def _block_sums(values, rows, columns):
+def _block_sums(values: NDArray, rows: int, columns: int) -> NDArray:
     """Sum ``(..., ny, n_outputs, n_bins)`` over blocks; returns ``(n_blocks, ...)``."""
     values = values.reshape(*values.shape[:-2], -1)
     values = np.add.reduceat(values, np.arange(0, values.shape[-2], rows), axis=-2)
@@ -200,7 +210,9 @@ def _block_sums(values, rows, columns):
     return np.moveaxis(values.reshape(*values.shape[:-2], -1), -1, 0)
 
 
-def _objective(bins, solution, responses, n_trials=31):
+def _objective(
+    bins: Bins, solution: Solution, responses: NDArray, n_trials: int = 31
+) -> tuple[NDArray, NDArray]:
     """Robust loss against a common factor of the templates, everything else fitted anew."""
     strongest = solution.scales.max()
     direction = solution.scales / strongest if strongest > 0 else np.ones_like(solution.scales)

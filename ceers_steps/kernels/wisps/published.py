@@ -161,12 +161,12 @@ def cold_source_mask(image: NDArray, err: NDArray) -> NDArray[np.bool_]:
     return ndimage.maximum_filter(sources, size=GROWTH)
 
 
-def _blur(image):
+def _blur(image: NDArray) -> NDArray:
     """Smooth with a Gaussian of 1 pixel FWHM on 3 x 3 pixels."""
     return ndimage.gaussian_filter(image, 1 / 2.3548, mode="constant", truncate=2.4)
 
 
-def _connected(found, min_pixels):
+def _connected(found: NDArray[np.bool_], min_pixels: int) -> NDArray[np.bool_]:
     """Keep the groups of at least this many pixels that touch, corners included."""
     labels, _ = ndimage.label(found, structure=np.ones((3, 3)))
     sizes = np.bincount(labels.ravel())

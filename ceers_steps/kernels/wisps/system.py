@@ -4,10 +4,14 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from itertools import combinations
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
 from scipy import ndimage
+
+if TYPE_CHECKING:
+    from ceers_steps.kernels.wisps.template import WispTemplate
 
 __all__ = [
     "HUBER",
@@ -47,7 +51,16 @@ class Pixels:
     instruments: NDArray  # (k, ny, nx) smoothed components
 
     @classmethod
-    def take(cls, image, err, mask, template, region, flat, flatten_template):
+    def take(
+        cls,
+        image: NDArray,
+        err: NDArray,
+        mask: NDArray[np.bool_],
+        template: WispTemplate,
+        region: tuple[slice, slice],
+        flat: NDArray | None,
+        flatten_template: bool,
+    ) -> Pixels:
         """Cut the region out of the exposure and flatten it; see `fit_wisp` for the arguments."""
         data = image[region].astype(np.float32)
         sigma = err[region].astype(np.float32)
@@ -89,13 +102,13 @@ class Bins:
     columns: int  # of a bin
 
     @classmethod
-    def average(cls, pixels, weight, width):
+    def average(cls, pixels: Pixels, weight: NDArray, width: int) -> Bins:
         """Average pixels with the given weights; ``width`` is that of an output in pixels."""
         ny, nx = pixels.data.shape
         columns = next(n for n in range(BIN, 0, -1) if width % n == 0)
         shape = (ny, nx // width, width // columns)
 
-        def total(values):
+        def total(values: NDArray) -> NDArray:
             ones = np.ones(columns, np.float32)
             return (values.reshape(-1, columns) @ ones).reshape(shape).astype(np.float64)
 
@@ -134,7 +147,7 @@ class Solution:
     projection: NDArray  # (2 k, m) background in components and instruments
 
 
-def solve(bins, start=None, iterations=8):
+def solve(bins: Bins, start: Solution | None = None, iterations: int = 8) -> Solution | None:
     """Fit the bins; outliers lose weight from one iteration to the next.
 
     The level of a row of an output is its weighted mean, so that the thousands of levels are
@@ -201,7 +214,7 @@ def solve(bins, start=None, iterations=8):
     return solution
 
 
-def influence(bins, solution):
+def influence(bins: Bins, solution: Solution) -> tuple[NDArray, NDArray]:
     """Return components and instruments with row levels and background taken out.
 
     Parameters
@@ -225,7 +238,7 @@ def influence(bins, solution):
     return terms[: len(bins.components)], terms[len(bins.components) :]
 
 
-def solve_non_negative(normal, right):
+def solve_non_negative(normal: NDArray, right: NDArray) -> NDArray:
     """Solve a small system of normal equations for values that are not negative.
 
     Parameters
@@ -256,7 +269,7 @@ def solve_non_negative(normal, right):
     return np.zeros(k)
 
 
-def find_sources(pixels, bins, solution):
+def find_sources(pixels: Pixels, bins: Bins, solution: Solution) -> NDArray[np.bool_]:
     """Mask what stands above the noise of the residual, on several scales.
 
     The wisp of the present fit is subtracted first: a mask made on the image itself would
@@ -298,17 +311,17 @@ def find_sources(pixels, bins, solution):
     return found
 
 
-def _huber(normed, sigma):
+def _huber(normed: NDArray, sigma: float) -> NDArray | float:
     """Return the factors by which outliers lose weight."""
     limit = HUBER * sigma
     return limit / np.maximum(np.abs(normed), limit) if limit > 0 else 1.0
 
 
-def _components_sum(components, scales):
+def _components_sum(components: NDArray, scales: NDArray) -> NDArray:
     return np.tensordot(scales, components, axes=1)
 
 
-def _block_mean(image, block):
+def _block_mean(image: NDArray, block: int) -> NDArray:
     """Average square blocks; what does not fill a block is repeated from the edge."""
     if block == 1:
         return image
@@ -317,6 +330,6 @@ def _block_mean(image, block):
     return image.reshape(ny // block, block, nx // block, block).mean(axis=(1, 3))
 
 
-def _unblock(blocks, block, shape):
+def _unblock(blocks: NDArray, block: int, shape: tuple[int, int]) -> NDArray:
     """Give every pixel the value of its block."""
     return np.repeat(np.repeat(blocks, block, 0), block, 1)[: shape[0], : shape[1]]

@@ -163,7 +163,7 @@ def prepare_template(images: NDArray) -> WispTemplate:
     return WispTemplate(images, (rows, cols), taper, instruments, brightness)
 
 
-def _blocks(image):
+def _blocks(image: NDArray) -> NDArray:
     """Average square blocks over the pixels with data; 0 where there are none."""
     pad = [(0, -n % BLOCK) for n in image.shape]
     image = np.pad(image, pad, constant_values=np.nan)
@@ -173,7 +173,7 @@ def _blocks(image):
     return total / np.maximum(valid.reshape(shape).sum(axis=(1, 3)), 1)
 
 
-def _extent(blocks):
+def _extent(blocks: NDArray) -> NDArray[np.bool_]:
     """Blocks that belong to the wisp."""
     # the differences of neighbours show the noise where the wisp is everywhere, too
     steps = np.abs(np.diff(blocks, axis=1))
@@ -192,7 +192,7 @@ def _extent(blocks):
     return (sizes >= smallest)[labels]
 
 
-def _smooth_from_other_rows(image):
+def _smooth_from_other_rows(image: NDArray) -> NDArray:
     """Smooth an image with a Gaussian that leaves out the row of the pixel itself.
 
     The result knows nothing of the noise in its own row, so that a product of the two holds the
@@ -206,10 +206,10 @@ def _smooth_from_other_rows(image):
     return ndimage.gaussian_filter1d(image, INSTRUMENT_SIGMA, axis=1, mode="nearest")
 
 
-def _interpolate(blocks, rows, cols):
+def _interpolate(blocks: NDArray, rows: slice, cols: slice) -> NDArray:
     """Interpolate block values bilinearly to the pixels of a box."""
 
-    def positions(part, n_blocks):
+    def positions(part: slice, n_blocks: int) -> tuple[NDArray, NDArray, NDArray]:
         centres = np.clip((np.arange(part.start, part.stop) + 0.5) / BLOCK - 0.5, 0, n_blocks - 1)
         low = np.minimum(centres.astype(int), max(n_blocks - 2, 0))
         return low, np.minimum(low + 1, n_blocks - 1), (centres - low).astype(np.float32)
