@@ -2,12 +2,19 @@
 
 import logging
 import os
+import re
+from collections.abc import Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
+from numpy.typing import NDArray
 
 from ceers_steps.errors import CeersError
-from ceers_steps.files.atomic import read_image
+from ceers_steps.files.atomic import open_fits
+
+if TYPE_CHECKING:
+    from stdatamodels.jwst.datamodels import JwstDataModel
 
 __all__ = [
     "AFFECTED_DETECTORS",
@@ -16,6 +23,7 @@ __all__ = [
     "effective_filter",
     "find_templates",
     "read_templates",
+    "user_path",
 ]
 
 log = logging.getLogger(__name__)
@@ -30,7 +38,7 @@ TEMPLATE_VARIABLE = "NIRCAM_WISP_TEMPLATES"
 """Environment variable with directories of templates, separated as in PATH."""
 
 
-def effective_filter(filter_name, pupil):
+def effective_filter(filter_name: str | None, pupil: str | None) -> str:
     """Return the name of the filter that decides: one in the pupil wheel beats its host.
 
     Parameters
@@ -48,7 +56,9 @@ def effective_filter(filter_name, pupil):
     return pupil if is_filter else (filter_name or "").upper()
 
 
-def find_templates(detector, filter_name, template_dir):
+def find_templates(
+    detector: str, filter_name: str, template_dir: str | os.PathLike | None
+) -> list[Path]:
     """Find the template of a detector and filter, with further components if there are any.
 
     Parameters
@@ -67,14 +77,25 @@ def find_templates(detector, filter_name, template_dir):
     Raises
     ------
     CeersError
-        If there is none and the filter is one of `AFFECTED_FILTERS`.
+        If there is none and the filter is one of `AFFECTED_FILTERS`, or template_dir is no
+        directory.
     """
     stem = f"wisps_{detector.lower()}_{filter_name}"
     listed = os.environ.get(TEMPLATE_VARIABLE, "").split(os.pathsep)
-    directories = [Path(name) for name in (template_dir, *listed) if name]
+    directories = [user_path(name) for name in (template_dir, *listed) if name]
+    if template_dir and not directories[0].is_dir():
+        raise CeersError(
+            f"template_dir={template_dir}: no such directory ({directories[0].absolute()}). Give "
+            "the one that holds the wisp templates, or leave it out to use "
+            f"${TEMPLATE_VARIABLE}."
+        )
     for directory in directories:
         found = [directory / f"{stem}.fits"]
         if not found[0].is_file():
+            # as STScI gives them out
+            original = directory / f"WISP_{detector.upper()}_{filter_name}_CLEAR.fits"
+            if original.is_file():
+                return [original]
             continue
         while (further := directory / f"{stem}_{len(found)}.fits").is_file():
             found.append(further)
@@ -89,13 +110,33 @@ def find_templates(detector, filter_name, template_dir):
     )
 
 
-def read_templates(paths, model):
+def user_path(name: str | os.PathLike) -> Path:
+    """Return a path as a user means it: with ``~`` and ``$VARIABLES``.
+
+    Parameters
+    ----------
+    name
+        As it was given.
+
+    Returns
+    -------
+    Path
+        Expanded.
+    """
+    return Path(os.path.expandvars(name)).expanduser()
+
+
+def read_templates(
+    paths: Sequence[str | os.PathLike], model: "JwstDataModel"
+) -> tuple[NDArray[np.float32], tuple[int, int]]:
     """Read templates into one stack of components.
 
     Parameters
     ----------
     paths : list of path
-        FITS files; the first image in each counts: ``(ny, nx)``, or ``(k, ny, nx)`` components.
+        FITS files with one image, ``(ny, nx)`` or ``(k, ny, nx)`` components; with images WISP_0,
+        WISP_1 and so on, each a component, as NMFwisp has them (512 x 512: block means of 4 x 4
+        pixels, which are interpolated); or with an image RATE, as STScI has them.
     model : `~stdatamodels.jwst.datamodels.JwstDataModel`
         The exposure.
 
@@ -109,16 +150,13 @@ def read_templates(paths, model):
     Raises
     ------
     CeersError
-        If a file cannot be read, holds no image, is of another size than the first or does not
-        cover the exposure.
+        If a file cannot be read, holds no image or several of other names, is in another unit
+        than DN/s, has infinite or no values, is of another size than the first or does not cover
+        the exposure.
     """
     stacks = []
     for path in paths:
-        image = read_image(path, f"Wisp template {path}")
-        if image is None or image.ndim not in (2, 3):
-            found = "no image" if image is None else f"an image of shape {image.shape}"
-            raise CeersError(f"Wisp template {path} holds {found}; wanted is (y, x) or (k, y, x).")
-        stacks.append(image.astype(np.float32).reshape(-1, *image.shape[-2:]))
+        stacks.append(_read_components(path))
         if stacks[-1].shape[1:] != stacks[0].shape[1:]:
             raise CeersError(
                 f"Wisp template {path} has {stacks[-1].shape[1:]} pixels (y, x), {paths[0]} "
@@ -135,3 +173,64 @@ def read_templates(paths, model):
             f"{model.meta.filename} with {shape} at {start}: give a full-frame template."
         )
     return stack, start
+
+
+def _read_components(path: str | os.PathLike) -> NDArray[np.float32]:
+    """Return the components in one file, shape (k, ny, nx)."""
+    with open_fits(path, f"Wisp template {path}") as hdus:
+        images = {
+            hdu.name or "PRIMARY": (hdu.data, str(hdu.header.get("BUNIT", "")))
+            for hdu in hdus
+            if hdu.is_image and hdu.data is not None
+        }
+    names = [name for name in images if re.fullmatch(r"WISP_\d+", name)]
+    names = sorted(names, key=lambda name: int(name[5:]))
+    if not names:
+        if "RATE" in images:
+            names = ["RATE"]
+        elif len(images) == 1:
+            names = list(images)
+        elif images:
+            raise CeersError(
+                f"Wisp template {path} holds several images ({', '.join(images)}), none of them "
+                "RATE or WISP_0: which one is the template? Give a file with that image alone."
+            )
+        else:
+            raise CeersError(f"Wisp template {path} holds no image; wanted is (y, x) or (k, y, x).")
+    components = []
+    for name in names:
+        image, unit = images[name]
+        if image.ndim not in (2, 3):
+            raise CeersError(
+                f"Wisp template {path} holds an image of shape {image.shape}; wanted is (y, x) or "
+                "(k, y, x)."
+            )
+        if "jy" in unit.lower():
+            raise CeersError(
+                f"Wisp template {path}, image {name}, is in {unit}; wanted is DN/s. Divide it by "
+                "PHOTMJSR of its detector and filter, or give the image RATE."
+            )
+        image = image.astype(np.float32).reshape(-1, *image.shape[-2:])
+        finite = image[np.isfinite(image)]
+        if np.isinf(image).any() or finite.size == 0 or finite.min() == finite.max():
+            raise CeersError(
+                f"Wisp template {path}, image {name}, has infinite values, no value or only one "
+                "value: it holds no wisp. Give another template."
+            )
+        components.append(image)
+    stack = np.concatenate(components)
+    quarter = stack.shape[1:] == (512, 512) and names[0].startswith("WISP_")
+    return np.stack([_enlarge(image, 4) for image in stack]) if quarter else stack
+
+
+def _enlarge(image: NDArray[np.float32], factor: int) -> NDArray[np.float32]:
+    """Interpolate means over blocks of pixels linearly to the pixels, between block centres."""
+    for axis in (0, 1):
+        size = image.shape[axis]
+        place = np.clip((np.arange(size * factor) + 0.5) / factor - 0.5, 0, size - 1)
+        low = np.minimum(place.astype(int), size - 2)
+        weight = (place - low).astype(np.float32)
+        weight = weight[:, np.newaxis] if axis == 0 else weight
+        first, second = np.take(image, low, axis), np.take(image, low + 1, axis)
+        image = first * (1 - weight) + second * weight
+    return image

@@ -13,6 +13,7 @@ from ceers_steps.files.wisp_templates import (
     effective_filter,
     find_templates,
     read_templates,
+    user_path,
 )
 from ceers_steps.kernels.wisps.subtract import (
     WispSettings,
@@ -25,6 +26,9 @@ from ceers_steps.steps.flat import check_is_rate, read_flat
 __all__ = ["WispSubStep"]
 
 log = logging.getLogger(__name__)
+
+LARGEST_SCALE = 100.0
+"""Scales above this are mistakes: templates are means of real exposures."""
 
 
 class WispSubStep(CeersStep):
@@ -78,6 +82,11 @@ class WispSubStep(CeersStep):
             return model
         check_is_rate(model)
         scale = row.get("wisp_scale", self.scale)
+        if scale is not None and not 0 <= scale <= LARGEST_SCALE:
+            raise CeersError(
+                f"{model.meta.filename}: wisp scale {scale} (scale, or wisp_scale in the overrides "
+                f"table); use 0 to {LARGEST_SCALE:g}."
+            )
         found = _subtract_inplace(self, model, paths, scale)
         if not found.fits:
             note = f"{found.reason} subarray {model.meta.subarray.name}"
@@ -124,7 +133,7 @@ class WispSubStep(CeersStep):
         if instrument.detector not in AFFECTED_DETECTORS:
             return [], f"{instrument.detector} has no wisps"
         if self.templates:
-            return [Path(path) for path in self.templates], ""
+            return [user_path(path) for path in self.templates], ""
         band = effective_filter(instrument.filter, instrument.pupil)
         paths = find_templates(instrument.detector, band, self.template_dir)
         return paths, f"no wisp template for {instrument.detector} {band}"

@@ -5,12 +5,13 @@ import os
 import numpy as np
 import pytest
 from astropy.io import fits
+from astropy.table import Table
 from scipy import ndimage
 from stdatamodels.jwst import datamodels
 from stdatamodels.jwst.datamodels import dqflags
 
 from ceers_steps.errors import CeersError
-from ceers_steps.files.wisp_templates import effective_filter, find_templates
+from ceers_steps.files.wisp_templates import effective_filter, find_templates, read_templates
 from ceers_steps.steps.wispsub import WispSubStep
 
 EXPOSURE = "jw01345001001_02201_00001_nrcb4"
@@ -306,10 +307,81 @@ def test_unusable_templates(subtract, tmp_path):
     fits.writeto(path, wisp()[:100], overwrite=True)
     refuse("does not cover")
     fits.writeto(path, np.zeros(SHAPE), overwrite=True)
-    refuse("no wisp above its noise")
+    refuse("it holds no wisp")
+    fits.writeto(path, np.full(SHAPE, np.inf), overwrite=True)
+    refuse("infinite values")
     fits.writeto(path, wisp(), overwrite=True)
     fits.writeto(tmp_path / NAME.replace(".fits", "_1.fits"), wisp()[:100])
     refuse("give templates of one size")
+
+
+def test_a_template_dir_that_does_not_exist_is_an_error(subtract, template_dir, monkeypatch):
+    monkeypatch.setenv("NIRCAM_WISP_TEMPLATES", str(template_dir))
+    with pytest.raises(CeersError, match=r"template_dir=/nowhere: no such directory"):
+        subtract(rate(), template_dir="/nowhere")
+
+
+def test_home_and_variables_in_template_dir(subtract, template_dir, monkeypatch):
+    monkeypatch.setenv("HOME", str(template_dir.parent))
+    monkeypatch.setenv("WISPS", str(template_dir))
+    for name in (f"~/{template_dir.name}", "$WISPS"):
+        assert status(subtract(rate(), template_dir=name)) == "COMPLETE"
+
+
+@pytest.mark.parametrize("scale", [-5.0, np.inf, 1e30, np.nan])
+def test_impossible_scales_are_refused(subtract, tmp_path, scale):
+    table = tmp_path / "overrides.ecsv"
+    Table({"exposure": [EXPOSURE], "wisp_scale": [scale]}).write(table, format="ascii.ecsv")
+    if np.isnan(scale):  # an empty cell: it is fitted
+        assert status(subtract(rate(), overrides=str(table))) == "COMPLETE"
+        return
+    with pytest.raises(CeersError, match=r"wisp_scale.*use 0 to 100"):
+        subtract(rate(), overrides=str(table))
+
+
+class TestFilesOfOthers:
+    """Templates as NMFwisp and STScI give them out."""
+
+    def read(self, tmp_path, hdus, model=None, name="template.fits"):
+        fits.HDUList([fits.PrimaryHDU(), *hdus]).writeto(tmp_path / name, overwrite=True)
+        return read_templates([tmp_path / name], model or datamodels.ImageModel((2048, 2048)))[0]
+
+    def test_every_component_is_read(self, tmp_path):
+        rng = np.random.default_rng(2)
+        planes = rng.normal(0, 1, (3, 64, 64)).astype(np.float32)
+        hdus = [fits.ImageHDU(plane, name=f"WISP_{k}") for k, plane in enumerate(planes)]
+        hdus += [fits.ImageHDU(planes[0], name=name) for name in ("MASK", "MASK_HSNR", "ERR")]
+        found = self.read(tmp_path, hdus, datamodels.ImageModel((64, 64)))
+        np.testing.assert_array_equal(found, planes)
+
+    def test_quarter_resolution_holds_means_over_blocks(self, tmp_path):
+        y, x = np.indices((2048, 2048), np.float32)
+        whole = np.exp(-((x - 700.3) ** 2 + (y - 1500.8) ** 2) / (2 * 150**2)).astype(np.float32)
+        quarter = whole.reshape(512, 4, 512, 4).mean(axis=(1, 3))
+        (found,) = self.read(tmp_path, [fits.ImageHDU(quarter, name="WISP_0")])
+        # no shift: means over blocks, and interpolation, blur by 4 pixels at most
+        np.testing.assert_allclose(found, whole, atol=2e-3)
+        assert found.sum(dtype=float) == pytest.approx(whole.sum(dtype=float), rel=1e-4)
+        for places in (x, y):
+            both = [np.average(places, weights=image) for image in (found, whole)]
+            assert both[0] == pytest.approx(both[1], abs=0.01)
+
+    def test_rate_is_taken_beside_cal(self, tmp_path):
+        image = np.random.default_rng(2).normal(0, 1, (64, 64)).astype(np.float32)
+        cal = fits.ImageHDU(2 * image, fits.Header([("BUNIT", "MJy/sr")]), name="CAL")
+        hdus = [cal, fits.ImageHDU(image, fits.Header([("BUNIT", "DN/s")]), name="RATE")]
+        model = datamodels.ImageModel((64, 64))
+        name = "WISP_NRCB4_F150W_CLEAR.fits"
+        np.testing.assert_array_equal(self.read(tmp_path, hdus, model, name)[0], image)
+        assert find_templates("NRCB4", "F150W", str(tmp_path)) == [tmp_path / name]
+        with pytest.raises(CeersError, match=r"is in MJy/sr; wanted is DN/s"):
+            self.read(tmp_path, [cal], model)
+
+    def test_several_images_of_other_names_are_refused(self, tmp_path):
+        image = np.eye(64, dtype=np.float32)
+        hdus = [fits.ImageHDU(image, name=name) for name in ("A", "B")]
+        with pytest.raises(CeersError, match=r"several images \(A, B\)"):
+            self.read(tmp_path, hdus, datamodels.ImageModel((64, 64)))
 
 
 def test_flat_that_does_not_cover(subtract):
