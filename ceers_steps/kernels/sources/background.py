@@ -31,6 +31,9 @@ _ENOUGH = 0.25
 _PLANE_PASSES = 5
 """Fits of a plane to boxes, each without the outliers of the one before."""
 
+_BOXES_PER_DEGREE = 3
+"""Boxes along a side for each degree of a polynomial: fewer would let it follow single sources."""
+
 _SPLINE_REACH = 2
 """Boxes beyond the edge whose splines reach into the image."""
 
@@ -129,6 +132,7 @@ def fit_mesh(
     sigma_clip: float = 3.0,
     exclude_fraction: float = 0.9,
     fill: str = "nearest",
+    max_degree: int = 1,
     n_threads: int = 1,
 ) -> BackgroundMesh:
     """Measure the background in boxes.
@@ -157,6 +161,9 @@ def fit_mesh(
         the inverse of their distances. ``'gaussian'``: means over an area about as wide as
         the hole, as good as any interpolation if the sky has no structure wider than that; the
         plane that fits best is taken out first, so that neither this nor the filter flattens it.
+    max_degree : int
+        Of the polynomial that is taken out in place of the plane: above 1 only as far as there
+        are `_BOXES_PER_DEGREE` boxes for each degree along the shorter side.
     n_threads : int
         Strips of boxes that are worked on at a time.
 
@@ -176,8 +183,8 @@ def fit_mesh(
     if fill == "nearest":
         mesh = _median_filter(_fill_nearest(mesh), filter_size)
     else:
-        plane = _plane(mesh)
-        mesh = plane + _median_filter(_fill_gaussian(mesh - plane), filter_size)
+        smooth = _polynomial(mesh, max_degree)
+        mesh = smooth + _median_filter(_fill_gaussian(mesh - smooth), filter_size)
     return BackgroundMesh(mesh, box, (ny, nx))
 
 
@@ -255,10 +262,17 @@ def _fill_nearest(mesh: NDArray[np.float64]) -> NDArray[np.float64]:
     return filled
 
 
-def _plane(mesh: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Return the plane that fits the known boxes best, without outliers."""
+def _polynomial(mesh: NDArray[np.float64], max_degree: int) -> NDArray[np.float64]:
+    """Return the polynomial that fits the known boxes best, without outliers."""
+    degree = max(1, min(max_degree, min(mesh.shape) // _BOXES_PER_DEGREE))
     y, x = np.indices(mesh.shape)
-    terms = np.stack([np.ones(mesh.size), x.ravel(), y.ravel()], axis=1)
+    if degree > 1:
+        # from -1 to 1, so that high powers do not swamp the others
+        y, x = (2.0 * k / max(n - 1, 1) - 1.0 for k, n in zip((y, x), mesh.shape, strict=True))
+    powers = [(i, total - i) for total in range(degree + 1) for i in range(total + 1)]
+    if degree == 1:
+        powers = [(0, 0), (0, 1), (1, 0)]
+    terms = np.stack([(y**i * x**j).ravel().astype(float) for i, j in powers], axis=1)
     values = mesh.ravel()
     keep = known = ~np.isnan(values)
     for _ in range(_PLANE_PASSES):

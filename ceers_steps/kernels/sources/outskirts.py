@@ -28,6 +28,10 @@ _SKY_BOX, _SKY_FILTERS = 100, (11, 5)
 """Boxes (pixels) of the sky that profiles are measured from, and its median filter (boxes) in each
 pass: a sky that follows an extended source would hide it."""
 
+_SKY_DEGREE = 4
+"""Highest degree of the polynomial that is taken out before the median filter, which would leave
+a sky that rises to the borders, where it has boxes on one side only, as light of sources."""
+
 _SKY_EXCLUDE = 0.97
 """Fraction of masked pixels above which a box is left out: 300 pixels are enough for a mean."""
 
@@ -143,6 +147,7 @@ def _residual(
         filter_size=filter_size,
         exclude_fraction=_SKY_EXCLUDE,
         fill="gaussian",
+        max_degree=_SKY_DEGREE,
         n_threads=n_threads,
     )
     return SkyResidual(image, border, core_bins, sky, _noise(clean, mask, sky))

@@ -144,6 +144,15 @@ def test_noise_alone_has_no_outskirts():
     assert np.max(np.abs(found.light)) < 0.1 * NOISE
 
 
+def test_sky_that_rises_to_the_borders_is_no_outskirts():
+    """Two noises from the centre to the corners: no band along the border is masked."""
+    shape = (1000, 1000)
+    y, x = np.mgrid[-1:1:1000j, -1:1:1000j]
+    sky = NOISE * (x**2 + y**2)
+    image = sky + np.random.default_rng(8).normal(0, NOISE, shape)
+    assert outskirts(image.astype(np.float32)).bins.mean() < 0.05
+
+
 def test_sampling_a_turned_grid():
     """Equal to the transformation of every single pixel."""
     source = np.arange(90 * 120, dtype=np.int32).reshape(90, 120)
