@@ -115,15 +115,17 @@ def read_fits_mask(path: str | os.PathLike, parameter: str) -> Mosaic:
             f"{parameter}={path} has no celestial WCS, or is no image. Give a mask with the WCS of "
             "its mosaic in the header, like the *_mergedmask.fits of this step."
         )
-    if data.dtype != np.uint8:
-        data = _as_bits(data)
+    data = _as_bits(data)
     return Mosaic(str(path), data, np.zeros(data.shape, bool), wcs.celestial, None)
 
 
 def _as_bits(data: NDArray) -> NDArray[np.uint8]:
-    """Return a mask of another type as uint8: its bits if they fit, else 2 for what is not 0."""
-    whole = np.nan_to_num(data, nan=0.0)
-    if whole.dtype.kind in "iu" and whole.min() >= 0 and whole.max() < 256:
+    """Return a mask as uint8: its bits if they fit, else 2 for what is not 0.
+
+    A mask of nothing but 0 and 1 has no bits: 1 = source, not the border.
+    """
+    whole = data if data.dtype == np.uint8 else np.nan_to_num(data, nan=0.0)
+    if whole.dtype.kind in "iu" and whole.min() >= 0 and 1 < whole.max() < 256:
         return whole.astype(np.uint8)
     return np.where(whole != 0, np.uint8(2), np.uint8(0))
 
