@@ -293,6 +293,18 @@ def test_merged_mask_is_used(tmp_path):
     np.testing.assert_array_equal(bits > 1, mask > 0)
 
 
+@pytest.mark.parametrize("dtype", [np.uint8, np.int16])
+def test_merged_mask_of_zeros_and_ones(tmp_path, dtype):
+    """1 means source there, not the bit of the border."""
+    wcs = plain_wcs()
+    mask = np.zeros(wcs.array_shape, dtype)
+    mask[100:140, 100:140] = 1
+    path = tmp_path / "mask.fits"
+    fits.writeto(path, mask, wcs.to_header())
+    result = MosaicBackgroundStep.call(mosaic(wcs), merged_mask=str(path), method="published")
+    np.testing.assert_array_equal(extension(result, "TIERMASK") > 1, mask > 0)
+
+
 REGIONS = """# Region file format: DS9
 fk5
 circle(214.9,52.9,1.0")
