@@ -131,7 +131,10 @@ class AlignStep(CeersMixin, TweakRegStep):
     def finalize_result(self, result: Any, reference_files_used: Any) -> None:
         """Finish a product; one that was skipped says so in S_TWKREG, where jwst looks."""
         super().finalize_result(result, reference_files_used)
-        if self.skip and isinstance(result, JwstDataModel):
+        if not self.skip or not isinstance(result, JwstDataModel):
+            return
+        # a WCS from a file is an alignment that was done
+        if result.meta.cal_step.tweakreg != COMPLETE:
             record_step_status(result, "tweakreg", status=SKIPPED)
 
 

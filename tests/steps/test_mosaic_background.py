@@ -11,6 +11,7 @@ from jwst.datamodels import ModelLibrary
 from stdatamodels.jwst import datamodels
 
 from ceers_steps.kernels.sources.mosaic_tiers import CORE
+from ceers_steps.mosaics.regions import read_fits_mask
 from ceers_steps.steps.base import StepError
 from ceers_steps.steps.mosaic_background import MosaicBackgroundStep
 
@@ -279,6 +280,18 @@ def test_hst_image(tmp_path, separate):
         # boxes of 400 pixels over the whole of it: 300 x 320 pixels
         assert abs(hdus[0].data[blank].mean()) < 0.03 * NOISE
         assert np.all(hdus["TIERMASK"].data[:10] & 1)
+
+
+@pytest.mark.parametrize("dtype", ["uint8", "int16", "int32", "float32"])
+@pytest.mark.parametrize("value", [1, 2])
+def test_masks_of_any_type_mean_what_they_say(dtype, value, tmp_path):
+    """1 for sources is what most programs write, and BKGMASK of this step."""
+    wcs = plain_wcs()
+    data = np.zeros(wcs.array_shape, dtype)
+    data[20:40, 30:50] = value
+    fits.writeto(tmp_path / "mask.fits", data, wcs.to_header())
+    read = read_fits_mask(tmp_path / "mask.fits", "merged_mask")
+    assert np.count_nonzero(read.image & 0b11111110) == 400
 
 
 def test_merged_mask_is_used(tmp_path):
