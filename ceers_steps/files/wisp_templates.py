@@ -178,11 +178,18 @@ def read_templates(
 def _read_components(path: str | os.PathLike) -> NDArray[np.float32]:
     """Return the components in one file, shape (k, ny, nx)."""
     with open_fits(path, f"Wisp template {path}") as hdus:
-        images = {
-            hdu.name or "PRIMARY": (hdu.data, str(hdu.header.get("BUNIT", "")))
+        found = [
+            (hdu.name or "without a name", hdu.data, str(hdu.header.get("BUNIT", "")))
             for hdu in hdus
             if hdu.is_image and hdu.data is not None
-        }
+        ]
+    images = {name: (data, unit) for name, data, unit in found}
+    if len(images) < len(found):
+        names = [name for name, _, _ in found]
+        raise CeersError(
+            f"Wisp template {path} holds several images of one name ({', '.join(names)}): which "
+            "one is the template? Give a file with that image alone."
+        )
     names = [name for name in images if re.fullmatch(r"WISP_\d+", name)]
     names = sorted(names, key=lambda name: int(name[5:]))
     if not names:

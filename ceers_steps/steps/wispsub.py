@@ -92,6 +92,12 @@ class WispSubStep(CeersStep):
             note = f"{found.reason} subarray {model.meta.subarray.name}"
             self.record(model, "SKIPPED", note=note)
             return model
+        if found.at_bound:
+            log.warning(
+                "%s: the wisp scale is at the end of the range that method='ceers' tries (0.01 to "
+                "1.19): it is no minimum. Look at the exposure, or use method='lsq'.",
+                model.meta.filename,
+            )
         _save_extras(self, model, found)
         self.record(
             model,

@@ -263,6 +263,14 @@ def test_extra_products(subtract, tmp_path):
     assert len(list((tmp_path / "out").iterdir())) == 4
 
 
+@pytest.mark.parametrize(("scale", "at_bound"), [(0.6, False), (1.98, True)])
+def test_a_published_scale_at_the_end_of_its_range_is_told(subtract, caplog, scale, at_bound):
+    result = subtract(rate(scale=scale), method="ceers")
+    metrics = result.meta.ceers_steps.instance["ceers_wispsub"]["merit"]
+    assert metrics["at_bound"] is at_bound
+    assert ("at the end of the range" in caplog.text) is at_bound
+
+
 def test_missing_template(subtract, tmp_path, monkeypatch):
     monkeypatch.setenv("NIRCAM_WISP_TEMPLATES", f"{tmp_path}/a:{tmp_path}/b")
     with pytest.raises(CeersError) as caught:
@@ -382,6 +390,10 @@ class TestFilesOfOthers:
         hdus = [fits.ImageHDU(image, name=name) for name in ("A", "B")]
         with pytest.raises(CeersError, match=r"several images \(A, B\)"):
             self.read(tmp_path, hdus, datamodels.ImageModel((64, 64)))
+        for name in ("", "A"):
+            hdus = [fits.ImageHDU(image, name=name) for _ in range(2)]
+            with pytest.raises(CeersError, match="several images of one name"):
+                self.read(tmp_path, hdus, datamodels.ImageModel((64, 64)))
 
 
 def test_flat_that_does_not_cover(subtract):

@@ -59,6 +59,9 @@ class WispFit:
         Pixels that took part.
     trial_scales, objective : ndarray
         ``(n_trials,)`` common factors of the templates and what was minimised, for a plot.
+    at_bound : bool or None
+        Whether the scale is the first or the last that was tried: not a minimum.  None where the
+        method has no bounds.
     """
 
     scales: NDArray[np.float64]
@@ -68,6 +71,7 @@ class WispFit:
     n_pixels: int
     trial_scales: NDArray[np.float64]
     objective: NDArray[np.float64]
+    at_bound: bool | None = None
 
     @classmethod
     def by_hand(cls, scale: float) -> WispFit:

@@ -122,6 +122,7 @@ def fit_wisp_published(
         n_pixels=int((~mask[box]).sum()),
         trial_scales=COEFFICIENTS.copy(),
         objective=spread,
+        at_bound=bool(scale in (COEFFICIENTS[0], COEFFICIENTS[-1])),
     )
 
 

@@ -86,7 +86,15 @@ class WispSubtraction:
             "chi2": [fit.chi2 for fit in self.fits],
             "n_pixels": [fit.n_pixels for fit in self.fits],
         }
-        return {key: np.squeeze(np.array(values)).tolist() for key, values in columns.items()}
+        metrics = {key: np.squeeze(np.array(values)).tolist() for key, values in columns.items()}
+        if any(fit.at_bound is not None for fit in self.fits):
+            metrics["at_bound"] = self.at_bound
+        return metrics
+
+    @property
+    def at_bound(self) -> bool:
+        """Whether a scale is at the end of its range, so that it is no minimum."""
+        return any(bool(fit.at_bound) for fit in self.fits)
 
 
 def subtract_wisps_inplace(
