@@ -19,7 +19,7 @@ from stcal.resample.utils import get_tmeasure, resample_range
 from stdatamodels.jwst.datamodels import ImageModel
 from stdatamodels.jwst.datamodels.dqflags import pixel
 
-import ceers_steps
+from ceers_steps.code_version import code_version
 from ceers_steps.drizzling.exposures import INPUT_ARRAYS, digest_of
 from ceers_steps.kernels.mosaic.coadd import Coadd, context_planes
 from ceers_steps.kernels.mosaic.tiles import Box, Footprint, may_fall_on
@@ -321,7 +321,7 @@ class TiledMosaic:
         """
         digest = hashlib.blake2b(digest_size=16)
         grid = [self._grid["pixel_scale"], self._grid["pixel_scale_ratio"]]
-        versions = [ceers_steps.__version__, *map(version, ("jwst", "stcal", "drizzle"))]
+        versions = [code_version(), *map(version, ("jwst", "stcal", "drizzle"))]
         settings = [sorted(self._options.items()), self._planes, self.shape, box, grid, versions]
         digest.update(repr([*settings, len(self._exposures)]).encode())
         for index, cut in self.exposures_on(box).items():

@@ -4,7 +4,7 @@ import os
 import re
 from importlib.metadata import PackageNotFoundError, version
 
-from ceers_steps import __version__
+from ceers_steps.code_version import code_version
 from ceers_steps.errors import CeersError
 from ceers_steps.files.parameter_files import parameter_files_dir
 
@@ -62,7 +62,7 @@ def read_preset(name: str) -> dict[str, dict]:
 
 def versions() -> dict[str, str]:
     """Return the versions and the CRDS context that all products depend on."""
-    found = {"ceers_steps": __version__}
+    found = {"ceers_steps": code_version()}
     for name in PACKAGES:
         try:
             found[name] = version(name)

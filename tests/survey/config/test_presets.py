@@ -3,7 +3,7 @@
 import crds
 import pytest
 
-from ceers_steps import __version__
+from ceers_steps.code_version import code_version
 from ceers_steps.errors import CeersError
 from ceers_steps.survey.config.presets import PRESETS, read_preset, versions
 
@@ -59,7 +59,7 @@ def test_a_plan_without_a_network_says_nothing_of_CRDS(monkeypatch, tmp_path, ca
 def test_packages_are_named(environment):
     environment()
     found = versions()
-    assert found["ceers_steps"] == __version__
+    assert found["ceers_steps"] == code_version()
     assert {"jwst", "stcal"} <= set(found)
 
 
