@@ -323,7 +323,7 @@ def _executor(config):
     except (OSError, AttributeError, yaml.YAMLError) as err:
         raise CeersError(
             f"profile={config.profile}: its config.yaml cannot be read ({err}). Copy one of the "
-            "shipped profiles (ceers_steps/survey/workflow/profiles) and change it."
+            "shipped profiles (ceers_steps/survey/running/workflow/profiles) and change it."
         ) from err
 
 

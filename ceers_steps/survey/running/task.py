@@ -22,6 +22,7 @@ from pathlib import Path
 
 from ceers_steps.errors import CeersError
 from ceers_steps.files.atomic import write_atomic
+from ceers_steps.files.wisp_templates import TEMPLATE_VARIABLE, user_path
 from ceers_steps.survey.planning.plan import STATE, Plan, Task, read_plan, why_stale
 from ceers_steps.survey.planning.records import (
     FileState,
@@ -186,6 +187,7 @@ def _settle(plan, task, mark):
         write_atomic(running, lambda path: path.write_text(json.dumps(tree)))
         shutil.rmtree(scratch, ignore_errors=True)
         scratch.mkdir(parents=True)
+        _make_environment_absolute()
         os.chdir(scratch)
         with _logging(plan.log_path(task)):
             _do(plan, task, scratch)
@@ -212,6 +214,14 @@ def _do(plan, task, scratch):
     except BaseException:
         traceback.print_exc()  # into the log
         raise
+
+
+def _make_environment_absolute() -> None:
+    """Keep folders that variables name relative to here, before the work goes elsewhere."""
+    for name in (TEMPLATE_VARIABLE, "CRDS_PATH"):
+        folders = [folder for folder in os.environ.get(name, "").split(os.pathsep) if folder]
+        if folders:
+            os.environ[name] = os.pathsep.join(str(user_path(each).absolute()) for each in folders)
 
 
 def _write_failure(plan, task, err, mark):

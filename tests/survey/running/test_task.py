@@ -149,6 +149,19 @@ def test_working_folder_is_that_of_the_task(tmp_path, monkeypatch):
     assert seen == [str(plan.output / STATE / "scratch" / "exposure-e0")]
 
 
+def test_folders_of_variables_are_those_of_the_working_folder_before(tmp_path, monkeypatch):
+    """The check finds a relative folder; the task, which works elsewhere, must find the same."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("HOME", str(tmp_path))
+    monkeypatch.setenv("NIRCAM_WISP_TEMPLATES", f"wisps{os.pathsep}~/others")
+    monkeypatch.setenv("CRDS_PATH", "crds")
+    plan = make_plan(tmp_path / "out")
+    assert run(plan, "exposure/e0") == 0
+    wanted = [str(tmp_path / "wisps"), str(tmp_path / "others")]
+    assert os.environ["NIRCAM_WISP_TEMPLATES"].split(os.pathsep) == wanted
+    assert os.environ["CRDS_PATH"] == str(tmp_path / "crds")
+
+
 def test_what_exits_is_a_failure_too(tmp_path):
     """The crds library raises SystemExit for a missing reference."""
     plan = make_plan(tmp_path, arguments={"exposure/e0": {"exits": "no jwst_nircam_flat_0001"}})
