@@ -17,7 +17,14 @@ if TYPE_CHECKING:
     import numpy as np
     from astropy.io import fits
 
-__all__ = ["ASSOCIATION_SUFFIXES", "open_fits", "read_association", "read_image", "write_atomic"]
+__all__ = [
+    "ASSOCIATION_SUFFIXES",
+    "open_fits",
+    "read_association",
+    "read_image",
+    "user_path",
+    "write_atomic",
+]
 
 ASSOCIATION_SUFFIXES = (".json",)
 """How the names of association files end."""
@@ -180,3 +187,19 @@ def read_association(path: str | os.PathLike) -> dict:
                 "again: ceers associate"
             )
     return association
+
+
+def user_path(name: str | os.PathLike) -> Path:
+    """Return a path as a user means it: with ``~`` and ``$VARIABLES``.
+
+    Parameters
+    ----------
+    name
+        As it was given.
+
+    Returns
+    -------
+    Path
+        Expanded.
+    """
+    return Path(os.path.expandvars(name)).expanduser()

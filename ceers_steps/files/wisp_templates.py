@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ceers_steps.errors import CeersError
-from ceers_steps.files.atomic import open_fits
+from ceers_steps.files.atomic import open_fits, user_path
 
 if TYPE_CHECKING:
     from stdatamodels.jwst.datamodels import JwstDataModel
@@ -23,7 +23,6 @@ __all__ = [
     "effective_filter",
     "find_templates",
     "read_templates",
-    "user_path",
 ]
 
 log = logging.getLogger(__name__)
@@ -108,22 +107,6 @@ def find_templates(
         f"{searched}). Set template_dir or ${TEMPLATE_VARIABLE} to the directory that holds it, or "
         "skip the step for this exposure (skip=True, or skip_wispsub in the overrides table)."
     )
-
-
-def user_path(name: str | os.PathLike) -> Path:
-    """Return a path as a user means it: with ``~`` and ``$VARIABLES``.
-
-    Parameters
-    ----------
-    name
-        As it was given.
-
-    Returns
-    -------
-    Path
-        Expanded.
-    """
-    return Path(os.path.expandvars(name)).expanduser()
 
 
 def read_templates(

@@ -1,7 +1,6 @@
 """Step: the background of each exposure from the others of its detector."""
 
 import logging
-import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,6 +13,7 @@ from stdatamodels.jwst import datamodels
 from stdatamodels.jwst.datamodels import dqflags
 
 from ceers_steps.errors import CeersError
+from ceers_steps.files.atomic import user_path
 from ceers_steps.files.overrides import exposure_name
 from ceers_steps.kernels.sky.image_background import (
     ImageBackground,
@@ -123,7 +123,7 @@ class ImageBackgroundStep(CeersStep):
     @staticmethod
     def _existing(name: str) -> Path:
         """Return a path of the user's that has to be there."""
-        path = Path(os.path.expandvars(name)).expanduser()
+        path = user_path(name)
         if not path.exists():
             raise CeersError(f"ImageBackgroundStep: {name} does not exist ({path.absolute()}).")
         return path

@@ -1,6 +1,5 @@
 """Step: the WCS of exposures from files, for alignment that was done before."""
 
-import os
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -13,6 +12,7 @@ from numpy.typing import NDArray
 from stdatamodels.jwst.datamodels import JwstDataModel
 
 from ceers_steps.errors import CeersError
+from ceers_steps.files.atomic import user_path
 from ceers_steps.files.overrides import exposure_name
 from ceers_steps.files.wcs_files import (
     WcsFile,
@@ -109,7 +109,7 @@ class UpdateWcsStep(CeersStep):
 
     @property
     def _folder(self) -> Path:
-        return Path(os.path.expandvars(self.wcs_dir)).expanduser()
+        return user_path(self.wcs_dir)
 
     def _update(self, model: JwstDataModel) -> None:
         """Update one exposure in place, write its WCS, and record it."""

@@ -7,13 +7,12 @@ from typing import Any
 from stdatamodels.jwst.datamodels import CubeModel, ImageModel, JwstDataModel
 
 from ceers_steps.errors import CeersError
-from ceers_steps.files.atomic import write_atomic
+from ceers_steps.files.atomic import user_path, write_atomic
 from ceers_steps.files.wisp_templates import (
     AFFECTED_DETECTORS,
     effective_filter,
     find_templates,
     read_templates,
-    user_path,
 )
 from ceers_steps.kernels.wisps.subtract import (
     WispSettings,

@@ -21,8 +21,8 @@ import uuid
 from pathlib import Path
 
 from ceers_steps.errors import CeersError
-from ceers_steps.files.atomic import write_atomic
-from ceers_steps.files.wisp_templates import TEMPLATE_VARIABLE, user_path
+from ceers_steps.files.atomic import user_path, write_atomic
+from ceers_steps.files.wisp_templates import TEMPLATE_VARIABLE
 from ceers_steps.survey.planning.plan import STATE, Plan, Task, read_plan, why_stale
 from ceers_steps.survey.planning.records import (
     FileState,
