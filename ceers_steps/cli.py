@@ -30,7 +30,9 @@ def main(argv=None):
         Exit code: 0, 1 after an error that the user can mend (told in one message), 130 after
         Ctrl-C. Wrong arguments leave with 2, as argparse does.
     """
-    args = build_parser().parse_args(argv)
+    words = sys.argv[1:] if argv is None else argv
+    args = build_parser().parse_args(words)
+    args.words = ["ceers", *map(str, words)]
     try:
         code = args.run(args) or 0
         sys.stdout.flush()
@@ -64,6 +66,7 @@ def build_parser():
     from ceers_steps.commands import report as report_command
     from ceers_steps.commands import show as show_command
     from ceers_steps.commands import simulate as simulate
+    from ceers_steps.commands import verify as verify_command
 
     _add_demo(commands)
     _add_params(commands)
@@ -74,6 +77,7 @@ def build_parser():
     references_command.add_parser(commands)
     report_command.add_parser(commands)
     show_command.add_parser(commands)
+    verify_command.add_parser(commands)
     return parser
 
 

@@ -167,6 +167,7 @@ def run_plan_command(args) -> None:
 
 def run_reduce(args) -> int:
     """Reduce a survey."""
+    from ceers_steps.survey.planning.integrity import remember_command
     from ceers_steps.survey.planning.plan import why_stale
     from ceers_steps.survey.running.progress import duration
     from ceers_steps.survey.running.run import run_plan
@@ -178,6 +179,7 @@ def run_reduce(args) -> int:
         due = [plan.tasks[name] for name in why_stale(plan)]
         _check_inputs(due)
         _check_references(due, config)
+    remember_command(plan.output, shlex.join(args.words))
     outcome = run_plan(plan, config)
     remedy = _remedy(plan, config, outcome)
     took = duration(time.monotonic() - start)
@@ -224,9 +226,11 @@ def _remedy(plan, config, outcome):
 
 def run_commands(args) -> None:
     """Write files of commands."""
+    from ceers_steps.survey.planning.integrity import remember_command
     from ceers_steps.survey.running.launcher import write_commands
 
     plan, _ = _plan(args)
+    remember_command(plan.output, shlex.join(args.words))
     for path, count in write_commands(plan):
         print(f"{path}: {count} commands")
 

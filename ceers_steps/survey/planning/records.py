@@ -5,7 +5,6 @@ is never taken as done. It holds all that the products depend on: settings, the 
 input files, versions, reference files. What has changed since is found by comparing.
 """
 
-import hashlib
 import json
 import os
 from collections.abc import Iterable, Mapping
@@ -13,6 +12,7 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
 from ceers_steps.files.atomic import write_atomic
+from ceers_steps.survey.planning.checksums import checksum, has_checksum
 
 __all__ = [
     "FileState",
@@ -24,7 +24,8 @@ __all__ = [
     "write_record",
 ]
 
-_BLOCK = 1 << 22
+DOUBTED = -1
+"""In the place of the time of a file that was found damaged: its contents are always compared."""
 
 
 @dataclass(frozen=True)
@@ -36,9 +37,10 @@ class FileState:
     size : int
         Bytes.
     mtime : int
-        Time of the last change, ns.
+        Time of the last change, ns; `DOUBTED` once it was found damaged.
     digest : str
-        Of the contents; empty where it was not wanted.
+        Checksum of the contents; empty where it was not wanted, and in records of before there
+        were any.
     """
 
     size: int
@@ -53,11 +55,30 @@ class FileState:
         """
         try:
             now = os.stat(path)
+            if now.st_size != self.size:
+                return False
+            if now.st_mtime_ns == self.mtime:
+                return True
+            return bool(self.digest) and has_checksum(path, self.digest)
         except OSError:
             return False
-        if now.st_size != self.size:
-            return False
-        return now.st_mtime_ns == self.mtime or (bool(self.digest) and _digest(path) == self.digest)
+
+    def problem(self, path: str | os.PathLike) -> str:
+        """Say what is wrong with a file, all of which is read; empty if it is what it was.
+
+        Without a checksum, size and time of change have to be the same.
+        """
+        try:
+            now = os.stat(path)
+            if now.st_size != self.size:
+                cut = "is cut off: " if now.st_size < self.size else ""
+                return f"{cut or 'has '}{now.st_size} bytes, not {self.size}"
+            same = has_checksum(path, self.digest) if self.digest else now.st_mtime_ns == self.mtime
+        except FileNotFoundError:
+            return "is missing"
+        except OSError as err:
+            return f"cannot be read ({err.strerror or err})"
+        return "" if same else "has other contents"
 
 
 @dataclass(frozen=True)
@@ -171,7 +192,7 @@ def file_state(path: str | os.PathLike, *, contents: bool = True) -> FileState:
         With a digest of its contents, so that a copy is known as the same.
     """
     status = os.stat(path)
-    return FileState(status.st_size, status.st_mtime_ns, _digest(path) if contents else "")
+    return FileState(status.st_size, status.st_mtime_ns, checksum(path) if contents else "")
 
 
 def changed_settings(before: Mapping, now: Mapping, prefix: str = "") -> str | None:
@@ -202,15 +223,6 @@ def write_record(path: str | os.PathLike, record: Record) -> None:
     """Write a record, all or nothing."""
     text = json.dumps(asdict(record), indent=1, sort_keys=True)
     write_atomic(path, lambda scratch: scratch.write_text(text + "\n", encoding="utf-8"))
-
-
-def _digest(path: str | os.PathLike) -> str:
-    """Return a digest of the contents of a file."""
-    digest = hashlib.blake2b(digest_size=16)
-    with open(path, "rb") as stream:
-        while block := stream.read(_BLOCK):
-            digest.update(block)
-    return digest.hexdigest()
 
 
 def _short(value: object) -> str:

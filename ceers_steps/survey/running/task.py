@@ -23,6 +23,7 @@ from pathlib import Path
 from ceers_steps.errors import CeersError
 from ceers_steps.files.atomic import user_path, write_atomic
 from ceers_steps.files.wisp_templates import TEMPLATE_VARIABLE
+from ceers_steps.survey.planning.integrity import check_products
 from ceers_steps.survey.planning.plan import STATE, Plan, Task, read_plan, why_stale
 from ceers_steps.survey.planning.records import (
     FileState,
@@ -91,7 +92,7 @@ def running_path(plan: Plan, task: Task) -> Path:
     return plan.output / STATE / "running" / f"{task.id}.json"
 
 
-def run_task(plan: Plan, task: Task, scratch: Path) -> Record:
+def run_task(plan: Plan, task: Task, scratch: Path, seen: Path | None = None) -> Record:
     """Do the work of a task and put its products in place.
 
     Parameters
@@ -101,6 +102,8 @@ def run_task(plan: Plan, task: Task, scratch: Path) -> Record:
     scratch
         Folder on the file system of the output, for this task alone; the working folder
         of the process should be there, since jwst leaves temporary files in it.
+    seen
+        Folder that remembers which products were compared with their checksums in this run.
 
     Returns
     -------
@@ -110,12 +113,13 @@ def run_task(plan: Plan, task: Task, scratch: Path) -> Record:
     Raises
     ------
     CeersError
-        When a product is missing or cannot be put in place.
+        When a product is missing or cannot be put in place, or one to be read is damaged.
     """
     start = time.monotonic()
     before = _records_of(plan, task.after)
     if before is None:
         raise CeersError(f"{task.id} needs {', '.join(task.after)}, which are not done.")
+    check_products(plan, before, seen)
     inputs = {name: file_state(name) for name in task.inputs}
     work = importlib.import_module(plan.work).WORK[task.stage]
     made = work(plan, task, scratch)
@@ -190,7 +194,8 @@ def _settle(plan, task, mark):
         _make_environment_absolute()
         os.chdir(scratch)
         with _logging(plan.log_path(task)):
-            _do(plan, task, scratch)
+            # beside the marks of a run, which go with it
+            _do(plan, task, scratch, Path(mark).parents[1] / "seen" if mark else None)
         plan.failure_path(task).unlink(missing_ok=True)
     except (KeyboardInterrupt, _Stopped):
         raise
@@ -205,10 +210,10 @@ def _settle(plan, task, mark):
     return 0
 
 
-def _do(plan, task, scratch):
+def _do(plan, task, scratch, seen):
     """Do a task and write its record."""
     try:
-        record = run_task(plan, task, scratch)
+        record = run_task(plan, task, scratch, seen)
         write_record(plan.record_path(task), record)
         print(f"{task.id}: done in {record.seconds:.1f} s, {record.peak_memory / 1e6:.0f} MB")
     except BaseException:
