@@ -22,7 +22,12 @@ def add_parser(commands) -> None:
         "the same command again after any interruption: what is complete is left, what is partial "
         f"is continued. For data that are not public yet set {TOKEN_VARIABLE}.",
     )
-    parser.add_argument("program", metavar="PROGRAM", help="number of the program (1345), or ceers")
+    parser.add_argument(
+        "program",
+        metavar="PROGRAM|LIST",
+        help="number of the program (1345), or ceers; or a list of products that the archive has "
+        "exported (.csv, .ecsv, .parquet, .vot): its exposures, without a query",
+    )
     parser.add_argument(
         "--observation",
         nargs="+",
@@ -77,21 +82,31 @@ def run(args: argparse.Namespace) -> int:
     from ceers_steps.files import disk
     from ceers_steps.survey.archive import mast as archive
     from ceers_steps.survey.archive import transfer
+    from ceers_steps.survey.archive.listing import is_listing, read_listing
     from ceers_steps.survey.select.pointings import read_pointings
 
     if args.at_a_time < 1:
         raise CeersError(f"--at-a-time {args.at_a_time}: give 1 or more.")
     console = Console(stderr=True)
-    program = archive.program_number(args.program)
+    if is_listing(args.program):
+        program = None
+        products, note = read_listing(
+            args.program, args.product, observations=args.observation, filters=args.filter
+        )
+        if note:
+            console.print(note, highlight=False)
+    else:
+        program = archive.program_number(args.program)
     pointings = read_pointings() if program == archive.CEERS_PROGRAM else None
     chosen = _exposures(args, pointings)
-    products = archive.find_products(
-        program,
-        args.product,
-        observations=sorted({int(name[7:10]) for name in chosen} or args.observation),
-        filters=args.filter,
-        tell=lambda text: console.print(text, highlight=False),
-    )
+    if program is not None:
+        products = archive.find_products(
+            program,
+            args.product,
+            observations=sorted({int(name[7:10]) for name in chosen} or args.observation),
+            filters=args.filter,
+            tell=lambda text: console.print(text, highlight=False),
+        )
     absent = sorted(set(chosen) - {item.exposure for item in products})
     if chosen:
         products = [item for item in products if item.exposure in set(chosen)]
@@ -130,8 +145,8 @@ def _exposures(args: argparse.Namespace, pointings) -> list[str]:
         return []
     if pointings is None:
         raise CeersError(
-            f"--pointing is for CEERS (program 1345); program {args.program} is chosen from by "
-            "--observation and --filter."
+            f"--pointing is for CEERS (program 1345); from {args.program} choose by --observation "
+            "and --filter."
         )
     return pointings.choose(args.pointing, observations=args.observation, filters=args.filter)
 
@@ -155,7 +170,10 @@ def _list(products: Sequence, plan: Sequence) -> None:
         size = "size unknown" if item.size is None else _size(item.size)
         print(f"{product.filter or '-':6} {size:>12}  {state:8}  {item.path}{closed}")
     total = sum(item.size or 0 for item in plan)
-    print(f"{len(plan)} files, {_size(total)}; still to fetch {_size(transfer.still_due(plan))}")
+    unknown = sum(item.size is None for item in plan)
+    more = f" and {unknown} of unknown size" if unknown else ""
+    due = _size(transfer.still_due(plan))
+    print(f"{len(plan)} files, {_size(total)}{more}; still to fetch {due}{more}")
 
 
 def _summary(outcomes: Sequence, there: int) -> int:

@@ -58,6 +58,9 @@ def _published(nsigma: tuple[float, ...], npixels: tuple[int, ...]) -> TierSet:
 
 MOSAIC_TIERS = {
     "NIRCAM": _published((1.5, 1.5, 1.5, 1.5), (15, 10, 3, 1)),
+    # not published: the noise of these drizzled mosaics is correlated as that of NIRCam
+    "NIRISS": _published((1.5, 1.5, 1.5, 1.5), (15, 10, 3, 1)),
+    "MIRI": _published((1.5, 1.5, 1.5, 1.5), (15, 10, 3, 1)),
     "F606W": _published((0.8, 0.8, 0.6, 0.6), (5, 5, 1, 1)),
     "F814W": _published((0.8, 0.8, 0.8, 0.8), (5, 5, 1, 1)),
     "WFC3": _published((0.8, 0.8, 0.5, 0.5), (5, 5, 1, 1)),

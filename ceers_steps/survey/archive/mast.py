@@ -18,6 +18,8 @@ from ceers_steps.survey.select.pointings import Pointings
 
 __all__ = [
     "CEERS_PROGRAM",
+    "EXPOSURE_NAME",
+    "NARROW",
     "PRODUCTS",
     "Product",
     "adopt_elsewhere",
@@ -47,7 +49,7 @@ NARROW = ("F162M", "F164N", "F323N", "F405N", "F466N", "F470N")
 """Filters in the pupil wheel: MAST lists them with their host, as F444W;F470N."""
 
 _OBSERVATION = re.compile(r"jw(\d{5})(?:-o(\d{3})|(\d{3})\d{3}_)")
-_EXPOSURE = re.compile(
+EXPOSURE_NAME = re.compile(
     r"(?P<exposure>jw(?P<program>\d{5})(?P<observation>\d{3})(?P<visit>\d{3})_\w{5}_\d{5}"
     r"(?:-seg\d{3})?_(?P<detector>nrc[a-z0-9]+))_(?P<product>[a-z0-9]+)\.fits$"
 )
@@ -219,7 +221,7 @@ def select_products(
     bands = {band.upper() for band in filters}
     chosen = []
     for row in table:
-        match = _EXPOSURE.match(str(row["productFilename"]))
+        match = EXPOSURE_NAME.match(str(row["productFilename"]))
         if match is None or match["product"] != product or int(match["program"]) != program:
             continue
         observation = int(match["observation"])
