@@ -3,7 +3,7 @@
 import pytest
 
 from ceers_steps import __version__
-from ceers_steps.code_version import code_digest, code_version
+from ceers_steps.code_version import code_digest, code_version, release_number
 
 
 @pytest.fixture
@@ -32,6 +32,18 @@ def test_pages_do_not_make_products(package):
 
 def test_version_of_this_installation():
     release, _, digest = code_version().rpartition("+")
-    assert release == __version__
+    assert release == release_number(__version__)
     assert len(digest) == 10
     assert code_version() is code_version()
+
+
+@pytest.mark.parametrize(
+    "version", ["0.1.0", "0.1.0.post1.dev311+g66c247cca", "0.1.0.post1.dev0+d20261128"]
+)
+def test_commits_since_the_release_do_not_count(version):
+    """Only the digest tells one state of the code from another: docs make no products."""
+    assert release_number(version) == "0.1.0"
+
+
+def test_version_of_a_tree_that_was_never_installed():
+    assert release_number("0+unknown") == "0"
