@@ -11,9 +11,8 @@ from tweakwcs.correctors import JWSTWCSCorrector
 from ceers_steps.astrometry.exposure import AlignedExposure
 from ceers_steps.astrometry.tables import AlignmentSettings
 from ceers_steps.errors import CeersError
-from ceers_steps.files.overrides import exposure_name
-from ceers_steps.files.wisp_templates import effective_filter
 from ceers_steps.kernels.astrometry.centroids import SourceList
+from ceers_steps.names import effective_filter, exposure_name
 
 __all__ = ["describe", "from_table", "read_catalog", "read_catfile"]
 

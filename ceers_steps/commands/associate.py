@@ -120,8 +120,6 @@ def _grid(group, args, notes):
             notes.append(f"{group.name}: no footprints, so no grid; give one with --grid")
             return None
         scale = 0.03 if args.pixel_scale is None else args.pixel_scale
-        if not 0.001 <= scale <= 10:
-            raise CeersError(f"--pixel-scale {scale}: give arcsec, 0.03 for instance.")
         grid = fit_grid(polygons, pixel_scale=scale, rotation=args.rotation)
         return check_size(grid, group.name, len(group.exposures))
     if args.pixel_scale is not None or args.rotation is not None:
@@ -152,7 +150,7 @@ def _show(groups):
         for name, members in group.filters.items():
             table.add_row(group.name, name, str(len(members)), group.products[name])
         if group.grid is not None:
-            nx, ny = group.grid.shape
+            nx, ny = group.grid.pixel_shape
             grids.add_row(
                 group.name,
                 f"{nx} x {ny}",

@@ -1,7 +1,6 @@
-"""Files: products that are complete or not there; images and associations that a user gives."""
+"""Files: products that are complete or not there; images that a user gives."""
 
 import errno
-import json
 import os
 import shutil
 import tempfile
@@ -18,16 +17,11 @@ if TYPE_CHECKING:
     from astropy.io import fits
 
 __all__ = [
-    "ASSOCIATION_SUFFIXES",
     "open_fits",
-    "read_association",
     "read_image",
     "user_path",
     "write_atomic",
 ]
-
-ASSOCIATION_SUFFIXES = (".json",)
-"""How the names of association files end."""
 
 
 def write_atomic(path: str | os.PathLike, writer: Callable[[Path], object]) -> Path:
@@ -134,59 +128,6 @@ def read_image(path: str | os.PathLike, name: str) -> "np.ndarray | None":
     with open_fits(path, name) as hdus:
         images = (hdu.data for hdu in hdus if hdu.is_image)
         return next((data for data in images if data is not None), None)
-
-
-def read_association(path: str | os.PathLike) -> dict:
-    """Read an association, with the paths of its members made absolute.
-
-    Parameters
-    ----------
-    path
-        Association file (JSON). Members stand relative to its folder, as everywhere in jwst.
-
-    Returns
-    -------
-    dict
-        The association: ``products``, each with a ``name`` and ``members``.
-
-    Raises
-    ------
-    CeersError
-        When it cannot be read, is no association, has a product without a science member, or
-        names a file that does not exist.
-    """
-    path = Path(path).expanduser()
-    try:
-        association = json.loads(path.read_text(encoding="utf-8"))
-        products = association["products"]
-        members = [member for product in products for member in product["members"]]
-        for member in members:
-            member["expname"] = os.path.join(path.absolute().parent, member["expname"])
-    except OSError as err:
-        raise CeersError(f"Association {path} cannot be read: {err.strerror or err}.") from err
-    except (ValueError, KeyError, TypeError) as err:
-        raise CeersError(
-            f"{path} is not an association: {type(err).__name__} {err}. It must be JSON with "
-            "products, and members with an expname in each. Make one with: ceers associate"
-        ) from err
-    if not members:
-        raise CeersError(f"Association {path} has no members. Make it again: ceers associate")
-    missing = [member["expname"] for member in members if not os.path.isfile(member["expname"])]
-    if missing:
-        names = ", ".join(missing[:3]) + (", ..." if len(missing) > 3 else "")
-        raise CeersError(
-            f"{len(missing)} of the {len(members)} members of association {path} do not exist: "
-            f"{names}. Put them there, or make the association again: ceers associate"
-        )
-    for product in products:
-        kinds = [str(member.get("exptype")) for member in product["members"]]
-        if "science" not in kinds:
-            raise CeersError(
-                f"Association {path}: product {product.get('name')} has no member with exptype "
-                f"'science' (found: {', '.join(dict.fromkeys(kinds)) or 'no member'}). Make it "
-                "again: ceers associate"
-            )
-    return association
 
 
 def user_path(name: str | os.PathLike) -> Path:

@@ -1,7 +1,6 @@
 """Per-exposure values: the table that takes the place of by-eye lists in scripts."""
 
 import os
-import re
 from pathlib import Path
 from typing import Any
 
@@ -9,8 +8,9 @@ import numpy as np
 from astropy.table import Table
 
 from ceers_steps.errors import CeersError
+from ceers_steps.names import exposure_name
 
-__all__ = ["COLUMNS", "exposure_name", "read_overrides"]
+__all__ = ["COLUMNS", "read_overrides"]
 
 COLUMNS = {
     "wisp_scale": float,
@@ -26,35 +26,8 @@ COLUMNS = {
 ``exclude`` leaves an exposure out of a survey; ``note`` is for people, and changes nothing.
 """
 
-_EXPOSURE = re.compile(
-    r"(?P<name>jw\d{11}_\w{5}_\d{5}(?:-seg\d{3})?_(?:nrc|mir|nis|nrs|guider)[a-z0-9]*)(?:_|\.|$)"
-)
 _TRUE = {"true", "t", "yes", "y", "1"}
 _FALSE = {"false", "f", "no", "n", "0"}
-
-
-def exposure_name(filename: str | os.PathLike) -> str:
-    """Return the exposure part of a JWST product name.
-
-    ``jw01345001001_02201_00001_nrca1_rate.fits`` gives ``jw01345001001_02201_00001_nrca1``.
-    A name of another form loses its extension and what follows the last underscore.
-
-    Parameters
-    ----------
-    filename
-        Name or path of a product.
-
-    Returns
-    -------
-    str
-        The name without suffix.
-    """
-    name = Path(filename).name
-    match = _EXPOSURE.match(name)
-    if match:
-        return match["name"]
-    stem = name.split(".")[0]
-    return stem.rpartition("_")[0] or stem
 
 
 def read_overrides(path: str | os.PathLike) -> dict[str, dict[str, float | bool | str]]:

@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from ceers_steps.errors import CeersError
 from ceers_steps.files.atomic import read_image
-from ceers_steps.files.overrides import exposure_name
+from ceers_steps.names import exposure_name
 
 __all__ = ["find_mask", "read_bits"]
 

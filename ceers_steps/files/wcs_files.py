@@ -13,7 +13,7 @@ from gwcs import WCS
 
 from ceers_steps.errors import CeersError
 from ceers_steps.files.atomic import write_atomic
-from ceers_steps.files.overrides import exposure_name
+from ceers_steps.names import exposure_name
 
 __all__ = [
     "WcsFile",

@@ -20,7 +20,6 @@ __all__ = [
     "AFFECTED_DETECTORS",
     "AFFECTED_FILTERS",
     "TEMPLATE_VARIABLE",
-    "effective_filter",
     "find_templates",
     "read_templates",
 ]
@@ -37,24 +36,6 @@ TEMPLATE_VARIABLE = "NIRCAM_WISP_TEMPLATES"
 """Environment variable with directories of templates, separated as in PATH."""
 
 
-def effective_filter(filter_name: str | None, pupil: str | None) -> str:
-    """Return the name of the filter that decides: one in the pupil wheel beats its host.
-
-    Parameters
-    ----------
-    filter_name, pupil : str
-        FILTER and PUPIL of the exposure.
-
-    Returns
-    -------
-    str
-        ``F162M`` for F150W2 with F162M in the pupil wheel, else FILTER.
-    """
-    pupil = (pupil or "").upper()
-    is_filter = pupil.startswith("F") and pupil[1:4].isdigit()
-    return pupil if is_filter else (filter_name or "").upper()
-
-
 def find_templates(
     detector: str, filter_name: str, template_dir: str | os.PathLike | None
 ) -> list[Path]:
@@ -63,7 +44,7 @@ def find_templates(
     Parameters
     ----------
     detector, filter_name : str
-        As returned by `effective_filter`.
+        As returned by `~ceers_steps.names.effective_filter`.
     template_dir : str or None
         Directory that is searched before those of ``$NIRCAM_WISP_TEMPLATES``.
 

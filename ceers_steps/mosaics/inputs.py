@@ -3,7 +3,7 @@
 import os
 from typing import Any
 
-from ceers_steps.files.atomic import read_association
+from ceers_steps.files.associations import read_association
 
 __all__ = ["ModelList", "mosaics_of"]
 

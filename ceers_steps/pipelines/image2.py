@@ -7,7 +7,7 @@ from jwst.pipeline import Image2Pipeline
 from stdatamodels.jwst.datamodels import JwstDataModel, read_metadata
 
 from ceers_steps.errors import CeersError
-from ceers_steps.files.atomic import ASSOCIATION_SUFFIXES
+from ceers_steps.files.associations import is_association_path
 from ceers_steps.pipelines.base import CeersPipeline
 
 __all__ = ["CeersImage2"]
@@ -58,7 +58,7 @@ class CeersImage2(CeersPipeline, Image2Pipeline):
             return [self._process_one(exposure) for exposure in input_data]
         if isinstance(input_data, os.PathLike):
             input_data = str(input_data)
-        is_association = isinstance(input_data, str) and input_data.endswith(ASSOCIATION_SUFFIXES)
+        is_association = is_association_path(input_data)
         # jwst looks for the members in the working folder
         self.input_folder = Path(input_data).absolute().parent if is_association else Path()
         results = super().process(input_data)

@@ -10,7 +10,7 @@ from stdatamodels.jwst.datamodels import JwstDataModel
 
 from ceers_steps.astrometry.parameters import OURS
 from ceers_steps.errors import CeersError
-from ceers_steps.files.atomic import ASSOCIATION_SUFFIXES, read_association
+from ceers_steps.files.associations import is_association_path, read_association
 from ceers_steps.pipelines.base import CeersPipeline
 from ceers_steps.steps.align import AlignStep
 from ceers_steps.steps.exposures import open_library, product_name
@@ -124,7 +124,7 @@ class CeersImage3(CeersPipeline, Image3Pipeline):
         if not isinstance(input_data, (str, os.PathLike)):
             return [input_data]
         path = str(input_data)
-        if not path.endswith(ASSOCIATION_SUFFIXES):
+        if not is_association_path(path):
             return [path]
         association = read_association(path)
         names = Counter(product.get("name") for product in association["products"])

@@ -19,8 +19,10 @@ from stpipe.exceptions import StpipeExitException
 
 import ceers_steps
 from ceers_steps.errors import CeersError
-from ceers_steps.files.atomic import ASSOCIATION_SUFFIXES, read_association, write_atomic
-from ceers_steps.files.overrides import exposure_name, read_overrides
+from ceers_steps.files.associations import ASSOCIATION_SUFFIXES, read_association
+from ceers_steps.files.atomic import write_atomic
+from ceers_steps.files.overrides import read_overrides
+from ceers_steps.names import exposure_name
 
 __all__ = ["CeersMixin", "CeersStep", "StepError", "save_atomic", "status_keyword"]
 
@@ -287,17 +289,16 @@ def check_input(dataset, types, step_name):
         for member in dataset:
             check_input(member, types, step_name)
         return
-    if not isinstance(dataset, (str, os.PathLike)):
+    is_path = isinstance(dataset, (str, os.PathLike))
+    if not is_path or Path(dataset).suffix not in {".fits", "", *ASSOCIATION_SUFFIXES}:
         return
     path = Path(dataset)
-    if path.suffix not in {".fits", "", *ASSOCIATION_SUFFIXES}:
-        return
     if not path.is_file():
         raise CeersError(f"{step_name}: input file {path} does not exist.")
     if path.suffix in ASSOCIATION_SUFFIXES:
-        for product in read_association(path)["products"]:
-            for member in product["members"]:
-                check_input(member["expname"], types, f"{step_name}: {path}")
+        products = read_association(path)["products"]
+        for member in (member for product in products for member in product["members"]):
+            check_input(member["expname"], types, f"{step_name}: {path}")
         return
     try:
         with path.open("rb") as stream, warnings.catch_warnings(record=True) as complaints:
@@ -332,9 +333,8 @@ def _crds_message(what, dataset, *causes):
     """Say which references could not be had, for what, and what to do."""
     context = os.environ.get("CRDS_CONTEXT", "the default context")
     reasons = "; ".join(dict.fromkeys(str(err) for err in causes if str(err) not in {"", "-1"}))
-    name = dataset if isinstance(dataset, (str, os.PathLike)) else None
-    if isinstance(dataset, JwstDataModel):
-        name = dataset.meta.filename
+    given = dataset.meta.filename if isinstance(dataset, JwstDataModel) else dataset
+    name = given if isinstance(given, (str, os.PathLike)) else None
     return (
         f"CRDS has no usable {what} for {name or 'this exposure'} under {context} "
         f"(CRDS_PATH={os.environ.get('CRDS_PATH', 'not set')}, "

@@ -6,9 +6,13 @@ from jwst.datamodels import ModelLibrary
 from stdatamodels.jwst.datamodels import JwstDataModel
 
 from ceers_steps.errors import CeersError
-from ceers_steps.files.atomic import ASSOCIATION_SUFFIXES, read_association
-from ceers_steps.files.overrides import exposure_name
-from ceers_steps.files.wisp_templates import effective_filter
+from ceers_steps.files.associations import (
+    is_association_path,
+    list_association,
+    merge_products,
+    read_association,
+)
+from ceers_steps.names import effective_filter, exposure_name
 
 __all__ = ["is_image_file", "open_library", "product_name"]
 
@@ -31,9 +35,7 @@ def is_image_file(input_data):
     bool
         True for the path of an image.
     """
-    return isinstance(input_data, (str, os.PathLike)) and not str(input_data).endswith(
-        ASSOCIATION_SUFFIXES
-    )
+    return isinstance(input_data, (str, os.PathLike)) and not is_association_path(input_data)
 
 
 def open_library(step, input_data):
@@ -61,15 +63,8 @@ def open_library(step, input_data):
     if isinstance(models, ModelLibrary):
         return models
     on_disk = not step.in_memory
-    if isinstance(models, (str, os.PathLike)) and not is_image_file(models):
-        association = read_association(models)
-        members = {
-            member["expname"]: member
-            for product in association["products"]
-            for member in product["members"]
-        }
-        product = {**association["products"][0], "members": list(members.values())}
-        models = {**association, "products": [product]}
+    if is_association_path(models):
+        models = merge_products(read_association(models))
     elif not isinstance(models, dict):
         single = isinstance(models, (str, os.PathLike, JwstDataModel))
         models = [models] if single else list(models)
@@ -79,9 +74,7 @@ def open_library(step, input_data):
             )
         if all(isinstance(model, (str, os.PathLike)) for model in models):
             # a library keeps on disk only what an association names
-            paths = dict.fromkeys(os.path.abspath(path) for path in models)
-            members = [{"expname": path, "exptype": "science"} for path in paths]
-            models = {"products": [{"members": members}]}
+            models = list_association(models)
         else:
             on_disk = False
     return ModelLibrary(models, asn_exptypes=["science"], on_disk=on_disk)

@@ -14,13 +14,13 @@ from stdatamodels.jwst.datamodels import dqflags
 
 from ceers_steps.errors import CeersError
 from ceers_steps.files.atomic import user_path
-from ceers_steps.files.overrides import exposure_name
 from ceers_steps.kernels.sky.image_background import (
     ImageBackground,
     ImageBackgroundSettings,
     measure_image_background,
 )
 from ceers_steps.mosaics.emission import Emission, find_emission
+from ceers_steps.names import exposure_name
 from ceers_steps.steps.base import CeersStep
 from ceers_steps.steps.exposures import open_library
 

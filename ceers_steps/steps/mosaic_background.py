@@ -12,7 +12,8 @@ from jwst.datamodels import ModelLibrary
 from stdatamodels.jwst.datamodels import JwstDataModel
 
 from ceers_steps.errors import CeersError
-from ceers_steps.files.atomic import ASSOCIATION_SUFFIXES, write_atomic
+from ceers_steps.files.associations import is_association_path, list_association
+from ceers_steps.files.atomic import write_atomic
 from ceers_steps.files.fits_planes import check_space, virtual_array
 from ceers_steps.kernels.rows import row_blocks
 from ceers_steps.kernels.sources.mosaic_background import (
@@ -121,7 +122,7 @@ def _open(step: MosaicBackgroundStep, input_data: Any) -> Any:
     if isinstance(opened, (JwstDataModel, ModelLibrary)):
         return opened
     if isinstance(opened, (str, os.PathLike)):
-        if not str(opened).endswith(ASSOCIATION_SUFFIXES):
+        if not is_association_path(opened):
             streamed = _is_streamed(step, [opened])
             return [MosaicFile(opened)] if streamed else step.prepare_output(opened)
         opened = mosaics_of(opened)
@@ -132,8 +133,7 @@ def _open(step: MosaicBackgroundStep, input_data: Any) -> Any:
         if _is_streamed(step, opened):
             return [MosaicFile(path) for path in opened]
         # a library keeps only what an association names in files
-        members = [{"expname": os.path.abspath(path), "exptype": "science"} for path in opened]
-        opened = {"products": [{"name": "mosaics", "members": members}]}
+        opened = list_association(opened, name="mosaics")
     elif not step.in_memory:
         log.warning("in_memory=False: these mosaics are in memory already")
         return ModelLibrary(opened)

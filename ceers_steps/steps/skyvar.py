@@ -13,13 +13,12 @@ from stdatamodels.jwst.datamodels import JwstDataModel, dqflags
 
 from ceers_steps.errors import CeersError
 from ceers_steps.files.atomic import write_atomic
-from ceers_steps.files.overrides import exposure_name
 from ceers_steps.files.source_masks import find_mask, read_bits
-from ceers_steps.files.wisp_templates import effective_filter
 from ceers_steps.kernels.sky.evidence import exposures_without_sky
 from ceers_steps.kernels.sky.exposure import SkyCorrection, SkySettings, correct_sky
 from ceers_steps.kernels.sky.noise_scale import BLOCKS
 from ceers_steps.kernels.sky.variance import smooth_sky
+from ceers_steps.names import effective_filter, exposure_name
 from ceers_steps.steps.base import CeersStep
 from ceers_steps.steps.exposures import is_image_file, open_library
 

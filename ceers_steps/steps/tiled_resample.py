@@ -19,10 +19,15 @@ from stdatamodels.jwst.datamodels import JwstDataModel
 from ceers_steps.drizzling.exposures import Exposures
 from ceers_steps.drizzling.tiled import EXTENSIONS, TiledMosaic
 from ceers_steps.errors import CeersError
-from ceers_steps.files.atomic import ASSOCIATION_SUFFIXES, open_fits, read_association, write_atomic
+from ceers_steps.files.associations import (
+    is_association_path,
+    list_association,
+    read_association,
+)
+from ceers_steps.files.atomic import open_fits, write_atomic
 from ceers_steps.files.fits_planes import PlaneWriter, check_space, file_size, virtual_array
-from ceers_steps.files.overrides import exposure_name
 from ceers_steps.kernels.mosaic.tiles import Tile, cut_grid
+from ceers_steps.names import exposure_name
 from ceers_steps.steps.base import CeersMixin
 from ceers_steps.steps.exposures import product_name
 
@@ -176,7 +181,7 @@ def _name_after_product(step: TiledResampleStep, input_data: Any) -> None:
         asn = input_data.asn
     elif isinstance(input_data, dict):
         asn = input_data
-    elif _is_association(input_data):
+    elif is_association_path(input_data):
         asn = read_association(input_data)
     products = asn.get("products", [])
     if len(products) > 1:
@@ -301,29 +306,23 @@ def _place(tile: Tile) -> str:
     return f"r{tile.row:02d}c{tile.column:02d}"
 
 
-def _is_association(value: Any) -> bool:
-    """Say whether a value is the path of an association."""
-    return isinstance(value, (str, os.PathLike)) and str(value).endswith(ASSOCIATION_SUFFIXES)
-
-
 def _to_association(value: Any) -> dict | None:
     """Return the association that is meant by a path, a list of paths or itself; else None."""
     if isinstance(value, dict):
         return deepcopy(value)
-    if _is_association(value):
+    if is_association_path(value):
         return {**read_association(value), "table_name": os.path.basename(value)}
     paths = [value] if isinstance(value, (str, os.PathLike)) else value
     if isinstance(value, JwstDataModel) or not all(
         isinstance(path, (str, os.PathLike)) for path in paths
     ):
         return None
-    members = [{"expname": os.path.abspath(path), "exptype": "SCIENCE"} for path in paths]
-    return {"products": [{"members": members}]}
+    return list_association(paths)
 
 
 def _is_image_file(value: Any) -> bool:
     """Say whether a value is the path of an exposure."""
-    return isinstance(value, (str, os.PathLike)) and not _is_association(value)
+    return isinstance(value, (str, os.PathLike)) and not is_association_path(value)
 
 
 def _to_hdus(model: JwstDataModel, name: str) -> fits.HDUList:

@@ -13,7 +13,6 @@ from stdatamodels.jwst.datamodels import JwstDataModel
 
 from ceers_steps.errors import CeersError
 from ceers_steps.files.atomic import user_path
-from ceers_steps.files.overrides import exposure_name
 from ceers_steps.files.wcs_files import (
     WcsFile,
     find_wcs_file,
@@ -21,6 +20,7 @@ from ceers_steps.files.wcs_files import (
     wcs_file_name,
     write_wcs_file,
 )
+from ceers_steps.names import exposure_name
 from ceers_steps.steps.base import CeersStep
 from ceers_steps.steps.exposures import is_image_file, open_library
 

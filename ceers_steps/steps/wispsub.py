@@ -10,7 +10,6 @@ from ceers_steps.errors import CeersError
 from ceers_steps.files.atomic import user_path, write_atomic
 from ceers_steps.files.wisp_templates import (
     AFFECTED_DETECTORS,
-    effective_filter,
     find_templates,
     read_templates,
 )
@@ -19,6 +18,7 @@ from ceers_steps.kernels.wisps.subtract import (
     WispSubtraction,
     subtract_wisps_inplace,
 )
+from ceers_steps.names import effective_filter
 from ceers_steps.steps.base import CeersStep
 from ceers_steps.steps.flat import check_is_rate, read_flat
 

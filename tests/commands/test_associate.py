@@ -40,7 +40,7 @@ def test_it_writes_what_strun_needs_and_tells(calibrated, tmp_path, capsys):
     ]
     text = (out / "jw01727001_image3.asdf").read_text()
     grid = find_grid(str(out / "jw01727001_grid.asdf"), "any")
-    assert f"output_shape: [{grid.shape[0]}, {grid.shape[1]}]" in text
+    assert f"output_shape: [{grid.pixel_shape[0]}, {grid.pixel_shape[1]}]" in text
     assert grid.rotation == pytest.approx(-20, abs=0.2)
     # a second call changes nothing, another grid would
     assert associate(calibrated, "-o", out) == 0

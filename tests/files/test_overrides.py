@@ -3,8 +3,9 @@
 import pytest
 
 from ceers_steps.errors import CeersError
-from ceers_steps.files.overrides import exposure_name, read_overrides
+from ceers_steps.files.overrides import read_overrides
 from ceers_steps.files.parameter_files import parameter_files_dir
+from ceers_steps.names import exposure_name
 
 
 @pytest.mark.parametrize(

@@ -302,7 +302,7 @@ def _mosaic_tasks(context, group, members):
         settings = {"grid": grid.parameters(), "resample": resample}
         tiles = _tile_tasks(tile_size, grid, after, settings, arguments)
         tasks += tiles
-        memory, seconds = estimates.mosaic(grid.shape, len(exposures), tile_size)
+        memory, seconds = estimates.mosaic(grid.pixel_shape, len(exposures), tile_size)
         tasks.append(
             _task(
                 stage="mosaic",
@@ -329,7 +329,7 @@ def _mosaic_tasks(context, group, members):
     outputs = [f"{folder}/{product}_{suffix}.fits" for product in products]
     if suffix == "mbkgsub" and background.get("save_mask", True):
         outputs.append(f"{folder}/{products[0]}_mergedmask.fits")
-    memory, seconds = estimates.background(grid.shape, len(products))
+    memory, seconds = estimates.background(grid.pixel_shape, len(products))
     tasks.append(
         _task(
             stage="background",
@@ -355,7 +355,7 @@ def _mosaic_tasks(context, group, members):
 
 def _tile_tasks(size, grid: Grid, after, settings, arguments):
     """Return a task for each tile of a mosaic; none when it is made in one piece."""
-    nx, ny = grid.shape
+    nx, ny = grid.pixel_shape
     product = arguments["product"]
     if not size or (nx <= size and ny <= size):
         return []

@@ -126,8 +126,9 @@ class Chain:
         exposures
             Paths with keywords.
         """
-        from ceers_steps.files.overrides import exposure_name, read_overrides
-        from ceers_steps.files.wisp_templates import AFFECTED_DETECTORS, effective_filter
+        from ceers_steps.files.overrides import read_overrides
+        from ceers_steps.files.wisp_templates import AFFECTED_DETECTORS
+        from ceers_steps.names import effective_filter, exposure_name
 
         needed: Counter = Counter()
         if self._wisp_step is None:

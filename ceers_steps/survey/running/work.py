@@ -4,13 +4,13 @@ Products are left in the folder that is given; `task` puts them in their places.
 """
 
 import gc
-import json
 import os
 from collections.abc import Callable, Iterable
 from pathlib import Path
 
 from ceers_steps.errors import CeersError
-from ceers_steps.files.overrides import exposure_name
+from ceers_steps.files.associations import as_json, build_association
+from ceers_steps.names import exposure_name
 from ceers_steps.survey.planning.plan import Plan, Task
 from ceers_steps.survey.planning.records import Made
 from ceers_steps.survey.running.metrics import (
@@ -20,7 +20,6 @@ from ceers_steps.survey.running.metrics import (
     product_merit,
     step_merit,
 )
-from ceers_steps.survey.select.exposures import ASN_ID
 
 __all__ = ["WORK"]
 
@@ -201,18 +200,9 @@ def _split(parameters: dict) -> tuple[dict, dict]:
 
 def _association(scratch: Path, product: str, members: Iterable[Path]) -> Path:
     """Write the association of one product."""
-    names = [{"expname": str(path), "exptype": "science"} for path in members]
-    tree = {
-        "asn_type": "image3",
-        "asn_rule": "DMS_Level3_Base",
-        "asn_id": ASN_ID,
-        "asn_pool": "none",
-        "program": product,
-        "target": "none",
-        "products": [{"name": product, "members": names}],
-    }
+    association = build_association({product: members}, program=product)
     path = scratch / f"{product}_asn.json"
-    path.write_text(json.dumps(tree), encoding="utf-8")
+    path.write_bytes(as_json(association))
     return path
 
 

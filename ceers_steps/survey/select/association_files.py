@@ -1,7 +1,6 @@
 """The files that tell the pipeline what to combine: associations, grids, parameters, tables."""
 
 import io
-import json
 import os
 from collections.abc import Iterable, Sequence
 from functools import partial
@@ -10,9 +9,10 @@ from pathlib import Path
 from astropy.table import Table
 
 from ceers_steps.errors import CeersError
+from ceers_steps.files.associations import as_json, build_association
 from ceers_steps.files.atomic import write_atomic
 from ceers_steps.survey.select.associations import ALL, Group
-from ceers_steps.survey.select.exposures import ASN_ID, Exposure
+from ceers_steps.survey.select.exposures import Exposure
 from ceers_steps.survey.select.grids import grid_table
 
 __all__ = ["write_associations"]
@@ -109,18 +109,16 @@ def _group_files(group: Group, folder: Path, mosaics: bool) -> dict[str, bytes]:
     """Return the contents of the files of one group by their names."""
     everything = f"{group.products[ALL]}_asn.json"
     if mosaics:
-        product = _product(group.products[ALL], group.exposures, folder)
-        return {everything: _as_json(group, [product])}
-    products = [
-        _product(group.products[name], exposures, folder)
-        for name, exposures in group.filters.items()
-    ]
-    files = {f"{product['name']}_asn.json": [product] for product in products}
-    files[everything] = products
-    contents = {name: _as_json(group, products) for name, products in files.items()}
+        return {everything: _as_json(group, {group.products[ALL]: group.exposures}, folder)}
+    products = {group.products[name]: tuple(exposures) for name, exposures in group.filters.items()}
+    contents = {
+        f"{name}_asn.json": _as_json(group, {name: exposures}, folder)
+        for name, exposures in products.items()
+    }
+    contents[everything] = _as_json(group, products, folder)
     if group.grid is not None:
         contents[f"{group.name}_grid.asdf"] = group.grid.to_asdf()
-        nx, ny = group.grid.shape
+        nx, ny = group.grid.pixel_shape
         text = PARAMETERS.format(
             group=group.name,
             association=everything,
@@ -131,30 +129,20 @@ def _group_files(group: Group, folder: Path, mosaics: bool) -> dict[str, bytes]:
     return contents
 
 
-def _product(name: str, exposures: Iterable[Exposure], folder: Path) -> dict:
-    """Return a product of an association."""
-    members = [
-        {"expname": _relative(exposure.path, folder), "exptype": "science"}
-        for exposure in exposures
-    ]
-    return {"name": name, "members": members}
-
-
-def _as_json(group: Group, products: list[dict]) -> bytes:
-    """Return a level-3 association as jwst reads it."""
+def _as_json(group: Group, products: dict[str, tuple[Exposure, ...]], folder: Path) -> bytes:
+    """Return the association of some products of a group."""
     targets = {exposure.target for exposure in group.exposures} - {""}
-    association = {
-        "asn_type": "image3",
-        "asn_rule": "DMS_Level3_Base",
-        "asn_id": ASN_ID,
-        "asn_pool": "none",
-        "version_id": None,
-        "program": group.exposures[0].program,
-        "target": targets.pop() if len(targets) == 1 else "none",
-        "constraints": "No constraints",
-        "products": products,
+    paths = {
+        name: [_relative(exposure.path, folder) for exposure in exposures]
+        for name, exposures in products.items()
     }
-    return (json.dumps(association, indent=1) + "\n").encode()
+    return as_json(
+        build_association(
+            paths,
+            program=group.exposures[0].program,
+            target=targets.pop() if len(targets) == 1 else "none",
+        )
+    )
 
 
 def _membership(groups: Iterable[Group], folder: Path, mosaics: bool) -> Table:

@@ -13,8 +13,8 @@ from astropy.table import Table
 from numpy.typing import NDArray
 
 from ceers_steps.errors import CeersError
-from ceers_steps.files.overrides import exposure_name
-from ceers_steps.files.wisp_templates import effective_filter
+from ceers_steps.files.associations import ASN_ID
+from ceers_steps.names import effective_filter, exposure_name
 
 __all__ = [
     "Exposure",
@@ -39,9 +39,6 @@ PRIMARY = (
 
 AFTER_STAGE_3 = ("crf", "match")
 """Suffixes before which names carry the id of the association."""
-
-ASN_ID = "a3001"
-"""Id of every association written here: an exposure is in one group only, so names stay unique."""
 
 _NAME = re.compile(r"jw(?P<program>\d{5})(?P<observation>\d{3})(?P<visit>\d{3})_(?P<rest>.+)")
 

@@ -3,18 +3,18 @@
 from collections.abc import Sequence
 
 import numpy as np
+import shapely
 from numpy.typing import NDArray
-from scipy.sparse import coo_array, csr_array
+from scipy.sparse import coo_array
 from scipy.sparse.csgraph import connected_components
 from scipy.spatial import KDTree
+from shapely import Polygon, STRtree, make_valid, union_all
+from shapely.geometry.base import BaseGeometry
 
 __all__ = ["Positions", "overlap_groups", "sky_center", "to_plane", "to_sky"]
 
 Positions = NDArray[np.float64]
 """RA and Dec (deg), or pixels, in columns: (n, 2)."""
-
-CELLS = 16
-"""Cells along the side of the smallest footprint, in which overlaps are counted."""
 
 FIELD = 0.5
 """Footprints whose centres are nearer than this (deg) may be compared in one tangent plane."""
@@ -92,54 +92,21 @@ def overlap_groups(
 
 
 def _overlapping(footprints: list[Sequence[Positions]], min_overlap: float) -> NDArray[np.intp]:
-    """Return the pairs (m, 2) of items of one field that overlap.
-
-    The plane is cut into cells; the product of the matrix (items x cells) with its transpose
-    counts the cells that two items share, for all pairs at once.
-    """
+    """Return the pairs (m, 2) of items of one field that overlap, the smaller number first."""
     center = sky_center([polygon for item in footprints for polygon in item])
-    planes = [[to_plane(polygon, center) for polygon in item] for item in footprints]
-    everything = np.concatenate([plane for item in planes for plane in item])
-    corner = everything.min(axis=0)
-    # the square root of the area: polygons of mosaics may have sides of no length
-    sizes = [np.sqrt(_area(plane)) for item in planes for plane in item]
-    cell = max(min(sizes), 1e-4) / CELLS
-    columns = int(np.ptp(everything[:, 0]) / cell) + 2
-    covered = [
-        np.unique(np.concatenate([_cells(plane, corner, cell, columns) for plane in item]))
-        for item in planes
-    ]
-    areas = np.array([len(cells) for cells in covered])
-    _, numbers = np.unique(np.concatenate(covered), return_inverse=True)
-    items = np.repeat(np.arange(len(covered)), areas)
-    matrix = csr_array((np.ones(len(items), np.int32), (items, numbers)))
-    shared = coo_array(matrix @ matrix.T)
-    smaller = np.minimum(areas[shared.row], areas[shared.col])
-    linked = (shared.row < shared.col) & (shared.data > min_overlap * smaller)
-    return np.stack([shared.row[linked], shared.col[linked]], axis=1)
+    areas = np.array([_in_plane(item, center) for item in footprints], dtype=object)
+    first, second = STRtree(areas).query(areas, predicate="intersects")
+    first, second = first[first < second], second[first < second]
+    shared = shapely.area(shapely.intersection(areas[first], areas[second]))
+    size = shapely.area(areas)
+    linked = shared > min_overlap * np.minimum(size[first], size[second])
+    return np.stack([first[linked], second[linked]], axis=1)
 
 
-def _area(plane: Positions) -> float:
-    """Return the area of a polygon (n, 2)."""
-    x, y = plane.T
-    return float(abs(np.sum(x * np.roll(y, -1) - y * np.roll(x, -1))) / 2)
-
-
-def _cells(
-    plane: Positions, corner: NDArray[np.float64], cell: float, columns: int
-) -> NDArray[np.int64]:
-    """Return the numbers of the cells whose centres lie in a polygon (even-odd rule)."""
-    x, y = ((plane - corner) / cell).T
-    columns_here = np.arange(int(x.min()), int(x.max()) + 1)
-    rows_here = np.arange(int(y.min()), int(y.max()) + 1)
-    inside = np.zeros((len(rows_here), len(columns_here)), bool)
-    rows = rows_here[:, None] + 0.5
-    for x1, y1, x2, y2 in zip(x, y, np.roll(x, -1), np.roll(y, -1), strict=True):
-        if y1 != y2:
-            crossing = x1 + (rows - y1) / (y2 - y1) * (x2 - x1)
-            inside ^= ((y1 > rows) != (y2 > rows)) & (columns_here + 0.5 < crossing)
-    row, column = np.nonzero(inside)
-    return rows_here[row].astype(np.int64) * columns + columns_here[column]
+def _in_plane(item: Sequence[Positions], center: tuple[float, float]) -> BaseGeometry:
+    """Return the area of an item in the tangent plane (deg)."""
+    # polygons of mosaics may have sides of no length, or cross themselves
+    return union_all([make_valid(Polygon(to_plane(polygon, center))) for polygon in item])
 
 
 def _graph(pairs: NDArray[np.intp], count: int) -> coo_array:

@@ -1,6 +1,7 @@
 """The pixels of a mosaic: chosen to cover exposures, or taken from a table or another mosaic."""
 
 import io
+import math
 import os
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -11,7 +12,7 @@ import numpy as np
 from astropy.io import fits
 from astropy.table import Table
 from numpy.typing import NDArray
-from scipy.spatial import ConvexHull
+from shapely import MultiPoint
 
 from ceers_steps.errors import CeersError
 from ceers_steps.files.parameter_files import list_parameter_files, parameter_files_dir
@@ -29,7 +30,10 @@ STEP = 10
 """Shapes that are chosen are multiples of this (pixels)."""
 
 LARGEST = 10_000_000_000
-"""Pixels of a grid that is chosen: above, one plane of a mosaic takes over 40 GB."""
+"""Pixels of a grid, at most: above, one plane of a mosaic takes over 40 GB."""
+
+PIXEL_SCALES = (0.001, 10.0)
+"""Smallest and largest side of a pixel, arcsec."""
 
 
 @dataclass(frozen=True)
@@ -46,15 +50,33 @@ class Grid:
         Position angle of the y axis, deg east of north.
     pixel_scale : float
         Side of a pixel at the tangent point, arcsec.
-    shape : tuple of int
-        (nx, ny).
+    pixel_shape : tuple of int
+        (nx, ny), as in gwcs.
     """
 
     crpix: tuple[float, float]
     crval: tuple[float, float]
     rotation: float
     pixel_scale: float
-    shape: tuple[int, int]
+    pixel_shape: tuple[int, int]
+
+    def problem(self) -> str:
+        """Say what keeps this from being the grid of an image; empty when nothing does."""
+        values = {"crpix": self.crpix, "crval": self.crval, "rotation": (self.rotation,)}
+        for name, numbers in values.items():
+            if not all(math.isfinite(number) for number in numbers):
+                return f"{name} is {', '.join(map(str, numbers))}, not finite"
+        low, high = PIXEL_SCALES
+        if not low <= self.pixel_scale <= high:
+            return f"pixel_scale {self.pixel_scale} arcsec is not from {low} to {high}"
+        if not -90 <= self.crval[1] <= 90:
+            return f"the Dec of crval, {self.crval[1]} deg, is not from -90 to 90"
+        nx, ny = self.pixel_shape
+        if nx < 1 or ny < 1:
+            return f"{nx} x {ny} pixels (nx, ny) are no image"
+        if nx * ny > LARGEST:
+            return f"{nx} x {ny} pixels (nx, ny) are more than {LARGEST:.0e}"
+        return ""
 
     def to_pixel(self, positions: Positions) -> Positions:
         """Return the pixels (n, 2), counted from 0, of RA and Dec (n, 2) in deg."""
@@ -65,7 +87,7 @@ class Grid:
     def covers(self, polygon: Positions) -> bool:
         """Say whether all corners (n, 2), RA and Dec in deg, are on the grid."""
         pixels = self.to_pixel(polygon)
-        return bool(np.all((pixels > -0.5) & (pixels < np.array(self.shape) - 0.5)))
+        return bool(np.all((pixels > -0.5) & (pixels < np.array(self.pixel_shape) - 0.5)))
 
     def parameters(self) -> dict:
         """Return the parameters of jwst's resample step."""
@@ -74,7 +96,7 @@ class Grid:
             "crval": list(self.crval),
             "rotation": self.rotation,
             "pixel_scale": self.pixel_scale,
-            "output_shape": list(self.shape),
+            "output_shape": list(self.pixel_shape),
         }
 
     def to_asdf(self) -> bytes:
@@ -83,8 +105,8 @@ class Grid:
             "wcs": self._gwcs(),
             "pixel_scale": self.pixel_scale,
             "pixel_area": self.pixel_scale**2,
-            "pixel_shape": list(self.shape),
-            "array_shape": list(self.shape[::-1]),
+            "pixel_shape": list(self.pixel_shape),
+            "array_shape": list(self.pixel_shape[::-1]),
         }
         buffer = io.BytesIO()
         asdf.AsdfFile(tree).write_to(buffer)
@@ -113,9 +135,9 @@ class Grid:
         pixels = frames.Frame2D(name="detector", axes_order=(0, 1), unit=(units.pix, units.pix))
         sky = frames.CelestialFrame(name="world", reference_frame=ICRS(), unit=(units.deg,) * 2)
         wcs = gwcs.WCS([(pixels, transform), (sky, None)])
-        nx, ny = self.shape
+        nx, ny = self.pixel_shape
         wcs.bounding_box = ((-0.5, nx - 0.5), (-0.5, ny - 0.5))
-        wcs.pixel_shape = self.shape
+        wcs.pixel_shape = self.pixel_shape
         return wcs
 
 
@@ -127,7 +149,7 @@ def check_size(grid: Grid, group: str, n_exposures: int) -> Grid:
     CeersError
         When it has more pixels than any mosaic.
     """
-    nx, ny = grid.shape
+    nx, ny = grid.pixel_shape
     if nx * ny > LARGEST:
         raise CeersError(
             f"{group}: the grid that covers its {n_exposures} exposures would have {nx} x {ny} "
@@ -167,8 +189,16 @@ def fit_grid(
     Raises
     ------
     CeersError
-        For footprints that are not on one half of the sky.
+        For footprints that are not on one half of the sky, and for a scale or rotation that no
+        image has.
     """
+    low, high = PIXEL_SCALES
+    if not low <= pixel_scale <= high:
+        raise CeersError(
+            f"--pixel-scale {pixel_scale}: give arcsec from {low:g} to {high:g}, 0.03 for instance."
+        )
+    if rotation is not None and not -360 <= rotation <= 360:
+        raise CeersError(f"--rotation {rotation}: give degrees from -360 to 360.")
     corners = np.concatenate(polygons)
     center = sky_center(polygons)
     plane = to_plane(corners, center)
@@ -191,18 +221,13 @@ def fit_grid(
 
 
 def _rectangle_rotation(plane: NDArray[np.float64]) -> float:
-    """Return the rotation (deg, to 0.1) of the smallest rectangle around points (n, 2).
-
-    One side of it lies along an edge of the convex hull.
-    """
-    hull = plane[ConvexHull(plane).vertices]
-    edges = np.roll(hull, -1, axis=0) - hull
-    angles = np.arctan2(edges[:, 1], edges[:, 0])
-    along = np.stack([np.cos(angles), np.sin(angles)])
-    across = np.stack([-np.sin(angles), np.cos(angles)])
-    length, width = np.ptp(hull @ along, axis=0), np.ptp(hull @ across, axis=0)
-    best = int(np.argmin(length * width))
-    x_axis = along[:, best] if length[best] >= width[best] else across[:, best]
+    """Return the rotation (deg, to 0.1) of the smallest rectangle around points (n, 2)."""
+    rectangle = MultiPoint(plane).minimum_rotated_rectangle
+    if rectangle.geom_type != "Polygon":
+        return 0.0  # the points are on one line
+    corners = np.asarray(rectangle.exterior.coords)
+    sides = np.diff(corners[:3], axis=0)
+    x_axis = sides[int(np.argmax(np.hypot(*sides.T)))]
     # the x axis points to (-cos, sin) of the rotation in the plane
     rotation = round(float(np.degrees(np.arctan2(x_axis[1], -x_axis[0]))), 1)
     # either end may be up: take the one nearer north
@@ -232,6 +257,8 @@ def find_grid(given: str, group: str) -> Grid:
         When there is none of that name, or the file does not give one.
     """
     path = Path(given)
+    if path.exists() and not path.is_file():
+        raise CeersError(f"--grid {given}: not a regular file. Give an ECSV, ASDF or FITS file.")
     if not path.is_file():
         published = _read_table(parameter_files_dir() / PUBLISHED)
         if given in published:
@@ -260,7 +287,7 @@ def find_grid(given: str, group: str) -> Grid:
 def grid_table(grids: dict[str, Grid]) -> Table:
     """Return the table of grids by name that `find_grid` reads."""
     rows = [
-        (name, *grid.crpix, *grid.shape, *grid.crval, grid.rotation, grid.pixel_scale)
+        (name, *grid.crpix, *grid.pixel_shape, *grid.crval, grid.rotation, grid.pixel_scale)
         for name, grid in grids.items()
     ]
     table = Table(rows=rows, names=COLUMNS)
@@ -275,13 +302,13 @@ def _read_table(path: Path) -> dict[str, Grid]:
     """Read a table of grids."""
     try:
         table = Table.read(path, format="ascii.ecsv")
-        return {
+        grids = {
             str(row["grid"]): Grid(
                 crpix=(float(row["crpix1"]), float(row["crpix2"])),
                 crval=(float(row["crval1"]), float(row["crval2"])),
                 rotation=float(row["rotation"]),
                 pixel_scale=float(row["pixel_scale"]),
-                shape=(int(row["nx"]), int(row["ny"])),
+                pixel_shape=(int(row["nx"]), int(row["ny"])),
             )
             for row in table
         }
@@ -290,24 +317,34 @@ def _read_table(path: Path) -> dict[str, Grid]:
             f"--grid {path}: not a table of grids ({' '.join(str(err).split())}). It must be "
             f"ECSV with the columns {', '.join(COLUMNS)}."
         ) from err
+    for name, grid in grids.items():
+        if problem := grid.problem():
+            raise CeersError(f"--grid {path}: row {name}: {problem}. Correct the table.")
+    return grids
 
 
 def _read_wcs(path: Path) -> Grid:
     """Read the grid of a mosaic, or of an ASDF file with a ``wcs``."""
     try:
         linear = _asdf_linear(path) if path.suffix == ".asdf" else _fits_linear(path)
-    except (OSError, KeyError, AttributeError, TypeError, ValueError) as err:
+    except (
+        *(OSError, KeyError, AttributeError, TypeError, ValueError, IndexError, StopIteration),
+    ) as err:
         raise CeersError(
             f"--grid {path}: no grid can be read from it ({type(err).__name__}: {err}). It must "
             "be a FITS mosaic with an image and a TAN WCS, or an ASDF file whose 'wcs' is a "
             "gwcs with pixel_shape and a FITSImagingWCSTransform."
         ) from err
     crpix, crval, matrix, shape = linear
+    if not np.isfinite(matrix).all():
+        raise CeersError(f"--grid {path}: its matrix (CD, or PC and CDELT) is not finite.")
     scale = float(np.sqrt(abs(np.linalg.det(matrix))))
     rotation = float(np.degrees(np.arctan2(matrix[0, 1], matrix[1, 1])))
     # the rounding errors of whoever wrote the file are left behind
     x, y = (round(float(value), 6) for value in crpix)
     grid = Grid((x, y), crval, round(rotation, 9), round(scale * 3600, 10), shape)
+    if problem := grid.problem():
+        raise CeersError(f"--grid {path}: {problem}. Give the file of a mosaic.")
     if not np.allclose(matrix, grid._matrix() * scale, atol=1e-6 * scale):
         raise CeersError(
             f"--grid {path}: its pixels are not square, or east is not to the left of north, "

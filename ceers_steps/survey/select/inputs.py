@@ -10,7 +10,7 @@ from fnmatch import fnmatchcase
 from pathlib import Path, PurePath
 
 from ceers_steps.errors import CeersError
-from ceers_steps.files.overrides import exposure_name
+from ceers_steps.names import exposure_name
 from ceers_steps.survey.config.checks import line_of
 from ceers_steps.survey.config.settings import SurveyConfig
 from ceers_steps.survey.select.exposures import (

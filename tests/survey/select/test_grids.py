@@ -89,7 +89,7 @@ def test_the_smallest_grid_around_a_rectangle(angle, ra, dec, longer):
     assert all(grid.covers(polygon) for polygon in polygons)
     # RA grows to the left: an angle from east to north has its x axis at the opposite sign
     assert grid.rotation == pytest.approx(-angle, abs=0.2)
-    nx, ny = grid.shape
+    nx, ny = grid.pixel_shape
     assert grid.rotation == round(grid.rotation, 1)
     # 2 arcsec of margin, 0.18 of rounding the tangent point, at most 10 pixels of rounding up
     for size, true in ((nx, (longer + 1) * side), (ny, side)):
@@ -109,7 +109,7 @@ def test_a_grid_is_read_back_from_all_that_holds_it(tmp_path):
     table, wcs, mosaic = tmp_path / "g.ecsv", tmp_path / "g.asdf", tmp_path / "m_i2d.fits"
     grid_table({"other": fit_grid([square(0, 0, 60)]), "mine": GRID}).write(table)
     wcs.write_bytes(GRID.to_asdf())
-    image = fits.ImageHDU(np.zeros(GRID.shape[::-1], np.uint8), name="SCI")
+    image = fits.ImageHDU(np.zeros(GRID.pixel_shape[::-1], np.uint8), name="SCI")
     image.header.update(fits_header(GRID))
     fits.HDUList([fits.PrimaryHDU(), image]).writeto(mosaic)
     assert find_grid(str(table), "mine") == GRID

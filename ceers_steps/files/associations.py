@@ -1,0 +1,288 @@
+"""Associations: which files belong to which product; the one place that makes and reads them."""
+
+import json
+import os
+import stat
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from ceers_steps.errors import CeersError
+from ceers_steps.files.atomic import user_path
+from ceers_steps.names import name_problem
+
+__all__ = [
+    "ASN_ID",
+    "ASSOCIATION_SUFFIXES",
+    "as_json",
+    "build_association",
+    "is_association_path",
+    "list_association",
+    "merge_products",
+    "read_association",
+]
+
+ASN_ID = "a3001"
+"""Id of every association written here: an exposure is in one group only, so names stay unique."""
+
+ASSOCIATION_SUFFIXES = (".json", ".yaml", ".yml")
+"""How the names of association files end."""
+
+LARGEST = 50_000_000
+"""Bytes of the largest association that is read; one of 10,000 exposures has 2 million."""
+
+REMEDY = "Make one with: ceers associate"
+
+
+def is_association_path(value: object) -> bool:
+    """Say whether a value is the path of an association file, by its ending.
+
+    Parameters
+    ----------
+    value
+        What a step or a pipeline is given.
+
+    Returns
+    -------
+    bool
+        True for a path that ends as one of `ASSOCIATION_SUFFIXES`.
+    """
+    return isinstance(value, (str, os.PathLike)) and str(value).endswith(ASSOCIATION_SUFFIXES)
+
+
+def build_association(
+    products: Mapping[str, Iterable[str | os.PathLike]],
+    *,
+    program: str = "noprogram",
+    target: str = "none",
+) -> dict[str, Any]:
+    """Return a level-3 association as jwst takes it.
+
+    Parameters
+    ----------
+    products
+        Paths of the science members of each product, by its name.
+    program, target
+        As jwst writes them into the products.
+
+    Returns
+    -------
+    dict
+        To be handed to a library, or written with `as_json`.
+    """
+    return {
+        "asn_type": "image3",
+        "asn_rule": "DMS_Level3_Base",
+        "asn_id": ASN_ID,
+        "asn_pool": "none",
+        "version_id": None,
+        "program": program,
+        "target": target,
+        "constraints": "No constraints",
+        "products": [_named(name, _members(paths)) for name, paths in products.items()],
+    }
+
+
+def list_association(paths: Iterable[str | os.PathLike], name: str | None = None) -> dict[str, Any]:
+    """Return the association that stands for a list of files.
+
+    Parameters
+    ----------
+    paths
+        Files; each counts once. They become absolute.
+    name
+        Of the product; None leaves it out.
+
+    Returns
+    -------
+    dict
+        Without an id, so products are named after their exposures alone.
+    """
+    members = _members(dict.fromkeys(os.path.abspath(path) for path in paths))
+    return {"products": [{"members": members} if name is None else _named(name, members)]}
+
+
+def as_json(association: Mapping[str, Any]) -> bytes:
+    """Return the content of the file of an association.
+
+    Parameters
+    ----------
+    association
+        As built by `build_association`.
+
+    Returns
+    -------
+    bytes
+        JSON.
+    """
+    return (json.dumps(association, indent=1) + "\n").encode()
+
+
+def merge_products(association: Mapping[str, Any]) -> dict[str, Any]:
+    """Return an association with one product, the first, that has all members, each once.
+
+    Parameters
+    ----------
+    association
+        As read by `read_association`.
+
+    Returns
+    -------
+    dict
+        A new association; the given one is not changed.
+    """
+    products = association["products"]
+    members = {member["expname"]: member for each in products for member in each["members"]}
+    return {**association, "products": [{**products[0], "members": list(members.values())}]}
+
+
+def read_association(path: str | os.PathLike) -> dict[str, Any]:
+    """Read an association, with the paths of its members made absolute.
+
+    Parameters
+    ----------
+    path
+        Association file (JSON or YAML). Members stand relative to its folder, as everywhere in
+        jwst.
+
+    Returns
+    -------
+    dict
+        The association: ``products``, each with a ``name`` and ``members``.
+
+    Raises
+    ------
+    CeersError
+        When it cannot be read, is no association, has a product whose name is no file name, a
+        product without a science member, a member that stands twice in a product or is an
+        association itself, or names a file that does not exist.
+    """
+    path = user_path(path)
+    association = _load(path)
+    products = association.get("products") if isinstance(association, dict) else None
+    if not isinstance(products, list) or not all(isinstance(each, dict) for each in products):
+        found = "no products" if isinstance(association, dict) else f"a {_kind(association)}"
+        raise CeersError(
+            f"{path} is not an association: {found}. It must have products, and members with an "
+            f"expname in each. {REMEDY}"
+        )
+    for product in products:
+        _check_product(product, path)
+    folder = path.absolute().parent
+    members = [member for product in products for member in product["members"]]
+    if not members:
+        raise CeersError(f"Association {path} has no members. Make it again: ceers associate")
+    for member in members:
+        member["expname"] = os.path.join(folder, member["expname"])
+    missing = [member["expname"] for member in members if not os.path.isfile(member["expname"])]
+    if missing:
+        raise CeersError(_tell_missing(path, folder, missing, len(members)))
+    for product in products:
+        kinds = [str(member.get("exptype")) for member in product["members"]]
+        if "science" not in (kind.lower() for kind in kinds):
+            raise CeersError(
+                f"Association {path}: product {product.get('name')} has no member with exptype "
+                f"'science' (found: {', '.join(dict.fromkeys(kinds)) or 'no member'}). Make it "
+                "again: ceers associate"
+            )
+    return association
+
+
+def _members(paths: Iterable[str | os.PathLike]) -> list[dict[str, str]]:
+    """Return science members."""
+    return [{"expname": str(path), "exptype": "science"} for path in paths]
+
+
+def _named(name: str, members: list[dict[str, str]]) -> dict[str, Any]:
+    """Return a product."""
+    return {"name": name, "members": members}
+
+
+def _load(path: Path) -> Any:
+    """Return what stands in an association file."""
+    try:
+        about = path.stat()
+        if not stat.S_ISREG(about.st_mode):
+            raise CeersError(f"Association {path} is not a regular file. Give a file (JSON).")
+        if about.st_size > LARGEST:
+            raise CeersError(
+                f"Association {path} has {about.st_size / 1e6:.0f} MB, more than "
+                f"{LARGEST / 1e6:.0f} MB: it is no association. {REMEDY}"
+            )
+        text = path.read_text(encoding="utf-8-sig")
+        if path.suffix == ".json":
+            return json.loads(text)
+        # an alias can stand for another one, and a few lines so for gigabytes
+        if any(isinstance(token, yaml.AliasToken) for token in yaml.scan(text)):
+            raise ValueError("it has YAML aliases (*name); write the values out")
+        return yaml.safe_load(text)
+    except OSError as err:
+        raise CeersError(f"Association {path} cannot be read: {err.strerror or err}.") from err
+    except RecursionError as err:
+        raise CeersError(
+            f"{path} is not an association: it is nested too deeply. {REMEDY}"
+        ) from err
+    except (ValueError, yaml.YAMLError) as err:
+        reason = " ".join(str(err).split())
+        raise CeersError(
+            f"{path} is not an association: {type(err).__name__} {reason}. It must be JSON with "
+            f"products, and members with an expname in each. {REMEDY}"
+        ) from err
+
+
+def _check_product(product: dict[str, Any], path: Path) -> None:
+    """Raise `CeersError` for a product that no pipeline could make."""
+    name = product.get("name")
+    problem = "" if name is None else name_problem(name)
+    if problem:
+        raise CeersError(
+            f"Association {path}: the name of a product becomes that of a file, but {problem}. "
+            "Correct the 'name' in it."
+        )
+    members = product.get("members")
+    if not isinstance(members, list):
+        raise CeersError(
+            f"{path} is not an association: product {name} has no list of members. {REMEDY}"
+        )
+    seen: set[str] = set()
+    for member in members:
+        expname = member.get("expname") if isinstance(member, dict) else None
+        if not isinstance(expname, str) or not expname or not expname.isprintable():
+            raise CeersError(
+                f"{path} is not an association: a member of product {name} has no expname that "
+                f"is the name of a file ({str(member)[:60]}). {REMEDY}"
+            )
+        if is_association_path(expname):
+            raise CeersError(
+                f"Association {path}: member {expname} of product {name} is an association "
+                "itself. Put its members in its place."
+            )
+        if os.path.normpath(expname) in seen:
+            raise CeersError(
+                f"Association {path}: {expname} stands twice in product {name}, and would count "
+                "twice in the mosaic. Take one out."
+            )
+        seen.add(os.path.normpath(expname))
+
+
+def _tell_missing(path: Path, folder: Path, missing: Sequence[str], count: int) -> str:
+    """Return what to say of members that do not exist."""
+    names = ", ".join(missing[:3]) + (", ..." if len(missing) > 3 else "")
+    beside = [name for name in missing if (folder / os.path.basename(name)).is_file()]
+    remedy = "Put them there, or make the association again: ceers associate"
+    if beside:
+        remedy = (
+            f"{len(beside)} of them stand beside the association: leave their folder out of "
+            "expname, or make the association again: ceers associate"
+        )
+    return (
+        f"{len(missing)} of the {count} members of association {path} do not exist: {names}. "
+        f"{remedy}"
+    )
+
+
+def _kind(value: object) -> str:
+    """Return the word for a JSON value."""
+    return {list: "list", str: "text", int: "number", float: "number"}.get(type(value), "value")

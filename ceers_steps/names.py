@@ -1,0 +1,102 @@
+"""Names: of exposures, of filters, and safe parts of file names; nothing is read from disk here."""
+
+import os
+import re
+from pathlib import PurePath
+
+__all__ = ["effective_filter", "exposure_name", "is_exposure_name", "name_problem"]
+
+_EXPOSURE = re.compile(
+    r"(?:^|(?<=[^A-Za-z0-9]))"
+    r"(?P<name>jw\d{11}_\w{5}_\d{5}(?:-seg\d{3})?_(?:nrc|mir|nis|nrs|guider)[a-z0-9]*)(?:_|\.|$)",
+    re.ASCII,
+)
+"""An exposure name, also after what a program has put before it (``bkgfix_jw...``)."""
+
+_SAFE = re.compile(r"[A-Za-z0-9][A-Za-z0-9._+-]*", re.ASCII)
+
+LONGEST = 200
+"""Characters of a name that comes from outside: file systems take 255 with all suffixes."""
+
+
+def exposure_name(filename: str | os.PathLike) -> str:
+    """Return the exposure part of a JWST product name.
+
+    Parameters
+    ----------
+    filename
+        Name or path of a product. What stands before the exposure name does not matter.
+
+    Returns
+    -------
+    str
+        Of ``jw01345001001_02201_00001_nrca1_rate.fits`` the part
+        ``jw01345001001_02201_00001_nrca1``. A name of another form loses its extension and what
+        follows the last underscore.
+    """
+    name = PurePath(filename).name
+    match = _EXPOSURE.search(name)
+    if match:
+        return match["name"]
+    stem = name.split(".")[0]
+    return stem.rpartition("_")[0] or stem
+
+
+def is_exposure_name(name: str) -> bool:
+    """Say whether a text is the name of an exposure of JWST, without suffix and extension.
+
+    Parameters
+    ----------
+    name
+        The text.
+
+    Returns
+    -------
+    bool
+        True for ``jw01345001001_02201_00001_nrca1``.
+    """
+    match = _EXPOSURE.fullmatch(name)
+    return match is not None and match["name"] == name
+
+
+def effective_filter(filter_name: str | None, pupil: str | None) -> str:
+    """Return the name of the filter that decides: one in the pupil wheel beats its host.
+
+    Parameters
+    ----------
+    filter_name, pupil
+        FILTER and PUPIL of the exposure.
+
+    Returns
+    -------
+    str
+        ``F162M`` for F150W2 with F162M in the pupil wheel, else FILTER.
+    """
+    pupil = (pupil or "").upper()
+    is_filter = pupil.startswith("F") and pupil[1:4].isdigit()
+    return pupil if is_filter else (filter_name or "").upper()
+
+
+def name_problem(name: object) -> str:
+    """Say what keeps a value from a header or a file from being part of a file name.
+
+    Parameters
+    ----------
+    name
+        The value.
+
+    Returns
+    -------
+    str
+        Empty when it can be: letters, digits, ``.``, ``_``, ``+`` and ``-``, the first a letter
+        or a digit, at most `LONGEST` characters.
+    """
+    if not isinstance(name, str):
+        return f"{name!r} is no text ({type(name).__name__})"
+    if not name:
+        return "it is empty"
+    if len(name) > LONGEST:
+        return f"{name[:20]!r}... has {len(name)} characters, more than {LONGEST}"
+    if not _SAFE.fullmatch(name):
+        return f"{name!r} has other characters than letters, digits, '.', '_', '+' and '-'"
+    return ""

@@ -1,0 +1,143 @@
+"""Associations: what is built is read back; what is none is refused in one message."""
+
+import json
+import os
+import time
+from pathlib import Path
+
+import pytest
+
+from ceers_steps.errors import CeersError
+from ceers_steps.files.associations import (
+    as_json,
+    build_association,
+    list_association,
+    merge_products,
+    read_association,
+)
+
+SHARED = Path(os.environ.get("CEERS_SHARED_DATA", "/nonexistent")) / "real" / "associations"
+
+
+@pytest.fixture
+def members(tmp_path):
+    """Three files beside the association to be."""
+    names = ["a_cal.fits", "b_cal.fits", "c_cal.fits"]
+    for name in names:
+        (tmp_path / name).touch()
+    return names
+
+
+def write(folder, products, name="my_asn.json"):
+    """Write an association with these products."""
+    path = folder / name
+    path.write_text(json.dumps({"products": products}))
+    return path
+
+
+def product(name, *members):
+    """Return a product."""
+    return {"name": name, "members": [{"expname": m, "exptype": "science"} for m in members]}
+
+
+def test_what_is_built_is_read_back(tmp_path, members):
+    path = tmp_path / "f_asn.json"
+    built = build_association({"f150w": members[:2], "f277w": members[1:]}, program="01345")
+    path.write_bytes(as_json(built))
+    found = read_association(path)
+    assert [each["name"] for each in found["products"]] == ["f150w", "f277w"]
+    assert [m["expname"] for m in found["products"][0]["members"]] == [
+        str(tmp_path / name) for name in members[:2]
+    ]
+    merged = merge_products(found)
+    assert [m["expname"] for m in merged["products"][0]["members"]] == [
+        str(tmp_path / name) for name in members
+    ]
+
+
+def test_a_list_has_each_file_once_and_no_id():
+    found = list_association(["a.fits", "b.fits", "./a.fits"])
+    assert [m["expname"] for m in found["products"][0]["members"]] == [
+        os.path.abspath("a.fits"),
+        os.path.abspath("b.fits"),
+    ]
+    assert "asn_id" not in found
+
+
+def test_yaml_and_a_byte_order_mark_are_read(tmp_path, members):
+    text = "products:\n- name: f150w\n  members:\n  - {expname: a_cal.fits, exptype: science}\n"
+    (tmp_path / "my_asn.yaml").write_text(text)
+    (tmp_path / "my_asn.json").write_text(
+        "\ufeff" + json.dumps({"products": [product("f150w", members[0])]})
+    )
+    assert read_association(tmp_path / "my_asn.yaml") == read_association(tmp_path / "my_asn.json")
+
+
+@pytest.mark.parametrize(
+    ("products", "told"),
+    [
+        (5, "no products"),
+        ([5], "no products"),
+        ([product(5, "a_cal.fits")], "5 is no text"),
+        ([product("a\nb", "a_cal.fits")], "other characters"),
+        ([product("../a", "a_cal.fits")], "other characters"),
+        ([{"name": "a"}], "no list of members"),
+        ([{"name": "a", "members": {"expname": "a_cal.fits"}}], "no list of members"),
+        ([{"name": "a", "members": ["a_cal.fits"]}], "no expname"),
+        ([{"name": "a", "members": [{"expname": 5}]}], "no expname"),
+        ([product("a", "a_cal.fits\n")], "no expname"),
+        ([product("a", "other_asn.json")], "is an association itself"),
+        ([product("a", "a_cal.fits", "./a_cal.fits")], "stands twice"),
+        ([product("a")], "has no members"),
+        ([product("a", "nowhere.fits")], "do not exist"),
+        ([product("a", "/elsewhere/a_cal.fits")], "stand beside the association"),
+        ([{"members": [{"expname": "a_cal.fits", "exptype": "sky"}]}], "exptype 'science'"),
+    ],
+)
+def test_what_is_no_association_is_told_in_one_message(tmp_path, members, products, told):
+    with pytest.raises(CeersError, match=told):
+        read_association(write(tmp_path, products))
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "told"),
+    [
+        ("my_asn.json", "[" * 100_000, "nested too deeply"),
+        ("my_asn.json", "[]", "a list"),
+        ("my_asn.json", "5", "a number"),
+        ("my_asn.json", "{", "JSONDecodeError"),
+        ("my_asn.yaml", "products: &a [1]\nb: [*a, *a]\n", "YAML aliases"),
+        ("my_asn.yaml", "products: !!python/object:os.system {}\n", "ConstructorError"),
+    ],
+)
+def test_damaged_files_are_told_in_one_message(tmp_path, name, content, told):
+    (tmp_path / name).write_text(content)
+    with pytest.raises(CeersError, match=told):
+        read_association(tmp_path / name)
+
+
+def test_a_pipe_does_not_stop_anything(tmp_path):
+    os.mkfifo(tmp_path / "my_asn.json")
+    start = time.monotonic()
+    with pytest.raises(CeersError, match="not a regular file"):
+        read_association(tmp_path / "my_asn.json")
+    assert time.monotonic() - start < 1
+
+
+@pytest.mark.skipif(not SHARED.is_dir(), reason="no real associations")
+@pytest.mark.parametrize(
+    "name", ["jw01257-o003_20260714t164831_image3_00005_asn.json", "json_nircam_F356W_mosaic.json"]
+)
+def test_associations_of_the_archive_and_of_users_are_read(tmp_path, name):
+    text = (SHARED / name).read_text()
+    (tmp_path / name).write_text(text)
+    expnames = [m["expname"] for p in json.loads(text)["products"] for m in p["members"]]
+    with pytest.raises(CeersError, match=f"{len(expnames)} of the {len(expnames)} members"):
+        read_association(tmp_path / name)
+    for expname in expnames:
+        (tmp_path / os.path.basename(expname)).touch()
+    if os.path.isabs(expnames[0]):
+        with pytest.raises(CeersError, match="leave their folder out of expname"):
+            read_association(tmp_path / name)
+    else:
+        assert len(read_association(tmp_path / name)["products"][0]["members"]) == len(expnames)
