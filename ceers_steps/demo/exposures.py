@@ -10,6 +10,7 @@ from ceers_steps import __version__
 from ceers_steps.demo.progress import peak_memory, watch_steps
 from ceers_steps.demo.sets import POINTING, DemoSet
 from ceers_steps.files.atomic import write_atomic
+from ceers_steps.files.json_files import read_note
 
 __all__ = ["SetResult", "run_set"]
 
@@ -105,9 +106,8 @@ def _simulate_once(exposures, folder, seed, tell):
     errors = json.loads(json.dumps(POINTING))
     wanted = {"version": __version__, "seed": seed, **asdict(exposures), "pointing": errors}
     note = folder / "demo.json"
-    if note.exists():
-        known = json.loads(note.read_text())
-        uncals = [folder / name for name in known.pop("uncals", [])]
+    if known := read_note(note, uncals=list):
+        uncals = [folder / str(name) for name in known.pop("uncals")]
         if known == wanted and all(uncal.exists() for uncal in uncals):
             return uncals
     shutil.rmtree(folder, ignore_errors=True)

@@ -15,7 +15,7 @@ from typing import Any
 
 from ceers_steps.files.atomic import write_atomic
 
-__all__ = ["METRICS", "Metric", "metrics_of", "write_metrics"]
+__all__ = ["METRICS", "Metric", "as_number", "metrics_of", "write_metrics"]
 
 
 @dataclass(frozen=True)
@@ -112,14 +112,28 @@ def metrics_of(merits: Mapping[str, Mapping[str, Any]]) -> dict[str, float]:
     """
     found = {}
     for metric in METRICS:
-        value = merits.get(metric.step, {}).get(metric.key)
-        if value is None or isinstance(value, str):
-            continue
-        values = [float(item) for item in value] if isinstance(value, (list, tuple)) else [value]
-        mean = sum(values) / len(values) if values else float("nan")
-        if isfinite(mean):
-            found[metric.name] = mean
+        value = as_number(merits.get(metric.step, {}).get(metric.key))
+        if isfinite(value):
+            found[metric.name] = value
     return found
+
+
+def as_number(value: object) -> float:
+    """Return a figure that a step has left as one number.
+
+    Parameters
+    ----------
+    value
+        A number, or several (of integrations, templates).
+
+    Returns
+    -------
+    float
+        Of several numbers their mean; NaN where it is nothing of the kind.
+    """
+    values = value if isinstance(value, (list, tuple)) else [value]
+    numbers = [float(item) for item in values if isinstance(item, (int, float))]
+    return sum(numbers) / len(numbers) if numbers and len(numbers) == len(values) else float("nan")
 
 
 def write_metrics(folder: str | os.PathLike, products: Iterable[Mapping[str, Any]]) -> list[Path]:

@@ -14,6 +14,7 @@ from urllib.parse import quote
 from ceers_steps.errors import CeersError
 from ceers_steps.figures import preview
 from ceers_steps.files.atomic import write_atomic
+from ceers_steps.files.json_files import read_note
 from ceers_steps.files.metrics import METRICS, write_metrics
 from ceers_steps.report.html import write_html
 from ceers_steps.report.pictures import make_pictures
@@ -94,10 +95,7 @@ def _write_exposures(
 ) -> None:
     """Write the pages of exposures that are not what they would be now."""
     stamps_path = folder / "stamps.json"
-    try:
-        stamps = json.loads(stamps_path.read_text(encoding="utf-8"))
-    except (OSError, ValueError):
-        stamps = {}
+    stamps = read_note(stamps_path)
     survey = str(data.folder.resolve())
     names = [exposure.name for exposure in data.exposures]
     pages, now = [], {}
@@ -119,7 +117,7 @@ def _write_exposures(
     else:
         for page in pages:
             _write_exposure(page)
-    for old in set(stamps) - set(now):
+    for old in {name for name in stamps if Path(name).name == name} - set(now):
         (folder / "exposures" / f"{old}.html").unlink(missing_ok=True)
     write_atomic(stamps_path, lambda path: path.write_text(json.dumps(now), encoding="utf-8"))
 

@@ -1,6 +1,5 @@
 """What a report shows of a survey: read from its output folder, records first; nothing is run."""
 
-import json
 import re
 from collections import defaultdict
 from dataclasses import dataclass, field
@@ -9,6 +8,7 @@ from pathlib import Path
 from astropy.io import fits
 
 from ceers_steps.errors import CeersError
+from ceers_steps.files.json_files import has_types, read_note
 from ceers_steps.files.metrics import metrics_of
 
 __all__ = ["Exposure", "Mosaic", "SurveyData", "read_survey"]
@@ -114,19 +114,20 @@ def _add_record(
     exposures: dict[str, Exposure],
 ) -> None:
     """Add what one record says; one that cannot be read says nothing."""
-    try:
-        record = json.loads(path.read_text(encoding="utf-8"))
-        task, found = record["task"], record["merit"]
-    except (OSError, ValueError, KeyError, TypeError):
+    record = read_note(path, task=str, merit=dict)
+    record = {"seconds": 0.0, "peak_memory": 0, **record}
+    if not has_types(record, task=str, seconds=int | float, peak_memory=int | float):
         return
+    task, found = record["task"], record["merit"]
     for name, steps in found.items():
-        merits[name].update(steps)
-    if task.startswith("exposure/"):
-        name = task.partition("/")[2]
+        if isinstance(steps, dict) and all(isinstance(each, dict) for each in steps.values()):
+            merits[name].update(steps)
+    stage, _, name = task.partition("/")
+    if stage == "exposure" and Path(name).name == name:
         exposures.setdefault(name, Exposure(name))
         costs[name] = {
-            "seconds": record.get("seconds", 0.0),
-            "memory_mb": record.get("peak_memory", 0) / 1e6,
+            "seconds": record["seconds"],
+            "memory_mb": record["peak_memory"] / 1e6,
         }
 
 

@@ -11,6 +11,7 @@ from pathlib import Path
 
 from ceers_steps.errors import CeersError
 from ceers_steps.files.atomic import write_atomic
+from ceers_steps.files.json_files import read_note
 
 __all__ = ["CrdsCache", "activate", "active", "environment"]
 
@@ -64,7 +65,15 @@ class CrdsCache:
         self._manifest_path = self.folder / "config" / "jwst" / "ceers_steps.json"
         self._manifest: dict = {"serial": 0, "calibrations": {}, "references": {}}
         if self._manifest_path.exists():
-            self._manifest = json.loads(self._manifest_path.read_text())
+            self._manifest = read_note(
+                self._manifest_path, serial=int, calibrations=dict, references=dict
+            )
+            tables = self._manifest.get("references", {}).values()
+            if not self._manifest or not all(isinstance(table, dict) for table in tables):
+                raise CeersError(
+                    f"{self._manifest_path} does not list the simulated references (damaged, or "
+                    "of something else). Delete the folder and simulate again: ceers simulate"
+                )
         self._changed = False
 
     @property

@@ -12,6 +12,7 @@ from pathlib import Path
 
 from ceers_steps.errors import CeersError
 from ceers_steps.files.disk import fits_problem
+from ceers_steps.files.json_files import read_note
 
 __all__ = ["Outcome", "Transfer", "fetch", "still_due"]
 
@@ -354,10 +355,7 @@ def _size(path: Path) -> int | None:
 
 
 def _read_note(transfer: Transfer) -> dict:
-    try:
-        return json.loads(transfer.note.read_text())
-    except (OSError, ValueError):
-        return {}
+    return read_note(transfer.note, validator=str | None, total=int | None)
 
 
 def _write_note(transfer: Transfer, answer, total: int | None) -> None:

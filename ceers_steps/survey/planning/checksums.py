@@ -7,6 +7,7 @@ forgery. Records of before it was used have BLAKE2b, which is still understood.
 import hashlib
 import os
 from pathlib import Path
+from typing import Any
 
 import xxhash
 
@@ -52,7 +53,7 @@ def has_checksum(path: str | os.PathLike, expected: str) -> bool:
     return _digest(path, hashlib.blake2b(digest_size=16)) == expected
 
 
-def _digest(path, digest):
+def _digest(path: str | os.PathLike, digest: Any) -> str:
     """Return the digest of a file, read in blocks."""
     with open(Path(path), "rb", buffering=0) as stream:
         while block := stream.read(_BLOCK):

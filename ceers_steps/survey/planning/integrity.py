@@ -15,6 +15,7 @@ from pathlib import Path
 
 from ceers_steps.errors import CeersError
 from ceers_steps.files.atomic import write_atomic
+from ceers_steps.files.json_files import read_note
 from ceers_steps.survey.planning.plan import STATE, Plan, read_plan
 from ceers_steps.survey.planning.records import (
     DOUBTED,
@@ -183,11 +184,8 @@ def remember_command(output: Path, command: str) -> None:
 
 def made_by(output: Path) -> str:
     """Return the command by which a survey was made the last time; empty if it is not known."""
-    try:
-        tree = json.loads((output / STATE / "command.json").read_text(encoding="utf-8"))
-        return f"cd {shlex.quote(tree['folder'])} && {tree['command']}"
-    except (OSError, ValueError, KeyError, TypeError):
-        return ""
+    tree = read_note(output / STATE / "command.json", folder=str, command=str)
+    return f"cd {shlex.quote(tree['folder'])} && {tree['command']}" if tree else ""
 
 
 def _records(folder: Path) -> list[Path]:

@@ -13,6 +13,7 @@ from typing import Any
 
 from ceers_steps.errors import CeersError
 from ceers_steps.files.atomic import write_atomic
+from ceers_steps.files.json_files import has_types
 from ceers_steps.survey.planning.records import Record, read_record
 
 __all__ = ["STAGES", "STATE", "TITLES", "Plan", "Task", "read_plan", "why_stale", "write_plan"]
@@ -168,7 +169,9 @@ def why_stale(plan: Plan, tasks: Iterable[Task] | None = None) -> dict[str, str]
     return reasons
 
 
-def _changed_before(plan, task, record, records):
+def _changed_before(
+    plan: Plan, task: Task, record: Record, records: dict[str, Record | None]
+) -> str | None:
     """Say which product of another task is not the one that this task has read."""
     if set(record.after) != set(task.after):
         (name, *_) = sorted(set(record.after) ^ set(task.after))
@@ -176,7 +179,7 @@ def _changed_before(plan, task, record, records):
     for name, made in record.after.items():
         if name not in records:
             records[name] = read_record(plan.record_path(plan.tasks[name]))
-        if records[name] is not None and records[name].made != made:
+        if (before := records[name]) is not None and before.made != made:
             return f"{name} was done again"
     return None
 
@@ -204,8 +207,13 @@ def read_plan(path: str | os.PathLike) -> Plan:
     """
     try:
         tree: Mapping = json.loads(Path(path).read_text(encoding="utf-8"))
+        if not has_types(dict(tree), output=str, versions=dict, notes=list, work=str, tasks=list):
+            raise TypeError("an entry is missing or of another type")
         tasks = [_read_task(entry) for entry in tree["tasks"]]
-    except (OSError, ValueError, KeyError, TypeError) as err:
+        unknown = {name for task in tasks for name in task.after} - {task.id for task in tasks}
+        if unknown:
+            raise KeyError(min(unknown))
+    except (OSError, ValueError, KeyError, TypeError, RecursionError) as err:
         raise CeersError(
             f"Plan {path} cannot be read ({err}). Make it again: ceers plan or ceers reduce"
         ) from err
@@ -221,6 +229,17 @@ def read_plan(path: str | os.PathLike) -> Plan:
 def _read_task(entry: Mapping[str, Any]) -> Task:
     """Return a task as JSON gives it."""
     values: dict[str, Any] = {
-        key: tuple(value) if isinstance(value, list) else value for key, value in entry.items()
+        key: tuple(value) if isinstance(value, list) else value
+        for key, value in dict(entry).items()
     }
-    return Task(**values)
+    task = Task(**values)
+    types: dict[str, Any] = {
+        **dict.fromkeys(("stage", "key"), str),
+        **dict.fromkeys(("inputs", "outputs", "after"), tuple),
+        **dict.fromkeys(("settings", "arguments"), dict),
+        **dict.fromkeys(("memory", "seconds"), int | float),
+    }
+    names = (*task.inputs, *task.outputs, *task.after)
+    if not (has_types(vars(task), **types) and all(isinstance(name, str) for name in names)):
+        raise TypeError(f"task {task.id} has an entry of another type")
+    return task

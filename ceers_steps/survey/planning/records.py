@@ -9,9 +9,11 @@ import json
 import os
 from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass, field
+from math import isfinite
 from pathlib import Path
 
 from ceers_steps.files.atomic import write_atomic
+from ceers_steps.files.json_files import has_types, read_note
 from ceers_steps.survey.planning.checksums import checksum, has_checksum
 
 __all__ = [
@@ -210,13 +212,31 @@ def changed_settings(before: Mapping, now: Mapping, prefix: str = "") -> str | N
 
 def read_record(path: str | os.PathLike) -> Record | None:
     """Read a record; None when there is none or it cannot be used."""
+    mappings = ("settings", "versions", "inputs", "references", "outputs", "after")
+    tree = read_note(path, task=str, made=str, **dict.fromkeys(mappings, dict))
     try:
-        tree = json.loads(Path(path).read_text(encoding="utf-8"))
         for kind in ("inputs", "references", "outputs"):
             tree[kind] = {name: FileState(**state) for name, state in tree[kind].items()}
-        return Record(**tree)
-    except (OSError, ValueError, TypeError, KeyError):
+        record = Record(**tree)
+    except (TypeError, KeyError):
         return None
+    return record if _is_sound(record) else None
+
+
+def _is_sound(record: Record) -> bool:
+    """Say whether what is inside of a record has the types that it should have."""
+    states = [*record.inputs.values(), *record.references.values(), *record.outputs.values()]
+    texts = (*record.versions.values(), *record.after.values())
+    return (
+        all(has_types(vars(state), size=int, mtime=int, digest=str) for state in states)
+        and all(isinstance(text, str) for text in texts)
+        and has_types(vars(record), seconds=int | float, peak_memory=int, merit=dict)
+        and isfinite(record.seconds)
+        and all(isinstance(steps, dict) for steps in record.merit.values())
+        and all(
+            isinstance(values, dict) for each in record.merit.values() for values in each.values()
+        )
+    )
 
 
 def write_record(path: str | os.PathLike, record: Record) -> None:

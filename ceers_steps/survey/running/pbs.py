@@ -86,6 +86,8 @@ def state_of(job: str, path: Path) -> str:
         made = json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError):
         return "failed"
+    if not (isinstance(made, list) and all(isinstance(name, str) for name in made)):
+        return "failed"
     return "success" if made and all(map(os.path.exists, made)) else "failed"
 
 

@@ -1,7 +1,6 @@
 """``ceers reduce``: carry out a plan, tell how far it is, and what failed."""
 
 import contextlib
-import json
 import os
 import shutil
 import signal
@@ -10,6 +9,7 @@ import time
 from dataclasses import dataclass
 
 from ceers_steps.errors import CeersError
+from ceers_steps.files.json_files import read_note
 from ceers_steps.survey.config.settings import SurveyConfig
 from ceers_steps.survey.planning import estimates
 from ceers_steps.survey.planning.plan import STATE, Plan, Task, why_stale
@@ -220,9 +220,12 @@ def _outcome(plan, tasks, done, failed):
     failures = []
     for task in tasks:
         if task.id in failed:
-            with contextlib.suppress(OSError, ValueError, KeyError):
-                tree = json.loads(plan.failure_path(task).read_text(encoding="utf-8"))
-                failures.append(Failure(task.id, tree["step"], tree["message"], tree["log"]))
+            tree = read_note(plan.failure_path(task), step=str, message=str, log=str) or {
+                "step": "",
+                "message": "why is not known: its note cannot be read. Look into its log.",
+                "log": str(plan.log_path(task)),
+            }
+            failures.append(Failure(task.id, tree["step"], tree["message"], tree["log"]))
     left = [task.id for task in tasks if task.id not in done and task.id not in failed]
     finished = [task.id for task in tasks if task.id in done]
     return Outcome(finished, len(plan.tasks) - len(tasks), failures, left)
@@ -246,8 +249,7 @@ def _with_killed(plan, outcome, engine):
     killed = {}
     for name in outcome.waiting:
         task = plan.tasks[name]
-        with contextlib.suppress(OSError, ValueError, KeyError):
-            tree = json.loads(running_path(plan, task).read_text(encoding="utf-8"))
+        if tree := read_note(running_path(plan, task), attempt=int, host=str):
             killed[name] = Failure(
                 name, "", engine.why_killed(task, tree), str(plan.log_path(task))
             )

@@ -22,6 +22,7 @@ from pathlib import Path
 
 from ceers_steps.errors import CeersError
 from ceers_steps.files.atomic import user_path, write_atomic
+from ceers_steps.files.json_files import read_note
 from ceers_steps.files.wisp_templates import TEMPLATE_VARIABLE
 from ceers_steps.survey.planning.integrity import check_products
 from ceers_steps.survey.planning.plan import STATE, Plan, Task, read_plan, why_stale
@@ -152,10 +153,9 @@ def reference_state(plan: Plan, path: os.PathLike) -> FileState:
     path = Path(path)
     cache = plan.output / STATE / "references" / f"{path.name}.json"
     status = path.stat()
-    with contextlib.suppress(OSError, ValueError, TypeError):
-        known = FileState(**json.loads(cache.read_text(encoding="utf-8")))
-        if (known.size, known.mtime) == (status.st_size, status.st_mtime_ns):
-            return known
+    kept = read_note(cache, size=int, mtime=int, digest=str)
+    if (kept.get("size"), kept.get("mtime")) == (status.st_size, status.st_mtime_ns):
+        return FileState(kept["size"], kept["mtime"], kept["digest"])
     state = file_state(path)
     write_atomic(cache, lambda scratch: scratch.write_text(json.dumps(vars(state))))
     return state
@@ -178,11 +178,11 @@ def _settle(plan, task, mark):
     if not why_stale(plan, [task]) and _records_of(plan, task.after) is not None:
         print(f"{task.id}: valid already")
         return 0
-    if mark and _read(plan.failure_path(task)).get("final") == mark:
+    if mark and read_note(plan.failure_path(task)).get("final") == mark:
         return 1
     scratch = plan.output / STATE / "scratch" / task.id.replace("/", "-")
     running = running_path(plan, task)
-    before = _read(running)
+    before = read_note(running, attempt=int)
     attempt = before["attempt"] + 1 if mark and before.get("mark") == mark else 1
     tree = {"mark": mark, "attempt": attempt, "host": socket.gethostname(), "pid": os.getpid()}
     try:
@@ -248,13 +248,6 @@ def _write_failure(plan, task, err, mark):
         write_atomic(plan.failure_path(task), lambda scratch: scratch.write_text(json.dumps(tree)))
     except CeersError as problem:
         print(problem, file=sys.stderr)
-
-
-def _read(path):
-    """Return what stands in a small file of ours; nothing when it cannot be read."""
-    with contextlib.suppress(OSError, ValueError):
-        return json.loads(path.read_text(encoding="utf-8"))
-    return {}
 
 
 def _stop(number, frame):

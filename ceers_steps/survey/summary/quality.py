@@ -8,6 +8,7 @@ import numpy as np
 from astropy.table import MaskedColumn, Table
 from numpy.typing import NDArray
 
+from ceers_steps.files.metrics import as_number
 from ceers_steps.survey.planning.plan import Plan
 from ceers_steps.survey.planning.records import Record
 
@@ -187,15 +188,7 @@ def _merits(plan, records):
 def _values(names, merits, step, figure):
     """Return one figure of all exposures, NaN where there is none."""
     found = (merits[name].get(step, {}).get(figure) for name in names)
-    return np.array([_number(value) for value in found], dtype=float)
-
-
-def _number(value):
-    """Return a figure as one number; of several (integrations, templates) their mean."""
-    if value is None or isinstance(value, str):
-        return np.nan
-    values = np.asarray(value, dtype=float)
-    return values.mean() if values.size else np.nan
+    return np.array([as_number(value) for value in found], dtype=float)
 
 
 def _status(figures):

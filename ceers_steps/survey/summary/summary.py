@@ -10,6 +10,7 @@ from astropy.table import Table
 from ceers_steps.errors import CeersError
 from ceers_steps.figures import preview
 from ceers_steps.files.atomic import write_atomic
+from ceers_steps.files.metrics import as_number
 from ceers_steps.report.survey_page import (
     Cell,
     Column,
@@ -181,8 +182,9 @@ def _facts(task, figures):
         ("sky_rms", "background, rms", "{:.2g} MJy/sr"),
         ("masked_fraction", "masked as sources", "{:.1%}"),
     ):
-        if figures.get(name) is not None:
-            facts[title] = form.format(figures[name])
+        value = as_number(figures.get(name))
+        if not isnan(value):
+            facts[title] = form.format(value)
     return facts
 
 

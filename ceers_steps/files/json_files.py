@@ -1,0 +1,55 @@
+"""Small JSON files that the package writes for itself: what is not as it was written is absent.
+
+They are notes, made again where they are missing, so a damaged one stops nobody.
+"""
+
+import json
+import os
+from pathlib import Path
+from typing import Any
+
+__all__ = ["has_types", "read_note"]
+
+
+def read_note(path: str | os.PathLike, **types: Any) -> dict[str, Any]:
+    """Read a note, a JSON file that holds an object.
+
+    Parameters
+    ----------
+    path
+        File.
+    **types
+        Type (or several, with ``|``) of each entry that has to be there.
+
+    Returns
+    -------
+    dict
+        Empty where there is no such file, or where it is no JSON, no object, lacks an entry, or
+        has one of another type.
+    """
+    try:
+        tree = json.loads(Path(path).read_text(encoding="utf-8"))
+    except (OSError, ValueError, RecursionError):
+        return {}
+    return tree if isinstance(tree, dict) and has_types(tree, **types) else {}
+
+
+def has_types(tree: dict, **types: Any) -> bool:
+    """Say whether entries are there and have their types; true and false are no numbers.
+
+    Parameters
+    ----------
+    tree
+        What was read.
+    **types
+        As in `read_note`.
+
+    Returns
+    -------
+    bool
+        Whether all are.
+    """
+    return all(
+        isinstance(tree.get(name), kind) and (kind is bool or not isinstance(tree[name], bool))
+        for name, kind in types.items()
+    )
