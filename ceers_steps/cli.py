@@ -61,6 +61,7 @@ def build_parser():
 
     from ceers_steps.commands import associate as survey
     from ceers_steps.commands import download as archive_command
+    from ceers_steps.commands import inspect as inspect_command
     from ceers_steps.commands import reduce as reduce_command
     from ceers_steps.commands import references as references_command
     from ceers_steps.commands import report as report_command
@@ -75,6 +76,7 @@ def build_parser():
     survey.add_parser(commands)
     archive_command.add_parser(commands)
     references_command.add_parser(commands)
+    inspect_command.add_parser(commands)
     report_command.add_parser(commands)
     show_command.add_parser(commands)
     verify_command.add_parser(commands)

@@ -69,7 +69,7 @@ class RemStripingStep(CeersStep):
             log.warning("%s is free of stripes already: nothing done", model.meta.filename)
             return model
         row = self.overrides_row(model)
-        reason = _why_not(model, row)
+        reason = self.reason_to_skip(model)
         if reason:
             self.record(model, "SKIPPED", note=reason)
             return model
@@ -85,6 +85,20 @@ class RemStripingStep(CeersStep):
             merit=found.metrics,
         )
         return model
+
+    def reason_to_skip(self, model: JwstDataModel) -> str:
+        """Return why this exposure is left alone; empty if its stripes can be taken out.
+
+        Parameters
+        ----------
+        model : `~stdatamodels.jwst.datamodels.JwstDataModel`
+            The exposure, at any level: only its keywords count.
+        """
+        if self.overrides_row(model).get("skip_remstriping"):
+            return "the overrides table says so"
+        if model.meta.instrument.name != "NIRCAM" or model.meta.exposure.type != "NRC_IMAGE":
+            return f"not NIRCam imaging (EXP_TYPE {model.meta.exposure.type})"
+        return ""
 
     def _parameters_used(self, threshold: float | None, flat: NDArray | None) -> dict[str, Any]:
         """Return the parameters that this run depended on."""
@@ -179,15 +193,6 @@ def _write(
     """Write one image."""
     hdu = fits.PrimaryHDU(data, header)
     write_atomic(step.extra_product_path(model, suffix), hdu.writeto)
-
-
-def _why_not(model: JwstDataModel, row: dict) -> str | None:
-    """Return why this exposure is left alone, or None."""
-    if row.get("skip_remstriping"):
-        return "the overrides table says so"
-    if model.meta.instrument.name != "NIRCAM" or model.meta.exposure.type != "NRC_IMAGE":
-        return f"not NIRCam imaging (EXP_TYPE {model.meta.exposure.type})"
-    return None
 
 
 def _layout(model: JwstDataModel) -> ReadoutLayout:

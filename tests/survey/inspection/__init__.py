@@ -1,0 +1,1 @@
+"""Files of any origin, looked at before anything is computed."""
