@@ -23,6 +23,7 @@ from snowblind import SnowblindStep
 from stcal.jump.jump import flag_large_events
 from stdatamodels.jwst.datamodels import dqflags
 
+from ceers_steps.kernels.stats import MAD_TO_SIGMA
 from ceers_steps.pipelines.detector1 import CeersDetector1
 from ceers_steps.simulate import SimulationConfig, active, read_truth, simulate
 
@@ -176,7 +177,7 @@ def blocks(residual, error, good, size):
     means = summed(residual)[keep] / count[keep]
     white = np.sqrt(summed(error**2)[keep]) / count[keep]
     pull = (means - np.median(means)) / white
-    return 1.4826 * np.median(np.abs(pull))
+    return MAD_TO_SIGMA * np.median(np.abs(pull))
 
 
 COLUMNS = (

@@ -32,6 +32,7 @@ from stdatamodels.jwst.datamodels import dqflags
 from ceers_steps import CeersDetector1, CeersImage2, SkyVarStep
 from ceers_steps.files.atomic import read_image
 from ceers_steps.kernels.blocks import block_sum
+from ceers_steps.kernels.stats import MAD_TO_SIGMA
 from ceers_steps.simulate import active, read_truth, simulate
 
 DO_NOT_USE = dqflags.pixel["DO_NOT_USE"]
@@ -73,7 +74,7 @@ def scatter(residual, error, block):
     )
     full = count >= 0.5 * block**2
     pull = total[full] / np.sqrt(variance[full])
-    spread = 1.4826 * np.median(np.abs(pull))
+    spread = MAD_TO_SIGMA * np.median(np.abs(pull))
     return float(np.std(pull[np.abs(pull) < 4.0 * spread]))
 
 

@@ -1,4 +1,8 @@
-"""What every figure needs: a figure without pyplot, binning, stretch, outlines, writing."""
+"""What every figure needs: a figure without pyplot, binning, stretch, outlines, writing.
+
+Uses no kernel on purpose: figures are also drawn by `ceers_steps.validate`, which must not check
+kernels with their own code. So the medians of blocks and the noise stand here again.
+"""
 
 from __future__ import annotations
 
@@ -27,7 +31,7 @@ PANEL_PIXELS = 512
 """Frames are binned to at most this size."""
 
 MAD_TO_SIGMA = 1.482602218505602
-"""Of a normal distribution; not that of the kernels: figures are also drawn by `validate`."""
+"""Standard deviation of a normal distribution in units of its median absolute deviation."""
 
 Region = tuple[slice, slice]
 

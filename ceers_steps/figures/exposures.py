@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 from scipy import ndimage
+from skimage import measure
 
 from ceers_steps.figures import canvas
 from ceers_steps.figures.canvas import GREEN, ORANGE, SKY_BLUE
@@ -334,7 +335,7 @@ def _most_changed(before: NDArray, after: NDArray, parts: int = 5) -> tuple[slic
 
 def _regions_above(flags: NDArray, size: int) -> NDArray:
     """Return the flags without connected groups of fewer than `size` pixels."""
-    labels, _ = ndimage.label(flags)
+    labels = measure.label(flags, connectivity=1)
     large = np.bincount(labels.ravel()) >= size
     large[0] = False
     return large[labels]
@@ -342,7 +343,7 @@ def _regions_above(flags: NDArray, size: int) -> NDArray:
 
 def _regions(flags: NDArray) -> list[tuple[float, float, float]]:
     """Return centre and radius of every connected group of flags."""
-    labels, _ = ndimage.label(flags)
+    labels = measure.label(flags, connectivity=1)
     found = []
     for rows, columns in ndimage.find_objects(labels):
         radius = max(rows.stop - rows.start, columns.stop - columns.start) / 2

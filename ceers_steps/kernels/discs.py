@@ -11,20 +11,22 @@ import math
 import numpy as np
 from numpy.typing import NDArray
 from scipy import ndimage
+from skimage.morphology import disk
 
-__all__ = ["Box", "dilate", "disc", "disc_filled", "disc_median", "grown_box", "windows"]
+from ceers_steps.kernels.blocks import block_sum
+from ceers_steps.kernels.parts import Box, label_parts
 
-Box = tuple[slice, slice]
+__all__ = ["dilate", "disc", "disc_filled", "disc_median", "grown_box", "windows"]
 
 _BLOCK = 8
-_EIGHT = np.ones((3, 3), dtype=bool)
+"""Side of the blocks that are counted first, pixels."""
 
 
 def disc(radius: int) -> NDArray[np.bool_]:
     """Return the pixels within `radius` of the centre, shape ``(2 radius + 1, 2 radius + 1)``.
 
-    The same as ``astropy.convolution.Tophat2DKernel(radius).array > 0`` and
-    ``skimage.morphology.disk(radius)``; the number of pixels is always odd.
+    The same as ``astropy.convolution.Tophat2DKernel(radius).array > 0``; the number of pixels is
+    always odd.
 
     Parameters
     ----------
@@ -36,8 +38,7 @@ def disc(radius: int) -> NDArray[np.bool_]:
     ndarray of bool
         True within the radius.
     """
-    y, x = np.ogrid[-radius : radius + 1, -radius : radius + 1]
-    return x * x + y * y <= radius * radius
+    return disk(radius, dtype=bool)
 
 
 def disc_median(mask: NDArray[np.bool_], radius: int) -> NDArray[np.bool_]:
@@ -128,8 +129,8 @@ def windows(mask: NDArray[np.bool_], margin: int) -> list[Box]:
     list of tuple of slice
         One box a region.
     """
-    labels, _ = ndimage.label(mask, structure=_EIGHT)
-    return [grown_box(box, margin, mask.shape) for box in ndimage.find_objects(labels)]
+    boxes = ndimage.find_objects(label_parts(mask))
+    return [grown_box(box, margin, mask.shape) for box in boxes]
 
 
 def grown_box(box: Box, margin: int, shape: tuple[int, ...]) -> Box:
@@ -160,12 +161,7 @@ def _crowded(
     padded: NDArray[np.bool_], radius: int, needed: int, shape: tuple[int, ...]
 ) -> list[Box]:
     """Return windows of the unpadded image outside which no disc can hold `needed` pixels."""
-    ny, nx = (-(-size // _BLOCK) for size in padded.shape)
-    filled = np.zeros((ny * _BLOCK, nx * _BLOCK), dtype=bool)
-    filled[: padded.shape[0], : padded.shape[1]] = padded
-    # rows first: whole rows are added at a time, so this runs at the speed of memory
-    counts = filled.reshape(ny, _BLOCK, -1).sum(axis=1, dtype=np.uint8)
-    counts = counts.reshape(ny, nx, _BLOCK).sum(axis=2, dtype=np.int32)
+    counts = block_sum(padded, _BLOCK, beyond=0, dtype=np.int32)
     # a disc on a pixel of unpadded block b covers padded pixels 8 b ... 8 b + 7 + 2 radius
     reach = (_BLOCK - 1 + 2 * radius) // _BLOCK + 1
     total = np.cumsum(np.cumsum(np.pad(counts, ((1, reach), (1, reach))), axis=0), axis=1)

@@ -1,17 +1,22 @@
 """Images of which a few rows at a time are in memory: in a file, or worked out from others."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["LazyRows", "RowImage", "crossing", "flagged", "row_blocks"]
+__all__ = ["LazyRows", "RowImage", "Strip", "crossing", "flagged", "for_each_strip", "row_blocks"]
 
-_BLOCK_SIZE, _ALIGNMENT = 4_000_000, 64
-"""Pixels of a block of rows, and what its first row is a multiple of: bins and the nets of
-positions are those of the whole image."""
+_BLOCK_SIZE, _STRIP_SIZE = 4_000_000, 8_000_000
+"""Pixels of a block of rows, and of a strip without its overlap: small beside a mosaic, and large
+enough for the work on them to take longer than the calls."""
+
+_ALIGNMENT = 64
+"""The first row of a strip is a multiple of this many rows: bins and the nets of positions are
+those of the whole image."""
 
 
 class RowImage(Protocol):
@@ -81,6 +86,69 @@ def crossing(image: RowImage, rows: NDArray[np.intp], columns: NDArray[np.intp])
     return np.stack([image[row : row + 1][0, columns] for row in rows.tolist()])
 
 
+@dataclass(frozen=True)
+class Strip:
+    """Rows ``start`` to ``stop`` of an image, and as much around them as is needed.
+
+    Attributes
+    ----------
+    start, stop : int
+        Rows that this strip answers for.
+    outer : slice
+        Rows that it looks at.
+    """
+
+    start: int
+    stop: int
+    outer: slice
+
+    @property
+    def rows(self) -> slice:
+        """Rows that it answers for, in the image."""
+        return slice(self.start, self.stop)
+
+    @property
+    def inner(self) -> slice:
+        """The same rows, counted from the first that it looks at."""
+        return slice(self.start - self.outer.start, self.stop - self.outer.start)
+
+
+def for_each_strip(
+    work: Callable[[Strip], Any],
+    shape: tuple[int, ...],
+    overlap: int = 0,
+    n_threads: int = 1,
+    *,
+    size: int | None = None,
+    alignment: int = _ALIGNMENT,
+) -> list:
+    """Do some work on all strips of an image, and return what it returns, in their order.
+
+    Parameters
+    ----------
+    work : callable
+        Takes a `Strip`.
+    shape : tuple of int
+        Of the image, (ny, nx).
+    overlap : int
+        Rows looked at above and below those that the strip answers for, at least.
+    n_threads : int
+        Strips worked on at a time.
+    size : int, optional
+        Pixels of a strip, about; at least one row of `alignment`.
+    alignment : int
+        Strips start at multiples of so many rows.
+
+    Returns
+    -------
+    list
+        One result a strip.
+    """
+    with ThreadPoolExecutor(n_threads) as pool:
+        strips = _strips(shape, overlap, _STRIP_SIZE if size is None else size, alignment)
+        return list(pool.map(work, strips))
+
+
 def row_blocks(shape: tuple[int, ...]) -> list[slice]:
     """Cut an image into blocks of rows that are small in memory.
 
@@ -94,5 +162,14 @@ def row_blocks(shape: tuple[int, ...]) -> list[slice]:
     list of slice
         Rows from the first to the last.
     """
-    height = max(_BLOCK_SIZE // (max(shape[1], 1) * _ALIGNMENT), 1) * _ALIGNMENT
-    return [slice(start, min(start + height, shape[0])) for start in range(0, shape[0], height)]
+    return [strip.rows for strip in _strips(shape, 0, _BLOCK_SIZE, _ALIGNMENT)]
+
+
+def _strips(shape: tuple[int, ...], overlap: int, size: int, alignment: int) -> Iterator[Strip]:
+    """Cut an image into strips; first rows, with and without overlap, are multiples."""
+    ny, nx = shape
+    outside = -(-overlap // alignment) * alignment
+    height = max(size // (max(nx, 1) * alignment) * alignment, 2 * outside, alignment)
+    for start in range(0, ny, height):
+        stop = min(start + height, ny)
+        yield Strip(start, stop, slice(max(start - outside, 0), min(stop + outside, ny)))

@@ -17,7 +17,10 @@ __all__ = [
     "clipped_row_biweights",
     "clipped_row_medians",
     "clipped_stats",
+    "finite_median",
+    "finite_values",
     "mad_sigma",
+    "nan_median",
     "subsample",
 ]
 
@@ -64,6 +67,72 @@ def subsample(values: NDArray, size: int) -> NDArray:
     return flat[:: step - 1 + step % 2] if step > 1 else flat
 
 
+def finite_values(values: NDArray) -> NDArray:
+    """Return the finite values, flat.
+
+    Parameters
+    ----------
+    values : ndarray
+        Any shape.
+
+    Returns
+    -------
+    ndarray, shape (m,)
+        A view if all are finite.
+    """
+    values = np.ravel(values)
+    good = np.isfinite(values)
+    return values if good.all() else values[good]
+
+
+def finite_median(values: NDArray) -> float:
+    """Return the median of the finite values.
+
+    Parameters
+    ----------
+    values : ndarray
+        Any shape; NaN and infinities are left out.
+
+    Returns
+    -------
+    float
+        NaN without a finite value.
+    """
+    values = finite_values(values)
+    return float(np.median(values)) if values.size else float("nan")
+
+
+def nan_median(values: NDArray, axis: int, *, lower: bool = False) -> NDArray:
+    """Return the medians along an axis of what is not NaN.
+
+    By sorting, which is several times faster than `numpy.nanmedian` along a short axis, and
+    without its warning.
+
+    Parameters
+    ----------
+    values : ndarray of float
+        Any shape; NaN are left out.
+    axis : int
+        Along which.
+    lower : bool
+        Of an even number of values take the lower one in the middle, not the mean of both.
+
+    Returns
+    -------
+    ndarray, of the type of the values
+        One axis less; NaN where there is nothing else.
+    """
+    if values.shape[axis] == 0:
+        return np.full(np.delete(values.shape, axis), np.nan, values.dtype)
+    ordered = np.sort(values, axis=axis)  # NaN goes last
+    count = np.count_nonzero(~np.isnan(ordered), axis=axis, keepdims=True)
+    middle = np.take_along_axis(ordered, np.maximum(count - 1, 0) // 2, axis=axis)
+    if not lower:
+        upper = np.minimum(count // 2, values.shape[axis] - 1)
+        middle = (middle + np.take_along_axis(ordered, upper, axis=axis)) / 2
+    return middle.squeeze(axis)
+
+
 def mad_sigma(values: NDArray) -> float:
     """Return the standard deviation from the median absolute deviation of the finite values.
 
@@ -77,7 +146,7 @@ def mad_sigma(values: NDArray) -> float:
     float
         NaN without a finite value.
     """
-    values = _finite(values)
+    values = finite_values(values)
     if values.size == 0:
         return np.nan
     return float(MAD_TO_SIGMA * np.median(np.abs(values - np.median(values))))
@@ -98,7 +167,7 @@ def biweight_location(values: NDArray, c: float = 6.0) -> float:
     float
         NaN without a finite value.
     """
-    values = _finite(values)
+    values = finite_values(values)
     if values.size == 0:
         return np.nan
     centre, deviation, weight = _biweights(values, c)
@@ -123,7 +192,7 @@ def biweight_scale(values: NDArray, c: float = 9.0) -> float:
     float
         Estimates the standard deviation of normal values; NaN without a finite value.
     """
-    values = _finite(values)
+    values = finite_values(values)
     if values.size == 0:
         return np.nan
     _, deviation, weight = _biweights(values, c)
@@ -151,7 +220,7 @@ def clipped_stats(values: NDArray, sigma: float = 3.0, max_iterations: int = 10)
     -------
     ClippedStats
     """
-    values = _finite(values)
+    values = finite_values(values)
     if values.size == 0:
         return ClippedStats(np.nan, np.nan, np.nan, 0)
     window = _ClipWindow(np.sort(values)[np.newaxis], np.array([values.size]))
@@ -233,13 +302,6 @@ def clipped_row_biweights(
     total = np.where(mad > 0.0, weight.sum(axis=1, dtype=np.float64), np.inf)
     shift = np.sum(weight * deviation, axis=1, dtype=np.float64) / total
     return centre + shift, count
-
-
-def _finite(values: NDArray) -> NDArray:
-    """Return the finite values, flat."""
-    values = np.ravel(values)
-    good = np.isfinite(values)
-    return values if good.all() else values[good]
 
 
 def _biweights(values: NDArray, c: float) -> tuple[float, NDArray, NDArray]:

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
+from astropy.coordinates import angular_separation
 from astropy.table import Table, unique, vstack
 from gwcs import WCS
 from numpy.typing import NDArray
@@ -309,8 +310,7 @@ def _sources(exposures: list[TrueExposure], wcs: WCS) -> tuple[Table, str]:
 def _pixel_scale(wcs: WCS) -> float:
     """Return the side of a pixel at the origin, arcsec."""
     (ra0, ra1), (dec0, dec1) = wcs([0, 0], [0, 1])
-    east = (ra1 - ra0) * np.cos(np.radians(dec0))
-    return float(np.hypot(east, dec1 - dec0) * 3600)
+    return float(np.rad2deg(angular_separation(*np.deg2rad([ra0, dec0, ra1, dec1]))) * 3600)
 
 
 def _positions(

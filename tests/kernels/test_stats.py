@@ -1,11 +1,15 @@
 """Robust statistics against astropy's, which are slower and independent."""
 
+import re
+from pathlib import Path
+
 import numpy as np
 import pytest
 from astropy import stats
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+import ceers_steps
 from ceers_steps.kernels import stats as robust
 
 
@@ -123,3 +127,37 @@ def test_row_biweights_same_as_astropy():
         kept = stats.sigma_clip(row[np.isfinite(row)], sigma=3.0, maxiters=10, masked=False)
         assert n == kept.size
         np.testing.assert_allclose(result, stats.biweight_location(kept), rtol=1e-9)
+
+
+@pytest.mark.parametrize("axis", [0, 1, 2])
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+def test_medians_without_nan(axis, dtype):
+    rng = np.random.default_rng(5)
+    values = rng.normal(size=(7, 8, 9)).astype(dtype)
+    values[rng.random(values.shape) < 0.4] = np.nan
+    found = robust.nan_median(values, axis)
+    assert found.dtype == dtype
+    np.testing.assert_array_equal(found, np.nanmedian(values, axis=axis))
+    lower = robust.nan_median(values, axis, lower=True)
+    known = np.apply_along_axis(lambda v: np.sort(v)[(np.isfinite(v).sum() - 1) // 2], axis, values)
+    np.testing.assert_array_equal(lower, known)
+
+
+def test_median_of_nothing_is_nan():
+    assert np.isnan(robust.nan_median(np.full((3, 2), np.nan), 0)).all()
+    empty = robust.nan_median(np.zeros((0, 2, 3), np.float32), 0)
+    assert empty.shape == (2, 3)
+    assert np.isnan(empty).all()
+    assert np.isnan(robust.finite_median(np.array([np.nan, np.inf])))
+    assert robust.finite_median(np.array([[np.nan, 3.0], [1.0, -np.inf]])) == 2.0
+
+
+def test_one_constant_from_deviations_to_sigma():
+    """It is written once in the kernels, and once in the room that must do without them."""
+    root = Path(ceers_steps.__file__).parent
+    found = [
+        path.relative_to(root).as_posix()
+        for path in sorted(root.rglob("*.py"))
+        if re.search(r"1\.4826|0\.6745", path.read_text())
+    ]
+    assert found == ["figures/canvas.py", "kernels/stats.py", "validate/metrics.py"]

@@ -503,7 +503,7 @@ def all_planes(model):
 def small_strips(monkeypatch):
     """Strips of 64 rows."""
     monkeypatch.setattr("ceers_steps.kernels.rows._BLOCK_SIZE", 1)
-    monkeypatch.setattr("ceers_steps.kernels.sources.mosaic_tiers._STRIP_SIZE", 1)
+    monkeypatch.setattr("ceers_steps.kernels.rows._STRIP_SIZE", 1)
     monkeypatch.setattr("ceers_steps.kernels.sources.background._STRIP_SIZE", 1)
 
 

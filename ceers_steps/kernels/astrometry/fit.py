@@ -12,6 +12,8 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from scipy import sparse
 
+from ceers_steps.kernels.stats import MAD_TO_SIGMA
+
 __all__ = ["GEOMETRIES", "FitSettings", "Hold", "JointFit", "ListFit", "fit_jointly", "fit_list"]
 
 GEOMETRIES = {"shift": 2, "rshift": 3, "rscale": 4, "general": 6}
@@ -200,7 +202,7 @@ def fit_list(
     target = (reference - positions).ravel()
     used = np.ones(n, bool)
     # the reference is the noisier one as a rule: start from equal weights
-    extra = 1.4826 * np.median(
+    extra = MAD_TO_SIGMA * np.median(
         np.abs((reference - positions) - np.median(reference - positions, 0))
     )
     penalty = np.diag(settings.prior**-2)

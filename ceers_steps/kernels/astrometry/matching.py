@@ -8,6 +8,8 @@ from numpy.typing import ArrayLike, NDArray
 from scipy.spatial import cKDTree
 from scipy.stats import poisson
 
+from ceers_steps.kernels.stats import MAD_TO_SIGMA
+
 __all__ = ["Match", "MatchSettings", "combine_lists", "match_lists"]
 
 _FALSE_ALARM = 1e-4  # probability that unrelated lists match as well at any shift of the search
@@ -101,7 +103,7 @@ def match_lists(reference: ArrayLike, positions: ArrayLike, settings: MatchSetti
             break
         difference = reference[rows[i]] - moved[j]
         shift = np.median(difference, axis=0)
-        scatter = 1.4826 * np.median(np.abs(difference - shift))
+        scatter = MAD_TO_SIGMA * np.median(np.abs(difference - shift))
         # wide enough for a rotation, which scatters the differences evenly
         tolerance = min(settings.tolerance, max(6 * scatter, 0.02 * settings.tolerance))
     # what unrelated lists give; a tolerance that shrank onto few sources says nothing about them

@@ -12,9 +12,11 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import ndimage
 
+from ceers_steps.kernels.blocks import block_sum
 from ceers_steps.kernels.jumps.differences import DO_NOT_USE, JUMP_DET, SATURATED
 from ceers_steps.kernels.jumps.settings import JUMPS, JumpSettings
-from ceers_steps.kernels.stats import mad_sigma, subsample
+from ceers_steps.kernels.parts import find_parts
+from ceers_steps.kernels.stats import mad_sigma, nan_median, subsample
 from ceers_steps.kernels.stripes.groups import GroupStripes
 from ceers_steps.kernels.stripes.readout import ReadoutLayout
 
@@ -244,17 +246,14 @@ class _Judge:
         """Return where the halos of large events may be, which are no stripes."""
         near, settings = np.zeros(self.rate.shape, bool), self.settings
         size = settings.core_block
-        ny, nx = (side // size for side in near.shape)
         for g, hits in enumerate(self.hits):
             event = hits | ~self.usable[g]
             if g > 0:
                 event &= hits | self.usable[g - 1]
-            blocks = event[: ny * size, : nx * size].reshape(ny, size, nx, size)
-            filled = blocks.sum(axis=(1, 3)) > settings.core_filled * size**2
-            labels, _ = ndimage.label(filled)
-            for label, box in enumerate(ndimage.find_objects(labels), start=1):
-                y, x = (size * (side.start + side.stop) / 2 for side in box)
-                radius = size * np.sqrt(np.count_nonzero(labels[box] == label) / np.pi)
+            filled = block_sum(event, size) > settings.core_filled * size**2
+            for core in find_parts(filled, corners=False):
+                y, x = (size * (side.start + side.stop) / 2 for side in core.box)
+                radius = size * np.sqrt(np.count_nonzero(core.pixels) / np.pi)
                 reach = settings.halo_margin + settings.halo_slope * radius
                 rows, cols = (
                     np.arange(max(int(at - reach), 0), min(int(at + reach) + 1, length))
@@ -330,10 +329,8 @@ def _row_levels(strips: Float, sample: int) -> Float:
     """
     step = max(strips.shape[2] // sample, 1)
     strips = strips[:, :, :: step - 1 + step % 2]
-    ordered = np.sort(strips, axis=2)  # NaN goes last
-    count = np.isfinite(ordered).sum(axis=2)
-    low = np.take_along_axis(ordered, np.maximum(count - 1, 0)[:, :, None] // 2, axis=2)[:, :, 0]
-    return np.where(count > strips.shape[2] / 2, low, np.float32(0))
+    known = np.count_nonzero(~np.isnan(strips), axis=2) > strips.shape[2] / 2
+    return np.where(known, nan_median(strips, axis=2, lower=True), np.float32(0))
 
 
 def _with_neighbours(mask: NDArray[np.bool_]) -> NDArray[np.bool_]:

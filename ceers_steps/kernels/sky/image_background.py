@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from scipy import ndimage
 
 from ceers_steps.kernels.sky.level import sky_level
+from ceers_steps.kernels.stats import nan_median
 
 __all__ = ["ImageBackground", "ImageBackgroundSettings", "measure_image_background"]
 
@@ -193,14 +194,8 @@ def _robust_mean(
     """
     values = np.where(outside, np.nan, stack)
     with np.errstate(invalid="ignore", divide="ignore"):
-        ordered = np.sort(values, axis=0)  # NaN last
         count = np.count_nonzero(~outside, axis=0)
-        last = np.maximum(count - 1, 0)
-        middle = [
-            np.take_along_axis(ordered, at[np.newaxis], axis=0)[0]
-            for at in (last // 2, (last + 1) // 2)
-        ]
-        median = 0.5 * (middle[0] + middle[1])
+        median = nan_median(values, axis=0)
         # the median of few values has an error itself
         width = np.sqrt(variances * (1.0 + 1.57 / np.maximum(count, 1)))
         keep = ~outside & (np.abs(values - median) <= clip * width)

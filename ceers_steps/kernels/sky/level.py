@@ -6,6 +6,8 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.optimize import curve_fit
 
+from ceers_steps.kernels.stats import finite_values
+
 __all__ = ["SkyLevel", "gaussian_peak", "sky_level"]
 
 _WINDOW = (-2.0, 1.0)
@@ -130,8 +132,7 @@ def gaussian_peak(values: NDArray, lower: float, upper: float, step: float) -> f
 
 def _finite(values: NDArray) -> NDArray:
     """Return the finite values, flattened; an error without any."""
-    values = np.ravel(values)
-    values = values[np.isfinite(values)]
+    values = finite_values(values)
     if values.size == 0:
         raise ValueError("the sky level needs at least one finite value, found none")
     return values

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import ndimage
 
-from ceers_steps.kernels.discs import Box, dilate, disc_filled
+from ceers_steps.kernels.discs import dilate, disc_filled
 from ceers_steps.kernels.jumps.differences import (
     DO_NOT_USE,
     JUMP_DET,
@@ -18,6 +18,7 @@ from ceers_steps.kernels.jumps.differences import (
     Ramp,
     measure_noise,
 )
+from ceers_steps.kernels.parts import Box, find_parts
 from ceers_steps.kernels.snowballs.event import Event, Mark, measure_event
 from ceers_steps.kernels.snowballs.settings import EVENTS
 
@@ -187,12 +188,11 @@ def _cores(
     if not centres.any():
         return []
     solid = dilate(centres, radius) & mask
-    labels, _ = ndimage.label(solid, structure=np.ones((3, 3), dtype=bool))
     cores = []
-    for label, box in enumerate(ndimage.find_objects(labels), start=1):
-        core = ndimage.binary_fill_holes(labels[box] == label)
-        if (centres[box] & core).any() and (jumps[box] & core).any():
-            cores.append((box, core))
+    for part in find_parts(solid):
+        core = ndimage.binary_fill_holes(part.pixels)
+        if (centres[part.box] & core).any() and (jumps[part.box] & core).any():
+            cores.append((part.box, core))
     return cores
 
 

@@ -6,16 +6,17 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import ndimage
 
-from ceers_steps.kernels.discs import Box, grown_box
+from ceers_steps.kernels.discs import grown_box
 from ceers_steps.kernels.jumps.differences import (
     JUMP_DET,
     SATURATED,
     Noise,
     Ramp,
-    finite_median,
 )
+from ceers_steps.kernels.parts import Box
 from ceers_steps.kernels.snowballs.halo import halo_region, radial_region, smooth_rate
 from ceers_steps.kernels.snowballs.settings import EVENTS, HALO
+from ceers_steps.kernels.stats import finite_median
 
 __all__ = ["Event", "Mark", "Shape", "measure_event", "shape_of"]
 

@@ -4,8 +4,9 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import ndimage
 
-from ceers_steps.kernels.jumps.differences import finite_median
+from ceers_steps.kernels.parts import label_parts
 from ceers_steps.kernels.snowballs.settings import HALO
+from ceers_steps.kernels.stats import finite_median
 
 __all__ = ["excess_region", "halo_region", "radial_region", "smooth_rate"]
 
@@ -131,7 +132,7 @@ def excess_region(
         signal = ndimage.gaussian_filter(clipped, smoothing, mode="constant", truncate=3.0)
         seen = ndimage.gaussian_filter(weight, smoothing, mode="constant", truncate=3.0)
         above = signal > threshold * np.maximum(seen, HALO.least_weight)
-        labels, _ = ndimage.label(above | seed)
+        labels = label_parts(above | seed, corners=False)
         touching = np.unique(labels[seed])
         region = np.isin(labels, touching[touching > 0])
     return ndimage.binary_fill_holes(region) & (above | ~seed)

@@ -5,7 +5,6 @@ it reproduces, in strips of boxes and in single precision: a mosaic of 50 millio
 seconds, and little memory beyond the image and the result.
 """
 
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -14,13 +13,14 @@ from numpy.typing import NDArray
 from scipy import ndimage, sparse
 from scipy.spatial import cKDTree
 
-from ceers_steps.kernels.rows import RowImage
-from ceers_steps.kernels.stats import clipped_row_biweights, mad_sigma
+from ceers_steps.kernels.blocks import as_blocks
+from ceers_steps.kernels.rows import RowImage, Strip, for_each_strip
+from ceers_steps.kernels.stats import clipped_row_biweights, mad_sigma, nan_median
 
 __all__ = ["BackgroundMesh", "fit_background", "fit_mesh"]
 
 _STRIP_SIZE = 2_000_000
-"""Pixels handled at a time."""
+"""Pixels handled at a time: their sorted copies and cumulative sums are eight times as large."""
 
 _NEIGHBOURS = 10
 """Boxes from which an excluded box is filled."""
@@ -223,22 +223,18 @@ def _box_locations(
     (ny, nx), (height, width) = image.shape, box
     n_rows, n_columns = -(-ny // height), -(-nx // width)
     mesh = np.full((n_rows, n_columns), np.nan)
-    rows_at_once = max(1, _STRIP_SIZE // (height * width * n_columns))
 
-    def measure(first: int) -> None:
-        last = min(first + rows_at_once, n_rows)
-        strip = slice(first * height, min(last * height, ny))
+    def measure(strip: Strip) -> None:
+        first, last = strip.start // height, -(-strip.stop // height)
         values = np.full(((last - first) * height, n_columns * width), np.nan, np.float32)
         filled = values[: strip.stop - strip.start, :nx]
-        np.copyto(filled, image[strip], where=~mask[strip], casting="same_kind")
-        boxes = values.reshape(last - first, height, n_columns, width).swapaxes(1, 2)
-        flat = boxes.reshape(-1, height * width)
+        np.copyto(filled, image[strip.rows], where=~mask[strip.rows], casting="same_kind")
+        flat = as_blocks(values, box).reshape(-1, height * width)
         location, count = clipped_row_biweights(flat, sigma_clip, max_iterations=5)
         location[count <= (1.0 - exclude_fraction) * height * width] = np.nan
         mesh[first:last] = location.reshape(last - first, n_columns)
 
-    with ThreadPoolExecutor(n_threads) as pool:
-        list(pool.map(measure, range(0, n_rows, rows_at_once)))
+    for_each_strip(measure, image.shape, 0, n_threads, size=_STRIP_SIZE, alignment=height)
     if np.isnan(mesh).all():
         raise ValueError(
             f"no box of {height} x {width} pixels has more than "
@@ -311,14 +307,8 @@ def _median_filter(mesh: NDArray[np.float64], size: int) -> NDArray[np.float64]:
     half = size // 2
     padded = np.pad(mesh, half, constant_values=np.nan)
     around = np.lib.stride_tricks.sliding_window_view(padded, (size, size))
-    out = np.empty_like(mesh)
-    for row, windows in enumerate(around):
-        # NaN sort to the end; there is none but beyond the edges
-        ordered = np.sort(windows.reshape(len(windows), -1), axis=1)
-        count = np.count_nonzero(~np.isnan(ordered), axis=1)[:, np.newaxis]
-        pair = np.take_along_axis(ordered, np.hstack([(count - 1) // 2, count // 2]), axis=1)
-        out[row] = pair.mean(axis=1)
-    return out
+    # row by row: the windows of a whole mesh take much memory
+    return np.stack([nan_median(row.reshape(len(row), -1), axis=1) for row in around])
 
 
 def _spline_matrix(pixels: NDArray[np.intp], box: int, n_boxes: int) -> sparse.csr_array:

@@ -6,14 +6,13 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import ndimage
 
-from ceers_steps.kernels.bins import bin_rows, enlarged
+from ceers_steps.kernels.blocks import block_rows, enlarged
 from ceers_steps.kernels.discs import grown_box
+from ceers_steps.kernels.parts import EIGHT_NEIGHBOURS, label_parts
 from ceers_steps.kernels.sources.exponential import faded_at, last_exponential
 from ceers_steps.kernels.sources.residual import LARGE_BIN, SMALL_BIN, SkyResidual
 
 __all__ = ["LargeSources", "light_of_large"]
-
-_EIGHT = np.ones((3, 3), bool)
 
 _LARGE = 960
 """Pixels above the threshold that make a source large."""
@@ -41,7 +40,7 @@ class LargeSources:
 
     def half(self, rows: slice, n_columns: int) -> tuple[NDArray[np.bool_], NDArray[np.float32]]:
         """Return both for some rows of an image (from a whole bin on), in bins of two by two."""
-        part = bin_rows(rows, LARGE_BIN)
+        part = block_rows(rows, LARGE_BIN)
         shape = -(-(rows.stop - rows.start) // SMALL_BIN), -(-n_columns // SMALL_BIN)
         factor = LARGE_BIN // SMALL_BIN
         return enlarged(self.mask[part], factor, shape), enlarged(self.light[part], factor, shape)
@@ -65,7 +64,7 @@ def light_of_large(residual: SkyResidual, n_threads: int) -> LargeSources:
     factor = LARGE_BIN
     value, count, core = residual.all_binned(factor, n_threads)
     binned = value.shape
-    labels, _ = ndimage.label(core, structure=_EIGHT)
+    labels = label_parts(core)
     boxes = ndimage.find_objects(labels)
     area = np.bincount(labels.ravel(), minlength=len(boxes) + 1)
     flux = np.bincount(labels.ravel(), weights=value.ravel(), minlength=len(boxes) + 1)
@@ -76,7 +75,9 @@ def light_of_large(residual: SkyResidual, n_threads: int) -> LargeSources:
     for number in large[np.argsort(-flux[large])]:
         window = grown_box(boxes[number - 1], _REACH // factor, binned)
         own = labels[window] == number
-        others = ndimage.binary_dilation((labels[window] > 0) & ~own, _EIGHT, iterations=2)
+        others = ndimage.binary_dilation(
+            (labels[window] > 0) & ~own, EIGHT_NEIGHBOURS, iterations=2
+        )
         distance = _elliptical_distance(own)
         use = (count[window] > 0) & ~own & ~others & ~mask[window]
         level, length = _profile((value[window] - light[window])[use], distance[use])

@@ -6,39 +6,30 @@ eight pixels. Strips overlap by as much as a smoothing Gaussian and a grown sour
 """
 
 import math
-from collections.abc import Callable, Iterator
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from ceers_steps.kernels.blocks import block_median
 from ceers_steps.kernels.discs import dilate
-from ceers_steps.kernels.rows import RowImage, crossing
+from ceers_steps.kernels.parts import without_small_parts
+from ceers_steps.kernels.rows import RowImage, Strip, crossing, for_each_strip
 from ceers_steps.kernels.sources.background import fit_mesh
 from ceers_steps.kernels.sources.tiers import (
     Tier,
     TierSet,
     bin_factor,
-    bin_median,
-    connected,
     expand,
     ring_median,
     smooth,
 )
 from ceers_steps.kernels.stats import biweight_location, biweight_scale
 
-__all__ = ["CORE", "MOSAIC_TIERS", "Strip", "for_each_strip", "mask_mosaic"]
+__all__ = ["CORE", "MOSAIC_TIERS", "mask_mosaic"]
 
 CORE = np.uint8(128)
 """Bit of pixels above the threshold of a tier, before sources are grown."""
-
-_STRIP_SIZE = 8_000_000
-"""Pixels of a strip, without its overlap."""
-
-_ALIGNMENT = 64
-"""Strips start at a multiple of this: they bin as the whole image does."""
 
 _CONNECTED = 32
 """Rows more in which a source can connect to as many pixels as a tier asks for."""
@@ -66,68 +57,6 @@ MOSAIC_TIERS = {
     "WFC3": _published((0.8, 0.8, 0.5, 0.5), (5, 5, 1, 1)),
 }
 """The published searches on mosaics of 30 mas, by instrument or filter."""
-
-
-@dataclass(frozen=True)
-class Strip:
-    """Rows ``start`` to ``stop`` of an image, and as much around them as is needed.
-
-    Attributes
-    ----------
-    start, stop : int
-        Rows that this strip answers for.
-    outer : slice
-        Rows that it looks at.
-    """
-
-    start: int
-    stop: int
-    outer: slice
-
-    @property
-    def rows(self) -> slice:
-        """Rows that it answers for, in the image."""
-        return slice(self.start, self.stop)
-
-    @property
-    def inner(self) -> slice:
-        """The same rows, counted from the first that it looks at."""
-        return slice(self.start - self.outer.start, self.stop - self.outer.start)
-
-
-def for_each_strip(
-    work: Callable[[Strip], Any], shape: tuple[int, ...], overlap: int, n_threads: int
-) -> list:
-    """Do some work on all strips of an image, and return what it returns, in their order.
-
-    Parameters
-    ----------
-    work : callable
-        Takes a `Strip`.
-    shape : tuple of int
-        Of the image, (ny, nx).
-    overlap : int
-        Rows looked at above and below those that the strip answers for.
-    n_threads : int
-        Strips worked on at a time.
-
-    Returns
-    -------
-    list
-        One result a strip.
-    """
-    with ThreadPoolExecutor(n_threads) as pool:
-        return list(pool.map(work, _strips(shape, overlap)))
-
-
-def _strips(shape: tuple[int, ...], overlap: int) -> Iterator[Strip]:
-    """Cut an image into strips; first rows are multiples of `_ALIGNMENT`, for binning."""
-    ny, nx = shape
-    aligned = -(-overlap // _ALIGNMENT) * _ALIGNMENT
-    height = max(_STRIP_SIZE // (nx * _ALIGNMENT) * _ALIGNMENT, 2 * aligned, _ALIGNMENT)
-    for start in range(0, ny, height):
-        stop = min(start + height, ny)
-        yield Strip(start, stop, slice(max(start - aligned, 0), min(stop + aligned, ny)))
 
 
 def mask_mosaic(
@@ -173,7 +102,8 @@ def mask_mosaic(
         flat = sky.subtract(image, bad, strip.outer)
         found = bad.astype(np.uint8)
         for number, tier in enumerate(parameters.tiers, start=1):
-            source = connected(smooth(flat, tier.sigma) > tier.nsigma * scale, tier.npixels)
+            above = smooth(flat, tier.sigma) > tier.nsigma * scale
+            source = without_small_parts(above, tier.npixels)
             found[source] |= CORE
             found |= dilate(source, tier.growth).astype(np.uint8) << np.uint8(number)
         bits[strip.rows] = found[strip.inner]
@@ -218,7 +148,7 @@ class _RingSky:
             use = ~border[strip.rows] & np.isfinite(part)
             use &= ~(part > level.rows(strip.start, strip.stop) + np.float32(ceiling))
             filled = np.where(use, part, location)
-            blocks = bin_median(filled, factor, fill=float(location))
+            blocks = block_median(filled, factor, beyond=float(location))
             binned[strip.start // factor : strip.start // factor + len(blocks)] = blocks
 
         for_each_strip(work, image.shape, 0, n_threads)

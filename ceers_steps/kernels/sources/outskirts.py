@@ -13,11 +13,10 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import ndimage
 
-from ceers_steps.kernels.bins import bin_rows, bin_sum, enlarged, pixels_of_bins
-from ceers_steps.kernels.rows import LazyRows, RowImage, crossing
+from ceers_steps.kernels.blocks import block_rows, block_sum, enlarged, enlarged_rows
+from ceers_steps.kernels.rows import LazyRows, RowImage, Strip, crossing, for_each_strip
 from ceers_steps.kernels.sources.background import BackgroundMesh, fit_mesh
 from ceers_steps.kernels.sources.large_sources import light_of_large
-from ceers_steps.kernels.sources.mosaic_tiers import Strip, for_each_strip
 from ceers_steps.kernels.sources.residual import LARGE_BIN, SMALL_BIN, SkyResidual
 from ceers_steps.kernels.sources.small_sources import light_of_small
 from ceers_steps.kernels.stats import mad_sigma
@@ -69,14 +68,14 @@ class Outskirts:
     def mask(self) -> LazyRows:
         """Pixels of the bins, True = sources."""
         return LazyRows(
-            self.shape, lambda rows: pixels_of_bins(self.bins, SMALL_BIN, rows, self.shape[1])
+            self.shape, lambda rows: enlarged_rows(self.bins, SMALL_BIN, rows, self.shape[1])
         )
 
     def subtract_from(self, image: RowImage) -> LazyRows:
         """Return an image without the light outside the mask."""
 
         def work(rows: slice) -> NDArray:
-            return image[rows] - pixels_of_bins(self.light, SMALL_BIN, rows, self.shape[1])
+            return image[rows] - enlarged_rows(self.light, SMALL_BIN, rows, self.shape[1])
 
         return LazyRows(self.shape, work)
 
@@ -162,7 +161,7 @@ def _any_in_bins(mask: RowImage, n_threads: int) -> NDArray[np.bool_]:
     """Return the bins of two by two pixels in which a mask has a pixel."""
 
     def work(strip: Strip) -> NDArray[np.bool_]:
-        return bin_sum(mask[strip.rows].astype(np.float32), SMALL_BIN) > 0
+        return block_sum(mask[strip.rows], SMALL_BIN, beyond=0) > 0
 
     return np.concatenate(for_each_strip(work, mask.shape, 0, n_threads))
 
@@ -186,7 +185,7 @@ def _add_faint_inplace(core: NDArray[np.bool_], residual: SkyResidual, n_threads
         smoothed = ndimage.gaussian_filter(value, _FAINT_SIGMA / SMALL_BIN, truncate=4.0)
         noise = mad_sigma(smoothed[count > 0]) if count.any() else np.inf
         found = (smoothed > _FAINT_NSIGMA * noise) & (count > 0)
-        return found[bin_rows(strip.inner, SMALL_BIN)]
+        return found[block_rows(strip.inner, SMALL_BIN)]
 
     core |= np.concatenate(for_each_strip(search, residual.image.shape, 32, n_threads))
 

@@ -5,10 +5,9 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from ceers_steps.kernels.bins import bin_rows, bin_sum
-from ceers_steps.kernels.rows import RowImage
+from ceers_steps.kernels.blocks import block_rows, block_sum
+from ceers_steps.kernels.rows import RowImage, Strip, for_each_strip
 from ceers_steps.kernels.sources.background import BackgroundMesh
-from ceers_steps.kernels.sources.mosaic_tiers import Strip, for_each_strip
 
 __all__ = ["LARGE_BIN", "SMALL_BIN", "SkyResidual"]
 
@@ -31,9 +30,9 @@ class SkyResidual:
         good = ~self.border[rows] & np.isfinite(self.image[rows])
         level = self.sky.rows(rows.start, rows.stop)
         value = np.where(good, (self.image[rows] - level) / np.float32(self.noise), np.float32(0))
-        total, count = (bin_sum(array, factor) for array in (value, good.astype(np.float32)))
-        core = self.core[bin_rows(rows, SMALL_BIN)]
-        core = bin_sum(core.astype(np.float32), factor // SMALL_BIN) > 0
+        total, count = (_sum(array, factor) for array in (value, good.astype(np.float32)))
+        core = self.core[block_rows(rows, SMALL_BIN)]
+        core = _sum(core, factor // SMALL_BIN) > 0
         return total / np.maximum(count, 1), count, core
 
     def all_binned(self, factor: int, n_threads: int) -> tuple[NDArray, NDArray, NDArray]:
@@ -45,3 +44,8 @@ class SkyResidual:
         parts = for_each_strip(work, self.image.shape, 0, n_threads)
         value, count, core = (np.concatenate(each) for each in zip(*parts, strict=True))
         return value, count, core
+
+
+def _sum(array: NDArray, factor: int) -> NDArray[np.float32]:
+    """Return the sums over bins; those at the edges are not full."""
+    return block_sum(array, factor, beyond=0.0, dtype=np.float32)

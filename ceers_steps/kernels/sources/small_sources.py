@@ -6,15 +6,14 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import ndimage
 
-from ceers_steps.kernels.bins import bin_rows
+from ceers_steps.kernels.blocks import block_rows
+from ceers_steps.kernels.parts import label_parts
+from ceers_steps.kernels.rows import Strip, for_each_strip
 from ceers_steps.kernels.sources.exponential import faded_at, last_exponential
 from ceers_steps.kernels.sources.large_sources import LargeSources
-from ceers_steps.kernels.sources.mosaic_tiers import Strip, for_each_strip
 from ceers_steps.kernels.sources.residual import SMALL_BIN, SkyResidual
 
 __all__ = ["light_of_small"]
-
-_EIGHT = np.ones((3, 3), bool)
 
 _REACH = 60
 """Pixels by which masks are grown at most."""
@@ -71,7 +70,7 @@ def light_of_small(
         inside = near.distance <= radius[near.kind]
         light = np.exp(level[near.kind] - near.distance / length[near.kind]).astype(np.float32)
         light[inside] = 0.0
-        bins, inner = (bin_rows(rows, SMALL_BIN) for rows in (strip.rows, strip.inner))
+        bins, inner = (block_rows(rows, SMALL_BIN) for rows in (strip.rows, strip.inner))
         large_bins, large_light = large.half(strip.rows, image[1])
         all_bins[bins] = large_bins | inside[inner]
         all_light[bins] = (large_light + light[inner]) * np.float32(residual.noise)
@@ -105,7 +104,8 @@ class _SmallSources:
         value, count, core = residual.binned(strip.outer, SMALL_BIN)
         large, light = sources.half(strip.outer, residual.image.shape[1])
         value -= light
-        labels, number = ndimage.label(core & ~large, structure=_EIGHT)
+        labels = label_parts(core & ~large)
+        number = int(labels.max())
         if number == 0:
             nothing = np.zeros(value.shape, bool)
             return cls(value, np.full(value.shape, np.inf), nothing.astype(np.int8), nothing)

@@ -13,7 +13,9 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import ndimage, sparse
 
+from ceers_steps.kernels.blocks import as_blocks, block_median
 from ceers_steps.kernels.discs import dilate
+from ceers_steps.kernels.parts import without_small_parts
 from ceers_steps.kernels.stats import (
     biweight_location,
     biweight_scale,
@@ -26,8 +28,6 @@ __all__ = [
     "Tier",
     "TierSet",
     "bin_factor",
-    "bin_median",
-    "connected",
     "dilate_square",
     "expand",
     "mask_sources",
@@ -147,7 +147,7 @@ def mask_sources(
             sample = smoothed[::step, ::step][~excluded[::step, ::step]]
             stats = clipped_stats(sample)
             threshold = stats.mean + tier.nsigma * stats.std
-        source = connected(smoothed > threshold, tier.npixels)
+        source = without_small_parts(smoothed > threshold, tier.npixels)
         source = grow(source, tier.growth)
         excluded |= source
         bits |= source.astype(bits.dtype) << number
@@ -176,37 +176,10 @@ def subtract_ring_median(
     location = biweight_location(subsample(image[~mask], _STATISTICS_SIZE))
     filled = np.where(mask, np.float32(location), image).astype(np.float32, copy=False)
     factor = bin_factor(radius / 10.0)
-    sky = ring_median(bin_median(filled, factor, fill=location), radius, width, factor)
+    sky = ring_median(block_median(filled, factor, beyond=location), radius, width, factor)
     filled -= expand(sky, image.shape, factor)
     filled[mask] = 0.0
     return filled
-
-
-def bin_median(image: NDArray, factor: int, fill: float) -> NDArray:
-    """Return the medians of blocks of ``factor`` (a power of two) by ``factor`` pixels.
-
-    Blocks that reach beyond the image are completed with ``fill``.
-
-    Parameters
-    ----------
-    image : ndarray, shape (ny, nx)
-        In any unit.
-    factor : int
-        Side of a block.
-    fill : float
-        Value beyond the image.
-
-    Returns
-    -------
-    ndarray
-        One value a block.
-    """
-    blocks = _block(image, factor, fill)
-    if factor == 1:
-        return blocks[..., 0, 0]
-    ordered = np.sort(blocks.reshape(*blocks.shape[:2], -1), axis=-1)
-    middle = factor**2 // 2
-    return 0.5 * (ordered[..., middle - 1] + ordered[..., middle])
 
 
 def ring_median(binned: NDArray, radius: float, width: float, factor: int) -> NDArray:
@@ -259,27 +232,6 @@ def dilate_square(mask: NDArray[np.bool_], half_side: int) -> NDArray[np.bool_]:
     return mask
 
 
-def connected(detected: NDArray[np.bool_], npixels: int) -> NDArray[np.bool_]:
-    """Keep groups of at least ``npixels`` pixels that touch, corners included.
-
-    Parameters
-    ----------
-    detected : ndarray of bool, shape (ny, nx)
-        True = above a threshold.
-    npixels : int
-        Least number of pixels.
-
-    Returns
-    -------
-    ndarray of bool, shape (ny, nx)
-        What is kept.
-    """
-    labels, _ = ndimage.label(detected, structure=np.ones((3, 3)))
-    keep = np.bincount(labels.ravel()) >= npixels
-    keep[0] = False
-    return keep[labels]
-
-
 def smooth(image: NDArray[np.float32], sigma: float) -> NDArray[np.float32]:
     """Convolve with a Gaussian; outside the image is zero.
 
@@ -296,7 +248,7 @@ def smooth(image: NDArray[np.float32], sigma: float) -> NDArray[np.float32]:
         The smoothed image.
     """
     factor = bin_factor(sigma / 2.5)
-    binned = _block(image, factor, fill=0.0).mean(axis=(2, 3))
+    binned = as_blocks(image, factor, beyond=0.0).mean(axis=(2, 3))
     # a block has smoothed with a box of this variance already
     width = np.sqrt(sigma**2 - (factor**2 - 1) / 12.0)
     norm = factor / (width * np.sqrt(2.0 * np.pi))
@@ -356,16 +308,6 @@ def _resample(
         matrices.append(sparse.csr_array(entries, shape=(n, n_blocks)))
     rows, columns = matrices
     return rows @ np.ascontiguousarray((columns @ np.ascontiguousarray(binned.T)).T)
-
-
-def _block(image: NDArray, factor: int, fill: float) -> NDArray:
-    """Return the image, padded if need be, in blocks: (ny/factor, nx/factor, factor, factor)."""
-    ny, nx = image.shape
-    pad = (-ny % factor, -nx % factor)
-    if any(pad):
-        image = np.pad(image, ((0, pad[0]), (0, pad[1])), constant_values=fill)
-    blocks = image.reshape(image.shape[0] // factor, factor, image.shape[1] // factor, factor)
-    return blocks.swapaxes(1, 2)
 
 
 def bin_factor(scale: float) -> int:

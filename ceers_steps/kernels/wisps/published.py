@@ -12,6 +12,7 @@ import sep
 from numpy.typing import NDArray
 from scipy import ndimage
 
+from ceers_steps.kernels.parts import without_small_parts
 from ceers_steps.kernels.wisps.fit import WispFit
 
 __all__ = ["cold_source_mask", "fit_wisp_published", "published_box"]
@@ -152,24 +153,18 @@ def cold_source_mask(image: NDArray, err: NDArray) -> NDArray[np.bool_]:
         scatter = known.std()
         known = known[np.abs(known - middle) <= 3 * scatter]
         middle = np.median(known)
-    bright = _connected(_blur(filled) > middle + 5 * known.std(), 5)
+    bright = without_small_parts(_blur(filled) > middle + 5 * known.std(), 5)
     bright = ndimage.maximum_filter(bright, size=11)
 
     background = sep.Background(
         filled, mask=bright | missing, bw=BACKGROUND_BOX, bh=BACKGROUND_BOX, fw=3, fh=3
     ).back()
-    sources = _connected((filled > background + DETECTION_SIGMA * err) & ~missing, MIN_PIXELS)
+    sources = without_small_parts(
+        (filled > background + DETECTION_SIGMA * err) & ~missing, MIN_PIXELS
+    )
     return ndimage.maximum_filter(sources, size=GROWTH)
 
 
 def _blur(image: NDArray) -> NDArray:
     """Smooth with a Gaussian of 1 pixel FWHM on 3 x 3 pixels."""
     return ndimage.gaussian_filter(image, 1 / 2.3548, mode="constant", truncate=2.4)
-
-
-def _connected(found: NDArray[np.bool_], min_pixels: int) -> NDArray[np.bool_]:
-    """Keep the groups of at least this many pixels that touch, corners included."""
-    labels, _ = ndimage.label(found, structure=np.ones((3, 3)))
-    sizes = np.bincount(labels.ravel())
-    sizes[0] = 0
-    return (sizes >= min_pixels)[labels]

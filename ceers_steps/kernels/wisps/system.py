@@ -10,6 +10,9 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import ndimage
 
+from ceers_steps.kernels.blocks import as_blocks, enlarged
+from ceers_steps.kernels.stats import MAD_TO_SIGMA
+
 if TYPE_CHECKING:
     from ceers_steps.kernels.wisps.template import WispTemplate
 
@@ -201,7 +204,7 @@ def solve(bins: Bins, start: Solution | None = None, iterations: int = 8) -> Sol
         residual = (coefficients @ flat_terms).reshape(weight.shape)
         residual -= (np.tensordot(coefficients, levels, axes=1) * share)[..., np.newaxis]
         normed = residual * formal
-        sigma = 1.4826 * np.median(np.abs(normed[bins.weight > 0][::SPARSE]))
+        sigma = MAD_TO_SIGMA * np.median(np.abs(normed[bins.weight > 0][::SPARSE]))
         previous, solution = (
             solution,
             Solution(
@@ -300,14 +303,14 @@ def find_sources(pixels: Pixels, bins: Bins, solution: Solution) -> NDArray[np.b
     residual[~pixels.good] = 0
     found = np.zeros((ny, nx), bool)
     for block, sigma, threshold in SOURCE_SCALES:
-        image = _block_mean(residual, block)
+        image = as_blocks(residual, block, beyond="edge").mean(axis=(2, 3))
         image = ndimage.gaussian_filter(image, sigma, mode="nearest", truncate=3.0)
         sample = image[::SPARSE, ::SPARSE]
         middle = np.median(sample)
-        noise = 1.4826 * np.median(np.abs(sample - middle))
+        noise = MAD_TO_SIGMA * np.median(np.abs(sample - middle))
         peaks = (image - middle > threshold * noise).astype(np.uint8)
         grown = ndimage.maximum_filter(peaks, size=2 * round(2 * sigma) + 1, mode="constant")
-        found |= _unblock(grown.astype(bool), block, (ny, nx))
+        found |= enlarged(grown.astype(bool), block, (ny, nx))
     return found
 
 
@@ -319,17 +322,3 @@ def _huber(normed: NDArray, sigma: float) -> NDArray | float:
 
 def _components_sum(components: NDArray, scales: NDArray) -> NDArray:
     return np.tensordot(scales, components, axes=1)
-
-
-def _block_mean(image: NDArray, block: int) -> NDArray:
-    """Average square blocks; what does not fill a block is repeated from the edge."""
-    if block == 1:
-        return image
-    ny, nx = (-(-n // block) * block for n in image.shape)
-    image = np.pad(image, [(0, ny - image.shape[0]), (0, nx - image.shape[1])], mode="edge")
-    return image.reshape(ny // block, block, nx // block, block).mean(axis=(1, 3))
-
-
-def _unblock(blocks: NDArray, block: int, shape: tuple[int, int]) -> NDArray:
-    """Give every pixel the value of its block."""
-    return np.repeat(np.repeat(blocks, block, 0), block, 1)[: shape[0], : shape[1]]

@@ -8,6 +8,10 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import ndimage
 
+from ceers_steps.kernels.blocks import as_blocks
+from ceers_steps.kernels.parts import find_parts, without_small_parts
+from ceers_steps.kernels.stats import MAD_TO_SIGMA
+
 __all__ = ["WispTemplate", "prepare_template"]
 
 BLOCK = 8
@@ -165,12 +169,10 @@ def prepare_template(images: NDArray) -> WispTemplate:
 
 def _blocks(image: NDArray) -> NDArray:
     """Average square blocks over the pixels with data; 0 where there are none."""
-    pad = [(0, -n % BLOCK) for n in image.shape]
-    image = np.pad(image, pad, constant_values=np.nan)
-    shape = (image.shape[0] // BLOCK, BLOCK, image.shape[1] // BLOCK, BLOCK)
-    valid = np.isfinite(image)
-    total = np.where(valid, image, 0).reshape(shape).sum(axis=(1, 3), dtype=np.float64)
-    return total / np.maximum(valid.reshape(shape).sum(axis=(1, 3)), 1)
+    blocks = as_blocks(image, BLOCK, beyond=np.nan)
+    valid = np.isfinite(blocks)
+    total = np.where(valid, blocks, 0).sum(axis=(2, 3), dtype=np.float64)
+    return total / np.maximum(valid.sum(axis=(2, 3)), 1)
 
 
 def _extent(blocks: NDArray) -> NDArray[np.bool_]:
@@ -178,18 +180,16 @@ def _extent(blocks: NDArray) -> NDArray[np.bool_]:
     # the differences of neighbours show the noise where the wisp is everywhere, too
     steps = np.abs(np.diff(blocks, axis=1))
     smooth = ndimage.gaussian_filter(blocks, 1.0, mode="nearest")
-    noise = 0.282 * 1.4826 * np.median(steps) / np.sqrt(2) if steps.size else 0.0
+    noise = 0.282 * MAD_TO_SIGMA * np.median(steps) / np.sqrt(2) if steps.size else 0.0
     # the lower half of the blocks is free of wisp even under an extended one
     pedestal = np.quantile(smooth, 0.25)
     smooth = smooth - pedestal
     found = smooth > max(FAINTEST * smooth.max(), N_SIGMA * noise)
-    labels, n_parts = ndimage.label(found)
-    if n_parts == 0:
+    parts = find_parts(found, corners=False)
+    if not parts:
         return found
-    sizes = np.bincount(labels.ravel())
-    sizes[0] = 0
-    smallest = min(MIN_ISLAND, sizes.max())
-    return (sizes >= smallest)[labels]
+    largest = max(int(np.count_nonzero(part.pixels)) for part in parts)
+    return without_small_parts(found, min(MIN_ISLAND, largest), corners=False)
 
 
 def _smooth_from_other_rows(image: NDArray) -> NDArray:

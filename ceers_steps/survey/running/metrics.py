@@ -10,6 +10,8 @@ from astropy.io import fits
 from numpy.typing import NDArray
 
 from ceers_steps.figures.preview import read_preview
+from ceers_steps.kernels.blocks import as_blocks
+from ceers_steps.kernels.stats import MAD_TO_SIGMA
 
 __all__ = [
     "alignment_merit",
@@ -174,8 +176,7 @@ def _noises(patch: NDArray, side: int) -> tuple[float, float] | None:
     """Return the scatter of pixels and of sums over squares; None where half is without data."""
     patch = np.asarray(patch, dtype=np.float32)
     patch = np.where(patch == 0, np.float32(np.nan), patch)
-    ny, nx = (n // side for n in patch.shape)
-    squares = patch[: ny * side, : nx * side].reshape(ny, side, nx, side).sum(axis=(1, 3))
+    squares = as_blocks(patch, side).sum(axis=(2, 3))
     if 2 * np.count_nonzero(np.isfinite(squares)) < max(squares.size, 1):
         return None
     return _scatter(patch), _scatter(squares)
@@ -185,4 +186,4 @@ def _scatter(values: NDArray) -> float:
     """Return the scatter of the sky, from what is below its level: sources are above."""
     values = values[np.isfinite(values)]
     level = np.median(values)
-    return float(1.4826 * np.median(level - values[values <= level]))
+    return float(MAD_TO_SIGMA * np.median(level - values[values <= level]))

@@ -9,6 +9,7 @@ from astropy.table import MaskedColumn, Table
 from numpy.typing import NDArray
 
 from ceers_steps.files.metrics import as_number
+from ceers_steps.kernels.stats import MAD_TO_SIGMA
 from ceers_steps.survey.planning.plan import Plan
 from ceers_steps.survey.planning.records import Record
 
@@ -19,8 +20,6 @@ LIMIT = 5.0
 
 ENOUGH = 6
 """Exposures that are needed to say what is usual."""
-
-MAD_TO_SIGMA = 1.4826
 
 
 @dataclass(frozen=True)

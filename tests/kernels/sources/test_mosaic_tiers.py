@@ -34,7 +34,7 @@ def test_strips_do_not_matter(monkeypatch):
     border[:, :8] = True
     border[300:330, 50:90] = True
     whole = mask_mosaic(image, border, MOSAIC_TIERS["NIRCAM"])
-    monkeypatch.setattr("ceers_steps.kernels.sources.mosaic_tiers._STRIP_SIZE", 200 * 64)
+    monkeypatch.setattr("ceers_steps.kernels.rows._STRIP_SIZE", 200 * 64)
     parts = mask_mosaic(image, border, MOSAIC_TIERS["NIRCAM"], n_threads=3)
     np.testing.assert_array_equal(parts, whole)
 

@@ -59,7 +59,10 @@ def test_values_that_are_all_the_same():
 
 @settings(deadline=None, max_examples=60)
 @given(
-    st.lists(st.floats(-3, 3), min_size=ENOUGH, max_size=30),
+    # no subnormal numbers, which even a factor of two rounds
+    st.lists(
+        st.floats(-3, 3).map(lambda v: v if abs(v) > 1e-300 else 0.0), min_size=ENOUGH, max_size=30
+    ),
     st.floats(0.01, 100),
     st.randoms(use_true_random=False),
 )

@@ -1,0 +1,53 @@
+"""Connected parts of masks."""
+
+import numpy as np
+import pytest
+from scipy import ndimage
+
+from ceers_steps.kernels.parts import find_parts, label_parts, without_small_parts
+
+MASK = np.array(
+    [
+        [1, 1, 0, 0, 1],
+        [0, 0, 1, 0, 0],
+        [0, 0, 0, 0, 0],
+        [1, 1, 1, 0, 0],
+    ],
+    bool,
+)
+
+
+@pytest.mark.parametrize("corners", [True, False])
+def test_labels_are_those_of_scipy(corners):
+    rng = np.random.default_rng(2)
+    mask = ndimage.gaussian_filter(rng.random((200, 170)), 1.0) > 0.52
+    structure = ndimage.generate_binary_structure(2, 2 if corners else 1)
+    expected, n = ndimage.label(mask, structure)
+    assert n > 20
+    np.testing.assert_array_equal(label_parts(mask, corners=corners), expected)
+
+
+@pytest.mark.parametrize(("corners", "sizes"), [(True, [3, 1, 3]), (False, [2, 1, 1, 3])])
+def test_parts_in_their_boxes(corners, sizes):
+    parts = find_parts(MASK, corners=corners)
+    assert [np.count_nonzero(part.pixels) for part in parts] == sizes
+    whole = np.zeros(MASK.shape, int)
+    for part in parts:
+        whole[part.box] += part.pixels
+    np.testing.assert_array_equal(whole, MASK)  # each pixel is in one part
+
+
+def test_small_parts_go():
+    kept = without_small_parts(MASK, 3)
+    assert np.count_nonzero(kept) == 6
+    assert not kept[0, 4]
+    np.testing.assert_array_equal(without_small_parts(MASK, 3, corners=False)[3], MASK[3])
+    assert not without_small_parts(MASK, 3, corners=False)[:3].any()
+    np.testing.assert_array_equal(without_small_parts(MASK, 1), MASK)
+
+
+@pytest.mark.parametrize("shape", [(0, 4), (3, 4)])
+def test_nothing(shape):
+    empty = np.zeros(shape, bool)
+    assert find_parts(empty) == []
+    assert not without_small_parts(empty, 1).any()
