@@ -3,13 +3,16 @@
 import gc
 import os
 import signal
+import sys
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
+import numpy as np
 import pytest
+from astropy.io import fits
 from filelock import FileLock
 
 from ceers_steps.simulate import Truth, active, read_truth, simulate
@@ -21,6 +24,13 @@ os.environ.pop("CRDS_CONTEXT", None)
 # processes that tests start and stop
 signal.signal(signal.SIGINT, signal.default_int_handler)
 signal.signal(signal.SIGHUP, signal.SIG_DFL)
+# tests find no package of wisp templates, whether one is installed or not, unless they ask for a
+# made-up one (`wisp_package`); the same in processes that they start
+NO_WISPS = str(Path(__file__).parent / "data" / "no_wisps")
+sys.path.insert(0, NO_WISPS)
+os.environ["PYTHONPATH"] = os.pathsep.join(
+    [NO_WISPS, *filter(None, [os.environ.get("PYTHONPATH")])]
+)
 for name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "NUMBA_NUM_THREADS"):
     os.environ.setdefault(name, "1")
 
@@ -100,3 +110,37 @@ def full_frame(tmp_path_factory) -> Iterator[SimulatedField]:
     """NRCB4 F150W (with wisps) and NRCBLONG F277W, full frame, 9 groups of MEDIUM8: slow tests."""
     with _simulated(tmp_path_factory, "full", n_groups=9, observation=2) as field:
         yield field
+
+
+@pytest.fixture
+def wisp_package(tmp_path, monkeypatch) -> Path:
+    """A made-up package of wisp templates, laid out as nmfwisp is; returns its ``templates``.
+
+    NRCB4 F150W in full resolution (2 components) and in quarter resolution, NRCB4 F115W and
+    F150W2 and NRCA3 F200W in quarter resolution only, and the persistence map of NRCA3.
+    """
+    site = tmp_path / "site-packages"
+    folder = site / "nmfwisp" / "templates"
+    (site / "nmfwisp-9.8.7.dist-info").mkdir(parents=True)
+    (site / "nmfwisp-9.8.7.dist-info" / "METADATA").write_text(
+        "Metadata-Version: 2.1\nName: nmfwisp\nVersion: 9.8.7\n"
+    )
+    y, x = np.indices((512, 512), np.float32)
+    quarter = 0.03 * np.exp(-((x - 310) ** 2) / 800 - ((y - 360) ** 2) / 3000)
+    second = 0.02 * np.exp(-((x - 320) ** 2) / 3000 - ((y - 350) ** 2) / 500)
+
+    def write(path, *images):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        hdus = [fits.ImageHDU(image, name=f"WISP_{k}") for k, image in enumerate(images)]
+        masks = [fits.ImageHDU((images[0] > 1e-4).astype(int), name=name) for name in ("MASK",)]
+        errors = [fits.ImageHDU(np.full(images[0].shape, 1e-4), name="ERR")]
+        fits.HDUList([fits.PrimaryHDU(), *hdus, *masks, *errors]).writeto(path)
+
+    whole = [np.kron(image, np.ones((4, 4), np.float32)) for image in (quarter, second)]
+    write(folder / "nrcb4_org" / "nrcb4_f150w_wisp.fits.gz", *whole)
+    for name in ("nrcb4_f150w", "nrcb4_f115w", "nrcb4_f150w2", "nrca3_f200w"):
+        write(folder / name[:5] / f"{name}_wisp.fits.gz", quarter)
+    fits.writeto(folder / "nrca3" / "nrca3_persistence.fits.gz", second)
+    (site / "nmfwisp" / "__init__.py").write_text("raise ImportError('code that is not wanted')\n")
+    monkeypatch.syspath_prepend(site)
+    return folder

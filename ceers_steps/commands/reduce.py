@@ -313,8 +313,8 @@ def _check_references(due, config):
         raise CeersError(
             f"not everything is there that the exposures need:\n{told}\n"
             f"Fetch references with: ceers references fetch {shlex.join(folders)}\n"
-            "Name the folder of wisp templates with --wisp-templates, or wisp_templates (table "
-            "[files]). To start all the same: --no-check"
+            "Wisp templates: pip install 'ceers_steps[wisps]', or name your folder of them with "
+            "--wisp-templates, or wisp_templates (table [files]). To start all the same: --no-check"
         )
 
 

@@ -2,9 +2,11 @@
 
 import contextlib
 import fcntl
+import gzip
 import os
 import shutil
 import warnings
+import zlib
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -18,6 +20,8 @@ __all__ = ["check_space", "fits_problem", "folder_lock"]
 
 def fits_problem(path: str | os.PathLike) -> str:
     """Say what keeps a FITS file from being complete: every header is read, no data.
+
+    Of a file that is compressed with gzip, all is read.
 
     Parameters
     ----------
@@ -37,13 +41,26 @@ def fits_problem(path: str | os.PathLike) -> str:
                 for hdu in hdus:
                     info = hdu.fileinfo()
                     end = max(end, info["datLoc"] + info["datSpan"])
+        size = _unpacked_size(path)
     except (OSError, ValueError, TypeError, IndexError, fits.VerifyError) as err:
         return " ".join(str(err).split()) or "not a FITS file"
-    size = os.path.getsize(path)
+    except (EOFError, zlib.error) as err:
+        return f"damaged gzip file: {err}"
     if size < end:
         return f"cut off: {size} bytes of at least {end}"
     # what astropy takes for extra bytes is a header without an end
     return f"cut off in a header: {size - end} bytes after the last extension" if size > end else ""
+
+
+def _unpacked_size(path: str | os.PathLike) -> int:
+    """Return the size of a file, or of what is in it if it is compressed with gzip (whatever its
+    name), in bytes."""
+    with open(path, "rb") as stream:
+        packed = stream.read(2) == b"\x1f\x8b"
+    if not packed:
+        return os.path.getsize(path)
+    with gzip.open(path) as stream:
+        return sum(iter(lambda: len(stream.read(1 << 20)), 0))
 
 
 def check_space(needed: int, folder: str | os.PathLike) -> int:

@@ -4,6 +4,7 @@ import logging
 import os
 import re
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -12,6 +13,7 @@ from numpy.typing import NDArray
 
 from ceers_steps.errors import CeersError
 from ceers_steps.files.atomic import open_fits, user_path
+from ceers_steps.files.wisp_package import NAME_OF_PACKAGE, package_file
 
 if TYPE_CHECKING:
     from stdatamodels.jwst.datamodels import JwstDataModel
@@ -20,6 +22,7 @@ __all__ = [
     "AFFECTED_DETECTORS",
     "AFFECTED_FILTERS",
     "TEMPLATE_VARIABLE",
+    "WispTemplates",
     "find_templates",
     "read_templates",
 ]
@@ -29,11 +32,33 @@ log = logging.getLogger(__name__)
 AFFECTED_DETECTORS = ("NRCA3", "NRCA4", "NRCB3", "NRCB4")
 """The detectors on which wisps fall."""
 
-AFFECTED_FILTERS = ("F150W", "F150W2", "F182M", "F200W", "F210M")
+AFFECTED_FILTERS = ("F150W", "F150W2", "F162M", "F182M", "F200W", "F210M")
 """Filters with bright wisps: to go on without a template is an error."""
 
 TEMPLATE_VARIABLE = "NIRCAM_WISP_TEMPLATES"
 """Environment variable with directories of templates, separated as in PATH."""
+
+INSTALL = "pip install 'ceers_steps[wisps]'"
+"""What brings templates of all detectors and filters with wisps."""
+
+
+@dataclass(frozen=True)
+class WispTemplates:
+    """Templates of the wisp of an exposure, as they were read.
+
+    Attributes
+    ----------
+    components : ndarray
+        ``(k, ny, nx)`` in DN/s, float32.
+    start : tuple of int
+        ``(y, x)`` from 0 at which the exposure begins in them.
+    frame : {'flat', 'raw'}
+        Whether the flat field is divided out of them (flat) or not (raw).
+    """
+
+    components: NDArray[np.float32]
+    start: tuple[int, int]
+    frame: str
 
 
 def find_templates(
@@ -41,18 +66,22 @@ def find_templates(
 ) -> list[Path]:
     """Find the template of a detector and filter, with further components if there are any.
 
+    Own templates win: those of `template_dir`, then those of ``$NIRCAM_WISP_TEMPLATES``, then
+    those of the package nmfwisp, where it is installed.
+
     Parameters
     ----------
     detector, filter_name : str
         As returned by `~ceers_steps.names.effective_filter`.
     template_dir : str or None
-        Directory that is searched before those of ``$NIRCAM_WISP_TEMPLATES``.
+        Directory that is searched first.
 
     Returns
     -------
     list of Path
         ``wisps_<detector>_<FILTER>.fits`` and, beside it, ``..._1.fits``, ``..._2.fits`` and so
-        on. Empty if there is none and the filter is not one of `AFFECTED_FILTERS`.
+        on; or a file as STScI or NMFwisp name it.  Empty if there is none and the filter is not
+        one of `AFFECTED_FILTERS`.
 
     Raises
     ------
@@ -60,39 +89,49 @@ def find_templates(
         If there is none and the filter is one of `AFFECTED_FILTERS`, or template_dir is no
         directory.
     """
-    stem = f"wisps_{detector.lower()}_{filter_name}"
     listed = os.environ.get(TEMPLATE_VARIABLE, "").split(os.pathsep)
     directories = [user_path(name) for name in (template_dir, *listed) if name]
     if template_dir and not directories[0].is_dir():
         raise CeersError(
             f"template_dir={template_dir}: no such directory ({directories[0].absolute()}). Give "
             "the one that holds the wisp templates, or leave it out to use "
-            f"${TEMPLATE_VARIABLE}."
+            f"${TEMPLATE_VARIABLE}, or the package {NAME_OF_PACKAGE}."
         )
     for directory in directories:
-        found = [directory / f"{stem}.fits"]
-        if not found[0].is_file():
-            # as STScI gives them out
-            original = directory / f"WISP_{detector.upper()}_{filter_name}_CLEAR.fits"
-            if original.is_file():
-                return [original]
-            continue
-        while (further := directory / f"{stem}_{len(found)}.fits").is_file():
-            found.append(further)
-        return found
+        if found := _in_directory(directory, detector, filter_name):
+            return found
+    packaged = package_file(detector, filter_name)
+    if packaged is not None:
+        return [packaged]
     if filter_name not in AFFECTED_FILTERS:
         return []
     searched = ", ".join(map(str, directories)) or f"none: ${TEMPLATE_VARIABLE} is not set either"
     raise CeersError(
-        f"Wisp template {stem}.fits not found (template_dir={template_dir}; directories searched: "
-        f"{searched}). Set template_dir or ${TEMPLATE_VARIABLE} to the directory that holds it, or "
-        "skip the step for this exposure (skip=True, or skip_wispsub in the overrides table)."
+        f"Wisp template wisps_{detector.lower()}_{filter_name}.fits not found "
+        f"(template_dir={template_dir}; directories searched: {searched}; the package "
+        f"{NAME_OF_PACKAGE} is not installed or has none). Install the package: {INSTALL}; or set "
+        f"template_dir or ${TEMPLATE_VARIABLE} to the directory that holds it, or skip the step "
+        "for this exposure (skip=True, or skip_wispsub in the overrides table)."
     )
 
 
-def read_templates(
-    paths: Sequence[str | os.PathLike], model: "JwstDataModel"
-) -> tuple[NDArray[np.float32], tuple[int, int]]:
+def _in_directory(directory: Path, detector: str, filter_name: str) -> list[Path]:
+    """Return the templates in a directory: by our names, by STScI's, by NMFwisp's."""
+    stem = f"wisps_{detector.lower()}_{filter_name}"
+    found = [directory / f"{stem}.fits"]
+    if found[0].is_file():
+        while (further := directory / f"{stem}_{len(found)}.fits").is_file():
+            found.append(further)
+        return found
+    others = [directory / f"WISP_{detector.upper()}_{filter_name}_CLEAR.fits"]
+    # with a filter in the pupil wheel, its host stands first in STScI's names
+    others += sorted(directory.glob(f"WISP_{detector.upper()}_*_{filter_name}.fits"))
+    name = f"{detector}_{filter_name}_wisp.fits".lower()
+    others += [directory / name, directory / f"{name}.gz"]
+    return [path for path in others if path.is_file()][:1]
+
+
+def read_templates(paths: Sequence[str | os.PathLike], model: "JwstDataModel") -> WispTemplates:
     """Read templates into one stack of components.
 
     Parameters
@@ -106,21 +145,26 @@ def read_templates(
 
     Returns
     -------
-    stack : ndarray
-        ``(n_components, ny, nx)`` in DN/s, float32.
-    start : tuple of int
-        ``(y, x)`` from 0 at which the exposure begins in it.
+    WispTemplates
+        All components.
 
     Raises
     ------
     CeersError
         If a file cannot be read, holds no image or several of other names, is in another unit
-        than DN/s, has infinite or no values, is of another size than the first or does not cover
-        the exposure.
+        than DN/s, has infinite or no values, is of another size or frame than the first or does
+        not cover the exposure.
     """
-    stacks = []
+    stacks, frames = [], []
     for path in paths:
-        stacks.append(_read_components(path))
+        stack, frame = _read_components(path)
+        stacks.append(stack)
+        frames.append(frame)
+        if frame != frames[0]:
+            raise CeersError(
+                f"Wisp templates {paths[0]} and {path}: the flat is divided out of one of them "
+                "only (an image RATE of STScI has it in). Give templates of one kind."
+            )
         if stacks[-1].shape[1:] != stacks[0].shape[1:]:
             raise CeersError(
                 f"Wisp template {path} has {stacks[-1].shape[1:]} pixels (y, x), {paths[0]} "
@@ -129,23 +173,24 @@ def read_templates(
     stack = np.concatenate(stacks) if len(stacks) > 1 else stacks[0]
     size, shape, subarray = stack.shape[1:], model.data.shape[-2:], model.meta.subarray
     if size == shape:
-        return stack, (0, 0)  # made for this subarray
+        return WispTemplates(stack, (0, 0), frames[0])  # made for this subarray
     start = ((subarray.ystart or 1) - 1, (subarray.xstart or 1) - 1)
     if any(at + n > whole for at, n, whole in zip(start, shape, size, strict=True)):
         raise CeersError(
             f"Wisp template {paths[0]} has {size} pixels (y, x) and does not cover "
             f"{model.meta.filename} with {shape} at {start}: give a full-frame template."
         )
-    return stack, start
+    return WispTemplates(stack, start, frames[0])
 
 
-def _read_components(path: str | os.PathLike) -> NDArray[np.float32]:
-    """Return the components in one file, shape (k, ny, nx)."""
+def _read_components(path: str | os.PathLike) -> tuple[NDArray[np.float32], str]:
+    """Return the components in one file, shape (k, ny, nx), and their frame."""
     with open_fits(path, f"Wisp template {path}") as hdus:
         found = [
             (hdu.name or "without a name", hdu.data, str(hdu.header.get("BUNIT", "")))
             for hdu in hdus
-            if hdu.is_image and hdu.data is not None
+            # the masks of NMFwisp are not needed, and large
+            if hdu.is_image and not hdu.name.startswith("MASK") and hdu.data is not None
         ]
     images = {name: (data, unit) for name, data, unit in found}
     if len(images) < len(found):
@@ -190,8 +235,10 @@ def _read_components(path: str | os.PathLike) -> NDArray[np.float32]:
             )
         components.append(image)
     stack = np.concatenate(components)
-    quarter = stack.shape[1:] == (512, 512) and names[0].startswith("WISP_")
-    return np.stack([_enlarge(image, 4) for image in stack]) if quarter else stack
+    if stack.shape[1:] == (512, 512) and names[0].startswith("WISP_"):
+        stack = np.stack([_enlarge(image, 4) for image in stack])
+    # STScI subtracts RATE from rate images as they are, before any flat
+    return stack, "raw" if names == ["RATE"] else "flat"
 
 
 def _enlarge(image: NDArray[np.float32], factor: int) -> NDArray[np.float32]:

@@ -8,8 +8,11 @@ from stdatamodels.jwst.datamodels import CubeModel, ImageModel, JwstDataModel
 
 from ceers_steps.errors import CeersError
 from ceers_steps.files.atomic import user_path, write_atomic
+from ceers_steps.files.wisp_package import HOST_NOTE, package_label
 from ceers_steps.files.wisp_templates import (
     AFFECTED_DETECTORS,
+    INSTALL,
+    WispTemplates,
     find_templates,
     read_templates,
 )
@@ -34,9 +37,10 @@ class WispSubStep(CeersStep):
     """
     Subtract wisps (stray light on NRCA3, NRCA4, NRCB3 and NRCB4) from a rate image.
 
-    The template of the detector and filter, wisps_<detector>_<FILTER>.fits, is scaled to the image
-    and subtracted where the wisp is significant. Other detectors, and filters without a template,
-    are SKIPPED; for F150W, F150W2, F182M, F200W and F210M a missing template is an error.
+    The template of the detector and filter, wisps_<detector>_<FILTER>.fits or that of the package
+    nmfwisp, is scaled to the image and subtracted where the wisp is significant. Other detectors,
+    and filters without a template, are SKIPPED; for F150W, F150W2, F162M, F182M, F200W and F210M a
+    missing template is an error.
     """
 
     class_alias = "ceers_wispsub"
@@ -45,12 +49,12 @@ class WispSubStep(CeersStep):
     reference_file_types = ["flat"]
 
     spec = """
-        template_dir = string(default=None)  # Directory with wisps_<detector>_<FILTER>.fits (DN/s); searched before $NIRCAM_WISP_TEMPLATES
+        template_dir = string(default=None)  # Directory with wisps_<detector>_<FILTER>.fits (DN/s); searched before $NIRCAM_WISP_TEMPLATES and the package nmfwisp
         templates = force_list(default=None)  # Template files, one per component, instead of those found by name
         scale = float(min=0, default=None)  # Scale of the template, by hand; None fits it
         method = option('lsq', 'ceers', default='lsq')  # 'lsq': robust least squares; 'ceers': as published by CEERS
         min_significance = float(min=0, default=5.0)  # Subtract only if the wisp is this many times its error (lsq)
-        template_frame = option('flat', 'raw', default='flat')  # Whether the flat is divided out of the template ('flat') or not ('raw') (lsq)
+        template_frame = option('auto', 'flat', 'raw', default='auto')  # Whether the flat is divided out of the template ('flat') or not ('raw') (lsq); 'auto': raw for STScI's RATE, else flat
         save_wisp_model = boolean(default=False)  # Save what is subtracted (*_wispmodel.fits)
         save_plots = boolean(default=False)  # Save a figure: before, model, after, objective (*_wisp.png)
         overrides = input_file(default=None)  # Table (.ecsv or .csv) of per-exposure wisp_scale and skip_wispsub
@@ -86,7 +90,9 @@ class WispSubStep(CeersStep):
                 f"{model.meta.filename}: wisp scale {scale} (scale, or wisp_scale in the overrides "
                 f"table); use 0 to {LARGEST_SCALE:g}."
             )
-        found = _subtract_inplace(self, model, paths, scale)
+        templates = read_templates(paths, model)
+        frame = templates.frame if self.template_frame == "auto" else self.template_frame
+        found = _subtract_inplace(self, model, templates, frame, paths, scale)
         if not found.fits:
             note = f"{found.reason} subarray {model.meta.subarray.name}"
             self.record(model, "SKIPPED", note=note)
@@ -105,7 +111,9 @@ class WispSubStep(CeersStep):
                 "method": self.method,
                 "scale": scale,
                 "templates": [path.name for path in paths],
-                "template_frame": self.template_frame,
+                "components": len(templates.components),
+                **({"template_package": package} if (package := package_label(paths[0])) else {}),
+                "template_frame": frame,
                 "min_significance": self.min_significance,
             },
             merit=found.metrics,
@@ -141,7 +149,11 @@ class WispSubStep(CeersStep):
             return [user_path(path) for path in self.templates], ""
         band = effective_filter(instrument.filter, instrument.pupil)
         paths = find_templates(instrument.detector, band, self.template_dir)
-        return paths, f"no wisp template for {instrument.detector} {band}"
+        for path in paths:
+            if label := package_label(path):
+                note = HOST_NOTE if "_f150w2_" in path.name else ""
+                log.info("Wisp template %s of %s for %s%s", path.name, label, band, note)
+        return paths, f"no wisp template for {instrument.detector} {band} ({INSTALL} has most)"
 
 
 def _save_extras(step: WispSubStep, model: JwstDataModel, found: WispSubtraction) -> None:
@@ -174,15 +186,19 @@ def _save_extras(step: WispSubStep, model: JwstDataModel, found: WispSubtraction
 
 
 def _subtract_inplace(
-    step: WispSubStep, model: JwstDataModel, paths: list[Path], scale: float | None
+    step: WispSubStep,
+    model: JwstDataModel,
+    templates: WispTemplates,
+    frame: str,
+    paths: list[Path],
+    scale: float | None,
 ) -> WispSubtraction:
     """Call the kernel; what it cannot do becomes an error that names the files."""
-    templates, start = read_templates(paths, model)
-    if len(templates) > 1 and (scale is not None or step.method == "ceers"):
+    if len(templates.components) > 1 and (scale is not None or step.method == "ceers"):
         raise CeersError(
-            f"{len(templates)} wisp components are given ({', '.join(map(str, paths))}), but "
-            f"method={step.method!r} with scale={scale} takes one. Use method='lsq' and "
-            "scale=None, or give one template."
+            f"{len(templates.components)} wisp components are given "
+            f"({', '.join(map(str, paths))}), but method={step.method!r} with scale={scale} takes "
+            "one. Use method='lsq' and scale=None, or give one template (template_dir)."
         )
     # a rate image is a stack of one integration; reshaped, the arrays stay the model's own
     data, err, dq = (a.reshape(-1, *a.shape[-2:]) for a in (model.data, model.err, model.dq))
@@ -191,16 +207,16 @@ def _subtract_inplace(
             data,
             err,
             dq,
-            templates,
+            templates.components,
             detector=model.meta.instrument.detector,
-            start=start,
+            start=templates.start,
             n_outputs=model.meta.exposure.noutputs or (4 if model.data.shape[-1] == 2048 else 1),
             flat=read_flat(step, model),
             settings=WispSettings(
                 method=step.method,
                 scale=scale,
                 min_significance=step.min_significance,
-                flatten_template=step.template_frame == "raw",
+                flatten_template=frame == "raw",
                 keep=step.save_wisp_model or step.save_plots,
             ),
         )

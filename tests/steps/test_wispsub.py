@@ -353,7 +353,8 @@ class TestFilesOfOthers:
 
     def read(self, tmp_path, hdus, model=None, name="template.fits"):
         fits.HDUList([fits.PrimaryHDU(), *hdus]).writeto(tmp_path / name, overwrite=True)
-        return read_templates([tmp_path / name], model or datamodels.ImageModel((2048, 2048)))[0]
+        model = model or datamodels.ImageModel((2048, 2048))
+        return read_templates([tmp_path / name], model).components
 
     def test_every_component_is_read(self, tmp_path):
         rng = np.random.default_rng(2)
@@ -383,8 +384,32 @@ class TestFilesOfOthers:
         name = "WISP_NRCB4_F150W_CLEAR.fits"
         np.testing.assert_array_equal(self.read(tmp_path, hdus, model, name)[0], image)
         assert find_templates("NRCB4", "F150W", str(tmp_path)) == [tmp_path / name]
+        # it is subtracted from rate images as they are: the flat is not divided out
+        assert read_templates([tmp_path / name], model).frame == "raw"
         with pytest.raises(CeersError, match=r"is in MJy/sr; wanted is DN/s"):
             self.read(tmp_path, [cal], model)
+
+    @pytest.mark.parametrize(
+        ("name", "filter_name"),
+        [
+            ("WISP_NRCB4_F150W2_F162M.fits", "F162M"),
+            ("nrcb4_f150w_wisp.fits", "F150W"),
+            ("nrcb4_f150w_wisp.fits.gz", "F150W"),
+        ],
+    )
+    def test_found_by_their_own_names(self, tmp_path, name, filter_name):
+        (tmp_path / name).touch()
+        assert find_templates("NRCB4", filter_name, str(tmp_path)) == [tmp_path / name]
+        with pytest.raises(CeersError, match="not found"):
+            find_templates("NRCB4", "F200W", str(tmp_path))
+
+    def test_frames_are_not_mixed(self, tmp_path):
+        for name in ("RATE", "WISP_0"):
+            hdu = fits.ImageHDU(np.eye(64, dtype=np.float32), name=name)
+            hdu.writeto(tmp_path / f"{name}.fits")
+        paths = [tmp_path / "RATE.fits", tmp_path / "WISP_0.fits"]
+        with pytest.raises(CeersError, match="Give templates of one kind"):
+            read_templates(paths, datamodels.ImageModel((64, 64)))
 
     def test_several_images_of_other_names_are_refused(self, tmp_path):
         image = np.eye(64, dtype=np.float32)
@@ -395,6 +420,62 @@ class TestFilesOfOthers:
             hdus = [fits.ImageHDU(image, name=name) for _ in range(2)]
             with pytest.raises(CeersError, match="several images of one name"):
                 self.read(tmp_path, hdus, datamodels.ImageModel((64, 64)))
+
+
+class TestPackage:
+    """Templates of nmfwisp, where it is installed."""
+
+    @pytest.mark.parametrize(
+        ("detector", "filter_name", "name"),
+        [
+            ("NRCB4", "F150W", "nrcb4_org/nrcb4_f150w_wisp.fits.gz"),
+            ("NRCB4", "F115W", "nrcb4/nrcb4_f115w_wisp.fits.gz"),
+            ("NRCB4", "F162M", "nrcb4/nrcb4_f150w2_wisp.fits.gz"),
+            ("NRCB4", "F164N", "nrcb4/nrcb4_f150w2_wisp.fits.gz"),
+            ("NRCA3", "F200W", "nrca3/nrca3_f200w_wisp.fits.gz"),
+            ("NRCB4", "F090W", None),
+        ],
+    )
+    def test_found_by_detector_and_effective_filter(
+        self, wisp_package, detector, filter_name, name
+    ):
+        expected = [wisp_package / name] if name else []
+        assert find_templates(detector, filter_name, None) == expected
+
+    def test_own_templates_win(self, wisp_package, template_dir, monkeypatch):
+        own = [template_dir / NAME]
+        assert find_templates("NRCB4", "F150W", str(template_dir)) == own
+        monkeypatch.setenv("NIRCAM_WISP_TEMPLATES", str(template_dir))
+        assert find_templates("NRCB4", "F150W", None) == own
+        assert find_templates("NRCB4", "F115W", None)[0].is_relative_to(wisp_package)
+
+    def test_without_any_the_package_is_named(self, wisp_package):
+        with pytest.raises(CeersError, match=r"pip install 'ceers_steps\[wisps\]'"):
+            find_templates("NRCB3", "F200W", None)
+
+    def test_what_was_used_is_recorded(self, wisp_package, subtract, tmp_path):
+        model = rate(scale=0)
+        full = np.zeros((2048, 2048), np.float32)
+        for scale, image in zip((0.8, 0.3), self.components(wisp_package), strict=True):
+            full += scale * image
+        part = full[START[0] : START[0] + SHAPE[0], START[1] : START[1] + SHAPE[1]]
+        model.data += part * flat_field()
+        result = subtract(model, template_dir=None)
+        assert status(result) == "COMPLETE"
+        used = result.meta.instance["ceers_steps"]["ceers_wispsub"]["parameters"]
+        assert used["templates"] == ["nrcb4_f150w_wisp.fits.gz"]
+        assert used["template_package"] == "nmfwisp 9.8.7"
+        assert (used["components"], used["template_frame"]) == (2, "flat")
+        errors = np.array(merit(result)["scale"]) - [0.8, 0.3]
+        assert np.all(np.abs(errors) < 4 * np.array(merit(result)["scale_err"]))
+        result.save(tmp_path / "saved.fits")
+        history = "".join(map(str, fits.getheader(tmp_path / "saved.fits")["HISTORY"]))
+        assert "template_package=nmfwisp 9.8.7" in history
+
+    @staticmethod
+    def components(folder):
+        with fits.open(folder / "nrcb4_org" / "nrcb4_f150w_wisp.fits.gz") as hdus:
+            return [hdus[f"WISP_{k}"].data for k in (0, 1)]
 
 
 def test_flat_that_does_not_cover(subtract):

@@ -43,7 +43,7 @@ class Reference:
     size : int or None
         Bytes, as CRDS lists them, else as found.
     note : str
-        What is wrong with it.
+        What is wrong with it; of a template that is there, the package that it is part of.
     """
 
     name: str
@@ -112,6 +112,8 @@ class ReferenceReport:
         if self.templates:
             good = sum(item.state == "ok" for item in self.templates)
             lines.append(f"{good} of {len(self.templates)} wisp templates are there")
+            packaged = [item for item in self.templates if item.state == "ok" and item.note]
+            lines += [f"wisp template {item.name} of {item.note}" for item in packaged]
         lines += [f"{path}: {reason}" for path, reason in self.unreadable.items()]
         for item in self.problems:
             many = f"{item.exposures} exposure{'' if item.exposures == 1 else 's'}"
@@ -355,6 +357,7 @@ def _sha1(path: Path) -> str:
 
 def _templates(exposures: Sequence[tuple[Path, Mapping]], chain: Chain) -> list[Reference]:
     """Look at the wisp templates that the exposures need."""
+    from ceers_steps.files.wisp_package import package_label
     from ceers_steps.files.wisp_templates import find_templates
 
     found: list[Reference] = []
@@ -375,5 +378,6 @@ def _templates(exposures: Sequence[tuple[Path, Mapping]], chain: Chain) -> list[
             problem = fits_problem(path)
             state = "damaged" if problem else "ok"
             size = path.stat().st_size
-            found.append(Reference(path.name, kind, count, state, path, size, problem))
+            note = problem or package_label(path)
+            found.append(Reference(path.name, kind, count, state, path, size, note))
     return found

@@ -336,6 +336,14 @@ def test_wisp_templates_are_inputs_of_the_exposures_that_use_them(out, tmp_path)
     )
 
 
+def test_templates_of_the_package_are_inputs_too(out, wisp_package):
+    plan = make_plan(out)
+    used = {task.key: task.inputs[1:] for task in stage(plan, "exposure") if task.inputs[1:]}
+    files = {name for inputs in used.values() for name in inputs}
+    assert str(wisp_package / "nrca3" / "nrca3_f200w_wisp.fits.gz") in files
+    assert all(name.startswith(str(wisp_package)) for name in files)
+
+
 def test_steps_that_are_left_out_are_not_counted(out, tmp_path):
     names = [exposure.name for exposure in make_exposures(out / "uncal")]
     wispy = [name for name in names if name.endswith("nrcb4") and "_03101_" in name]

@@ -359,6 +359,17 @@ def test_a_missing_wisp_template_is_named(field, capsys, tmp_path, monkeypatch):
     assert "$NIRCAM_WISP_TEMPLATES" in check_references(field.uncals).summary()
 
 
+def test_templates_of_the_package_are_listed(field, wisp_package, capsys, monkeypatch):
+    monkeypatch.delenv("NIRCAM_WISP_TEMPLATES")
+    assert command("check", *field.uncals) == 0
+    out = capsys.readouterr().out
+    assert "wisp template nrcb4_f150w_wisp.fits.gz of nmfwisp 9.8.7" in out
+    path = wisp_package / "nrcb4_org" / "nrcb4_f150w_wisp.fits.gz"
+    path.write_bytes(path.read_bytes()[:-100])
+    assert command("check", *field.uncals) == 1
+    assert "damaged: nrcb4_f150w_wisp.fits.gz" in capsys.readouterr().out
+
+
 def test_a_damaged_wisp_template_is_named(field):
     (template,) = field.templates.glob("wisps_nrcb4_F150W.fits")
     field.replace(template, template.read_bytes()[:50000])
