@@ -4,7 +4,7 @@ import os
 import re
 from pathlib import PurePath
 
-__all__ = ["effective_filter", "exposure_name", "is_exposure_name", "name_problem"]
+__all__ = ["effective_filter", "exposure_name", "is_exposure_name", "name_problem", "whole_number"]
 
 _EXPOSURE = re.compile(
     r"(?:^|(?<=[^A-Za-z0-9]))"
@@ -14,6 +14,9 @@ _EXPOSURE = re.compile(
 """An exposure name, also after what a program has put before it (``bkgfix_jw...``)."""
 
 _SAFE = re.compile(r"[A-Za-z0-9][A-Za-z0-9._+-]*", re.ASCII)
+
+DIGITS = 18
+"""Digits of a number that comes from outside: more are no size, count or time."""
 
 LONGEST = 200
 """Characters of a name that comes from outside: file systems take 255 with all suffixes."""
@@ -100,3 +103,20 @@ def name_problem(name: object) -> str:
     if not _SAFE.fullmatch(name):
         return f"{name!r} has other characters than letters, digits, '.', '_', '+' and '-'"
     return ""
+
+
+def whole_number(text: str) -> int | None:
+    """Return the number that a text from outside is.
+
+    Parameters
+    ----------
+    text
+        The text; ``str.isdigit`` takes more than ``int`` does (superscripts), and ``int`` more
+        than is meant (spaces, signs, underscores, digits of other scripts).
+
+    Returns
+    -------
+    int or None
+        None unless it is 1 to `DIGITS` digits from 0 to 9.
+    """
+    return int(text) if text.isascii() and text.isdigit() and len(text) <= DIGITS else None

@@ -25,8 +25,10 @@ class Answer:
     """Send a part that begins so many bytes late."""
     body: bytes | None = None
     """Send this."""
-    length: bool = True
-    """Whether the length is told."""
+    length: bool | str = True
+    """Whether the length is told; or what is told."""
+    drip: int | None = None
+    """Send so many bytes, then one a time, for ever."""
     headers: dict = field(default_factory=dict)
 
 
@@ -103,7 +105,8 @@ class _Handler(BaseHTTPRequestHandler):
             self.send_response(200)
         self.send_header("ETag", tag)
         if answer.length:
-            self.send_header("Content-Length", str(len(data) - start))
+            length = str(len(data) - start) if answer.length is True else answer.length
+            self.send_header("Content-Length", length)
         else:
             self.send_header("Connection", "close")
         self.end_headers()
@@ -111,11 +114,14 @@ class _Handler(BaseHTTPRequestHandler):
         for limit in (answer.cut, answer.stall):
             sent = sent if limit is None else sent[:limit]
         with contextlib.suppress(BrokenPipeError, ConnectionResetError):
-            self.wfile.write(sent)
+            self.wfile.write(sent if answer.drip is None else sent[: answer.drip])
             self.wfile.flush()
+            while answer.drip is not None and not store.ended.wait(0.01):
+                self.wfile.write(b"x")
+                self.wfile.flush()
         if answer.stall is not None:
             store.ended.wait(30)
-        self.close_connection = answer.cut is not None or not answer.length
+        self.close_connection = answer.cut is not None or answer.length is not True
 
 
 class _Server(ThreadingHTTPServer):

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from ceers_steps.errors import CeersError
+from ceers_steps.names import whole_number
 from ceers_steps.survey.archive.mast import EXPOSURE_NAME, NARROW, Product
 
 __all__ = ["LISTING_SUFFIXES", "is_listing", "read_listing"]
@@ -177,7 +178,7 @@ def _filter(row: Mapping[str, Any]) -> str:
 def _size(row: Mapping[str, Any]) -> int | None:
     """Return the size in bytes, None if it is not told."""
     text = str(row.get("size") or row.get("filesize") or "").strip()
-    return int(text) if text.isascii() and text.isdigit() and int(text) > 0 else None
+    return whole_number(text) or None
 
 
 def _is_public(row: Mapping[str, Any]) -> bool:

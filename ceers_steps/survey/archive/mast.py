@@ -13,7 +13,8 @@ from urllib.parse import quote
 import numpy as np
 
 from ceers_steps.errors import CeersError, optional_import
-from ceers_steps.survey.archive.transfer import Transfer
+from ceers_steps.names import whole_number
+from ceers_steps.survey.archive.parts import Transfer
 from ceers_steps.survey.select.pointings import Pointings
 
 __all__ = [
@@ -96,10 +97,10 @@ def program_number(text: str) -> int:
     """
     if text.lower() == "ceers":
         return CEERS_PROGRAM
-    digits = text.lower().removeprefix("jw")
-    if not digits.isdigit() or not 0 < int(digits) < 100000:
+    number = whole_number(text.lower().removeprefix("jw"))
+    if number is None or not 0 < number < 100000:
         raise CeersError(f"{text!r} is not the number of a JWST program (1345 for instance).")
-    return int(digits)
+    return number
 
 
 def find_products(
@@ -231,13 +232,13 @@ def select_products(
         band = band or by_id.get(str(_cell(row, "parent_obsid")), "")
         if bands and band not in bands:
             continue
-        size = _cell(row, "size")
+        size = whole_number(str(_cell(row, "size") or "").removesuffix(".0"))
         chosen.append(
             Product(
                 name=match.string,
                 exposure=match["exposure"],
                 uri=str(row["dataURI"]),
-                size=int(size) if size and int(size) > 0 else None,
+                size=size or None,
                 observation=observation,
                 filter=band,
                 public=str(_cell(row, "dataRights") or "PUBLIC").upper() == "PUBLIC",

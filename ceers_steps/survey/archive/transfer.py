@@ -1,18 +1,18 @@
 """Fetch files over HTTP so that every one ends complete, however often the line breaks."""
 
 import contextlib
-import json
 import os
 import queue
 import re
 import threading
+import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from pathlib import Path
+from typing import Any
 
 from ceers_steps.errors import CeersError
-from ceers_steps.files.disk import fits_problem
-from ceers_steps.files.json_files import read_note
+from ceers_steps.names import whole_number
+from ceers_steps.survey.archive.parts import Transfer, file_problem, file_size
 
 __all__ = ["Outcome", "Transfer", "fetch", "still_due"]
 
@@ -22,52 +22,22 @@ CHUNK = 1 << 17
 TIMEOUT = (20.0, 60.0)
 """Seconds to wait for a connection and for the next bytes."""
 
-LONGEST_PAUSE = 60.0
-"""Seconds between two attempts, at most."""
+LONGEST_PAUSE = 40.0
+"""Seconds between two attempts, at most, whatever a server asks for."""
+
+LEAST_RATE, WINDOW = 1000.0, 60.0
+"""Bytes a second that have to come, on average over so many seconds."""
+
+LARGEST = 100 * 10**9
+"""Bytes of a file of which nobody tells the size, at most; raw exposures have up to 1e10."""
+
+MARGIN = 1 << 20
+"""Bytes by which a file may be larger than twice what the archive lists."""
 
 TRY_AGAIN = {408, 425, 429}
 """Answers of a server that is busy, beside all from 500 on."""
 
-_RANGE = re.compile(r"bytes (?P<start>\d+)-\d+/(?P<total>\d+|\*)$")
-
-
-@dataclass(frozen=True)
-class Transfer:
-    """A file to fetch.
-
-    Attributes
-    ----------
-    url : str
-        Where it is.
-    path : Path
-        Where it goes.
-    size : int or None
-        Its size in bytes as the archive lists it; None when it does not say.
-    """
-
-    url: str
-    path: Path
-    size: int | None = None
-
-    @property
-    def part(self) -> Path:
-        """The partial file, hidden beside the final one."""
-        return self.path.with_name(f".{self.path.name}.part")
-
-    @property
-    def note(self) -> Path:
-        """What the server said of the file of which `part` is the beginning."""
-        return self.path.with_name(f".{self.path.name}.part.json")
-
-    @property
-    def fetched(self) -> int:
-        """Bytes that an earlier run left in `part`."""
-        return _size(self.part) or 0
-
-    @property
-    def complete(self) -> bool:
-        """Whether the file is there with the size that the archive lists."""
-        return self.size is not None and _size(self.path) == self.size
+_RANGE = re.compile(r"bytes (?P<start>[0-9]{1,18})-[0-9]{1,18}/(?P<total>[0-9]{1,18}|\*)$")
 
 
 @dataclass(frozen=True)
@@ -181,7 +151,16 @@ def fetch(
 class _Worker:
     """Takes transfers from a queue until it is empty; runs in several threads."""
 
-    def __init__(self, jobs, events, stop, *, attempts, pause, token):
+    def __init__(
+        self,
+        jobs: queue.SimpleQueue,
+        events: queue.SimpleQueue,
+        stop: threading.Event,
+        *,
+        attempts: int,
+        pause: float,
+        token: str | None,
+    ) -> None:
         self.jobs, self.events, self.stop = jobs, events, stop
         self.attempts, self.pause, self.token = attempts, pause, token
 
@@ -209,23 +188,26 @@ class _Worker:
         except Exception as err:  # noqa: BLE001 - the main thread raises it
             self.events.put(("broken", number, err))
 
-    def fetch_one(self, session, number: int, transfer: Transfer) -> Outcome:
+    def fetch_one(self, session: Any, number: int, transfer: Transfer) -> Outcome:
         """Fetch one file, with as many attempts as it takes."""
         import requests
+        from urllib3.exceptions import HTTPError
 
         if transfer.complete:
             return Outcome(transfer, "present")
         transfer.path.parent.mkdir(parents=True, exist_ok=True)
+        transfer.tidy()
         failures, furthest = 0, transfer.fetched
         while True:
             try:
                 return self.attempt(session, number, transfer)
             except _HopelessError as err:
                 return Outcome(transfer, "failed", str(err))
-            except (_AgainError, requests.RequestException) as err:
+            except (_AgainError, requests.RequestException, HTTPError) as err:
                 message = _plain_reason(err)
                 pause = getattr(err, "pause", 0.0)
-            if transfer.fetched > furthest:
+            # a server that gives a few bytes a minute gets no further
+            if transfer.fetched - furthest >= CHUNK:
                 failures, furthest = 0, transfer.fetched
             failures += 1
             if failures >= self.attempts:
@@ -235,14 +217,14 @@ class _Worker:
             if self.stop.wait(pause):
                 raise _StoppedError
 
-    def attempt(self, session, number: int, transfer: Transfer) -> Outcome:
+    def attempt(self, session: Any, number: int, transfer: Transfer) -> Outcome:
         """Ask for what is missing of a file, and put the file in its place."""
-        have, known = transfer.fetched, _read_note(transfer)
+        have, known = transfer.fetched, transfer.known()
         whole = known.get("total") or transfer.size
         if have and have == whole:
             return self.finish(transfer, have)
         if have and whole is not None and have > whole:
-            _discard(transfer)
+            transfer.discard()
             have = 0
         headers = {"Accept-Encoding": "identity"}  # sizes are those of the file
         if have:
@@ -251,63 +233,88 @@ class _Worker:
                 headers["If-Range"] = known["validator"]
         with session.get(transfer.url, headers=headers, stream=True, timeout=TIMEOUT) as answer:
             start, total = _look_at(answer, transfer, have)
+            if total and transfer.size and total > 2 * transfer.size + MARGIN:
+                transfer.discard()
+                raise _HopelessError(f"{total} bytes are sent, the archive lists {transfer.size}")
             if have and start and known.get("total") not in (None, total):
-                _discard(transfer)
+                transfer.discard()
                 raise _AgainError("the file in the archive has changed: starting anew")
-            if total is not None and total == _size(transfer.path) and not _problem(transfer.path):
+            if (
+                total is not None
+                and total == file_size(transfer.path)
+                and not file_problem(transfer.path)
+            ):
                 # listed with another size, but this is what the archive has
-                _discard(transfer)
+                transfer.discard()
                 return Outcome(transfer, "present", _listed_otherwise(transfer, total))
-            _write_note(transfer, answer, total)
-            with open(transfer.part, "r+b" if start else "wb", buffering=0) as part:
-                part.seek(start)
-                self.events.put(("at", number, start))
-                for chunk in answer.iter_content(CHUNK):
-                    part.write(chunk)
-                    self.events.put(("at", number, part.tell()))
-                    if self.stop.is_set():
-                        raise _StoppedError
-                os.fsync(part.fileno())
+            transfer.remember(_validator(answer), total)
+            self.receive(answer, number, transfer, start, total)
         return self.finish(transfer, total)
+
+    def receive(
+        self, answer: Any, number: int, transfer: Transfer, start: int, total: int | None
+    ) -> None:
+        """Write the body of an answer to the partial file."""
+        expected = transfer.size if total is None else total
+        began, first = time.monotonic(), start
+        with transfer.open_part(start) as part:
+            self.events.put(("at", number, start))
+            # what has come is written at once, however slowly it comes
+            while chunk := answer.raw.read1(CHUNK, decode_content=True):
+                part.write(chunk)
+                at = part.tell()
+                self.events.put(("at", number, at))
+                if self.stop.is_set():
+                    raise _StoppedError
+                if at > (LARGEST if expected is None else expected):
+                    break  # a body without an end
+                if (took := time.monotonic() - began) > WINDOW:
+                    if at - first < LEAST_RATE * took:
+                        raise _AgainError(f"less than {LEAST_RATE / 1000:g} kB came in a second")
+                    began, first = time.monotonic(), at
+            os.fsync(part.fileno())
 
     def finish(self, transfer: Transfer, total: int | None) -> Outcome:
         """Check a partial file that should be whole, and give it its name."""
         expected = transfer.size if total is None else total
         size = transfer.fetched
+        if expected is None and size > LARGEST:
+            transfer.discard()
+            raise _HopelessError(f"more than {LARGEST:.0e} bytes came, and no end")
         if expected is not None and size < expected:
             raise _AgainError(f"cut off after {size} of {expected} bytes")
         if expected is not None and size > expected:
-            _discard(transfer)
+            transfer.discard()
             raise _AgainError(f"{size} bytes came, the archive has {expected}")
-        problem = _problem(transfer.part, transfer.path.name)
+        problem = file_problem(transfer.part, transfer.path.name)
         if problem:
-            _discard(transfer)
+            transfer.discard()
             raise _AgainError(f"what came is not a complete FITS file ({problem})")
         os.replace(transfer.part, transfer.path)
         transfer.note.unlink(missing_ok=True)
         return Outcome(transfer, "fetched", _listed_otherwise(transfer, size))
 
 
-def _look_at(answer, transfer: Transfer, have: int) -> tuple[int, int | None]:
+def _look_at(answer: Any, transfer: Transfer, have: int) -> tuple[int, int | None]:
     """Return where the bytes of an answer begin and the size of the whole file."""
     status = answer.status_code
     if status == 206:
         match = _RANGE.match(answer.headers.get("Content-Range", ""))
         if match is None or int(match["start"]) != have:
-            _discard(transfer)
+            transfer.discard()
             raise _AgainError("the server sent another part than asked for")
         return have, None if match["total"] == "*" else int(match["total"])
     if status == 200:
         length = answer.headers.get("Content-Length", "")
         encoded = answer.headers.get("Content-Encoding", "identity") != "identity"
-        return 0, int(length) if length.isdigit() and not encoded else None
+        return 0, None if encoded else whole_number(length)
     if status == 416:
-        _discard(transfer)
+        transfer.discard()
         raise _AgainError("the server has no such part (HTTP 416): starting anew")
     reason = f"HTTP {status} {answer.reason or ''}".rstrip()
     if status in TRY_AGAIN or status >= 500:
         later = answer.headers.get("Retry-After", "")
-        raise _AgainError(reason, pause=float(later) if later.isdigit() else 0.0)
+        raise _AgainError(reason, pause=float(whole_number(later) or 0))
     if status in (401, 403):
         reason += (
             ": not public yet; set MAST_API_TOKEN to a token of an account that may read it "
@@ -316,10 +323,10 @@ def _look_at(answer, transfer: Transfer, have: int) -> tuple[int, int | None]:
     raise _HopelessError(reason)
 
 
-def _authorize(token: str):
+def _authorize(token: str) -> Callable[[Any], Any]:
     """Return what adds the token to a request; requests takes it off for another host."""
 
-    def add(request):
+    def add(request: Any) -> Any:
         request.headers["Authorization"] = f"token {token}"
         return request
 
@@ -329,42 +336,23 @@ def _authorize(token: str):
 def _plain_reason(err: Exception) -> str:
     """Say in a few words what went wrong on the way."""
     import requests
+    import urllib3.exceptions
 
-    if isinstance(err, requests.Timeout):
+    if isinstance(err, (requests.Timeout, urllib3.exceptions.TimeoutError)):
         return "the server did not answer in time"
-    if isinstance(err, (requests.ConnectionError, requests.exceptions.ChunkedEncodingError)):
+    if isinstance(err, (requests.ConnectionError, urllib3.exceptions.HTTPError)):
         return "the connection broke"
     return " ".join(str(err).split())
 
 
-def _problem(path: Path, name: str | None = None) -> str:
-    return fits_problem(path) if (name or path.name).endswith(".fits") else ""
+def _validator(answer: Any) -> str | None:
+    """Return what tells this version of a file from others."""
+    # a weak ETag (W/...) must not be used for parts of a file
+    tag = answer.headers.get("ETag", "")
+    return tag if tag.startswith('"') else answer.headers.get("Last-Modified")
 
 
 def _listed_otherwise(transfer: Transfer, size: int) -> str:
     if transfer.size in (None, size):
         return ""
     return f"complete with {size} bytes, though the archive lists {transfer.size}"
-
-
-def _size(path: Path) -> int | None:
-    try:
-        return path.stat().st_size
-    except FileNotFoundError:
-        return None
-
-
-def _read_note(transfer: Transfer) -> dict:
-    return read_note(transfer.note, validator=str | None, total=int | None)
-
-
-def _write_note(transfer: Transfer, answer, total: int | None) -> None:
-    # a weak ETag (W/...) must not be used for parts of a file
-    tag = answer.headers.get("ETag", "")
-    validator = tag if tag.startswith('"') else answer.headers.get("Last-Modified")
-    transfer.note.write_text(json.dumps({"validator": validator, "total": total}))
-
-
-def _discard(transfer: Transfer) -> None:
-    transfer.part.unlink(missing_ok=True)
-    transfer.note.unlink(missing_ok=True)

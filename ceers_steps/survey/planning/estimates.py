@@ -8,6 +8,8 @@ import math
 import os
 from pathlib import Path
 
+from ceers_steps.names import whole_number
+
 __all__ = ["align", "background", "exposure", "magnification", "mosaic", "outlier", "tile"]
 
 FULL_FRAME = 2048 * 2048
@@ -62,7 +64,7 @@ def magnification(filter_name: str, pixel_scale: float) -> float:
     pixel_scale
         Of the mosaic, arcsec.
     """
-    channel = "long" if filter_name[1:4].isdigit() and int(filter_name[1:4]) > 240 else "short"
+    channel = "long" if (whole_number(filter_name[1:4]) or 0) > 240 else "short"
     return (NATIVE[channel] / pixel_scale) ** 2
 
 

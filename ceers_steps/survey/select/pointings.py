@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 from ceers_steps.errors import CeersError
 from ceers_steps.files.parameter_files import parameter_files_dir
+from ceers_steps.names import whole_number
 
 __all__ = ["Pointings", "read_pointings"]
 
@@ -58,7 +59,7 @@ class Pointings:
             digits = str(name).lower().removeprefix("nircam")
             if digits == "all":
                 wanted |= set(self.numbers)
-            elif digits.isdigit() and int(digits) in self.numbers:
+            elif whole_number(digits) in self.numbers:
                 wanted.add(int(digits))
             else:
                 raise CeersError(

@@ -1,6 +1,7 @@
 """Transfers: whatever goes wrong on the way, a file that is there is complete."""
 
 import io
+import os
 import signal
 import subprocess
 import sys
@@ -311,3 +312,98 @@ def test_what_is_still_due(item, tmp_path):
     assert transfer.still_due([item, other, unknown]) == len(DATA) + 70
     other.path.write_bytes(b"0" * 100)
     assert transfer.still_due([item, other, unknown]) == len(DATA)
+
+
+@pytest.mark.parametrize("length", ["\u00b2", "\u00b9\u00b2", "many", "9" * 5000, "-5", "1e9", " "])
+def test_a_length_that_is_no_number_says_nothing(server, item, length):
+    server.answers[PATH] = [Answer(length=length)]
+    assert run(item)[0].status == "fetched"
+    assert is_clean(item)
+
+
+@pytest.mark.parametrize("later", ["\u00b2", "9" * 400, "soon", "-1", "inf", "nan", "1e300"])
+def test_a_time_to_wait_that_is_no_number_or_huge(server, item, monkeypatch, later):
+    monkeypatch.setattr(transfer, "LONGEST_PAUSE", 0.02)
+    server.answers[PATH] = [Answer(status=503, headers={"Retry-After": later})]
+    start = time.monotonic()
+    assert run(item)[0].status == "fetched"
+    assert time.monotonic() - start < 10
+
+
+def test_no_server_makes_wait_for_more_than_forty_seconds():
+    assert transfer.LONGEST_PAUSE <= 40
+
+
+@pytest.mark.parametrize(
+    "value", ["bytes \u0661-5/9", "bytes 1-2/" + "9" * 5000, "bytes \u00b2-3/4"]
+)
+def test_a_part_whose_place_is_no_number_is_not_used(server, item, value):
+    class Strange:
+        status_code, headers, reason = 206, {"Content-Range": value}, ""
+
+    with pytest.raises(transfer._AgainError, match="another part than asked for"):
+        transfer._look_at(Strange, item, 1)
+
+
+def test_a_body_without_end_stops_at_the_listed_size(server, item):
+    endless = Answer(length=False, drip=len(DATA))
+    server.answers[PATH] = [endless, endless]
+    told = []
+    (outcome,) = run(item, attempts=2, tell=lambda *event: told.append(event))
+    assert outcome.status == "failed"
+    assert f"the archive has {len(DATA)}" in outcome.message
+    assert max(value for kind, _, value in told if kind == "at") <= len(DATA) + transfer.CHUNK
+    assert list(item.path.parent.iterdir()) == []
+
+
+def test_a_body_without_end_of_a_file_whose_size_nobody_tells(server, tmp_path, monkeypatch):
+    monkeypatch.setattr(transfer, "LARGEST", 2 * len(DATA) // 3)
+    item = Transfer(server.url + PATH, tmp_path / "data" / PATH[1:])
+    server.answers[PATH] = [Answer(length=False, drip=len(DATA))]
+    (outcome,) = run(item)
+    assert outcome.status == "failed"
+    assert "and no end" in outcome.message
+    assert list(item.path.parent.iterdir()) == []
+
+
+def test_a_size_far_beyond_the_listed_one_is_refused_at_once(server, tmp_path):
+    item = Transfer(server.url + PATH, tmp_path / "data" / PATH[1:], 1000)
+    server.answers[PATH] = [Answer(length=str(10**15), drip=0)]
+    (outcome,) = run(item)
+    assert outcome.message == f"{10**15} bytes are sent, the archive lists 1000"
+    assert list(item.path.parent.iterdir()) == []
+
+
+def test_a_server_that_sends_a_byte_now_and_then_counts_as_broken(server, item, monkeypatch):
+    monkeypatch.setattr(transfer, "WINDOW", 0.3)
+    server.answers[PATH] = [Answer(drip=N_CUT), *[Answer(drip=0)] * 3]
+    start = time.monotonic()
+    (outcome,) = run(item, attempts=3)
+    assert time.monotonic() - start < 20
+    assert (outcome.status, outcome.message) == (
+        "failed",
+        "less than 1 kB came in a second (3 attempts)",
+    )
+    assert N_CUT <= item.fetched < N_CUT + transfer.CHUNK
+
+
+@pytest.mark.parametrize("kind", ["link", "hard link", "dangling", "fifo"])
+@pytest.mark.parametrize("which", ["part", "note"])
+def test_nothing_is_written_through_what_lies_in_the_place_of_a_part(server, item, kind, which):
+    item.path.parent.mkdir()
+    other = item.path.parent.parent / "precious"
+    path = getattr(item, which)
+    if kind != "dangling":
+        other.write_bytes(DATA[:N_CUT])
+    if kind == "fifo":
+        os.mkfifo(path)
+    elif kind == "hard link":
+        os.link(other, path)
+    else:
+        path.symlink_to(other)
+    assert run(item)[0].status == "fetched"
+    assert is_clean(item)
+    assert other.exists() == (kind != "dangling")
+    if other.exists():
+        assert other.read_bytes() == DATA[:N_CUT]
+    assert not item.path.is_symlink()
