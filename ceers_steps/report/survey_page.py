@@ -57,6 +57,8 @@ class Mosaic:
         Products and logs.
     preview : bytes
         A PNG; empty if there is none.
+    earlier : bool
+        What is shown was made in an earlier run, and would be another one now.
     """
 
     name: str
@@ -64,6 +66,7 @@ class Mosaic:
     facts: Mapping[str, str]
     links: Mapping[str, str]
     preview: bytes = b""
+    earlier: bool = False
 
 
 @dataclass(frozen=True)

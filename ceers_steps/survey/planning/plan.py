@@ -127,6 +127,25 @@ class Plan:
         counts["skyvar"] = sum(len(task.arguments["exposures"]) for task in outliers)
         return counts
 
+    def needed(self, task: Task) -> list[Task]:
+        """Return all tasks that a task needs, and those that these need, in the order of the plan.
+
+        Parameters
+        ----------
+        task
+            One of the plan.
+
+        Returns
+        -------
+        list of Task
+        """
+        found: set[str] = set()
+        new = set(task.after)
+        while new:
+            found |= new
+            new = {name for known in new for name in self.tasks[known].after} - found
+        return [each for name, each in self.tasks.items() if name in found]
+
     def by_stage(self, tasks: Iterable[Task] | None = None) -> dict[str, list[Task]]:
         """Return tasks (default: all) by stage, in the order of `STAGES`; no empty stages."""
         chosen = list(self.tasks.values() if tasks is None else tasks)

@@ -23,11 +23,11 @@ from pathlib import Path
 from ceers_steps.errors import CeersError
 from ceers_steps.files.atomic import write_atomic
 from ceers_steps.survey.config.settings import SurveyConfig
-from ceers_steps.survey.planning.plan import STATE, Plan, Task, write_plan
+from ceers_steps.survey.planning.plan import STAGES, STATE, Plan, Task, write_plan
 from ceers_steps.survey.running import pbs
 from ceers_steps.survey.running.task import PR_SET_PDEATHSIG
 
-__all__ = ["Engine", "cancel_leftovers", "check_engine"]
+__all__ = ["Engine", "cancel_leftovers", "check_engine", "identities"]
 
 CANCEL_TIME = 90.0
 """Seconds that a cluster has to end jobs; Slurm kills those that do not end in 30."""
@@ -81,12 +81,19 @@ class Engine:
         Where to run, and limits.
     cores, memory
         Limits on this machine; memory in MB.
+
+    Attributes
+    ----------
+    marks : Path
+        Folder in which every task that is valid leaves a mark, an empty file.
     """
 
     def __init__(
         self, plan: Plan, tasks: Iterable[Task], config: SurveyConfig, *, cores: int, memory: int
     ) -> None:
         self._folder = plan.output / STATE / "engine"
+        # of this run only: a job that outlived an earlier one must not be taken for ours
+        self.marks = self._folder / "marks" / uuid.uuid4().hex[:8]
         self._log = plan.output / "logs" / "engine.log"
         self._config = config
         self._cores, self._memory = cores, memory
@@ -171,8 +178,7 @@ class Engine:
         jobs = {
             "python": sys.executable,
             "plan": str(plan_path),
-            # of this run only: a job that outlived an earlier one must not be taken for ours
-            "marks": f"marks/{uuid.uuid4().hex[:8]}",
+            "marks": f"marks/{self.marks.name}",
             "stages": list(plan.by_stage(tasks)),
             "tasks": {
                 task.id: {
@@ -330,6 +336,31 @@ def _executor(config):
 def _end_with_parent():
     """Let the engine end when the driver is killed."""
     ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
+
+
+def identities(folder: Path, ending: str = "") -> set[str]:
+    """Return the tasks that have a file in a folder, ``<stage>/<key>``.
+
+    Parameters
+    ----------
+    folder
+        With a folder for each stage.
+    ending
+        What follows the key in the names of the files.
+
+    Returns
+    -------
+    set of str
+    """
+    found = set()
+    for stage in STAGES:
+        with contextlib.suppress(OSError):
+            found |= {
+                f"{stage}/{entry.name.removesuffix(ending)}"
+                for entry in os.scandir(folder / stage)
+                if entry.name.endswith(ending)
+            }
+    return found
 
 
 def log_tail(path: Path, lines: int = 20) -> str:

@@ -1,7 +1,6 @@
 """``ceers reduce``: carry out a plan, tell how far it is, and what failed."""
 
 import contextlib
-import os
 import shutil
 import signal
 import tempfile
@@ -17,6 +16,7 @@ from ceers_steps.survey.running.engine import (
     Engine,
     cancel_leftovers,
     check_engine,
+    identities,
     log_tail,
 )
 from ceers_steps.survey.running.locks import hold_folder
@@ -105,6 +105,7 @@ def run_plan(plan: Plan, config: SurveyConfig, *, tell=print) -> Outcome:
         reasons = why_stale(plan)
         tasks = [plan.tasks[name] for name in reasons]
         if not tasks:
+            _forget_failures(plan)
             return Outcome([], len(plan.tasks), [], [])
         cores = config.cores or available_cores()
         memory = int(config.memory * 1000) or int(ROOM * installed_memory_mb())
@@ -118,9 +119,9 @@ def run_plan(plan: Plan, config: SurveyConfig, *, tell=print) -> Outcome:
             try:
                 engine.start()
                 while (code := engine.poll()) is None:
-                    progress.update(*_state(plan, tasks))
+                    progress.update(*_state(plan, engine))
                     time.sleep(INTERVAL)
-                done, failed = _settled(plan, tasks, code)
+                done, failed = _settled(plan, tasks, engine, code)
                 progress.update(done, failed)
             except BaseException:
                 engine.stop()
@@ -175,15 +176,23 @@ def check_memory(plan: Plan, tasks: list[Task], memory: int) -> None:
     )
 
 
-def _clear(plan, tasks):
-    """Take away what is no longer true, and what a killed run left half-written."""
-    state = plan.output / STATE
+def _forget_failures(plan):
+    """Take away what failed in earlier runs."""
+    failed = plan.output / STATE / "failed"
     try:
-        for task in tasks:
-            plan.record_path(task).unlink(missing_ok=True)
-            plan.failure_path(task).unlink(missing_ok=True)
+        if failed.exists():
+            shutil.rmtree(failed)
     except OSError as err:
         raise CeersError(f"Cannot write to {plan.output}: {err.strerror or err}.") from err
+
+
+def _clear(plan, tasks):
+    """Take away what is no longer true, and what a killed run left half-written.
+
+    Not the records of what has to be done again: they are true of the products that are there.
+    """
+    _forget_failures(plan)
+    state = plan.output / STATE
     for name in ("scratch", "running"):
         shutil.rmtree(state / name, ignore_errors=True)
     folders = {
@@ -195,24 +204,10 @@ def _clear(plan, tasks):
         shutil.rmtree(path, ignore_errors=True)
 
 
-def _state(plan, tasks):
-    """Return which tasks are done and which failed, as sets of identities."""
-
-    def present(kind):
-        folder = plan.output / STATE / kind
-        names = set()
-        for stage in plan.by_stage(tasks):
-            with contextlib.suppress(OSError):
-                names |= {
-                    f"{stage}/{entry.name.removesuffix('.json')}"
-                    for entry in os.scandir(folder / stage)
-                    if entry.name.endswith(".json")
-                }
-        return names
-
-    chosen = {task.id for task in tasks}
-    done = present("done") & chosen
-    return done, (present("failed") & chosen) - done
+def _state(plan, engine):
+    """Return which tasks are done and which failed in this run, as sets of identities."""
+    done = identities(engine.marks)
+    return done, identities(plan.output / STATE / "failed", ".json") - done
 
 
 def _outcome(plan, tasks, done, failed):
@@ -231,14 +226,14 @@ def _outcome(plan, tasks, done, failed):
     return Outcome(finished, len(plan.tasks) - len(tasks), failures, left)
 
 
-def _settled(plan, tasks, code):
+def _settled(plan, tasks, engine, code):
     """Return what is done and what failed after the engine's end.
 
-    A record that was written on another machine may take a while to be seen here.
+    What was written on another machine may take a while to be seen here.
     """
     deadline = time.monotonic() + PATIENCE
     while True:
-        done, failed = _state(plan, tasks)
+        done, failed = _state(plan, engine)
         if code or len(done) == len(tasks) or time.monotonic() > deadline:
             return done, failed
         time.sleep(INTERVAL)

@@ -1,7 +1,8 @@
 """One task in one process: ``python -m ceers_steps.survey.running.task PLAN ID [MARK]``.
 
 What a task makes is written in a folder of its own and renamed into place; the record comes last.
-However the process ends, there is either a record of complete products or none.
+However the process ends, there is either a record of complete products or none. A task that fails
+leaves the products that are there, and their record, as they are.
 """
 
 import contextlib
@@ -18,6 +19,7 @@ import sys
 import time
 import traceback
 import uuid
+from collections.abc import Collection
 from pathlib import Path
 
 from ceers_steps.errors import CeersError
@@ -114,38 +116,54 @@ def run_task(plan: Plan, task: Task, scratch: Path, seen: Path | None = None) ->
     Raises
     ------
     CeersError
-        When a product is missing or cannot be put in place, or one to be read is damaged.
+        When something that it needs is not done or is damaged, or a product is missing or cannot
+        be put in place.
     """
     start = time.monotonic()
-    before = _records_of(plan, task.after)
-    if before is None:
-        raise CeersError(f"{task.id} needs {', '.join(task.after)}, which are not done.")
-    check_products(plan, before, seen)
+    before = {name: read_record(plan.record_path(plan.tasks[name])) for name in task.after}
+    known = {name: record for name, record in before.items() if record is not None}
+    _refuse_without(task, set(known))
+    check_products(plan, known, seen)
     inputs = {name: file_state(name) for name in task.inputs}
     work = importlib.import_module(plan.work).WORK[task.stage]
     made = work(plan, task, scratch)
-    outputs = {}
-    for name in task.outputs:
-        product, final = scratch / Path(name).name, plan.output / name
-        if not product.is_file():
-            raise CeersError(f"{task.id} did not make {Path(name).name}. Look into its log.")
-        final.parent.mkdir(parents=True, exist_ok=True)
-        _to_disk(product)
-        os.replace(product, final)
-        outputs[name] = file_state(final)
     return Record(
         task=task.id,
         settings=task.settings,
         versions=plan.versions,
         inputs=inputs,
         references={str(path): reference_state(plan, path) for path in made.references},
-        outputs=outputs,
-        after={name: record.made for name, record in before.items()},
+        outputs=_put_in_place(plan, task, scratch),
+        after={name: record.made for name, record in known.items()},
         made=uuid.uuid4().hex,
         seconds=round(time.monotonic() - start, 3),
         peak_memory=_peak_memory(),
         merit=made.merit,
     )
+
+
+def _refuse_without(task: Task, done: Collection[str]) -> None:
+    """Raise `CeersError` if what a task needs is not among what is done."""
+    missing = [name for name in task.after if name not in done]
+    if missing:
+        verb = "which is" if len(missing) == 1 else "which are"
+        raise CeersError(f"{task.id} needs {', '.join(missing)}, {verb} not done.")
+
+
+def _put_in_place(plan: Plan, task: Task, scratch: Path) -> dict[str, FileState]:
+    """Give all products of a task their places, or none."""
+    products = {name: scratch / Path(name).name for name in task.outputs}
+    for product in products.values():
+        if not product.is_file():
+            raise CeersError(f"{task.id} did not make {product.name}. Look into its log.")
+        _to_disk(product)
+    for name in products:
+        (plan.output / name).parent.mkdir(parents=True, exist_ok=True)
+    # only now: what was there before is true until something else takes its place
+    plan.record_path(task).unlink(missing_ok=True)
+    for name, product in products.items():
+        os.replace(product, plan.output / name)
+    return {name: file_state(plan.output / name) for name in products}
 
 
 def reference_state(plan: Plan, path: os.PathLike) -> FileState:
@@ -175,8 +193,11 @@ def _peak_memory():
 
 def _settle(plan, task, mark):
     """Do a task unless it is valid, or failed in this run of what a second try does not mend."""
-    if not why_stale(plan, [task]) and _records_of(plan, task.after) is not None:
+    # an engine starts a task when all that it needs is valid: not to be looked at for every task
+    needed = [] if mark else plan.needed(task)
+    if not why_stale(plan, [*needed, task]).get(task.id) and _are_there(plan, task.after):
         print(f"{task.id}: valid already")
+        plan.failure_path(task).unlink(missing_ok=True)
         return 0
     if mark and read_note(plan.failure_path(task)).get("final") == mark:
         return 1
@@ -186,8 +207,6 @@ def _settle(plan, task, mark):
     attempt = before["attempt"] + 1 if mark and before.get("mark") == mark else 1
     tree = {"mark": mark, "attempt": attempt, "host": socket.gethostname(), "pid": os.getpid()}
     try:
-        # from here on it counts as not done, for those that need it too
-        plan.record_path(task).unlink(missing_ok=True)
         write_atomic(running, lambda path: path.write_text(json.dumps(tree)))
         shutil.rmtree(scratch, ignore_errors=True)
         scratch.mkdir(parents=True)
@@ -213,6 +232,8 @@ def _settle(plan, task, mark):
 def _do(plan, task, scratch, seen):
     """Do a task and write its record."""
     try:
+        if seen is None:  # an engine starts a task when all that it needs is valid
+            _refuse_without(task, plan.tasks.keys() - why_stale(plan, plan.needed(task)).keys())
         record = run_task(plan, task, scratch, seen)
         write_record(plan.record_path(task), record)
         print(f"{task.id}: done in {record.seconds:.1f} s, {record.peak_memory / 1e6:.0f} MB")
@@ -268,10 +289,10 @@ def _step_of(err):
     return names[-1] if names else ""
 
 
-def _records_of(plan, identities):
-    """Return the records of tasks by id; None when one is missing."""
-    records = {name: read_record(plan.record_path(plan.tasks[name])) for name in identities}
-    return None if None in records.values() else records
+def _are_there(plan, identities):
+    """Say whether there are records of all these tasks."""
+    records = (read_record(plan.record_path(plan.tasks[name])) for name in identities)
+    return all(record is not None for record in records)
 
 
 def _end_with_parent():

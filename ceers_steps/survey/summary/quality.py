@@ -21,6 +21,9 @@ LIMIT = 5.0
 ENOUGH = 6
 """Exposures that are needed to say what is usual."""
 
+CATALOGUE_ONLY = "CATALOGUE ONLY"
+"""Status of an exposure that is aligned to the catalogue, but was not with the other exposures."""
+
 
 @dataclass(frozen=True)
 class Quantity:
@@ -191,6 +194,12 @@ def _values(names, merits, step, figure):
 
 
 def _status(figures):
-    """Return how the alignment of an exposure ended: the worst of its fits."""
-    found = [figures[name] for name in figures if name.endswith("_status")]
-    return next((status for status in found if status != "COMPLETE"), "COMPLETE" if found else "")
+    """Return how the alignment of an exposure ended.
+
+    The last fit decides: one that is aligned to the catalogue is well placed, though it could not
+    be aligned with the other exposures before.
+    """
+    relative, absolute = (figures.get(f"{fit}_status", "") for fit in ("relative", "absolute"))
+    if absolute == "COMPLETE" and relative == "FAILED":
+        return CATALOGUE_ONLY
+    return relative if relative == CATALOGUE_ONLY else absolute or relative

@@ -51,10 +51,7 @@ def write_summary(plan: Plan, outcome: Outcome, remedy: str = "") -> Path:
     found = {task.id: read_record(plan.record_path(task)) for task in plan.tasks.values()}
     records = {name: record for name, record in found.items() if record is not None}
     failures = {failure.task: failure for failure in outcome.failures}
-    states = {
-        name: "done" if name in records else "failed" if name in failures else "waiting"
-        for name in plan.tasks
-    }
+    states = _states(plan, outcome, records)
     tasks = _task_table(plan, records, failures, states)
     quality = gather_quality(plan, records)
     table = _write_table(tasks, plan.output / "summary.ecsv")
@@ -80,6 +77,19 @@ def write_summary(plan: Plan, outcome: Outcome, remedy: str = "") -> Path:
         return table
 
 
+def _states(plan, outcome, records):
+    """Return what became of each task; a record of an earlier run does not make it done."""
+    failed, waiting = {failure.task for failure in outcome.failures}, set(outcome.waiting)
+    return {
+        name: "failed"
+        if name in failed
+        else "done"
+        if name in records and name not in waiting
+        else "waiting"
+        for name in plan.tasks
+    }
+
+
 def _write_table(table, path):
     """Write a table, all or nothing."""
     return write_atomic(path, lambda scratch: table.write(scratch, format="ascii.ecsv"))
@@ -89,7 +99,8 @@ def _task_table(plan, records, failures, states):
     """Return the table of all tasks: state, time and memory, and why it failed."""
     rows = []
     for task in plan.tasks.values():
-        record, failure = records.get(task.id), failures.get(task.id)
+        failure = failures.get(task.id)
+        record = records.get(task.id) if states[task.id] == "done" else None
         rows.append(
             (
                 task.id,
@@ -115,7 +126,7 @@ def _stages(plan, records, states):
             state: sum(states[task.id] == state for task in tasks)
             for state in ("done", "failed", "waiting")
         }
-        done = [records[task.id] for task in tasks if task.id in records]
+        done = [records[task.id] for task in tasks if states[task.id] == "done"]
         seconds = [record.seconds for record in done]
         peak = max((record.peak_memory for record in done), default=0)
         stages.append(
@@ -146,25 +157,44 @@ def _mosaic(plan: Plan, records, states, task: Task, background: Task | None) ->
     """Return what is shown of a mosaic; the picture is of its last product."""
     record = records.get(task.id)
     links = {}
+    last = task
     shown: tuple[Path, Record] | None = None
-    if record:
+    if record and task.outputs[0] in record.outputs:
         links["i2d"] = quote(task.outputs[0])
         shown = plan.output / task.outputs[0], record
     figures = dict(record.merit.get(task.key, {}).get("mosaic", {})) if record else {}
-    if background is not None and background.id in records:
-        final = next(
-            name
-            for name in background.outputs
-            if Path(name).stem.rpartition("_")[0] == Path(task.outputs[0]).stem.rpartition("_")[0]
-        )
+    final = "" if background is None else _final(background, records, task.outputs[0])
+    if background is not None and final:
         links[Path(final).stem.rpartition("_")[2]] = quote(final)
+        last = background
         shown = plan.output / final, records[background.id]
         merit = records[background.id].merit.get(task.key, {})
         figures |= merit.get("ceers_mosaic_background", {})
-    if states[task.id] != "waiting":
+    if record or states[task.id] != "waiting":
         links["log"] = _log(plan, task)
     picture = _preview(plan, task, *shown) if shown else b""
-    return Mosaic(task.key, states[task.id], _facts(task, figures), links, picture)
+    return Mosaic(
+        task.key,
+        states[last.id],
+        _facts(task, figures),
+        links,
+        picture,
+        earlier=shown is not None and states[last.id] != "done",
+    )
+
+
+def _final(background, records, mosaic):
+    """Return the product of a mosaic less its background, '' when there is none."""
+    stem = Path(mosaic).stem.rpartition("_")[0]
+    made = records[background.id].outputs if background.id in records else ()
+    return next(
+        (
+            name
+            for name in background.outputs
+            if name in made and Path(name).stem.rpartition("_")[0] == stem
+        ),
+        "",
+    )
 
 
 def _facts(task, figures):
@@ -211,11 +241,15 @@ def _exposures(plan: Plan, quality: Quality, states) -> dict:
     """Return columns and rows of the table of exposures; columns without values are left out."""
     table = quality.table
     shown = [quantity for quantity in QUANTITIES if not all(table[quantity.name].mask)]
-    aligned = any(table["alignment"])
     columns = [Column(name, number=False) for name in ("exposure", "filter", "detector")]
     columns += [Column(quantity.title, quantity.unit) for quantity in shown]
-    columns += [Column("alignment", number=False)] if aligned else []
-    columns.append(Column("", number=False))
+    columns += [Column("status", number=False), Column("", number=False)]
+    alignments = {
+        name: task
+        for task in plan.tasks.values()
+        if task.stage == "align"
+        for name in task.arguments["exposures"]
+    }
     tasks = [task for task in plan.tasks.values() if task.stage == "exposure"]
     forms = [
         ([_form(value, quantity.form) for value in table[quantity.name].filled(nan)], quantity.name)
@@ -227,12 +261,22 @@ def _exposures(plan: Plan, quality: Quality, states) -> dict:
         cells = [Cell(task.key, link=quote(cal) if states[task.id] == "done" else "")]
         cells += [Cell(task.arguments[name]) for name in ("filter", "detector")]
         cells += [Cell(texts[row], bool(quality.unusual[name][row])) for texts, name in forms]
-        if aligned:
-            status = str(table["alignment"][row]).lower()
-            cells.append(Cell(status, bool(quality.unusual["alignment"][row])))
+        status = _status(states, task, alignments.get(task.key), str(table["alignment"][row]))
+        unusual = bool(quality.unusual["alignment"][row]) or "failed" in status
+        cells.append(Cell(status, unusual))
         cells.append(Cell("log", link=_log(plan, task)))
         rows.append(Row(cells))
     return {"columns": columns, "rows": rows}
+
+
+def _status(states, task, align, alignment):
+    """Say in one word or two how an exposure stands: the first that is not as it should be."""
+    if states[task.id] != "done":
+        return states[task.id]
+    if align is not None and states[align.id] == "failed":
+        return "alignment failed"
+    words = {"COMPLETE": "aligned", "BORROWED": "pointing borrowed", "FAILED": "not aligned"}
+    return words.get(alignment, alignment.lower()) or "done"
 
 
 def _form(value, form):

@@ -104,6 +104,30 @@ def test_one_failure_does_not_stop_the_rest(tmp_path):
     assert set(calls(plan)) == set(outcome.done) == {"exposure/e1", *failure_follows(plan)}
 
 
+@pytest.mark.slow
+def test_a_raw_file_that_was_broken_and_restored_makes_no_work(tmp_path):
+    plan = make_plan(tmp_path)
+    run(plan)
+    made = products(plan)
+    raw = tmp_path / "uncal" / "e1_uncal.fits"
+    whole = raw.read_bytes()
+    raw.write_bytes(whole[:3])
+    broken = make_plan(tmp_path, arguments={"exposure/e1": {"refuses": "the file is cut off."}})
+    outcome, lines = run(broken)
+    assert [failure.task for failure in outcome.failures] == ["exposure/e1"]
+    assert (outcome.done, outcome.waiting) == (
+        [],
+        ["outlier/g0", "mosaic/g0", "background/all"],
+    )
+    assert "exposure: 0 of 1, 1 failed" in " ".join(lines)
+    assert products(plan) == made
+    raw.write_bytes(whole)
+    calls(plan)
+    outcome, _ = run(plan)
+    assert (outcome.done, outcome.valid, calls(plan)) == ([], len(plan.tasks), [])
+    assert not list((plan.output / ".ceers" / "failed").rglob("*.json"))
+
+
 def failure_follows(plan):
     return {"outlier/g0", "mosaic/g0", "background/all"}
 

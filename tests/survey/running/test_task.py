@@ -5,6 +5,8 @@ import os
 import signal
 import subprocess
 import sys
+from dataclasses import replace
+from pathlib import Path
 
 import pytest
 
@@ -205,7 +207,54 @@ def test_a_task_that_is_done_again_in_vain_counts_as_not_done(tmp_path):
     assert run(plan, "exposure/e0") == 1
     assert run(plan, "outlier/g0") == 1
     message = json.loads(plan.failure_path(plan.tasks["outlier/g0"]).read_text())["message"]
-    assert message == "outlier/g0 needs exposure/e0, exposure/e1, which are not done."
+    assert message == "outlier/g0 needs exposure/e0, which is not done."
+    # and so on: what stands between them is true of what was there before
+    assert run(plan, "mosaic/g0") == 1
+    message = json.loads(plan.failure_path(plan.tasks["mosaic/g0"]).read_text())["message"]
+    assert message == "mosaic/g0 needs outlier/g0, which is not done."
+
+
+def test_a_failed_attempt_leaves_the_valid_product_and_its_record(tmp_path, capsys):
+    """A raw file that was cut off, tried, and restored to the bit is as if nothing had been."""
+    plan = make_plan(tmp_path)
+    do(plan)
+    calls(plan)
+    task = plan.tasks["exposure/e0"]
+    raw, product = Path(task.inputs[0]), plan.output / task.outputs[0]
+    whole, made = raw.read_bytes(), product.read_bytes()
+    raw.write_bytes(whole[:3])
+    broken = make_plan(tmp_path, arguments={"exposure/e0": {"fails": "cut off"}})
+    assert run(broken, task.id) == 1
+    assert product.read_bytes() == made
+    assert list(why_stale(broken)) == [task.id, "outlier/g0", "mosaic/g0", "background/all"]
+    raw.write_bytes(whole)
+    assert why_stale(plan) == {}
+    assert plan.failure_path(task).exists()
+    assert run(plan, task.id) == 0
+    assert f"{task.id}: valid already" in capsys.readouterr().out
+    assert not plan.failure_path(task).exists()
+    assert calls(plan) == [task.id]  # in vain
+
+
+def test_products_take_their_places_together(tmp_path, monkeypatch):
+    """When one of them is missing, those of before stay, with their record."""
+    plan = make_plan(tmp_path)
+    task = plan.tasks["exposure/e0"]
+    task = plan.tasks[task.id] = replace(task, outputs=("exposure/a.txt", "exposure/b.txt"))
+    do(plan)
+    plan.tasks[task.id] = replace(task, settings={"value": 2})
+
+    def work(plan, task, scratch):
+        (scratch / "a.txt").write_text("half")
+        return Made()
+
+    monkeypatch.setitem(
+        __import__("tests.survey.standin", fromlist=["WORK"]).WORK, "exposure", work
+    )
+    assert run(plan, task.id) == 1
+    assert (plan.output / "exposure" / "a.txt").read_text() != "half"
+    plan.tasks[task.id] = task
+    assert why_stale(plan) == {}
 
 
 def test_a_folder_that_cannot_be_written_is_told(tmp_path, capsys):

@@ -133,6 +133,34 @@ def test_figures_of_all_stages_stand_in_the_row_of_their_exposure(plan):
     assert set(others["outlier"]) == {""}
 
 
+@pytest.mark.parametrize(
+    ("relative", "absolute", "status", "marked"),
+    [
+        ("COMPLETE", "COMPLETE", "COMPLETE", False),
+        ("COMPLETE", None, "COMPLETE", False),
+        (None, "COMPLETE", "COMPLETE", False),
+        ("CATALOGUE ONLY", "COMPLETE", "CATALOGUE ONLY", False),
+        ("FAILED", "COMPLETE", "CATALOGUE ONLY", False),  # as it was written before
+        ("FAILED", "BORROWED", "BORROWED", True),
+        ("COMPLETE", "FAILED", "FAILED", True),
+        ("FAILED", None, "FAILED", True),
+        ("SKIPPED", None, "SKIPPED", False),
+        (None, None, "", False),
+    ],
+)
+def test_one_status_says_how_the_alignment_ended(plan, relative, absolute, status, marked):
+    """What is aligned to the catalogue is well placed, whatever came before."""
+    align = plan.tasks["align/jw02736001001_f200w"]
+    name = align.arguments["exposures"][0]
+    fits = {"relative": relative, "absolute": absolute}
+    found = {f"{fit}_status": value for fit, value in fits.items() if value}
+    records = {align.id: record_of(align, {name: {"ceers_align": found}})}
+    quality = gather_quality(plan, records)
+    row = list(quality.table["exposure"]).index(name)
+    assert quality.table["alignment"][row] == status
+    assert bool(quality.unusual["alignment"][row]) == marked
+
+
 def test_a_survey_without_exposures_has_an_empty_table(plan):
     empty = type(plan)(plan.output, {}, plan.versions)
     assert len(gather_quality(empty, {}).table) == 0

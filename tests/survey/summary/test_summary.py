@@ -57,6 +57,53 @@ def test_page_of_a_survey_in_which_one_exposure_failed(plan):
     }
 
 
+def test_mosaics_of_an_earlier_run_are_shown_when_a_later_one_fails(plan):
+    finish(plan)
+    first = text_of(write_summary(plan, NOTHING))
+    bad = next(name for name in plan.tasks if name.startswith("exposure/jw02736002"))
+    band = plan.tasks[bad].arguments["filter"].lower()
+    waiting = ["align/jw02736002001_", "outlier/jw02736002_", "mosaic/jw02736002_"]
+    waiting = [f"{name}{band}" for name in waiting] + ["background/jw02736002"]
+    failure = failure_of(plan, bad, "cut off")
+    text = text_of(write_summary(plan, Outcome([], 0, [failure], waiting)))
+    assert "earlier run" not in first
+    assert text.count("data:image/png;base64,") == first.count("data:image/png;base64,") == 6
+    assert text.count("waiting; shown as of an earlier run") == 3  # the background is of all three
+    assert "not made yet" not in text
+    states = Table.read(plan.output / "summary.ecsv")
+    (row,) = states[states["task"] == bad]
+    assert (row["state"], row["seconds"]) == ("failed", 0)
+    assert sorted(states["task"][states["state"] == "waiting"]) == sorted(waiting)
+
+
+def test_each_exposure_has_one_status(plan):
+    finish(plan)
+    exposures = plan.by_stage()["exposure"]
+    align = plan.tasks["align/jw02736001001_f200w"]
+    record = read_record(plan.record_path(align))
+    alone, lost = align.arguments["exposures"][:2]
+    merit = record.merit
+    merit[alone]["ceers_align"] = {"relative_status": "FAILED", "absolute_status": "COMPLETE"}
+    merit[lost]["ceers_align"] = {"relative_status": "FAILED"}
+    write_record(plan.record_path(align), record)
+    failures = [
+        failure_of(plan, exposures[0].id, "no light"),
+        failure_of(plan, "align/jw02736002001_f115w", "no stars"),
+    ]
+    text = text_of(write_summary(plan, Outcome([], 0, failures, [exposures[1].id])))
+    rows = re.findall(r'<tr class="(?:usual)?">(.*?)</tr>', text, re.S)
+    status = {}
+    for row in rows:
+        cells = [re.sub("<.*?>", "", cell) for cell in re.findall(r"<td.*?</td>", row)]
+        status[cells[0]] = cells[-2]
+    aside = plan.tasks["align/jw02736002001_f115w"].arguments["exposures"]
+    expected = dict.fromkeys((task.key for task in exposures), "aligned")
+    expected |= {alone: "catalogue only", lost: "not aligned"}
+    expected |= dict.fromkeys(aside, "alignment failed")
+    expected |= {exposures[0].key: "failed", exposures[1].key: "waiting"}
+    assert status == expected
+
+
 def test_links_of_the_page_lead_to_products_and_logs(plan):
     finish(plan)
     text = text_of(write_summary(plan, NOTHING))
