@@ -93,16 +93,11 @@ class WispSubStep(CeersStep):
         templates = read_templates(paths, model)
         frame = templates.frame if self.template_frame == "auto" else self.template_frame
         found = _subtract_inplace(self, model, templates, frame, paths, scale)
+        _tell(model, paths, found)
         if not found.fits:
             note = f"{found.reason} subarray {model.meta.subarray.name}"
             self.record(model, "SKIPPED", note=note)
             return model
-        if found.at_bound:
-            log.warning(
-                "%s: the wisp scale is at the end of the range that method='ceers' tries (0.01 to "
-                "1.19): it is no minimum. Look at the exposure, or use method='lsq'.",
-                model.meta.filename,
-            )
         _save_extras(self, model, found)
         self.record(
             model,
@@ -149,11 +144,21 @@ class WispSubStep(CeersStep):
             return [user_path(path) for path in self.templates], ""
         band = effective_filter(instrument.filter, instrument.pupil)
         paths = find_templates(instrument.detector, band, self.template_dir)
-        for path in paths:
-            if label := package_label(path):
-                note = HOST_NOTE if "_f150w2_" in path.name else ""
-                log.info("Wisp template %s of %s for %s%s", path.name, label, band, note)
         return paths, f"no wisp template for {instrument.detector} {band} ({INSTALL} has most)"
+
+
+def _tell(model: JwstDataModel, paths: list[Path], found: WispSubtraction) -> None:
+    """Say in the log where templates of a package are from, and what is wrong with a fit."""
+    for path in paths:
+        if label := package_label(path):
+            note = HOST_NOTE if "_f150w2_" in path.name else ""
+            log.info("Wisp template: %s of %s%s", path.name, label, note)
+    if found.at_bound:
+        log.warning(
+            "%s: the wisp scale is at the end of the range that method='ceers' tries (0.01 to "
+            "1.19): it is no minimum. Look at the exposure, or use method='lsq'.",
+            model.meta.filename,
+        )
 
 
 def _save_extras(step: WispSubStep, model: JwstDataModel, found: WispSubtraction) -> None:
