@@ -8,6 +8,8 @@ from importlib import import_module
 from importlib.metadata import PackageNotFoundError, version
 from typing import TYPE_CHECKING
 
+from ceers_steps.integration import get_steps
+
 if TYPE_CHECKING:
     from ceers_steps.pipelines.detector1 import CeersDetector1
     from ceers_steps.pipelines.image2 import CeersImage2
@@ -63,6 +65,10 @@ __all__ = [
 
 
 def __getattr__(name):
+    if name.startswith("ceers_"):
+        # aliases too: hooks of stpipe take import paths only
+        classes = {alias: path for path, alias, _ in get_steps()}
+        name = classes.get(name, name).rpartition(".")[2]
     if name in _HOME:
         return getattr(import_module(_HOME[name]), name)
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

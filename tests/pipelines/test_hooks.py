@@ -1,0 +1,119 @@
+"""Our steps as hooks of the stock pipelines, by class, by import path and by alias."""
+
+import numpy as np
+import pytest
+from jwst.pipeline import Detector1Pipeline, Image3Pipeline
+from stdatamodels.jwst import datamodels
+
+import ceers_steps
+from ceers_steps import CeersDetector1, CeersImage3
+from ceers_steps.integration import get_steps
+from ceers_steps.simulate import SimulationConfig, active
+from tests.dithers import simulate_dithers
+from tests.pipelines.test_detector1 import environment_of, strun
+from tests.pipelines.test_image3 import calibrate
+
+STEPS = [(path, alias) for path, alias, is_pipeline in get_steps() if not is_pipeline]
+
+
+@pytest.mark.parametrize(("path", "alias"), STEPS)
+def test_an_alias_is_an_import_path_in_the_package(path, alias):
+    name = path.removeprefix("ceers_steps.")
+    assert getattr(ceers_steps, alias) is getattr(ceers_steps, name)
+    assert alias not in ceers_steps.__all__  # one name in what `import *` gives
+
+
+HOOKS = {
+    "jump": {"post_hooks": ["ceers_steps.JumpCheckStep", "ceers_steps.ceers_snowball"]},
+    "gain_scale": {"post_hooks": ["ceers_steps.WispSubStep", "ceers_steps.ceers_remstriping"]},
+}
+
+
+@pytest.fixture(scope="module")
+def ours(simulated_field, tmp_path_factory):
+    """The rate image of our pipeline."""
+    out = tmp_path_factory.mktemp("ours")
+    CeersDetector1.call(
+        str(simulated_field.uncal("nrcb4", "sub640")), output_dir=str(out), save_results=True
+    )
+    (path,) = out.glob("*_rate.fits")
+    return path
+
+
+@pytest.mark.parametrize("given", ["class", "strun"])
+def test_stage_1_with_hooks_gives_what_ours_gives(simulated_field, tmp_path, ours, given):
+    uncal = simulated_field.uncal("nrcb4", "sub640")
+    hooks = HOOKS
+    if given == "class":
+        hooks = {
+            step: {"post_hooks": [_class(path) for path in each["post_hooks"]]}
+            for step, each in HOOKS.items()
+        }
+    if given == "strun":
+        options = [
+            f"--steps.{step}.post_hooks={','.join(each['post_hooks'])}"
+            for step, each in HOOKS.items()
+        ]
+        done = strun(
+            "calwebb_detector1",
+            uncal,
+            f"--output_dir={tmp_path}",
+            *options,
+            **environment_of(simulated_field.folder),
+        )
+        assert done.returncode == 0, done.stderr[-2000:]
+    else:
+        Detector1Pipeline.call(str(uncal), output_dir=str(tmp_path), save_results=True, steps=hooks)
+    (path,) = tmp_path.glob("*_rate.fits")
+    with datamodels.open(path) as found, datamodels.open(ours) as expected:
+        for plane in ("data", "dq", "err", "var_poisson", "var_rnoise"):
+            np.testing.assert_array_equal(getattr(found, plane), getattr(expected, plane))
+
+
+def _class(path):
+    """Return the class at an import path."""
+    return getattr(ceers_steps, path.rpartition(".")[2])
+
+
+@pytest.fixture(scope="module")
+def field(tmp_path_factory):
+    """Two dithers of NRCB4 F150W and NRCBLONG F277W, SUB640, with associations."""
+    folder = tmp_path_factory.mktemp("hooks3")
+    config = SimulationConfig().only("sources")
+    exposures = simulate_dithers(folder, 2, n_groups=2, seed=5, config=config)
+    with active(folder):
+        calibrate(folder, exposures)
+        yield folder
+
+
+def test_stage_3_with_hooks_gives_what_ours_gives(field, tmp_path):
+    association = str(field / "field_f150w_asn.json")
+    plain = {"skymatch": {"subtract": False}, "outlier_detection": {"skip": True}}
+    expected = CeersImage3.call(
+        association,
+        output_dir=str(tmp_path / "ours"),
+        save_results=True,
+        steps={**plain, "tweakreg": {"on_failure": "keep"}},
+    )
+    assert expected is None
+    Image3Pipeline.call(
+        association,
+        output_dir=str(tmp_path / "stock"),
+        save_results=True,
+        steps={
+            **plain,
+            "tweakreg": {"skip": True, "pre_hooks": ["ceers_steps.AlignStep"]},
+            "resample": {
+                "pre_hooks": ["ceers_steps.SkyVarStep"],
+                "post_hooks": ["ceers_steps.MosaicBackgroundStep"],
+            },
+            "source_catalog": {"skip": True},
+        },
+    )
+    with (
+        datamodels.open(tmp_path / "stock" / "field_f150w_i2d.fits") as found,
+        datamodels.open(tmp_path / "ours" / "field_f150w_bkgsub.fits") as ours,
+    ):
+        np.testing.assert_array_equal(found.data, ours.data)
+        assert found.meta.cal_step.instance["ceers_mosaic_background"] == "COMPLETE"
+        assert found.meta.cal_step.instance["ceers_skyvar"] == "COMPLETE"
