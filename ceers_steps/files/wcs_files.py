@@ -118,7 +118,9 @@ def find_wcs_file(folder: str | os.PathLike, image: Any, suffix: str = "tweakreg
     return found[0] if found else None
 
 
-def wcs_inputs(folder: Path, exposures: Sequence[str], every_one: bool) -> list[str]:
+def wcs_inputs(
+    folder: Path, exposures: Sequence[str], every_one: bool, suffix: str = "tweakreg"
+) -> list[str]:
     """Return the WCS files that exposures need, as `find_wcs_file` finds them.
 
     Parameters
@@ -129,14 +131,19 @@ def wcs_inputs(folder: Path, exposures: Sequence[str], every_one: bool) -> list[
         Names of the exposures.
     every_one : bool
         Name those that are not there too.
+    suffix : str
+        Last part of their names.
 
     Returns
     -------
     list of str
         Their paths.
     """
-    found = ((find_wcs_file(folder, name), name) for name in exposures)
-    paths = [path or (folder / wcs_file_name(name) if every_one else None) for path, name in found]
+    found = ((find_wcs_file(folder, name, suffix), name) for name in exposures)
+    paths = [
+        path or (folder / wcs_file_name(name, suffix) if every_one else None)
+        for path, name in found
+    ]
     return [str(path) for path in paths if path is not None]
 
 

@@ -234,15 +234,18 @@ def _check_combinations(config, text, given):
         place = f"{config.path or 'the command line'}{f', line {line}' if line else ''}"
         raise CeersError(f"{place}: {problem}. {remedy}.")
 
-    if config.wcs_dir and (config.reference_catalog or config.alignment_table):
+    image3 = config.steps.get("image3", {})
+    may_miss = image3.get("update_wcs", {}).get("missing") == "skip"  # those are aligned
+    if config.wcs_dir and not may_miss and (config.reference_catalog or config.alignment_table):
         other = "reference_catalog" if config.reference_catalog else "alignment_table"
         refuse(
             "files.wcs_dir",
             f"wcs_dir={config.wcs_dir} gives every exposure its WCS, so nothing is aligned and "
             f"{other} would not be used",
-            f"Take out wcs_dir or {other}",
+            f"Take out wcs_dir or {other}, or set missing='skip' ([image3.update_wcs]) if some "
+            "exposures have no file",
         )
-    if config.wcs_dir and set(config.steps.get("image3", {}).get("tweakreg", {})) - {"skip"}:
+    if config.wcs_dir and not may_miss and set(image3.get("tweakreg", {})) - {"skip"}:
         refuse(
             "image3.tweakreg",
             f"wcs_dir={config.wcs_dir} gives every exposure its WCS, so nothing is aligned and "

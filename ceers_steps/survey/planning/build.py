@@ -1,15 +1,12 @@
 """From a survey to its plan: which tasks there are, what each reads, writes and depends on."""
 
 import contextlib
-import json
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
 
 from ceers_steps.errors import CeersError
 from ceers_steps.files.parameter_files import parameter_files_dir
-from ceers_steps.files.wcs_files import wcs_inputs
 from ceers_steps.files.wisp_templates import (
     AFFECTED_DETECTORS,
     AFFECTED_FILTERS,
@@ -18,8 +15,9 @@ from ceers_steps.files.wisp_templates import (
 from ceers_steps.survey.config.presets import PRESETS, read_preset, versions
 from ceers_steps.survey.config.settings import SurveyConfig
 from ceers_steps.survey.planning import estimates
+from ceers_steps.survey.planning.alignment import align_tasks, given_wcs
 from ceers_steps.survey.planning.overrides import apply_table
-from ceers_steps.survey.planning.plan import Plan, Task
+from ceers_steps.survey.planning.plan import Plan, files_among, make_task
 from ceers_steps.survey.select.associations import Group, group_exposures, incomplete, name_products
 from ceers_steps.survey.select.exposures import Exposure
 from ceers_steps.survey.select.grids import Grid, check_size, find_grid, fit_grid
@@ -82,7 +80,7 @@ def build_plan(
     groups = _groups(config, exposures)
     context = _Context(config, presets, rows)
     tasks = [_exposure_task(context, exposure, table) for exposure in exposures]
-    tasks += _align_tasks(context, exposures)
+    tasks += align_tasks(config, context.parameters("image3"), exposures, groups)
     mosaics = []
     for group in groups:
         tasks += _outlier_tasks(context, group, tasks)
@@ -147,11 +145,16 @@ def _exposure_task(context, exposure, table):
     products = ["cal", *(name for name in made if name in config.keep)]
     settings = {"detector1": detector1, "image2": context.parameters("image2"), "overrides": row}
     templates, steps = _steps_of(context, exposure, row)
-    inputs = [str(exposure.path), *templates, *_files(detector1), *_files(settings["image2"])]
+    inputs = [
+        str(exposure.path),
+        *templates,
+        *files_among(detector1),
+        *files_among(settings["image2"]),
+    ]
     if "remstriping" in steps:
         products.insert(1, "1fmask")
     memory, seconds = estimates.exposure(exposure.path)
-    return _task(
+    return make_task(
         stage="exposure",
         key=exposure.name,
         inputs=inputs,
@@ -191,45 +194,6 @@ def _steps_of(context, exposure, row):
     return templates, steps
 
 
-def _align_tasks(context, exposures):
-    """Return the tasks of alignment, one for each visit and filter; none with a WCS given."""
-    config = context.config
-    parameters = context.parameters("image3").get("tweakreg", {})
-    if config.wcs_dir or parameters.get("skip"):
-        return []
-    members: dict[str, list[Exposure]] = {}
-    for exposure in exposures:
-        visit = f"jw{exposure.program}{exposure.observation}{exposure.visit}"
-        members.setdefault(f"{visit}_{exposure.filter.lower()}", []).append(exposure)
-    tables = [path for path in (config.reference_catalog, config.alignment_table) if path]
-    tasks = []
-    for key, group in sorted(members.items()):
-        memory, seconds = estimates.align(len(group))
-        tasks.append(
-            _task(
-                stage="align",
-                key=key,
-                inputs=[
-                    *(str(path) for path in tables if path.is_absolute()),
-                    *_files({"tweakreg": parameters}),
-                ],
-                outputs=[
-                    *(f"wcs/{exposure.name}_tweakreg.asdf" for exposure in group),
-                    f"wcs/{key}_alignment.ecsv",
-                ],
-                after=[f"exposure/{exposure.name}" for exposure in group],
-                settings={"tweakreg": parameters, "catalog": str(config.reference_catalog or "")},
-                arguments={
-                    "exposures": [exposure.name for exposure in group],
-                    "alignment_table": str(config.alignment_table or ""),
-                },
-                memory=memory,
-                seconds=seconds,
-            )
-        )
-    return tasks
-
-
 def _outlier_tasks(context, group, tasks):
     """Return the tasks of outlier rejection, sky and variance, one for each filter."""
     config = context.config
@@ -249,23 +213,26 @@ def _outlier_tasks(context, group, tasks):
     for name, exposures in group.filters.items():
         needed = [f"exposure/{exposure.name}" for exposure in exposures]
         needed += sorted({aligned[exp.name] for exp in exposures if exp.name in aligned})
-        inputs = []
-        if config.wcs_dir:
-            must = parameters.get("update_wcs", {}).get("missing") != "skip"
-            inputs = wcs_inputs(config.wcs_dir, [each.name for each in exposures], must)
+        must = parameters.get("update_wcs", {}).get("missing") != "skip"
+        inputs, folder = given_wcs(config, parameters, exposures, every_one=must), config.wcs_dir
+        of_steps = parameters
+        if exposures[0].name in aligned:  # then all of them have their WCS from that task
+            inputs, folder = [], config.output / "wcs"
+            of_steps = {step: dict(values) for step, values in parameters.items()}
+            of_steps.get("update_wcs", {}).pop("suffix", None)
         kept = ["match", *(["crf"] if "crf" in config.keep else [])]
         memory, seconds = estimates.outlier(len(exposures))
         made.append(
-            _task(
+            make_task(
                 stage="outlier",
                 key=group.products[name],
-                inputs=[*inputs, *_files(parameters)],
+                inputs=[*inputs, *files_among(of_steps)],
                 outputs=[f"{kind}/{exp.name}_{kind}.fits" for kind in kept for exp in exposures],
                 after=needed,
-                settings={"image3": parameters},
+                settings={"image3": of_steps},
                 arguments={
                     "exposures": [exposure.name for exposure in exposures],
-                    "wcs_dir": str(config.wcs_dir or (config.output / "wcs" if aligned else "")),
+                    "wcs_dir": str(folder or ""),
                     # without the masks of all of them, sources are searched for there
                     "masks": masked.issuperset(exposure.name for exposure in exposures),
                 },
@@ -304,7 +271,7 @@ def _mosaic_tasks(context, group, members):
         tasks += tiles
         memory, seconds = estimates.mosaic(grid.pixel_shape, len(exposures), tile_size)
         tasks.append(
-            _task(
+            make_task(
                 stage="mosaic",
                 key=product,
                 outputs=[f"{folder}/{product}_i2d.fits"],
@@ -331,12 +298,12 @@ def _mosaic_tasks(context, group, members):
         outputs.append(f"{folder}/{products[0]}_mergedmask.fits")
     memory, seconds = estimates.background(grid.pixel_shape, len(products))
     tasks.append(
-        _task(
+        make_task(
             stage="background",
             key=group.name,
             inputs=[
                 *(*images, *filter(None, regions.values())),
-                *_files({"mosaic_background": background}),
+                *files_among({"mosaic_background": background}),
             ],
             outputs=outputs,
             after=[f"mosaic/{product}" for product in products],
@@ -362,7 +329,7 @@ def _tile_tasks(size, grid: Grid, after, settings, arguments):
     magnified = estimates.magnification(arguments["filter"], grid.pixel_scale)
     memory, seconds = estimates.tile(size, len(arguments["exposures"]), magnified)
     return [
-        _task(
+        make_task(
             stage="tile",
             key=f"{product}_r{row:02d}c{column:02d}",
             outputs=[f"tiles/{product}/{product}_r{row:02d}c{column:02d}_i2d.fits"],
@@ -375,24 +342,6 @@ def _tile_tasks(size, grid: Grid, after, settings, arguments):
         for row in range(-(-ny // size))
         for column in range(-(-nx // size))
     ]
-
-
-def _task(*, settings, arguments=None, **values):
-    """Make a task; what is compared later is kept as JSON gives it back."""
-    plain: dict[str, Any] = {
-        key: tuple(value) if isinstance(value, list) else value for key, value in values.items()
-    }
-    return Task(
-        settings=json.loads(json.dumps(settings)),
-        arguments=json.loads(json.dumps(arguments or {})),
-        **plain,
-    )
-
-
-def _files(parameters):
-    """Return the files among the parameters of steps; those have absolute paths."""
-    values = (value for step in parameters.values() for value in step.values())
-    return [text for text in values if isinstance(text, str) and Path(text).is_absolute()]
 
 
 def _folder(suffix):

@@ -16,7 +16,18 @@ from ceers_steps.files.atomic import write_atomic
 from ceers_steps.files.json_files import has_types
 from ceers_steps.survey.planning.records import Record, read_record
 
-__all__ = ["STAGES", "STATE", "TITLES", "Plan", "Task", "read_plan", "why_stale", "write_plan"]
+__all__ = [
+    "STAGES",
+    "STATE",
+    "TITLES",
+    "Plan",
+    "Task",
+    "files_among",
+    "make_task",
+    "read_plan",
+    "why_stale",
+    "write_plan",
+]
 
 TITLES = {
     "exposure": "stages 1 and 2",
@@ -151,6 +162,46 @@ class Plan:
         chosen = list(self.tasks.values() if tasks is None else tasks)
         stages = {stage: [task for task in chosen if task.stage == stage] for stage in STAGES}
         return {stage: members for stage, members in stages.items() if members}
+
+
+def make_task(*, settings: Mapping, arguments: Mapping | None = None, **values: Any) -> Task:
+    """Make a task; what is compared later is kept as JSON gives it back.
+
+    Parameters
+    ----------
+    settings, arguments
+        As in `Task`.
+    **values
+        The other attributes; lists become tuples.
+
+    Returns
+    -------
+    Task
+    """
+    plain: dict[str, Any] = {
+        key: tuple(value) if isinstance(value, list) else value for key, value in values.items()
+    }
+    return Task(
+        settings=json.loads(json.dumps(settings)),
+        arguments=json.loads(json.dumps(arguments or {})),
+        **plain,
+    )
+
+
+def files_among(parameters: Mapping[str, Mapping]) -> list[str]:
+    """Return the files among the parameters of steps; those have absolute paths.
+
+    Parameters
+    ----------
+    parameters
+        Of each step.
+
+    Returns
+    -------
+    list of str
+    """
+    values = (value for step in parameters.values() for value in step.values())
+    return [text for text in values if isinstance(text, str) and Path(text).is_absolute()]
 
 
 def why_stale(plan: Plan, tasks: Iterable[Task] | None = None) -> dict[str, str]:

@@ -5,11 +5,14 @@ Products are left in the folder that is given; `task` puts them in their places.
 
 import gc
 import os
+import shutil
 from collections.abc import Callable, Iterable
 from pathlib import Path
+from typing import Any
 
 from ceers_steps.errors import CeersError
 from ceers_steps.files.associations import as_json, build_association
+from ceers_steps.files.wcs_files import find_wcs_file
 from ceers_steps.names import exposure_name
 from ceers_steps.survey.planning.plan import Plan, Task
 from ceers_steps.survey.planning.records import Made
@@ -49,8 +52,11 @@ def exposure(plan: Plan, task: Task, scratch: Path) -> Made:
 
 
 def align(plan: Plan, task: Task, scratch: Path) -> Made:
-    """Align the exposures of a visit and filter; their WCS go to files."""
-    from ceers_steps import AlignStep
+    """Align the exposures of a visit and filter; their WCS go to files.
+
+    Those that have one from a file keep it, and the others are aligned with them.
+    """
+    from ceers_steps import AlignStep, UpdateWcsStep
 
     _imported()
     parameters = {**task.settings["tweakreg"], "save_wcs": True}
@@ -59,11 +65,18 @@ def align(plan: Plan, task: Task, scratch: Path) -> Made:
     if task.arguments["alignment_table"]:
         parameters["alignment_table"] = task.arguments["alignment_table"]
     cals = [plan.output / "cal" / f"{name}_cal.fits" for name in task.arguments["exposures"]]
-    association = _association(scratch, task.key, cals)
-    AlignStep.call(
-        str(association), output_dir=str(scratch), save_results=False, in_memory=False, **parameters
-    )
-    names = task.arguments["exposures"]
+    exposures: Any = str(_association(scratch, task.key, cals))
+    common = {"output_dir": str(scratch), "save_results": False, "in_memory": False}
+    folder, kept = task.arguments.get("wcs_dir", ""), task.settings.get("kept", [])
+    update = task.settings.get("update_wcs", {})
+    if folder:
+        exposures = UpdateWcsStep.call(exposures, wcs_dir=folder, **common, **update)
+    AlignStep.call(exposures, **common, **parameters)
+    for name in kept:
+        given = find_wcs_file(folder, name, update.get("suffix", "tweakreg"))
+        if given is not None:
+            shutil.copyfile(given, scratch / f"{name}_tweakreg.asdf")
+    names = [name for name in task.arguments["exposures"] if name not in kept]
     results = scratch / f"{task.key}_alignment.ecsv"
     lost = [name for name in names if not (scratch / f"{name}_tweakreg.asdf").is_file()]
     if lost:

@@ -486,3 +486,13 @@ def test_line_of_every_key(tables, random):
 def test_line_of_anything_is_a_line_or_none(text, section, name):
     line = line_of(text, section, name)
     assert line is None or 1 <= line <= len(text.splitlines())
+
+
+def test_where_WCS_files_may_be_missing_the_others_are_aligned(tmp_path):
+    path = tmp_path / "survey.toml"
+    path.write_text(
+        'inputs = ["."]\noutput = "out"\n[files]\nwcs_dir = "."\nalignment_table = "survey.toml"\n'
+        '[image3.update_wcs]\nmissing = "skip"\n[image3.tweakreg]\nminobj = 5\n'
+    )
+    config = load_config(path)
+    assert (config.wcs_dir, config.alignment_table) == (tmp_path, path)

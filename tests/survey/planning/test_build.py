@@ -186,7 +186,61 @@ def test_WCS_files_that_may_be_missing_are_not_asked_for(out, tmp_path):
     plan = make_plan(out, wcs_dir=tmp_path)
     assert sum(len(task.inputs) for task in stage(plan, "outlier")) == len(exposures)
     plan = make_plan(out, wcs_dir=tmp_path, steps={"image3": {"update_wcs": {"missing": "skip"}}})
-    assert [task.inputs for task in stage(plan, "outlier") if task.inputs] == [(str(there),)]
+    inputs = [task.inputs for task in stage(plan, "outlier") + stage(plan, "align") if task.inputs]
+    assert inputs == [(str(there),)]
+
+
+def test_exposures_without_a_WCS_file_are_aligned_with_the_others(out, tmp_path):
+    """With their own pointing they would smear the mosaic."""
+    exposures = make_exposures(out / "uncal")
+    lost = next(each for each in exposures if each.filter == "F200W")
+    for each in exposures:
+        if each is not lost:
+            (tmp_path / f"{each.name}_tweakreg.asdf").write_text(each.name)
+    update = {"missing": "skip"}
+    plan = make_plan(out, wcs_dir=tmp_path, steps={"image3": {"update_wcs": update}})
+    (task,) = stage(plan, "align")
+    outlier = plan.tasks["outlier/jw02736001_f200w"]
+    assert task.id == "align/jw02736001_f200w"
+    names = outlier.arguments["exposures"]
+    others = [name for name in names if name != lost.name]
+    assert task.arguments["exposures"] == names
+    assert task.settings["kept"] == others
+    assert task.settings["update_wcs"] == update
+    assert set(task.inputs) == {str(tmp_path / f"{name}_tweakreg.asdf") for name in others}
+    assert set(task.outputs) == {
+        "wcs/jw02736001_f200w_alignment.ecsv",
+        *(f"wcs/{name}_tweakreg.asdf" for name in names),
+    }
+    # the WCS of all come from there; where every exposure has a file, nothing is aligned
+    assert task.id in outlier.after
+    assert (outlier.inputs, outlier.arguments["wcs_dir"]) == ((), str(out / "wcs"))
+    other = plan.tasks["outlier/jw02736002_f200w"]
+    assert other.arguments["wcs_dir"] == str(tmp_path)
+    assert len(other.inputs) == len(other.arguments["exposures"])
+    # a file that comes later makes it be done again
+    (tmp_path / f"{lost.name}_tweakreg.asdf").touch()
+    plan = make_plan(out, wcs_dir=tmp_path, steps={"image3": {"update_wcs": update}})
+    assert not stage(plan, "align")
+
+
+def test_exposures_without_a_WCS_file_keep_their_pointing_where_alignment_is_off(out, tmp_path):
+    steps = {"image3": {"update_wcs": {"missing": "skip"}, "tweakreg": {"skip": True}}}
+    assert not stage(make_plan(out, wcs_dir=tmp_path, steps=steps), "align")
+
+
+def test_all_are_aligned_where_WCS_files_are_not_kept(out, tmp_path):
+    exposures = make_exposures(out / "uncal")
+    (tmp_path / f"{exposures[0].name}_mine.asdf").touch()
+    image3 = {"update_wcs": {"missing": "skip", "suffix": "mine"}}
+    plan = make_plan(out, wcs_dir=tmp_path, steps={"image3": image3})
+    assert stage(plan, "align")[0].settings["kept"] == [exposures[0].name]
+    outliers = stage(plan, "outlier")
+    # what is aligned has its usual name
+    assert all("suffix" not in task.settings["image3"]["update_wcs"] for task in outliers)
+    image3["tweakreg"] = {"keep_updated": False}
+    plan = make_plan(out, wcs_dir=tmp_path, steps={"image3": image3})
+    assert all(task.settings["kept"] == [] for task in stage(plan, "align"))
 
 
 def test_WCS_files_with_an_association_id_are_found(out, tmp_path):
@@ -196,7 +250,8 @@ def test_WCS_files_with_an_association_id_are_found(out, tmp_path):
     there.touch()
     for update in ({}, {"missing": "skip"}):
         plan = make_plan(out, wcs_dir=tmp_path, steps={"image3": {"update_wcs": update}})
-        inputs = [path for task in stage(plan, "outlier") for path in task.inputs]
+        tasks = stage(plan, "outlier") + stage(plan, "align")
+        inputs = [path for task in tasks for path in task.inputs]
         assert str(there) in inputs
         assert str(tmp_path / f"{exposures[0].name}_tweakreg.asdf") not in inputs
     assert inputs == [str(there)]
