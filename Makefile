@@ -1,6 +1,6 @@
 # Everything on a fresh machine with Python 3.11+ and make:
 #   make demo    set up, simulate exposures, reduce them to mosaics, open the report
-#   make test    set up, run all tests
+#   make test    set up, run all tests, print how much of the code they have run
 #   make quick   set up, run the quick tests (< 2 minutes)
 PYTHON ?= python3
 VENV   := .venv
@@ -9,6 +9,8 @@ BIN    := $(VENV)/bin
 THREADS := OMP_NUM_THREADS=1 OPENBLAS_NUM_THREADS=1 MKL_NUM_THREADS=1 NUMBA_NUM_THREADS=1
 WORKERS ?= 2
 DEMO_DIR ?= demo
+# coverage makes the tests take 1.4 to 1.6 times as long; make test COVERAGE= leaves it out
+COVERAGE ?= --cov --cov-report=
 
 .PHONY: demo test quick lint docs bench clean setup
 
@@ -26,7 +28,8 @@ demo: $(VENV)/.ready
 	$(THREADS) $(BIN)/ceers demo -o $(DEMO_DIR)
 
 test: $(VENV)/.ready lint
-	$(THREADS) $(BIN)/python -m pytest -n $(WORKERS) --dist worksteal
+	$(THREADS) $(BIN)/python -m pytest -n $(WORKERS) --dist worksteal $(COVERAGE)
+	@test -z '$(COVERAGE)' || $(BIN)/python tests/coverage_report.py
 
 quick: $(VENV)/.ready
 	$(THREADS) $(BIN)/python -m pytest -n $(WORKERS) --dist worksteal -m 'not slow'
