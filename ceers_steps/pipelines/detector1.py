@@ -1,8 +1,11 @@
 """Stage 1: from a raw exposure to a clean rate image."""
 
 import logging
+import os
+from typing import Any
 
 from jwst.pipeline import Detector1Pipeline
+from stdatamodels.jwst.datamodels import JwstDataModel
 
 from ceers_steps.pipelines.base import CeersPipeline
 from ceers_steps.steps.jump_check import JumpCheckStep
@@ -64,10 +67,8 @@ class CeersDetector1(CeersPipeline, Detector1Pipeline):
 
     step_defs = {**Detector1Pipeline.step_defs, **CUSTOM_STEPS}
 
-    stock_note = ""  # why the stock sequence is run, if it is
-
     @classmethod
-    def _get_config_from_parameters(cls, crds_parameters, crds_observatory):
+    def _get_config_from_parameters(cls, crds_parameters: Any, crds_observatory: str) -> Any:
         """Take the CRDS parameters, less those that do the work of our steps a second time."""
         config = super()._get_config_from_parameters(crds_parameters, crds_observatory)
         if crds_parameters.get("meta.exposure.type") == IMAGING:
@@ -75,7 +76,7 @@ class CeersDetector1(CeersPipeline, Detector1Pipeline):
             config["steps"]["clean_flicker_noise"]["skip"] = True
         return config
 
-    def process(self, input_data):
+    def process(self, input_data: str | os.PathLike | JwstDataModel) -> JwstDataModel:
         """
         Run the pipeline.
 
@@ -93,7 +94,6 @@ class CeersDetector1(CeersPipeline, Detector1Pipeline):
         if not is_nircam_imaging(ramp):
             return self._run_stock(ramp)
 
-        self.stock_note = ""
         self._warn_of_double_treatment()
         # what our steps cannot do is said before the long part: a missing template, a table
         # that cannot be used
@@ -129,7 +129,9 @@ class CeersDetector1(CeersPipeline, Detector1Pipeline):
         self.setup_output(rate)
         return rate
 
-    def _clean_rate(self, rate, gain_scale_suffix, ints=""):
+    def _clean_rate(
+        self, rate: JwstDataModel, gain_scale_suffix: str, ints: str = ""
+    ) -> JwstDataModel:
         """Take the gain scale, the wisp and the stripes out of a rate image or cube."""
         self.gain_scale.suffix = gain_scale_suffix
         rate = self.gain_scale.run(rate)
@@ -139,7 +141,7 @@ class CeersDetector1(CeersPipeline, Detector1Pipeline):
             rate = step.run(rate)
         return rate
 
-    def _share_cleaning(self, rate, rateints):
+    def _share_cleaning(self, rate: JwstDataModel, rateints: JwstDataModel) -> JwstDataModel:
         """Give the only integration what was done to the rate image: they are the same image."""
         self.gain_scale.suffix = "gain_scaleints"
         rateints = self.gain_scale.run(rateints)
@@ -149,7 +151,7 @@ class CeersDetector1(CeersPipeline, Detector1Pipeline):
             self._carry_record(name, rate, rateints)
         return rateints
 
-    def _carry_record(self, name, source, product):
+    def _carry_record(self, name: str, source: JwstDataModel, product: JwstDataModel) -> None:
         """Record in a product what a step did to its source: jwst's own steps drop it."""
         step = getattr(self, name)
         done = source.meta.instance.get("ceers_steps", {}).get(step.class_alias)
@@ -159,30 +161,26 @@ class CeersDetector1(CeersPipeline, Detector1Pipeline):
         else:
             step.run(product)  # stpipe skips it and says so in the product
 
-    def _run_stock(self, ramp):
+    def _run_stock(self, ramp: JwstDataModel) -> JwstDataModel:
         """Run the parent's own sequence and record that our steps do not apply."""
-        exposure = ramp.meta.exposure.type
-        log.info(
-            "%s is not NIRCam imaging (EXP_TYPE %s): stock sequence", ramp.meta.filename, exposure
-        )
-        self.stock_note = f"not NIRCam imaging (EXP_TYPE {exposure})"
+        log.info("%s is %s: stock sequence", ramp.meta.filename, _why_stock(ramp))
         result = super().process(ramp)
         self._record_not_applicable(result)
         return result
 
-    def save_model(self, model, suffix=None, **kwargs):
+    def save_model(self, model: Any, suffix: str | None = None, **kwargs: Any) -> Any:
         """Save a product; rateints of the stock sequence are saved before `process` has them."""
         if suffix == "rateints":
             self._record_not_applicable(model)
         return super().save_model(model, suffix=suffix, **kwargs)
 
-    def _record_not_applicable(self, model):
+    def _record_not_applicable(self, model: JwstDataModel | None) -> None:
         """Record that our steps were left out, where the stock sequence was run."""
-        if self.stock_note and model is not None:
+        if model is not None and not is_nircam_imaging(model):
             for name in CUSTOM_STEPS:
-                getattr(self, name).record(model, "SKIPPED", note=self.stock_note)
+                getattr(self, name).record(model, "SKIPPED", note=_why_stock(model))
 
-    def _warn_of_double_treatment(self):
+    def _warn_of_double_treatment(self) -> None:
         """Say which treatments the user has turned on twice."""
         snowballs = not self.snowball.skip and self.snowball.method != "none"
         if snowballs and self.jump.expand_large_events:
@@ -200,6 +198,22 @@ class CeersDetector1(CeersPipeline, Detector1Pipeline):
             )
 
 
-def is_nircam_imaging(model):
-    """Say whether the corrections apply: NIRCam, imaging."""
+def _why_stock(model: JwstDataModel) -> str:
+    """Return why the corrections do not apply to an exposure."""
+    return f"not NIRCam imaging (EXP_TYPE {model.meta.exposure.type})"
+
+
+def is_nircam_imaging(model: JwstDataModel) -> bool:
+    """Say whether the corrections apply: NIRCam, imaging.
+
+    Parameters
+    ----------
+    model : `~stdatamodels.jwst.datamodels.JwstDataModel`
+        The exposure.
+
+    Returns
+    -------
+    bool
+        True for EXP_TYPE NRC_IMAGE.
+    """
     return model.meta.instrument.name == "NIRCAM" and model.meta.exposure.type == IMAGING

@@ -1,7 +1,9 @@
 """Stage 2: from a rate image to one in MJy/sr with a world coordinate system."""
 
 import os
+from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 from jwst.pipeline import Image2Pipeline
 from stdatamodels.jwst.datamodels import JwstDataModel, read_metadata
@@ -24,23 +26,23 @@ class CeersImage2(CeersPipeline, Image2Pipeline):
     class_alias = "ceers_image2"
     input_types = ("ImageModel", "CubeModel")
 
-    input_folder = Path()  # where the members of an association are
-
     @classmethod
-    def load_spec_file(cls, *args, **kwargs):
+    def load_spec_file(cls, *args: Any, **kwargs: Any) -> Any:
         """Return the parameters of all steps; resample is off unless asked for."""
         spec = super().load_spec_file(*args, **kwargs)
         spec["steps"]["resample"]["skip"] = "boolean(default=True)"
         return spec
 
     @classmethod
-    def _get_config_from_parameters(cls, crds_parameters, crds_observatory):
+    def _get_config_from_parameters(cls, crds_parameters: Any, crds_observatory: str) -> Any:
         """Take the CRDS parameters, but for what turns resample on."""
         config = super()._get_config_from_parameters(crds_parameters, crds_observatory)
         config["steps"]["resample"]["skip"] = True
         return config
 
-    def process(self, input_data):
+    def process(
+        self, input_data: str | os.PathLike | JwstDataModel | Sequence[Any]
+    ) -> list[JwstDataModel]:
         """
         Run the pipeline.
 
@@ -58,15 +60,15 @@ class CeersImage2(CeersPipeline, Image2Pipeline):
             return [self._process_one(exposure) for exposure in input_data]
         if isinstance(input_data, os.PathLike):
             input_data = str(input_data)
-        is_association = is_association_path(input_data)
-        # jwst looks for the members in the working folder
-        self.input_folder = Path(input_data).absolute().parent if is_association else Path()
+        if is_association_path(input_data):
+            # as stpipe does for the first of its inputs only
+            self.input_dir = str(Path(input_data).absolute().parent)
         results = super().process(input_data)
         for result in results:
             result.meta.filename = Path(result.meta.filename).name  # jwst leaves output_dir in it
         return results
 
-    def _process_one(self, exposure):
+    def _process_one(self, exposure: Any) -> JwstDataModel:
         """Calibrate one of a list: jwst would give all of them the same name."""
         if self.output_file is not None:
             raise CeersError(
@@ -76,11 +78,28 @@ class CeersImage2(CeersPipeline, Image2Pipeline):
         (result,) = self.process(exposure)
         return result
 
-    def process_exposure_product(self, exp_product, *args, **kwargs):
-        """Calibrate one product of the association, after a look at its members."""
+    def process_exposure_product(
+        self, exp_product: dict[str, Any], pool_name: str = " ", asn_file: str = " "
+    ) -> JwstDataModel:
+        """Calibrate one product of the association, after a look at its members.
+
+        Parameters
+        ----------
+        exp_product : dict
+            ``name`` and ``members``, which stand relative to the folder of the association.
+        pool_name, asn_file : str
+            Pool and file name of the association, for the header.
+
+        Returns
+        -------
+        `~stdatamodels.jwst.datamodels.JwstDataModel`
+            The calibrated image.
+        """
+        # jwst looks for the members in the working folder
+        is_file = is_association_path(asn_file)
         members = [
-            {**member, "expname": str(self.input_folder / member["expname"])}
-            if isinstance(member["expname"], str)
+            {**member, "expname": os.path.join(self.input_dir, member["expname"])}
+            if is_file and isinstance(member["expname"], str)
             else member
             for member in exp_product["members"]
         ]
@@ -95,11 +114,11 @@ class CeersImage2(CeersPipeline, Image2Pipeline):
         # jwst names products after themselves only where it saves them
         self.output_file = self.output_file or exp_product["name"]
         return super().process_exposure_product(
-            {**exp_product, "members": members}, *args, **kwargs
+            {**exp_product, "members": members}, pool_name, asn_file
         )
 
 
-def _check_not_calibrated(exposure):
+def _check_not_calibrated(exposure: Any) -> None:
     """Raise `CeersError` for a later product: a cal image has the data model of a rate image."""
     in_memory = isinstance(exposure, JwstDataModel)
     meta = exposure.meta.instance if in_memory else read_metadata(exposure, flatten=False)["meta"]

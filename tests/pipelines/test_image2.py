@@ -3,6 +3,7 @@
 import errno
 import json
 import os
+import shutil
 
 import numpy as np
 import pytest
@@ -162,7 +163,9 @@ class TestAssociation:
         assert not np.array_equal(results[0].data, results[1].data, equal_nan=True)
 
     def test_of_stage_3(self, rate_file):
-        association = self.write(rate_file.parent, [[rate_file.name, rate_file.name]])
+        other = rate_file.with_name("jw01345001001_02105_00009_nrcb4_rate.fits")
+        shutil.copy(rate_file, other)
+        association = self.write(rate_file.parent, [[rate_file.name, other.name]])
         with pytest.raises(StepError, match=r"has 2 science members.*level-2 association"):
             CeersImage2.call(association)
 
