@@ -3,13 +3,14 @@
 import logging
 from collections.abc import Sequence
 from copy import deepcopy
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 from tweakwcs.correctors import JWSTWCSCorrector
 
-from ceers_steps.astrometry.borrowing import borrow_pointings
+from ceers_steps.astrometry.borrowing import borrow_pointings_inplace
 from ceers_steps.astrometry.exposure import (
     CATALOGUE_ONLY,
     COMPLETE,
@@ -30,14 +31,30 @@ from ceers_steps.kernels.astrometry.dithers import (
 from ceers_steps.kernels.astrometry.fit import ListFit
 from ceers_steps.kernels.astrometry.matching import combine_lists
 
-__all__ = ["align_exposures", "align_group", "catalog_of", "grouped"]
+__all__ = ["Alignment", "align_exposures", "align_group_inplace", "catalog_of", "grouped"]
 
 _Places = dict[int, tuple[NDArray[np.float64], NDArray[np.float64]]]
-
 log = logging.getLogger(__name__)
 
 DOUBTFUL = 3.0
 """Uncertainty of an exposure against the others of its visit above which is warned, mas."""
+
+
+@dataclass(frozen=True)
+class Alignment:
+    """What an alignment has found.
+
+    Attributes
+    ----------
+    exposures : list of AlignedExposure
+        In the order in which they were given; corrected where that succeeded, each with its
+        status, note and rows.
+    residuals : list of Residuals
+        Of the fits that were made.
+    """
+
+    exposures: list[AlignedExposure]
+    residuals: list[Residuals]
 
 
 def align_exposures(
@@ -45,15 +62,14 @@ def align_exposures(
     reference: ReferenceCatalog | None,
     *,
     fallback: str = "none",
-) -> list[Residuals]:
+) -> Alignment:
     """Align all exposures, each detector and filter by itself.
-
-    Their correctors are corrected, where that succeeds; status, note and rows of each are filled.
 
     Parameters
     ----------
     exposures
-        With their sources; those that are kept are not moved, and are the first reference.
+        With their sources; not changed. Those that are kept are not moved, and are the first
+        reference.
     reference
         What they are aligned to, None for each other only.
     fallback : {'none', 'visit'}
@@ -61,14 +77,15 @@ def align_exposures(
 
     Returns
     -------
-    list of Residuals
-        Of the fits that were made.
+    Alignment
+        The exposures, corrected, and the residuals.
 
     Raises
     ------
     CeersError
         For a reference of which the epoch is another one and the motions matter.
     """
+    exposures = [exposure.copy() for exposure in exposures]
     references = [reference] if reference is not None else []
     if reference is not None:
         check_epoch(reference, exposures[0].time)
@@ -79,10 +96,10 @@ def align_exposures(
     residuals = []
     for group in grouped(exposures, by_visit=bool(references)):
         log.info("Aligning %s", ", ".join(exposure.name for exposure in group))
-        residuals += align_group(group, references)
+        residuals += align_group_inplace(group, references)
     if fallback == "visit" and references:
-        borrow_pointings(exposures)
-    return residuals
+        borrow_pointings_inplace(exposures)
+    return Alignment(exposures, residuals)
 
 
 def grouped(exposures: Sequence[AlignedExposure], *, by_visit: bool) -> list[list[AlignedExposure]]:
@@ -131,12 +148,12 @@ def catalog_of(exposures: Sequence[AlignedExposure]) -> ReferenceCatalog:
     return ReferenceCatalog(name, *plane.tanp_to_world(*combined.T))
 
 
-def align_group(
+def align_group_inplace(
     exposures: Sequence[AlignedExposure], references: Sequence[ReferenceCatalog]
 ) -> list[Residuals]:
     """Align exposures of one detector and filter, and of one visit if there is a reference.
 
-    Their correctors are corrected, where that succeeds; status, note and rows of each are filled.
+    They are corrected where that succeeds; status, note and rows of each are filled.
 
     Parameters
     ----------
@@ -164,22 +181,22 @@ def align_group(
     residuals = []
     for number, part in enumerate(parts):
         members = [usable[i] for i in part.members]
-        _add_relative_rows(members, part)
+        _add_relative_rows_inplace(members, part)
         if references:
             for reference in references:
-                residuals += _align_to_reference(members, part, places, plane, reference)
+                residuals += _align_to_reference_inplace(members, part, places, plane, reference)
                 if members[0].status == COMPLETE:
                     break
             if len(members) == 1 and len(exposures) > 1:
-                _add_single_row(members[0])
+                _add_single_row_inplace(members[0])
         elif len(exposures) == 1:
             members[0].end(SKIPPED, "one exposure and no abs_refcat: nothing to align it with")
             members[0].add_row("relative", SKIPPED, members[0].note)
         elif number > 0 or len(members) == 1:
-            _fail(members, "no sources in common with the other exposures")
+            _fail_inplace(members, "no sources in common with the other exposures")
         else:
             for member, fit in zip(members, part.joint.fits, strict=True):
-                _correct(member, plane, fit.matrix, fit.shift, places[member.index])
+                _correct_inplace(member, plane, fit.matrix, fit.shift, places[member.index])
             residuals.append(_relative_residuals(members, part, places))
     return residuals
 
@@ -248,7 +265,7 @@ def _figures(fit: ListFit, geometry: str) -> dict[str, Any]:
     }
 
 
-def _add_relative_rows(members: Sequence[AlignedExposure], part: AlignedPart) -> None:
+def _add_relative_rows_inplace(members: Sequence[AlignedExposure], part: AlignedPart) -> None:
     """Add the rows of the alignment of exposures with each other."""
     if len(members) == 1:
         return
@@ -264,7 +281,7 @@ def _add_relative_rows(members: Sequence[AlignedExposure], part: AlignedPart) ->
         member.add_row("relative", COMPLETE, member.doubt, **figures)
 
 
-def _add_single_row(member: AlignedExposure) -> None:
+def _add_single_row_inplace(member: AlignedExposure) -> None:
     """Add the row of an exposure that could not be aligned with the others."""
     reason = "too few good sources in common with the others"
     if member.status == COMPLETE:
@@ -276,7 +293,7 @@ def _add_single_row(member: AlignedExposure) -> None:
     member.rows.insert(0, member.rows.pop())
 
 
-def _align_to_reference(
+def _align_to_reference_inplace(
     members: Sequence[AlignedExposure],
     part: AlignedPart,
     places: _Places,
@@ -311,7 +328,7 @@ def _align_to_reference(
         else:
             matrix = absolute.fit.matrix @ fit.matrix
             shift = absolute.fit.matrix @ fit.shift + absolute.fit.shift
-            _correct(member, plane, matrix, shift, places[member.index])
+            _correct_inplace(member, plane, matrix, shift, places[member.index])
             member.reference = reference.name
             said = f"aligned with {reference.name}"
             member.end(COMPLETE, f"{said}; {simpler}" if simpler else said)
@@ -340,7 +357,7 @@ def _why_not_good(absolute: ReferenceFit, settings: AlignmentSettings) -> str:
     return ""
 
 
-def _correct(
+def _correct_inplace(
     member: AlignedExposure,
     plane: JWSTWCSCorrector,
     matrix: NDArray[np.float64],
@@ -353,7 +370,7 @@ def _correct(
     member.end(COMPLETE)
 
 
-def _fail(members: Sequence[AlignedExposure], reason: str) -> None:
+def _fail_inplace(members: Sequence[AlignedExposure], reason: str) -> None:
     """Record that exposures could not be aligned."""
     for member in members:
         member.end(FAILED, reason)

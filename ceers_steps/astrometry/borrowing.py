@@ -6,10 +6,10 @@ import numpy as np
 
 from ceers_steps.astrometry.exposure import BORROWED, COMPLETE, FAILED, AlignedExposure
 
-__all__ = ["borrow_pointings"]
+__all__ = ["borrow_pointings_inplace"]
 
 
-def borrow_pointings(exposures: Sequence[AlignedExposure]) -> None:
+def borrow_pointings_inplace(exposures: Sequence[AlignedExposure]) -> None:
     """Give failed exposures the pointing error of another one of their visit.
 
     The one that is nearest in time, of the same detector if there are several. Its shift and

@@ -1,6 +1,7 @@
 """One exposure in the alignment, and what becomes of it."""
 
-from dataclasses import dataclass, field
+from copy import deepcopy
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -29,7 +30,9 @@ KEPT = "keeps its WCS, which is from a file"
 
 @dataclass
 class AlignedExposure:
-    """One exposure on its way to a corrected WCS.
+    """One exposure with its WCS and sources; after the alignment also what became of it.
+
+    Whatever aligns exposures works on a `copy`, and returns it.
 
     Attributes
     ----------
@@ -57,6 +60,8 @@ class AlignedExposure:
         Name of what it was aligned to.
     rows : list of dict
         Its rows of the results.
+    correction : Correction or None
+        What was done to its WCS.
     """
 
     index: int
@@ -76,6 +81,11 @@ class AlignedExposure:
     reference: str = ""
     rows: list[dict[str, Any]] = field(default_factory=list)
     correction: "Correction | None" = None
+
+    def copy(self) -> "AlignedExposure":
+        """Return one that can be aligned while this one stays as it is."""
+        rows = [dict(row) for row in self.rows]
+        return replace(self, corrector=deepcopy(self.corrector), rows=rows)
 
     def add_row(self, alignment: str, status: str, note: str = "", **values: Any) -> None:
         """Add a row to the results."""

@@ -2,7 +2,7 @@
 
 import logging
 from collections.abc import Callable, Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -85,7 +85,7 @@ def measure_sources(
         for index, model in enumerate(library):
             try:
                 exposure = describe(model, index, search.settings)
-                _take_row(exposure, search.table)
+                exposure = replace(exposure, settings=_settings_of(exposure, search.table))
                 catalog = _catalog_of(model, search.catalogs, Path(members[index]).parent)
                 if search.custom and catalog:
                     sources = from_table(read_catalog(catalog), catalog)
@@ -94,7 +94,8 @@ def measure_sources(
                 if len(sources) > 0:
                     # outside the bounding box there is no sky
                     world = exposure.corrector.det_to_world(sources.x, sources.y)
-                    exposure.sources = sources.take(np.isfinite(world).all(axis=0))
+                    sources = sources.take(np.isfinite(world).all(axis=0))
+                exposure = replace(exposure, sources=sources)
                 if index in kept:
                     exposure.keep()
                 exposures.append(exposure)
@@ -103,11 +104,10 @@ def measure_sources(
     return exposures
 
 
-def _take_row(exposure: AlignedExposure, table: AlignmentTable | None) -> None:
-    """Give an exposure the parameters of its visit and filter."""
+def _settings_of(exposure: AlignedExposure, table: AlignmentTable | None) -> AlignmentSettings:
+    """Return the parameters of the visit and filter of an exposure."""
     if table is None:
-        return
-    exposure.settings = table.apply(exposure.settings, exposure.visit, exposure.band)
+        return exposure.settings
     if (exposure.visit, exposure.band) not in table.rows:
         log.warning(
             "%s has no row for visit %s, filter %s: the parameters of the step are used",
@@ -115,6 +115,7 @@ def _take_row(exposure: AlignedExposure, table: AlignmentTable | None) -> None:
             exposure.visit,
             exposure.band,
         )
+    return table.apply(exposure.settings, exposure.visit, exposure.band)
 
 
 def _catalog_of(model: Any, catalogs: Mapping[str, str], folder: Path) -> str | None:

@@ -15,7 +15,7 @@ from jwst.tweakreg import TweakRegStep
 from stcal.tweakreg.tweakreg import SINGLE_GROUP_REFCAT
 from stdatamodels.jwst.datamodels import JwstDataModel
 
-from ceers_steps.astrometry.alignment import align_exposures
+from ceers_steps.astrometry.alignment import Alignment, align_exposures
 from ceers_steps.astrometry.exposure import (
     BORROWED,
     COMPLETE,
@@ -23,7 +23,6 @@ from ceers_steps.astrometry.exposure import (
     KEPT,
     SKIPPED,
     AlignedExposure,
-    Residuals,
 )
 from ceers_steps.astrometry.inputs import read_catfile
 from ceers_steps.astrometry.parameters import OURS, PARAMETERS, spec_lines
@@ -123,9 +122,9 @@ class AlignStep(CeersMixin, TweakRegStep):
             path = self.make_output_path(basepath=f"fit_{reference.name.lower()}", suffix="ref")
             places = [exposure.corrector.tanp_to_world(0.0, 0.0) for exposure in exposures]
             save_reference(Path(path).with_suffix(".ecsv"), reference, places)
-        residuals = align_exposures(exposures, reference, fallback=self.fallback)
-        _write_back(self, library, exposures, given)
-        _write_results(self, library, exposures, residuals, given)
+        found = align_exposures(exposures, reference, fallback=self.fallback)
+        _write_back(self, library, found.exposures, given)
+        _write_results(self, library, found, given)
         return library
 
     def finalize_result(self, result: Any, reference_files_used: Any) -> None:
@@ -239,11 +238,11 @@ def _set_wcs(step: AlignStep, model: JwstDataModel, wcs: Any, reference: str) ->
 def _write_results(
     step: AlignStep,
     library: ModelLibrary,
-    exposures: Sequence[AlignedExposure],
-    residuals: Sequence[Residuals],
+    found: Alignment,
     given: str,
 ) -> None:
     """Write the table and the figure, and report what failed."""
+    exposures = found.exposures
     product = library.asn["products"][0].get("name")
     # in the order of time, not in that of a list
     first = min(exposures, key=lambda exposure: (exposure.time, exposure.name))
@@ -254,12 +253,12 @@ def _write_results(
         table = make_results_table(rows, meta)
         path = step.make_output_path(basepath=basepath, suffix="alignment", ext="ecsv")
         write_atomic(path, lambda scratch: table.write(scratch, format="ascii.ecsv"))
-    if step.save_plots and residuals:
+    if step.save_plots and found.residuals:
         from ceers_steps.figures.alignment import alignment_figure
 
         path = step.make_output_path(basepath=basepath, suffix="alignment", ext="png")
         try:
-            alignment_figure(path, residuals)
+            alignment_figure(path, found.residuals)
         except CeersError as err:
             if not isinstance(err.__cause__, ImportError):
                 raise
