@@ -11,6 +11,7 @@ from tweakwcs.correctors import JWSTWCSCorrector
 from ceers_steps.astrometry.exposure import AlignedExposure
 from ceers_steps.astrometry.tables import AlignmentSettings
 from ceers_steps.errors import CeersError
+from ceers_steps.files.limits import check_regular
 from ceers_steps.kernels.astrometry.centroids import SourceList
 from ceers_steps.names import effective_filter, exposure_name
 
@@ -120,6 +121,7 @@ def read_catalog(path: str | os.PathLike) -> Table:
     CeersError
         For a file that is no table.
     """
+    check_regular(path, f"Source list {path}")
     try:
         return Table.read(path)
     except Exception as err:  # astropy raises many kinds for a file that is no table

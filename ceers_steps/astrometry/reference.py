@@ -17,6 +17,7 @@ from stcal.tweakreg.astrometric_utils import create_astrometric_catalog
 
 from ceers_steps.errors import CeersError
 from ceers_steps.files.atomic import write_atomic
+from ceers_steps.files.limits import check_regular
 
 __all__ = [
     "ReferenceCatalog",
@@ -232,6 +233,7 @@ def read_table(path: Path, name: str) -> Table:
     """
     if not path.is_file():
         raise CeersError(f"{name}={path}: no such file.")
+    check_regular(path, f"{name}={path}")
     formats = {".ecsv": "ascii.ecsv", ".csv": "ascii.csv"}
     try:
         return Table.read(path, format=formats.get(path.suffix.lower()))

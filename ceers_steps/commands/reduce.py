@@ -272,10 +272,10 @@ def _packaged(table):
 def _check_inputs(due):
     """Stop, before anything is run, when files are missing that tasks read."""
     needed = [(name, task.id) for task in due for name in task.inputs]
-    missing = [f"{name} (for {task})" for name, task in needed if not os.path.exists(name)]
+    missing = [f"{name} (for {task})" for name, task in needed if not os.path.isfile(name)]
     if missing:
         raise CeersError(
-            f"{len(missing)} file(s) are not there: {'; '.join(missing[:3])}"
+            f"{len(missing)} file(s) are not there, or no files: {'; '.join(missing[:3])}"
             f"{'; ...' if len(missing) > 3 else ''}. Put them there or correct the paths. To start "
             "all the same: --no-check"
         )

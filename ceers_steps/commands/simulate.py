@@ -8,6 +8,7 @@ from dataclasses import fields, replace
 from pathlib import Path
 
 from ceers_steps.errors import CeersError
+from ceers_steps.files.limits import check_regular
 
 __all__ = ["add_parser", "read_config", "run"]
 
@@ -168,6 +169,7 @@ def read_config(path):
     """
     from ceers_steps.simulate.config.simulation import SimulationConfig
 
+    check_regular(path, f"The configuration {path}", 1e7)
     try:
         with open(path, "rb") as file:
             sections = tomllib.load(file)

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ceers_steps.errors import CeersError
+from ceers_steps.files.limits import check_regular
 
 if TYPE_CHECKING:
     import numpy as np
@@ -94,12 +95,13 @@ def open_fits(path: str | os.PathLike, name: str) -> Iterator["fits.HDUList"]:
     Raises
     ------
     CeersError
-        When the file cannot be read or is cut off.
+        When the file cannot be read or is cut off, is no regular file or unpacks to too much.
     """
     # here, since every task of a survey starts a process that writes files but reads no image
     from astropy.io import fits
     from astropy.utils.exceptions import AstropyWarning
 
+    check_regular(path, name)
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", AstropyWarning)
@@ -110,8 +112,8 @@ def open_fits(path: str | os.PathLike, name: str) -> Iterator["fits.HDUList"]:
         raise CeersError(f"{name} cannot be read, or is not complete: {err}.") from err
 
 
-def read_image(path: str | os.PathLike, name: str) -> "np.ndarray | None":
-    """Return the first image of a FITS file, None if there is none; see `open_fits`.
+def read_image(path: str | os.PathLike, name: str, shape: tuple[int, ...]) -> "np.ndarray":
+    """Return the first image of a FITS file; see `open_fits`.
 
     Parameters
     ----------
@@ -119,15 +121,28 @@ def read_image(path: str | os.PathLike, name: str) -> "np.ndarray | None":
         FITS file.
     name
         What the user calls the file, with its path, for the message.
+    shape
+        What the image must have, ``(ny, nx)``: nothing is read of one with another.
 
     Returns
     -------
-    ndarray or None
+    ndarray, shape (ny, nx)
         The image.
+
+    Raises
+    ------
+    CeersError
+        When it cannot be read, or there is none of this shape.
     """
     with open_fits(path, name) as hdus:
-        images = (hdu.data for hdu in hdus if hdu.is_image)
-        return next((data for data in images if data is not None), None)
+        first = next((hdu for hdu in hdus if hdu.is_image and hdu.shape), None)
+        if first is None or first.shape != shape:
+            found = "no image" if first is None else f"an image of {first.shape}"
+            raise CeersError(
+                f"{name}: {found}, while the exposure has {shape} pixels. Give the mask of this "
+                "exposure."
+            )
+        return first.data
 
 
 def user_path(name: str | os.PathLike) -> Path:

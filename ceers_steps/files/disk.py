@@ -2,11 +2,9 @@
 
 import contextlib
 import fcntl
-import gzip
 import os
 import shutil
 import warnings
-import zlib
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -14,6 +12,7 @@ from astropy.io import fits
 from astropy.utils.exceptions import AstropyUserWarning
 
 from ceers_steps.errors import CeersError
+from ceers_steps.files.limits import check_regular, unpacked_size
 
 __all__ = ["check_space", "fits_problem", "folder_lock"]
 
@@ -35,32 +34,30 @@ def fits_problem(path: str | os.PathLike) -> str:
     """
     end = 0
     try:
+        check_regular(path, os.fspath(path))
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", AstropyUserWarning)
             with fits.open(path, lazy_load_hdus=False, memmap=True) as hdus:
                 for hdu in hdus:
                     info = hdu.fileinfo()
                     end = max(end, info["datLoc"] + info["datSpan"])
-        size = _unpacked_size(path)
+        size = _size_of(path)
     except (OSError, ValueError, TypeError, IndexError, fits.VerifyError) as err:
         return " ".join(str(err).split()) or "not a FITS file"
-    except (EOFError, zlib.error) as err:
-        return f"damaged gzip file: {err}"
+    except CeersError as err:
+        return str(err)
     if size < end:
         return f"cut off: {size} bytes of at least {end}"
     # what astropy takes for extra bytes is a header without an end
     return f"cut off in a header: {size - end} bytes after the last extension" if size > end else ""
 
 
-def _unpacked_size(path: str | os.PathLike) -> int:
+def _size_of(path: str | os.PathLike) -> int:
     """Return the size of a file, or of what is in it if it is compressed with gzip (whatever its
     name), in bytes."""
     with open(path, "rb") as stream:
         packed = stream.read(2) == b"\x1f\x8b"
-    if not packed:
-        return os.path.getsize(path)
-    with gzip.open(path) as stream:
-        return sum(iter(lambda: len(stream.read(1 << 20)), 0))
+    return unpacked_size(path) if packed else os.path.getsize(path)
 
 
 def check_space(needed: int, folder: str | os.PathLike) -> int:

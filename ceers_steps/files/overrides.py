@@ -8,6 +8,7 @@ import numpy as np
 from astropy.table import Table
 
 from ceers_steps.errors import CeersError
+from ceers_steps.files.limits import check_regular
 from ceers_steps.names import exposure_name
 
 __all__ = ["COLUMNS", "read_overrides"]
@@ -25,6 +26,9 @@ COLUMNS = {
 
 ``exclude`` leaves an exposure out of a survey; ``note`` is for people, and changes nothing.
 """
+
+LARGEST = 1e8
+"""Bytes of a table; a row for each of 10,000 exposures has 1e6."""
 
 _TRUE = {"true", "t", "yes", "y", "1"}
 _FALSE = {"false", "f", "no", "n", "0"}
@@ -55,6 +59,7 @@ def read_overrides(path: str | os.PathLike) -> dict[str, dict[str, float | bool 
     kind = {".csv": "ascii.csv", ".ecsv": "ascii.ecsv"}.get(path.suffix.lower())
     if kind is None:
         raise CeersError(f"overrides={path}: the table must be a .ecsv or .csv file.")
+    check_regular(path, f"overrides={path}", LARGEST)
     try:
         table = Table.read(path, format=kind)
     except Exception as err:

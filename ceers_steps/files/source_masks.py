@@ -7,7 +7,6 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from ceers_steps.errors import CeersError
 from ceers_steps.files.atomic import read_image
 from ceers_steps.names import exposure_name
 
@@ -58,11 +57,5 @@ def read_bits(path: str | os.PathLike, shape: tuple[int, ...]) -> NDArray[np.uin
     CeersError
         When it cannot be read or has another shape.
     """
-    data = read_image(path, f"source_mask={path}")
-    if data is None or data.shape != shape:
-        found = "no image" if data is None else f"an image of {data.shape}"
-        raise CeersError(
-            f"source_mask={path}: {found}, while the exposure has {shape} pixels. Give the mask "
-            "of this exposure."
-        )
+    data = read_image(path, f"source_mask={path}", shape)
     return data if data.dtype == "uint8" else (data != 0).astype("uint8")

@@ -8,11 +8,11 @@ from pathlib import Path
 from typing import Any
 
 import asdf
-import yaml
 from gwcs import WCS
 
 from ceers_steps.errors import CeersError
 from ceers_steps.files.atomic import write_atomic
+from ceers_steps.files.limits import asdf_tree_problem, check_regular
 from ceers_steps.names import exposure_name
 
 __all__ = [
@@ -23,12 +23,6 @@ __all__ = [
     "wcs_inputs",
     "write_wcs_file",
 ]
-
-LARGEST_TREE = 5_000_000
-"""Bytes of the YAML part of a file; those of JWST have about 60,000."""
-
-LARGEST_EXPANSION = 1_000_000
-"""Values in a tree after all its references to anchors are followed."""
 
 _NUMBERS = ("v2_ref", "v3_ref", "ra_ref", "dec_ref", "roll_ref")
 """Keywords of ``wcsinfo`` that must be finite numbers where they are given."""
@@ -169,7 +163,11 @@ def read_wcs_file(path: str | os.PathLike) -> WcsFile:
     path = Path(path)
     if not path.is_file():
         raise CeersError(f"WCS file {path} does not exist.")
-    _check_tree(path)
+    check_regular(path, f"WCS file {path}")
+    if problem := asdf_tree_problem(path):
+        raise CeersError(
+            f"WCS file {path} cannot be read, or is not complete ({problem}). Copy it again."
+        )
     try:
         with asdf.open(path, lazy_load=False, memmap=False) as file:
             tree = dict(file.tree)
@@ -195,46 +193,6 @@ def read_wcs_file(path: str | os.PathLike) -> WcsFile:
                 f"WCS file {path}: wcsinfo.{key}={value!r} is not a number. Write the file again."
             )
     return WcsFile(path, tree["filename"], tree["wcs"], dict(tree["wcsinfo"]))
-
-
-def _check_tree(path: Path) -> None:
-    """Raise `CeersError` for a tree that would fill the memory, before it is read."""
-    with path.open("rb") as stream:
-        head = stream.read(LARGEST_TREE)
-    text, end, _ = head.partition(b"\n...")
-    if not head.startswith(b"#ASDF") or not end:
-        problem = "it does not begin as an ASDF file, or its tree has no end"
-    else:
-        problem = _why_too_large(text)
-    if problem:
-        raise CeersError(
-            f"WCS file {path} cannot be read, or is not complete ({problem}). Copy it again."
-        )
-
-
-def _why_too_large(text: bytes) -> str:
-    """Return what is wrong with the size of a YAML tree; empty if nothing."""
-    try:
-        root = yaml.compose(text, Loader=yaml.CSafeLoader)
-        size = _expanded(root, {})
-    except (yaml.YAMLError, RecursionError, ValueError) as err:
-        return " ".join(str(err).split())[:200] or "its tree is nested too deeply"
-    return f"its anchors stand for {size:.2g} values" if size > LARGEST_EXPANSION else ""
-
-
-def _expanded(node: yaml.Node | None, known: dict[int, float]) -> float:
-    """Return the number of values of a node after all references are followed."""
-    if node is None or isinstance(node, yaml.ScalarNode):
-        return 1.0
-    if id(node) not in known:
-        known[id(node)] = math.inf  # for a node that holds itself
-        parts = (
-            node.value
-            if isinstance(node, yaml.SequenceNode)
-            else [each for pair in node.value for each in pair]
-        )
-        known[id(node)] = 1.0 + sum(_expanded(part, known) for part in parts)
-    return known[id(node)]
 
 
 def write_wcs_file(path: str | os.PathLike, model: Any) -> Path:

@@ -1,6 +1,7 @@
 """The grid of a mosaic: chosen as jwst does, and seen from a part of it."""
 
 from copy import deepcopy
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -12,9 +13,11 @@ from numpy.typing import NDArray
 from stcal.resample.utils import compute_mean_pixel_area
 
 from ceers_steps.errors import CeersError
+from ceers_steps.files.limits import asdf_tree_problem, check_regular
+from ceers_steps.kernels.mosaic.limits import grid_problem
 from ceers_steps.kernels.mosaic.tiles import Box
 
-__all__ = ["Window", "output_grid", "shifted_wcs"]
+__all__ = ["GRID_PARAMETERS", "Window", "check_grid", "output_grid", "shifted_wcs"]
 
 
 class Window:
@@ -34,6 +37,34 @@ class Window:
     def world_to_pixel_values(self, *sky: NDArray) -> tuple[NDArray, NDArray]:
         x, y = self._wcs.world_to_pixel_values(*sky)
         return x - self._x0, y - self._y0
+
+
+GRID_PARAMETERS = (
+    *("crpix", "crval", "rotation"),
+    *("pixel_scale", "pixel_scale_ratio", "output_shape"),
+)
+"""Parameters of resample that lay out a grid."""
+
+
+def check_grid(parameters: dict[str, Any]) -> None:
+    """Refuse a grid that is none, before anything is read.
+
+    Parameters
+    ----------
+    parameters
+        Of ResampleStep: `GRID_PARAMETERS` and ``output_wcs``; None where they are not given.
+
+    Raises
+    ------
+    CeersError
+        Names the value.
+    """
+    if problem := grid_problem(**{name: parameters.get(name) for name in GRID_PARAMETERS}):
+        raise CeersError(f"The output grid: {problem}. Correct the parameters of resample.")
+    if path := parameters.get("output_wcs"):
+        check_regular(path, f"output_wcs={path}")
+        if Path(path).is_file() and (problem := asdf_tree_problem(Path(path))):
+            raise CeersError(f"output_wcs={path} cannot be read ({problem}). Give an ASDF file.")
 
 
 def output_grid(exposures: Any, custom: dict | None, pars: dict) -> dict[str, Any]:

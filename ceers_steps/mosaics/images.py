@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 
 from ceers_steps.errors import CeersError
 from ceers_steps.files.atomic import open_fits
+from ceers_steps.files.limits import check_regular
 from ceers_steps.kernels.rows import row_blocks
 from ceers_steps.kernels.sources.mosaic_tiers import MOSAIC_TIERS
 from ceers_steps.kernels.sources.tiers import Tier, TierSet
@@ -28,6 +29,12 @@ __all__ = ["Mosaic", "from_model", "open_image", "pixel_map", "read_fits_mosaic"
 
 PIXEL_OF_TIERS = 0.03
 """Pixel (arcsec) in which lengths of tiers are given."""
+
+TIER_LIMITS = {"sigma": (0.1, 200), "nsigma": (0.01, 1e6), "npixels": (1, 1e9), "growth": (0, 500)}
+"""Smallest and largest values of a search tier: beyond, smoothing takes days or all of memory."""
+
+LARGEST_TABLE = 1e6
+"""Bytes of a table of tiers; one has a few rows."""
 
 _COMPANION = re.compile(r"_(?:sci|drz|drc|i2d|data)(?=[._])")
 _FILTER = re.compile(r"[fF]\d{3}(?:[wWmMnN]|[lL][pP])")
@@ -236,14 +243,16 @@ def read_tiers(path: str | os.PathLike | None) -> dict[str, TierSet]:
     if not path:
         return dict(MOSAIC_TIERS)
     columns = ("name", "sigma", "nsigma", "npixels", "growth")
+    check_regular(path, f"tiers={path}", LARGEST_TABLE)
     try:
         table = Table.read(path)
         rows = [tuple(row[name] for name in columns) for row in table]
         found: dict[str, Any] = {}
         for name, sigma, nsigma, npixels, growth in rows:
             tier = Tier(float(sigma), float(nsigma), int(npixels), int(growth))
-            if tier.sigma <= 0 or tier.nsigma <= 0 or tier.npixels < 1 or tier.growth < 0:
-                raise ValueError(f"{name}: {tier}")
+            for column, (least, most) in TIER_LIMITS.items():
+                if not least <= getattr(tier, column) <= most:  # NaN too
+                    raise ValueError(f"{name}: {column} is not from {least:g} to {most:g}: {tier}")
             found.setdefault(str(name).upper(), []).append(tier)
     except Exception as err:  # astropy raises many kinds for a file that is no table
         raise CeersError(

@@ -11,11 +11,15 @@ from numpy.typing import NDArray
 from regions import PixelRegion, Regions
 
 from ceers_steps.errors import CeersError
+from ceers_steps.files.limits import check_regular
 from ceers_steps.kernels.mosaic.mask_grids import sample_nearest
 from ceers_steps.kernels.rows import row_blocks
 from ceers_steps.mosaics.images import Mosaic, open_image, pixel_map
 
 __all__ = ["read_fits_mask", "read_regions", "sample_mask"]
+
+LARGEST = 1e8
+"""Bytes of a region file; 100,000 regions have 1e7."""
 
 log = logging.getLogger(__name__)
 
@@ -47,6 +51,7 @@ def read_regions(
     """
     if Path(path).suffix.lower() in {".fits", ".gz", ".fit"}:
         return sample_mask(read_fits_mask(path, parameter), mosaic, parameter) != 0
+    check_regular(path, f"{parameter}={path}", LARGEST)
     try:
         regions = Regions.read(path, format="ds9")
     except (OSError, ValueError, KeyError, TypeError, UnicodeDecodeError) as err:

@@ -21,6 +21,7 @@ import ceers_steps
 from ceers_steps.errors import CeersError
 from ceers_steps.files.associations import ASSOCIATION_SUFFIXES, read_association
 from ceers_steps.files.atomic import write_atomic
+from ceers_steps.files.limits import check_parameter_file
 from ceers_steps.files.overrides import read_overrides
 from ceers_steps.names import exposure_name
 
@@ -140,6 +141,7 @@ class CeersMixin:
     def build_config(cls, input, **kwargs):
         """Gather the parameters of a `call`, after a look at the input."""
         try:
+            check_parameter_file(kwargs.get("config_file") or "")
             check_input(input, cls.input_types, cls.__name__)
         except CeersError as err:
             raise StepError(str(err)) from err
@@ -240,13 +242,8 @@ class CeersMixin:
         figures = ", ".join(f"{key}={_short(value)}" for key, value in entry["merit"].items())
         parts = [f"ceers_steps {ceers_steps.__version__} {alias} {status}", note, used, figures]
         _add_history(model, "; ".join(part for part in parts if part))
-        log.log(
-            logging.WARNING if status == "FAILED" else logging.INFO,
-            "%s %s%s",
-            alias,
-            status,
-            f": {note}" if note else "",
-        )
+        level = logging.WARNING if status == "FAILED" else logging.INFO
+        log.log(level, "%s %s%s", alias, status, f": {note}" if note else "")
 
 
 class CeersStep(CeersMixin, Step):

@@ -27,6 +27,7 @@ from ceers_steps.files.associations import (
 from ceers_steps.files.atomic import open_fits, write_atomic
 from ceers_steps.files.fits_planes import PlaneWriter, check_space, file_size, virtual_array
 from ceers_steps.kernels.mosaic.tiles import Tile, cut_grid
+from ceers_steps.mosaics.grid import GRID_PARAMETERS, check_grid
 from ceers_steps.names import exposure_name
 from ceers_steps.steps.base import CeersMixin
 from ceers_steps.steps.exposures import product_name
@@ -149,7 +150,8 @@ def _make_mosaic(step: TiledResampleStep, mosaic: TiledMosaic, tiles: Sequence[T
 
 
 def _check_parameters(step: TiledResampleStep) -> None:
-    """Raise `CeersError` for parameters that contradict each other."""
+    """Raise `CeersError` for parameters that contradict each other, and for a grid that is none."""
+    check_grid({name: getattr(step, name) for name in (*GRID_PARAMETERS, "output_wcs")})
     if step.tile_size is None:
         if step.keep_tiles:
             raise CeersError("keep_tiles=true needs tile_size (--tile_size=4096 for instance).")

@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from ceers_steps.errors import CeersError
+from ceers_steps.files.limits import check_regular
 from ceers_steps.survey.config.checks import (
     PIPELINES,
     check_option,
@@ -18,6 +19,9 @@ from ceers_steps.survey.config.checks import (
 )
 
 __all__ = ["SurveyConfig", "load_config"]
+
+LARGEST_FILE = 1e7
+"""Bytes of a survey file; one has a few thousand."""
 
 
 @dataclass(frozen=True)
@@ -129,6 +133,7 @@ def load_config(
     if path is not None:
         path = Path(path).absolute()
         folder = path.parent
+        check_regular(path, f"Survey file {path}", LARGEST_FILE)
         try:
             text = path.read_text(encoding="utf-8-sig")  # some editors begin it with a mark
             tables = tomllib.loads(text)

@@ -2,6 +2,7 @@
 
 import os
 import re
+import stat
 from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -14,6 +15,7 @@ from numpy.typing import NDArray
 
 from ceers_steps.errors import CeersError
 from ceers_steps.files.associations import ASN_ID
+from ceers_steps.files.limits import check_regular
 from ceers_steps.names import effective_filter, exposure_name
 
 __all__ = [
@@ -218,6 +220,7 @@ def plan_exposures(
     CeersError
         When the table cannot be used.
     """
+    check_regular(table, f"--exposures {table}")
     try:
         rows = Table.read(table, format="ascii.ecsv")
     except Exception as err:
@@ -318,6 +321,8 @@ def _check_unique(exposures: list[Exposure]) -> None:
 
 def _read_headers(file: Path) -> tuple[fits.Header, str]:
     """Read the cards of interest of the primary header, and S_REGION of the first extension."""
+    if not stat.S_ISREG(os.stat(file).st_mode):
+        raise OSError("a pipe or device, no file")  # which would wait for ever
     with open(file, "rb", buffering=16 * BLOCK) as stream:
         primary = _read_cards(stream, PRIMARY)
         if primary.get("NAXIS", 0) != 0:

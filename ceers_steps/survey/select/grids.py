@@ -1,7 +1,6 @@
 """The pixels of a mosaic: chosen to cover exposures, or taken from a table or another mosaic."""
 
 import io
-import math
 import os
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -15,7 +14,9 @@ from numpy.typing import NDArray
 from shapely import MultiPoint
 
 from ceers_steps.errors import CeersError
+from ceers_steps.files.limits import asdf_tree_problem, check_regular
 from ceers_steps.files.parameter_files import list_parameter_files, parameter_files_dir
+from ceers_steps.kernels.mosaic.limits import LARGEST, PIXEL_SCALES, grid_problem
 from ceers_steps.survey.select.footprints import Positions, sky_center, to_plane, to_sky
 
 __all__ = ["Grid", "check_size", "find_grid", "fit_grid", "grid_table"]
@@ -28,12 +29,6 @@ COLUMNS = ("grid", "crpix1", "crpix2", "nx", "ny", "crval1", "crval2", "rotation
 
 STEP = 10
 """Shapes that are chosen are multiples of this (pixels)."""
-
-LARGEST = 10_000_000_000
-"""Pixels of a grid, at most: above, one plane of a mosaic takes over 40 GB."""
-
-PIXEL_SCALES = (0.001, 10.0)
-"""Smallest and largest side of a pixel, arcsec."""
 
 
 @dataclass(frozen=True)
@@ -62,21 +57,13 @@ class Grid:
 
     def problem(self) -> str:
         """Say what keeps this from being the grid of an image; empty when nothing does."""
-        values = {"crpix": self.crpix, "crval": self.crval, "rotation": (self.rotation,)}
-        for name, numbers in values.items():
-            if not all(math.isfinite(number) for number in numbers):
-                return f"{name} is {', '.join(map(str, numbers))}, not finite"
-        low, high = PIXEL_SCALES
-        if not low <= self.pixel_scale <= high:
-            return f"pixel_scale {self.pixel_scale} arcsec is not from {low} to {high}"
-        if not -90 <= self.crval[1] <= 90:
-            return f"the Dec of crval, {self.crval[1]} deg, is not from -90 to 90"
-        nx, ny = self.pixel_shape
-        if nx < 1 or ny < 1:
-            return f"{nx} x {ny} pixels (nx, ny) are no image"
-        if nx * ny > LARGEST:
-            return f"{nx} x {ny} pixels (nx, ny) are more than {LARGEST:.0e}"
-        return ""
+        return grid_problem(
+            crpix=self.crpix,
+            crval=self.crval,
+            rotation=self.rotation,
+            pixel_scale=self.pixel_scale,
+            output_shape=self.pixel_shape,
+        )
 
     def to_pixel(self, positions: Positions) -> Positions:
         """Return the pixels (n, 2), counted from 0, of RA and Dec (n, 2) in deg."""
@@ -257,8 +244,9 @@ def find_grid(given: str, group: str) -> Grid:
         When there is none of that name, or the file does not give one.
     """
     path = Path(given)
-    if path.exists() and not path.is_file():
-        raise CeersError(f"--grid {given}: not a regular file. Give an ECSV, ASDF or FITS file.")
+    check_regular(path, f"--grid {given}")
+    if path.is_dir():
+        raise CeersError(f"--grid {given} is a folder. Give an ECSV, ASDF or FITS file.")
     if not path.is_file():
         published = _read_table(parameter_files_dir() / PUBLISHED)
         if given in published:
@@ -360,6 +348,8 @@ Linear = tuple[tuple[float, float], tuple[float, float], NDArray[np.float64], tu
 
 def _asdf_linear(path: str | os.PathLike) -> Linear:
     """Take apart the gwcs of an ASDF file."""
+    if problem := asdf_tree_problem(Path(path)):
+        raise ValueError(problem)
     with asdf.open(path, lazy_load=False, memmap=False) as file:
         wcs = file["wcs"]
         shape = wcs.pixel_shape or file.get("pixel_shape") or file["array_shape"][::-1]
