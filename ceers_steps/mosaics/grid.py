@@ -60,7 +60,9 @@ def check_grid(parameters: dict[str, Any]) -> None:
         Names the value.
     """
     if problem := grid_problem(**{name: parameters.get(name) for name in GRID_PARAMETERS}):
-        raise CeersError(f"The output grid: {problem}. Correct the parameters of resample.")
+        raise CeersError(
+            f"The output grid: {problem}. Correct {', '.join(GRID_PARAMETERS)} of resample."
+        )
     if path := parameters.get("output_wcs"):
         check_regular(path, f"output_wcs={path}")
         if Path(path).is_file() and (problem := asdf_tree_problem(Path(path))):
