@@ -1,5 +1,6 @@
 """Per-exposure values: the table that takes the place of by-eye lists in scripts."""
 
+import json
 import os
 from pathlib import Path
 from typing import Any
@@ -58,7 +59,10 @@ def read_overrides(path: str | os.PathLike) -> dict[str, dict[str, float | bool 
     path = Path(path)
     kind = {".csv": "ascii.csv", ".ecsv": "ascii.ecsv"}.get(path.suffix.lower())
     if kind is None:
-        raise CeersError(f"overrides={path}: the table must be a .ecsv or .csv file.")
+        raise CeersError(
+            f"overrides={path}: {_describe_json(path)}the table must be a .ecsv or .csv file with "
+            f"the column exposure and any of {', '.join(COLUMNS)}."
+        )
     check_regular(path, f"overrides={path}", LARGEST)
     try:
         table = Table.read(path, format=kind)
@@ -86,6 +90,21 @@ def read_overrides(path: str | os.PathLike) -> dict[str, dict[str, float | bool 
             and (value := _cell(row[column], COLUMNS[column], path, column, number)) is not None
         }
     return rows
+
+
+def _describe_json(path: Path) -> str:
+    """Say what a JSON file of values by exposure holds: what its numbers are, it does not say."""
+    if path.suffix.lower() != ".json" or not path.is_file():
+        return ""
+    try:
+        values = json.loads(path.read_text(encoding="utf-8-sig"))
+        name, first = next(iter(values.items()))
+    except (OSError, ValueError, AttributeError, StopIteration, RecursionError):
+        return ""
+    return (
+        f"JSON does not say what its {len(values)} values are (the first, of "
+        f"{exposure_name(name)}: {json.dumps(first)[:40]}). Write them into named columns: "
+    )
 
 
 def _cell(value: object, kind: type, path: Path, column: str, number: int) -> Any:

@@ -1,5 +1,7 @@
 """The table of per-exposure values."""
 
+import json
+
 import pytest
 
 from ceers_steps.errors import CeersError
@@ -80,3 +82,18 @@ def test_the_table_of_dr05_has_690_exposures_and_132_wisps():
     assert len(scales) == 132
     assert 0.53 <= min(scales) <= max(scales) <= 1.19
     assert all("mask_threshold" in row for row in rows.values())
+
+
+def test_json_of_another_survey_says_what_to_do(tmp_path):
+    name = "jw01243001001_04101_00001_nrca1"
+    path = write(tmp_path / "scales.json", json.dumps({f"/data/{name}": [1, 0.8]}))
+    with pytest.raises(CeersError, match="its 1 values") as caught:
+        read_overrides(path)
+    assert f"{name}: [1, 0.8]" in str(caught.value)
+    assert "wisp_scale" in str(caught.value)
+
+
+@pytest.mark.parametrize("text", ["", "[1, 2]", "{}", "[" * 100_000])
+def test_other_json_is_no_table(tmp_path, text):
+    with pytest.raises(CeersError, match=r"the table must be a \.ecsv or \.csv file"):
+        read_overrides(write(tmp_path / "o.json", text))

@@ -1,7 +1,10 @@
 """Our steps as hooks of the stock pipelines, by class, by import path and by alias."""
 
+import ast
+
 import numpy as np
 import pytest
+from jwst.jump import JumpStep
 from jwst.pipeline import Detector1Pipeline, Image3Pipeline
 from stdatamodels.jwst import datamodels
 
@@ -21,6 +24,24 @@ def test_an_alias_is_an_import_path_in_the_package(path, alias):
     name = path.removeprefix("ceers_steps.")
     assert getattr(ceers_steps, alias) is getattr(ceers_steps, name)
     assert alias not in ceers_steps.__all__  # one name in what `import *` gives
+
+
+@pytest.mark.parametrize(
+    "hook",
+    [
+        *(path for path, _ in STEPS),
+        *(f"ceers_steps.{alias}" for _, alias in STEPS),
+        *(f"{path}(save_results=True)" for path, _ in STEPS),
+        "ceers_steps.SnowballStep(method='ceers')",
+    ],
+)
+def test_stpipe_makes_a_step_of_every_form(hook):
+    (made,) = JumpStep(post_hooks=[hook])._post_hooks
+    name = hook.partition("(")[0]
+    assert type(made) is _class(name)
+    if "(" in hook:
+        parameter, _, value = hook.partition("(")[2].rstrip(")").partition("=")
+        assert getattr(made, parameter) == ast.literal_eval(value)
 
 
 HOOKS = {

@@ -1,0 +1,81 @@
+"""Real files where a user would give them: each gives a product, or a message that says why not."""
+
+import json
+
+import numpy as np
+import pytest
+from stdatamodels.jwst import datamodels
+
+from ceers_steps import (
+    MosaicBackgroundStep,
+    RemStripingStep,
+    SkyVarStep,
+    WispSubStep,
+)
+from ceers_steps.cli import main
+from ceers_steps.errors import CeersError
+from ceers_steps.files.associations import read_association
+from ceers_steps.files.overrides import read_overrides
+from ceers_steps.steps.base import StepError
+
+
+def test_a_table_of_another_survey(real):
+    path = real / "associations" / "json_changhao_f200w.json"
+    with pytest.raises(CeersError, match=r"its 480 values .*nrca1: \[1, 0\.8\]"):
+        read_overrides(path)
+
+
+@pytest.mark.parametrize(
+    ("name", "members"),
+    [
+        ("jw01257-o003_20260714t164831_image3_00005_asn.json", 8),
+        ("json_nircam_F356W_mosaic.json", 18),
+    ],
+)
+def test_associations_are_understood_once_their_members_are_there(real, tmp_path, name, members):
+    text = (real / "associations" / name).read_text()
+    with pytest.raises(CeersError, match="do not exist"):
+        read_association(real / "associations" / name)
+    # as if they had been downloaded beside the association
+    association = json.loads(text)
+    for product in association["products"]:
+        for member in product["members"]:
+            member["expname"] = member["expname"].rpartition("/")[2]
+            (tmp_path / member["expname"]).touch()
+    (tmp_path / name).write_text(json.dumps(association))
+    found = read_association(tmp_path / name)
+    assert sum(len(product["members"]) for product in found["products"]) == members
+
+
+def test_gzipped_mosaics_in_spite_of_their_name(real, tmp_path):
+    (path, *_) = sorted((real / "miri_i2d").glob("*_i2d.fits"))
+    assert path.read_bytes()[:2] == b"\x1f\x8b"
+    model = MosaicBackgroundStep.call(str(path), output_dir=str(tmp_path))
+    with datamodels.open(path) as before:
+        background = np.nanmedian(before.data - model.data)
+        assert model.data.shape == before.data.shape
+    # nebulae fill these: what counts as sky is high, and what is left is lower by far
+    assert background > 1000
+    assert model.meta.cal_step.instance["ceers_mosaic_background"] == "COMPLETE"
+
+
+@pytest.mark.parametrize("step", [WispSubStep, RemStripingStep])
+def test_coronagraph_frames_are_left_as_they_are(real, tmp_path, step):
+    for path in sorted((real / "nircam_coron_calints").glob("*.fits")):
+        model = step.call(str(path), output_dir=str(tmp_path))
+        assert model.meta.cal_step.instance[step.class_alias] == "SKIPPED"
+        with datamodels.open(path) as before:
+            np.testing.assert_array_equal(model.data, before.data)
+
+
+@pytest.mark.parametrize("folder", ["nircam_coron_calints", "miri_calints"])
+def test_integrations_are_no_exposures_for_the_sky(real, folder):
+    for path in sorted((real / folder).glob("*.fits")):
+        with pytest.raises(StepError, match=f"{path.name} holds a CubeModel"):
+            SkyVarStep.call(str(path))
+
+
+def test_listings_where_cals_are_wanted(real, tmp_path, capsys):
+    folder = real / "nircam_coron_calints"
+    assert main(["associate", str(folder), "-o", str(tmp_path)]) == 1
+    assert "2 *_calints" in capsys.readouterr().err
