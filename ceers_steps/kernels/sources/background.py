@@ -86,6 +86,35 @@ class BackgroundMesh:
         """Return the background of whole rows, shape (stop - start, nx)."""
         return self.at(np.arange(start, stop), np.arange(self.shape[1]))
 
+    def at_boxes(self, other: "BackgroundMesh") -> NDArray[np.float64]:
+        """Return the background in the middles of the boxes of another mesh of the image."""
+        middles = (
+            np.minimum(np.arange(n_boxes) * box + box // 2, size - 1)
+            for n_boxes, box, size in zip(other.values.shape, other.box, other.shape, strict=True)
+        )
+        return self.at(*middles).astype(float)
+
+    def followed(self, fine: "BackgroundMesh", limit: float) -> "BackgroundMesh":
+        """Return this background, and a finer one where they differ by much.
+
+        Parameters
+        ----------
+        fine : BackgroundMesh
+            Of the same image, in smaller boxes.
+        limit : float
+            Difference, in the unit of the image, up to which this one stands; from twice of it
+            on the finer one does.
+
+        Returns
+        -------
+        BackgroundMesh
+            In the boxes of the finer one.
+        """
+        level = self.at_boxes(fine)
+        more = fine.values - level
+        more *= np.clip(np.abs(more) / limit - 1.0, 0.0, 1.0)
+        return BackgroundMesh(level + more, fine.box, fine.shape)
+
 
 def fit_background(
     image: NDArray,

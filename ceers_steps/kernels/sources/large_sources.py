@@ -6,13 +6,15 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import ndimage
 
-from ceers_steps.kernels.blocks import block_rows, enlarged
+from ceers_steps.kernels.blocks import block_rows, enlarged, enlarged_rows
 from ceers_steps.kernels.discs import grown_box
 from ceers_steps.kernels.parts import EIGHT_NEIGHBOURS, label_parts
+from ceers_steps.kernels.rows import LazyRows
 from ceers_steps.kernels.sources.exponential import faded_at, last_exponential
 from ceers_steps.kernels.sources.residual import LARGE_BIN, SMALL_BIN, SkyResidual
+from ceers_steps.kernels.sources.sectors import N_SECTORS, sectors_around
 
-__all__ = ["LargeSources", "light_of_large"]
+__all__ = ["LargeSources", "around_large", "light_of_large"]
 
 _LARGE = 960
 """Pixels above the threshold that make a source large."""
@@ -26,6 +28,20 @@ _SIZES = 4.0
 _FADED = 0.07
 """Light, in units of the noise of a pixel, below which a profile is no longer followed: structure
 of the sky remains around a single source."""
+
+_HIDDEN = 1.5
+"""What lies within this distance of a source, in units of its size, is left out where the first
+sky is measured; benchmark `mosaic_background.py`: with 1 a sky with steps, with 2 a hilly one
+is taken for outskirts."""
+
+_FEW_BINS = 2
+"""Bins that a sector needs in a ring to count."""
+
+_FEWEST_EDGES = 8
+"""Edges of rings that a profile has at least."""
+
+_MEDIAN_ERROR = 1.25
+"""Error of a median in units of that of a mean."""
 
 _FLATTEST = 0.3
 """Smallest axis ratio of the ellipses along which the light is averaged."""
@@ -46,6 +62,36 @@ class LargeSources:
         return enlarged(self.mask[part], factor, shape), enlarged(self.light[part], factor, shape)
 
 
+def around_large(residual: SkyResidual, n_threads: int) -> LazyRows:
+    """Return large sources with what lies around them, where their light is expected.
+
+    Parameters
+    ----------
+    residual : SkyResidual
+        Image without its sky.
+    n_threads : int
+        Strips worked on at a time.
+
+    Returns
+    -------
+    LazyRows of bool, shape (ny, nx)
+        True = within 1.5 times its size of a source.
+    """
+    factor = LARGE_BIN
+    _, _, core = residual.all_binned(factor, n_threads)
+    labels = label_parts(core)
+    mask = np.zeros(core.shape, bool)
+    for number, box in enumerate(ndimage.find_objects(labels), start=1):
+        area = np.count_nonzero(labels[box] == number)
+        if area * factor**2 < _LARGE:
+            continue
+        growth = min(_HIDDEN * np.sqrt(area / np.pi), _REACH / factor)
+        window = grown_box(box, int(growth) + 1, core.shape)
+        mask[window] |= _elliptical_distance(labels[window] == number) <= growth
+    shape = residual.image.shape
+    return LazyRows(shape, lambda rows: enlarged_rows(mask, factor, rows, shape[1]))
+
+
 def light_of_large(residual: SkyResidual, n_threads: int) -> LargeSources:
     """Return mask and light of large sources, each with its own profile.
 
@@ -63,6 +109,7 @@ def light_of_large(residual: SkyResidual, n_threads: int) -> LargeSources:
     """
     factor = LARGE_BIN
     value, count, core = residual.all_binned(factor, n_threads)
+    rough = residual.rough_bins(slice(0, residual.image.shape[0]), factor)
     binned = value.shape
     labels = label_parts(core)
     boxes = ndimage.find_objects(labels)
@@ -79,17 +126,22 @@ def light_of_large(residual: SkyResidual, n_threads: int) -> LargeSources:
             (labels[window] > 0) & ~own, EIGHT_NEIGHBOURS, iterations=2
         )
         distance = _elliptical_distance(own)
-        use = (count[window] > 0) & ~own & ~others & ~mask[window]
-        level, length = _profile((value[window] - light[window])[use], distance[use])
-        # outskirts are no wider than what they surround: the rest is sky
+        use = (count[window] > 0) & ~own & ~others & ~mask[window] & ~rough[window]
         size = np.sqrt(area[number] / np.pi)
-        length = min(length, size)
         reach = min(_SIZES * size, _REACH / factor)
+        level, length = _profile(
+            (value[window] - light[window])[use],
+            distance[use],
+            sectors_around(own)[use],
+            2.0 * reach,
+        )
+        # outskirts are no wider than what they surround: the rest is sky
+        length = min(length, size)
         radius = np.clip(faded_at(level, length), 1.0, reach)
-        mask[window] |= distance <= radius
+        mask[window] |= (distance <= radius) & (own | ~rough[window])
         if length > 0.0:
             light[window] += np.exp(level - np.maximum(distance, radius) / length)
-    light[mask] = 0.0
+    light[mask | rough] = 0.0
     return LargeSources(mask, light)
 
 
@@ -110,14 +162,27 @@ def _elliptical_distance(own: NDArray[np.bool_]) -> NDArray[np.float64]:
     )
 
 
-def _profile(value: NDArray, distance: NDArray) -> tuple[float, float]:
-    """Return the exponential that the outskirts of one source end in; length 0 without any."""
+def _profile(
+    value: NDArray, distance: NDArray, sector: NDArray[np.intp], outermost: float
+) -> tuple[float, float]:
+    """Return the exponential that the outskirts of one source end in; length 0 without any.
+
+    The profile is the median over sectors, to twice as far as outskirts may reach: a step of the
+    sky is on one side of a source, and a slope goes up on one side and down on the other.
+    """
     edges = np.concatenate([[0.5, 1.5, 2.5, 3.5], np.geomspace(4.5, _REACH / LARGE_BIN, 20)])
-    which = np.digitize(distance, edges)
-    n = np.bincount(which, minlength=len(edges) + 1)[1:-1]
-    total = np.bincount(which, np.clip(value, -10.0, 10.0), len(edges) + 1)[1:-1]
+    edges = edges[: max(np.searchsorted(edges, outermost) + 1, _FEWEST_EDGES)]
+    shape = N_SECTORS, len(edges) + 1
+    which = np.digitize(distance, edges) + shape[1] * sector
+    size = N_SECTORS * shape[1]
+    n = np.bincount(which, minlength=size).reshape(shape)[:, 1:-1]
+    total = np.bincount(which, np.clip(value, -10.0, 10.0), size).reshape(shape)[:, 1:-1]
+    few = n < _FEW_BINS
+    means = np.ma.array(total / np.maximum(n, 1), mask=few)
+    profile = np.ma.median(means, axis=0).filled(0.0)
     # noise of a bin's mean: that of a pixel, correlated over neighbours
-    error = 2.0 / LARGE_BIN / np.sqrt(np.maximum(n, 1))
+    error = _MEDIAN_ERROR * 2.0 / LARGE_BIN / np.sqrt(np.maximum(n.sum(axis=0), 1))
     limit = np.maximum(_FADED, 3.0 * error)
     middle = 0.5 * (edges[1:] + edges[:-1])
-    return last_exponential(middle, total / np.maximum(n, 1), limit, n > 4)
+    known = 2 * np.count_nonzero(~few, axis=0) >= N_SECTORS
+    return last_exponential(middle, profile, limit, known)

@@ -21,6 +21,15 @@ __all__ = [
 
 BORDER, OUTSKIRTS, REGION = np.uint8(1), np.uint8(32), np.uint8(64)
 """Bits of the mask beside those of the tiers (1 to 4) and `CORE` (7)."""
+_SMALLEST_BOX = 8
+"""Boxes are halved where the sky has structure, if they have this side after it, pixels."""
+
+_FOLLOWED = 0.15
+"""Structure, in units of the noise of a pixel, from which on they are."""
+
+_SKY_DEGREE = 4
+"""Highest degree of the polynomial that neither filter nor filling of holes flattens."""
+
 _FAINT = np.uint8(0b11000)
 """Bits of the tiers of faint sources."""
 
@@ -125,17 +134,28 @@ def measure_mosaic_background(
             bits[rows] |= (outskirts.mask[rows] & ~coverage_mask[rows]) * OUTSKIRTS
         if cleared is not None:
             bits[cleared] &= BORDER
-    mesh = fit_mesh(
+    mesh = _mesh(image, bits, settings, settings.box_size)
+    if adaptive and settings.box_size >= 2 * _SMALLEST_BOX:
+        fine = _mesh(image, bits, settings, settings.box_size // 2)
+        mesh = mesh.followed(fine, _FOLLOWED * outskirts.noise)
+    return MosaicBackground(mesh, bits, _metrics(mesh, bits))
+
+
+def _mesh(
+    image: RowImage, bits: NDArray[np.uint8], settings: BackgroundSettings, box_size: int
+) -> BackgroundMesh:
+    """Return the sky in boxes of some size."""
+    return fit_mesh(
         image,
         flagged(bits, 255),
-        box_size=settings.box_size,
+        box_size=box_size,
         filter_size=settings.filter_size,
         sigma_clip=settings.sigma_clip,
         exclude_fraction=settings.exclude_fraction,
-        fill="gaussian" if adaptive else "nearest",
+        fill="gaussian" if settings.method == "adaptive" else "nearest",
+        max_degree=_SKY_DEGREE if settings.method == "adaptive" else 1,
         n_threads=settings.n_threads,
     )
-    return MosaicBackground(mesh, bits, _metrics(mesh, bits))
 
 
 def _metrics(mesh: BackgroundMesh, bits: NDArray[np.uint8]) -> dict[str, float]:

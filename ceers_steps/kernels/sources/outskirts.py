@@ -5,6 +5,10 @@ follows it takes it away from the source. The mean light at growing distances fr
 sources shows it: around all small sources of one brightness together, where each alone is lost in
 the noise, and around each large one by itself. The mask is grown to where this profile, continued
 as the exponential that it is last seen to be, has become too faint to matter.
+
+A sky with steps or steep slopes has light at the edges of sources too. It is on some sides of them
+only, which tells it from outskirts; where a fine sky differs much from a smooth one, no outskirts
+are looked for, and the mask of the search stands.
 """
 
 from dataclasses import dataclass
@@ -14,18 +18,29 @@ from numpy.typing import NDArray
 from scipy import ndimage
 
 from ceers_steps.kernels.blocks import block_rows, block_sum, enlarged, enlarged_rows
+from ceers_steps.kernels.parts import label_parts
 from ceers_steps.kernels.rows import LazyRows, RowImage, Strip, crossing, for_each_strip
 from ceers_steps.kernels.sources.background import BackgroundMesh, fit_mesh
-from ceers_steps.kernels.sources.large_sources import light_of_large
+from ceers_steps.kernels.sources.large_sources import around_large, light_of_large
 from ceers_steps.kernels.sources.residual import LARGE_BIN, SMALL_BIN, SkyResidual
+from ceers_steps.kernels.sources.sectors import fades_on_all_sides
 from ceers_steps.kernels.sources.small_sources import light_of_small
 from ceers_steps.kernels.stats import mad_sigma
 
 __all__ = ["Outskirts", "measure_outskirts"]
 
-_SKY_BOX, _SKY_FILTERS = 100, (11, 5)
-"""Boxes (pixels) of the sky that profiles are measured from, and its median filter (boxes) in each
-pass: a sky that follows an extended source would hide it."""
+_WIDE_SKY, _SMOOTH_SKY, _FINE_SKY = (100, 11), (100, 5), (20, 5)
+"""Boxes (pixels) and median filter (boxes) of the sky under extended sources, which it would hide
+if it followed them; of the sky that profiles are measured from; and of the one that shows where
+that is not smooth."""
+
+_FOLLOWED = 0.15
+"""Structure, in units of the noise of a pixel, up to which the smooth sky stands: a box of the
+fine one is known to 0.03."""
+
+_ROUGH, _ROUGH_GROWTH = 0.4, 2
+"""Structure above which no outskirts are looked for, and boxes around it in which there are none
+either; benchmark `mosaic_background.py`."""
 
 _SKY_DEGREE = 4
 """Highest degree of the polynomial that is taken out before the median filter, which would leave
@@ -58,11 +73,14 @@ class Outskirts:
         Mean light of sources beyond that, in the unit of the image.
     shape : tuple of int
         Shape (ny, nx) of the image.
+    noise : float
+        Noise of a pixel outside the sources, in the unit of the image.
     """
 
     bins: NDArray[np.bool_]
     light: NDArray[np.float32]
     shape: tuple[int, ...]
+    noise: float
 
     @property
     def mask(self) -> LazyRows:
@@ -111,13 +129,16 @@ def measure_outskirts(
         When the sources leave no sky.
     """
     core_bins = _any_in_bins(core, n_threads)
-    first, second = _SKY_FILTERS
-    residual = _residual(image, border, _union(mask, border), core_bins, image, first, n_threads)
-    _add_faint_inplace(core_bins, residual, n_threads)
+    seen = _union(mask, border)
+    sky, noise = _sky(image, seen, _WIDE_SKY, n_threads)
+    residual = SkyResidual(image, border, core_bins, sky, noise)
     _add_extended_inplace(core_bins, residual, n_threads)
+    seen = _union(seen, around_large(residual, n_threads))
+    residual = _residual(image, border, seen, core_bins, image, n_threads)
+    _add_faint_inplace(core_bins, residual, n_threads)
     found = _outskirts(residual, n_threads)
     masked, clean = _union(found.mask, border), found.subtract_from(image)
-    residual = _residual(image, border, masked, core_bins, clean, second, n_threads)
+    residual = _residual(image, border, masked, core_bins, clean, n_threads)
     # as large as those to come
     del found, masked, clean
     return _outskirts(residual, n_threads)
@@ -126,7 +147,8 @@ def measure_outskirts(
 def _outskirts(residual: SkyResidual, n_threads: int) -> Outskirts:
     """Return mask and light of large sources, then with those of small ones."""
     large = light_of_large(residual, n_threads)
-    return Outskirts(*light_of_small(large, residual, n_threads), residual.image.shape)
+    bins, light = light_of_small(large, residual, n_threads)
+    return Outskirts(bins, light, residual.image.shape, residual.noise)
 
 
 def _residual(
@@ -135,21 +157,36 @@ def _residual(
     mask: RowImage,
     core_bins: NDArray[np.bool_],
     clean: RowImage,
-    filter_size: int,
     n_threads: int,
-) -> "SkyResidual":
-    """Return an image less its sky, which is measured on one without the light of sources."""
+) -> SkyResidual:
+    """Return an image less its sky, which is measured on one without the light of sources.
+
+    The sky is a smooth one; where a finer one differs from it by more than sources could cause,
+    the sky has structure, and is followed.
+    """
+    smooth, noise = _sky(clean, mask, _SMOOTH_SKY, n_threads)
+    fine, _ = _sky(clean, mask, _FINE_SKY, n_threads)
+    sky = smooth.followed(fine, _FOLLOWED * noise)
+    size = np.abs(fine.values - smooth.at_boxes(fine)) / noise
+    rough = ndimage.binary_dilation(size > _ROUGH, iterations=_ROUGH_GROWTH)
+    return SkyResidual(image, border, core_bins, sky, _noise(clean, mask, sky), rough)
+
+
+def _sky(
+    image: RowImage, mask: RowImage, boxes: tuple[int, int], n_threads: int
+) -> tuple[BackgroundMesh, float]:
+    """Return the sky outside a mask, from boxes of some size and filter, and the noise."""
     sky = fit_mesh(
-        clean,
+        image,
         mask,
-        box_size=_SKY_BOX,
-        filter_size=filter_size,
+        box_size=boxes[0],
+        filter_size=boxes[1],
         exclude_fraction=_SKY_EXCLUDE,
         fill="gaussian",
         max_degree=_SKY_DEGREE,
         n_threads=n_threads,
     )
-    return SkyResidual(image, border, core_bins, sky, _noise(clean, mask, sky))
+    return sky, _noise(image, mask, sky)
 
 
 def _union(first: RowImage, second: RowImage) -> LazyRows:
@@ -185,6 +222,7 @@ def _add_faint_inplace(core: NDArray[np.bool_], residual: SkyResidual, n_threads
         smoothed = ndimage.gaussian_filter(value, _FAINT_SIGMA / SMALL_BIN, truncate=4.0)
         noise = mad_sigma(smoothed[count > 0]) if count.any() else np.inf
         found = (smoothed > _FAINT_NSIGMA * noise) & (count > 0)
+        found &= ~residual.rough_bins(strip.outer, SMALL_BIN)
         return found[block_rows(strip.inner, SMALL_BIN)]
 
     core |= np.concatenate(for_each_strip(search, residual.image.shape, 32, n_threads))
@@ -202,5 +240,7 @@ def _add_extended_inplace(core: NDArray[np.bool_], residual: SkyResidual, n_thre
     smoothed /= np.maximum(share, 0.1)
     # structure of the sky counts as noise here
     noise = mad_sigma(smoothed[count > 0])
-    found = (smoothed > max(_EXTENDED_LEVEL, _EXTENDED_NSIGMA * noise)) & (count > 0)
+    threshold = max(_EXTENDED_LEVEL, _EXTENDED_NSIGMA * noise)
+    found = (smoothed > threshold) & (count > 0)
+    found = fades_on_all_sides(label_parts(found), smoothed, share > 0.5, 0.5 * threshold)
     core |= enlarged(found, LARGE_BIN // SMALL_BIN, core.shape)

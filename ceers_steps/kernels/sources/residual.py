@@ -24,6 +24,25 @@ class SkyResidual:
     core: NDArray[np.bool_]  # in bins of two by two pixels
     sky: BackgroundMesh
     noise: float
+    rough: NDArray[np.bool_] | None = None  # boxes in which the sky has structure
+
+    def rough_bins(self, rows: slice, factor: int) -> NDArray[np.bool_]:
+        """Return in which bins of some rows the sky has structure: no outskirts are seen there."""
+        bins = block_rows(rows, factor)
+        n_columns = -(-self.image.shape[1] // factor)
+        if self.rough is None:
+            return np.zeros((bins.stop - bins.start, n_columns), bool)
+        down, across = (
+            np.minimum(np.arange(first, last) * factor // side, n_boxes - 1)
+            for first, last, side, n_boxes in zip(
+                (bins.start, 0),
+                (bins.stop, n_columns),
+                self.sky.box,
+                self.rough.shape,
+                strict=True,
+            )
+        )
+        return self.rough[np.ix_(down, across)]
 
     def binned(self, rows: slice, factor: int) -> tuple[NDArray, NDArray, NDArray]:
         """Return the means of bins, the pixels in each mean, and where a core is."""

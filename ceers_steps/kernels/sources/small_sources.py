@@ -67,9 +67,11 @@ def light_of_small(
 
     def mask(strip: Strip) -> None:
         near = _SmallSources.measure(large, residual, strip)
-        inside = near.distance <= radius[near.kind]
+        rough = residual.rough_bins(strip.outer, SMALL_BIN)
+        # where the sky has structure, the mask of the search stands
+        inside = near.distance <= np.where(rough, 1.0, radius[near.kind])
         light = np.exp(level[near.kind] - near.distance / length[near.kind]).astype(np.float32)
-        light[inside] = 0.0
+        light[inside | rough] = 0.0
         bins, inner = (block_rows(rows, SMALL_BIN) for rows in (strip.rows, strip.inner))
         large_bins, large_light = large.half(strip.rows, image[1])
         all_bins[bins] = large_bins | inside[inner]
@@ -114,7 +116,8 @@ class _SmallSources:
         kinds = np.minimum(steps, _N_CLASSES - 1).astype(np.int8)
         distance, nearest = ndimage.distance_transform_edt(labels == 0, return_indices=True)
         kind = kinds[labels[tuple(nearest)]]
-        return cls(value, distance, kind, (count > 0) & (labels == 0) & ~large)
+        use = (count > 0) & (labels == 0) & ~large
+        return cls(value, distance, kind, use & ~residual.rough_bins(strip.outer, SMALL_BIN))
 
 
 def _profiles(
