@@ -92,6 +92,13 @@ METRICS = (
         "masked_fraction",
         "pixels masked as sources",
     ),
+    Metric(
+        "outskirts_fraction",
+        "",
+        "ceers_mosaic_background",
+        "outskirts_fraction",
+        "sky masked as outskirts of sources",
+    ),
 )
 """All metrics, in the order of the columns."""
 

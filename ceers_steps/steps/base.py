@@ -25,7 +25,7 @@ from ceers_steps.files.limits import check_parameter_file
 from ceers_steps.files.overrides import read_overrides
 from ceers_steps.names import exposure_name
 
-__all__ = ["CeersMixin", "CeersStep", "StepError", "save_atomic", "status_keyword"]
+__all__ = ["CeersMixin", "CeersStep", "StepError", "save_atomic", "set_card", "status_keyword"]
 
 log = logging.getLogger(__name__)
 
@@ -229,7 +229,8 @@ class CeersMixin:
         """
         alias = self.class_alias
         record_step_status(model, alias, status=status)
-        _set_status_card(model, alias, status)
+        # as jwst does for its own steps (S_JUMP)
+        set_card(model, status_keyword(alias), status, f"{alias} of ceers_steps")
         entry = {
             "status": status,
             "version": ceers_steps.__version__,
@@ -357,15 +358,11 @@ def status_keyword(alias: str) -> str:
     return "S_" + alias.removeprefix("ceers_").replace("_", "").upper()[:6]
 
 
-def _set_status_card(model, alias, status):
-    """Write the status into the primary header, as jwst does for its own steps (``S_JUMP``).
-
-    The keyword is S_ and the first letters of the alias without ``ceers_``: ``S_SNOWBA``.
-    """
-    keyword = status_keyword(alias)
+def set_card(model, keyword, value, comment):
+    """Write a keyword that jwst does not know into the primary header of a model."""
     primary = model.instance.setdefault("extra_fits", {}).setdefault("PRIMARY", {})
     others = [card for card in primary.get("header", []) if card[0] != keyword]
-    primary["header"] = [*others, [keyword, status, f"{alias} of ceers_steps"]]
+    primary["header"] = [*others, [keyword, value, comment]]
 
 
 def _add_history(model, text):

@@ -33,11 +33,16 @@ from ceers_steps.mosaics.products import (
     planes_of,
 )
 from ceers_steps.mosaics.regions import read_fits_mask
-from ceers_steps.steps.base import CeersStep
+from ceers_steps.steps.base import CeersStep, set_card
 
 __all__ = ["MosaicBackgroundStep"]
 
 log = logging.getLogger(__name__)
+
+
+_MOST_OUTSKIRTS = 0.15
+"""Part of the sky masked as outskirts from which on a warning is given: 0.02 to 0.08 in fields of
+galaxies, whatever their sky."""
 
 
 class MosaicBackgroundStep(CeersStep):
@@ -284,8 +289,16 @@ def _write_extra(step: MosaicBackgroundStep, mosaic: Mosaic, found: MosaicBackgr
 
 
 def _record(step: MosaicBackgroundStep, model: JwstDataModel, found: MosaicBackground) -> None:
-    """Record what was done."""
-    step.record(model, "COMPLETE", parameters=step.parameters_used(), merit=found.metrics)
+    """Record what was done; the share of the sky that outskirts mask is a keyword, too."""
+    share = found.metrics["outskirts_fraction"]
+    set_card(model, "OUTSKIRT", round(share, 4), "sky masked as outskirts of sources, fraction")
+    note = ""
+    if share > _MOST_OUTSKIRTS:
+        note = f"outskirts of sources mask {share:.0%} of the sky: is it structure of the sky?"
+        log.warning("%s: %s Look at TIERMASK, bit 5.", model.meta.filename, note)
+    step.record(
+        model, "COMPLETE", parameters=step.parameters_used(), merit=found.metrics, note=note
+    )
 
 
 def _outside(step: MosaicBackgroundStep) -> float:

@@ -163,6 +163,25 @@ def two_filters():
     return (fine, first), (coarse, second)
 
 
+def test_share_of_outskirts_is_reported(monkeypatch, caplog):
+    """In the metrics and as a keyword; a warning only when much of the sky is masked."""
+    galaxy = ((0.0, 0.0, 0.9, 0.05),)
+    result = MosaicBackgroundStep.call(mosaic(sources=galaxy))
+    share = result.meta.ceers_steps.instance["ceers_mosaic_background"]["merit"][
+        "outskirts_fraction"
+    ]
+    cards = {key: value for key, value, _ in result.extra_fits.PRIMARY.instance["header"]}
+    assert cards["OUTSKIRT"] == pytest.approx(share, abs=1e-4)
+    assert share > 0.0
+    tiers = extension(result, "TIERMASK")
+    assert share == pytest.approx(np.mean((tiers == 32)[(tiers & ~np.uint8(32)) == 0]), abs=1e-9)
+    assert ("outskirts of sources mask" in caplog.text) == (share > 0.15)
+    caplog.clear()
+    monkeypatch.setattr("ceers_steps.steps.mosaic_background._MOST_OUTSKIRTS", share / 2)
+    MosaicBackgroundStep.call(mosaic(sources=galaxy))
+    assert "outskirts of sources mask" in caplog.text
+
+
 def test_merged_mask_over_different_grids(tmp_path):
     mosaics = two_filters()
     library = MosaicBackgroundStep.call(

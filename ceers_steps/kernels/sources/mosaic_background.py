@@ -21,6 +21,7 @@ __all__ = [
 
 BORDER, OUTSKIRTS, REGION = np.uint8(1), np.uint8(32), np.uint8(64)
 """Bits of the mask beside those of the tiers (1 to 4) and `CORE` (7)."""
+
 _SMALLEST_BOX = 8
 """Boxes are halved where the sky has structure, if they have this side after it, pixels."""
 
@@ -73,7 +74,8 @@ class MosaicBackground:
     bits : ndarray of uint8, shape (ny, nx)
         Mask that was used, outskirts included; 0 = sky.
     metrics : dict of str to float
-        ``masked_fraction``, ``sky``, ``sky_rms``; ``under_sources`` and ``under_faint_sources``
+        ``masked_fraction``; ``outskirts_fraction``, what outskirts mask of the sky that the
+        search leaves; ``sky``, ``sky_rms``; ``under_sources`` and ``under_faint_sources``
         where there are any: the background there less that outside, as published.
     """
 
@@ -160,7 +162,7 @@ def _mesh(
 
 def _metrics(mesh: BackgroundMesh, bits: NDArray[np.uint8]) -> dict[str, float]:
     """Return the metrics: the background under sources and outside, as published."""
-    sums = dict.fromkeys(("outside", "sources", "faint"), np.zeros(3))
+    sums = dict.fromkeys(("outside", "sources", "faint", "outskirts"), np.zeros(3))
     # squares are summed about a value among them
     middle = np.median(mesh.values)
     for rows in row_blocks(bits.shape):
@@ -169,6 +171,7 @@ def _metrics(mesh: BackgroundMesh, bits: NDArray[np.uint8]) -> dict[str, float]:
         faint = (part & _FAINT > 0) & (part & ~(_FAINT | OUTSKIRTS | CORE) == 0)
         places = {"outside": part == 0, "sources": part & ~BORDER > 0, "faint": faint}
         places["sources"] &= part & BORDER == 0
+        places["outskirts"] = part == OUTSKIRTS
         for name, where in places.items():
             values = background[where].astype(float)
             sums[name] = sums[name] + (len(values), values.sum(), values @ values)
@@ -176,7 +179,8 @@ def _metrics(mesh: BackgroundMesh, bits: NDArray[np.uint8]) -> dict[str, float]:
     mean = {name: total / count if count else np.nan for name, (count, total, _) in sums.items()}
     square = sums["outside"][2] / n["outside"] if n["outside"] else np.nan
     metrics: dict[str, float] = {
-        "masked_fraction": n["sources"] / max(n["sources"] + n["outside"], 1)
+        "masked_fraction": n["sources"] / max(n["sources"] + n["outside"], 1),
+        "outskirts_fraction": n["outskirts"] / max(n["outskirts"] + n["outside"], 1),
     }
     metrics["sky"] = mean["outside"] + middle
     metrics["sky_rms"] = np.sqrt(max(square - mean["outside"] ** 2, 0.0))

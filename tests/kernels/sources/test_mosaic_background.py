@@ -1,0 +1,95 @@
+"""Background of mosaics whose sky has structure: nothing of it is taken for light of sources."""
+
+import numpy as np
+import pytest
+
+from ceers_steps.kernels.sources.background import fit_mesh
+from ceers_steps.kernels.sources.mosaic_background import (
+    BackgroundSettings,
+    measure_mosaic_background,
+)
+from ceers_steps.kernels.sources.mosaic_tiers import MOSAIC_TIERS, mask_mosaic
+from ceers_steps.kernels.sources.sectors import fades_on_all_sides
+
+NOISE, SIZE = 0.01, 600
+
+
+def light_of_sources(seed):
+    """Fifteen exponential sources of all brightnesses."""
+    rng = np.random.default_rng(seed)
+    y, x = np.mgrid[:SIZE, :SIZE]
+    light = np.zeros((SIZE, SIZE))
+    for _ in range(15):
+        length, peak = rng.uniform(1.5, 4.0), NOISE * 10 ** rng.uniform(0.5, 2.0)
+        distance = np.hypot(y - rng.uniform(0, SIZE), x - rng.uniform(0, SIZE))
+        light += peak * np.exp(-distance / length)
+    return light
+
+
+def structure(kind):
+    """Sky from 0 to 1 or so."""
+    y, x = np.mgrid[-1 : 1 : SIZE * 1j, -1 : 1 : SIZE * 1j]
+    from_centre = np.maximum(np.abs(x), np.abs(y))
+    return {
+        "slope": 0.5 * x + 0.25 * y,
+        "bowl": 0.5 * (x**2 + y**2),
+        "quadrants": 0.6 * (x > 0.1) + 0.4 * (y > -0.2),
+        "bands": np.floor(4.0 * from_centre) / 3.0,
+        "stairs": np.floor(2.499 * (x + 1.0)) / 4.0,
+        "kink": 2.0 * np.maximum(from_centre - 0.5, 0.0),
+    }[kind]
+
+
+def measured(image, method):
+    """Background and mask."""
+    border = np.zeros(image.shape, bool)
+    bits = mask_mosaic(image, border, MOSAIC_TIERS["NIRCAM"])
+    settings = BackgroundSettings(method=method, box_size=10 if method == "published" else 20)
+    found = measure_mosaic_background(image, border, bits, settings=settings)
+    return found.mesh.rows(0, SIZE), found
+
+
+@pytest.mark.parametrize("kind", ["slope", "bowl", "quadrants", "bands", "stairs", "kink"])
+@pytest.mark.parametrize(("height", "seed"), [(0.3, 1), (2.0, 2), (5.0, 3)])
+def test_structure_of_the_sky_is_followed(kind, height, seed):
+    """The sky is right in blank places, and hardly any of them is masked."""
+    sky, light = height * NOISE * structure(kind), light_of_sources(seed)
+    noise = np.random.default_rng(seed).normal(0.0, NOISE, light.shape)
+    image = (sky + light + noise).astype(np.float32)
+    blank = light < 0.02 * NOISE
+    background, found = measured(image, "adaptive")
+    published, _ = measured(image, "published")
+    off, other = (np.mean((each - sky)[blank]) / NOISE for each in (background, published))
+    assert abs(off) < max(0.02, abs(other))
+    assert np.mean(found.bits[blank] > 0) < 0.15
+    assert found.metrics["outskirts_fraction"] < 0.15
+
+
+def test_finer_boxes_only_where_they_differ():
+    """A step is followed by the finer mesh; elsewhere the noise of the wider one is kept."""
+    image = np.random.default_rng(4).normal(0.0, NOISE, (400, 400))
+    image[:, 200:] += 3 * NOISE
+    nothing = np.zeros(image.shape, bool)
+    wide, fine = (
+        fit_mesh(image, nothing, box_size=size, filter_size=3, fill="gaussian") for size in (80, 10)
+    )
+    both = wide.followed(fine, 0.2 * NOISE)
+    assert both.box == fine.box
+    true = np.where(np.arange(400) < 200, 0.0, 3 * NOISE)
+    error = [np.abs(each.rows(0, 400) - true) for each in (wide, both)]
+    # the wide boxes have the step in their middle; the noise of a fine one is 0.1
+    assert error[1][:, 150:250].mean() < 0.3 * error[0][:, 150:250].mean()
+    assert error[1][:, :100].mean() < 1.2 * error[0][:, :100].mean()
+
+
+def test_only_sources_fade_on_all_sides():
+    y, x = np.mgrid[:80, :80]
+    image = np.exp(-np.hypot(y - 40, x - 40) / 5.0)
+    seen = np.ones(image.shape, bool)
+    assert fades_on_all_sides((image > 0.5).astype(int), image, seen, 0.25).sum() > 20
+    half = np.where(x > 40, 1.0, 0.0)
+    labels = ((x > 40) & (np.abs(y - 40) < 4) & (x < 46)).astype(int)
+    assert not fades_on_all_sides(labels, half, seen, 0.25).any()
+    # at the edge nothing is known of half of the sides
+    edge = np.exp(-np.hypot(y - 40, x) / 5.0)
+    assert not fades_on_all_sides((edge > 0.5).astype(int), edge, seen, 0.25).any()
