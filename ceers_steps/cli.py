@@ -60,6 +60,7 @@ def build_parser():
     commands = parser.add_subparsers(dest="command", metavar="COMMAND", required=True)
 
     from ceers_steps.commands import associate as survey
+    from ceers_steps.commands import datasets as datasets_command
     from ceers_steps.commands import download as archive_command
     from ceers_steps.commands import inspect as inspect_command
     from ceers_steps.commands import reduce as reduce_command
@@ -75,6 +76,7 @@ def build_parser():
     reduce_command.add_parsers(commands)
     survey.add_parser(commands)
     archive_command.add_parser(commands)
+    datasets_command.add_parsers(commands)
     references_command.add_parser(commands)
     inspect_command.add_parser(commands)
     report_command.add_parser(commands)
