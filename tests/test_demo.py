@@ -1,6 +1,6 @@
 """The demo, on a subarray: from nothing to mosaics and a report."""
 
-import logging
+import pickle
 import re
 from dataclasses import replace
 
@@ -8,10 +8,13 @@ import pytest
 from astropy.table import Table
 
 from ceers_steps import demo
+from ceers_steps.demo import run
 from ceers_steps.demo.exposures import _simulate_once
-from ceers_steps.demo.progress import watch_steps
+from ceers_steps.demo.work import build_demo, forget_incomplete
 from ceers_steps.errors import CeersError
 from ceers_steps.report.demo_page import Part, write_page
+from ceers_steps.survey.running import machine
+from ceers_steps.survey.running.run import Failure, Outcome
 from ceers_steps.validate.findings import Finding
 
 SMALL = [
@@ -29,6 +32,11 @@ def test_demo_from_nothing_to_mosaics(tmp_path, capsys):
     assert "block noise" in out.out
     assert "mosaic F356W" in out.out
     assert out.err == ""
+    # what is going on is told in a pipe too
+    lines = out.out.splitlines()
+    assert lines[0] == "0 of 5 tasks done"
+    assert any("now: set/nrcblong_f277w (simulating" in line for line in lines)
+    assert any(line.startswith("3 of 5 tasks done, about") for line in lines)
     html = page.read_text()
     assert html.count("data:image/png;base64,") >= 10
     assert not re.search(r'(?:src|href)="(?!data:)', html)  # one file, nothing fetched
@@ -47,8 +55,53 @@ def test_demo_from_nothing_to_mosaics(tmp_path, capsys):
         assert 0.9 < row["chi_1"] < 1.1
         assert abs(row["phot_bias"]) < 4 * row["phot_bias_err"]
         assert abs(row["under_mean"]) < 0.02 + 4 * row["under_err"]
-    for name in ("nrcblong_f277w", "nrcblong_f356w", "mosaics"):
+    for name in ("set/nrcblong_f277w", "set/nrcblong_f356w", "mosaics/all"):
         assert (folder / "logs" / f"{name}.log").stat().st_size > 0
+
+    # the same command again only shows it
+    results = {path: path.stat().st_mtime_ns for path in folder.rglob("*.pickle")}
+    assert len(results) == 5
+    page.unlink()
+    assert demo.run_demo(folder, seed=3, sets=SMALL, open_report=False).is_file()
+    assert "mosaic F356W" in capsys.readouterr().out
+    assert {path: path.stat().st_mtime_ns for path in folder.rglob("*.pickle")} == results
+
+
+def test_what_is_gone_is_made_again(tmp_path):
+    plan = build_demo(tmp_path, SMALL, 1)
+    task = plan.tasks["mosaics/all"]
+    mosaic = tmp_path / "mosaics" / "a_i2d.fits"
+    mosaic.parent.mkdir()
+    mosaic.touch()
+    result = tmp_path / task.outputs[0]
+    result.parent.mkdir(parents=True)
+    result.write_bytes(pickle.dumps([mosaic]))
+    record = plan.record_path(task)
+    record.parent.mkdir(parents=True)
+    record.write_text("{}")
+    forget_incomplete(plan)
+    assert record.exists()
+    for spoil in (mosaic.unlink, lambda: result.write_bytes(b"of another version")):
+        record.write_text("{}")
+        spoil()
+        forget_incomplete(plan)
+        assert not record.exists()
+
+
+def test_tasks_fit_the_container(tmp_path, monkeypatch):
+    """A container with 2 GB on a large machine: a task is not refused, and runs alone."""
+    limit = tmp_path / "memory.max"
+    limit.write_text("2000000000\n")
+    assert {task.memory for task in build_demo(tmp_path, SMALL, 1).tasks.values()} == {3500}
+    monkeypatch.setattr(machine, "_memory_limits", lambda: [limit])
+    assert {task.memory for task in build_demo(tmp_path, SMALL, 1).tasks.values()} == {1800}
+
+
+def test_a_failure_names_the_task_and_its_log(tmp_path, monkeypatch):
+    failure = Failure("set/nrcblong_f277w", "jump", "no room.", "a.log")
+    monkeypatch.setattr(run, "run_plan", lambda *_, **__: Outcome([], 0, [failure], []))
+    with pytest.raises(CeersError, match=r"set/nrcblong_f277w failed: no room\. Log: a\.log"):
+        demo.run_demo(tmp_path, sets=SMALL)
 
 
 def test_other_parameters_are_simulated_anew(tmp_path, monkeypatch):
@@ -70,7 +123,7 @@ def test_other_parameters_are_simulated_anew(tmp_path, monkeypatch):
 
     def uncals(seed, dithers=2):
         exposures = replace(SMALL[0], dithers=dithers)
-        found = _simulate_once(exposures, tmp_path / "simulated", seed, lambda *a: None)
+        found = _simulate_once(exposures, tmp_path / "simulated", seed, lambda text: None)
         assert [path.exists() for path in found] == [True] * dithers
         return found
 
@@ -89,7 +142,7 @@ def test_missing_extras_are_told_before_work(tmp_path, monkeypatch):
     monkeypatch.setattr(
         importlib.util, "find_spec", lambda name: None if name == "galsim" else find(name)
     )
-    with pytest.raises(CeersError, match=r"needs galsim.*ceers_steps\[simulate,report\]"):
+    with pytest.raises(CeersError, match=r"needs galsim.*ceers_steps\[simulate,report,survey\]"):
         demo.run_demo(tmp_path / "demo")
     assert not (tmp_path / "demo").exists()
 
@@ -112,14 +165,3 @@ def test_the_page_shows_text_as_text(tmp_path):
     assert html.count(">reached<") == 1
     assert html.count(">missed<") == 1
     assert "data:image/png;base64,iVBORw==" in html
-
-
-def test_progress_follows_the_steps_of_a_loop():
-    told = []
-    log = logging.getLogger("stpipe.step")
-    with watch_steps(["flat", "photom", "flat"], lambda done, name: told.append((done, name))):
-        for name in ("CeersImage2", "flat", "photom", "flat", "flat"):
-            log.error("Step %s running with args %s.", name, ())
-        log.error("Step %s done", "flat")
-    log.error("Step %s running with args %s.", "flat", ())
-    assert told == [(0, "flat"), (1, "photom"), (2, "flat")]

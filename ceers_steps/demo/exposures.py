@@ -1,13 +1,12 @@
 """Stages 1 and 2 of the demo: the exposures of one set, the first of them against the truth."""
 
+import gc
 import json
 import shutil
-import time
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from ceers_steps import __version__
-from ceers_steps.demo.progress import peak_memory, watch_steps
 from ceers_steps.demo.sets import POINTING, DemoSet
 from ceers_steps.files.atomic import write_atomic
 from ceers_steps.files.json_files import read_note
@@ -33,8 +32,6 @@ class SetResult:
         All numbers of the first exposure.
     pictures : list of (str, str, Path)
         Heading, caption and PNG file.
-    seconds, peak_memory : float
-        Wall time (s) and peak memory (bytes) of the process.
     """
 
     exposures: DemoSet
@@ -44,11 +41,9 @@ class SetResult:
     findings: list
     row: dict
     pictures: list
-    seconds: float
-    peak_memory: float
 
 
-def run_set(exposures, folder, *, seed=1, tell=lambda done, total, stage: None):
+def run_set(exposures, folder, *, seed=1, tell=lambda text: None):
     """Simulate the exposures of a set, reduce them, compare the first with the truth.
 
     Parameters
@@ -60,16 +55,14 @@ def run_set(exposures, folder, *, seed=1, tell=lambda done, total, stage: None):
     seed : int
         Seed of the simulation.
     tell : callable
-        Called with the stages done, all stages and the name of the next one.
+        Called with what is done next, in a few words.
 
     Returns
     -------
     SetResult
         What was found, and where the products are.
     """
-    start = time.monotonic()
     simulated, products = folder / "simulated", folder / "products"
-    tell(0, 1, "starting")
     uncals = _simulate_once(exposures, simulated, seed, tell)
 
     from ceers_steps.simulate.references.crds_cache import activate
@@ -79,8 +72,10 @@ def run_set(exposures, folder, *, seed=1, tell=lambda done, total, stage: None):
     products.mkdir(parents=True)
     names = [uncal.name.removesuffix("_uncal.fits") for uncal in uncals]
     for number, uncal in enumerate(uncals):
-        _reduce(uncal, products, number, len(uncals), tell)
+        tell(f"exposure {number + 1} of {len(uncals)}")
+        _reduce(uncal, products, first=number == 0)
         if number == 0:
+            tell("comparing with the truth")
             comparison = _compare(products, simulated, names[0])
     from ceers_steps.validate.findings import describe
 
@@ -92,8 +87,6 @@ def run_set(exposures, folder, *, seed=1, tell=lambda done, total, stage: None):
         findings=describe(comparison.metrics),
         row=comparison.metrics.as_row(),
         pictures=_draw(comparison, exposures, folder, products, names[0]),
-        seconds=time.monotonic() - start,
-        peak_memory=peak_memory(),
     )
 
 
@@ -121,7 +114,9 @@ def _simulate_once(exposures, folder, seed, tell):
         read_pattern=exposures.readpatt,
         n_groups=exposures.n_groups,
         config=SimulationConfig(pointing=PointingConfig(**POINTING)),
-        tell=lambda done, total, name: tell(done, 4 * total, f"simulate {done + 1}/{total}"),
+        tell=lambda done, total, name: tell(
+            f"simulating exposure {min(done + 1, total)} of {total}"
+        ),
     )
     uncals = [each.uncal for each in written]
     text = json.dumps({**wanted, "uncals": [uncal.name for uncal in uncals]}, indent=1)
@@ -129,37 +124,27 @@ def _simulate_once(exposures, folder, seed, tell):
     return uncals
 
 
-def _reduce(uncal, products, number, count, tell):
+def _reduce(uncal, products, *, first):
     """Run CeersDetector1 and CeersImage2 on a raw file; what figures need for the first only."""
-    from ceers_steps.pipelines.detector1 import BEFORE_RAMP_FIT, CeersDetector1
+    from ceers_steps.pipelines.detector1 import CeersDetector1
     from ceers_steps.pipelines.image2 import CeersImage2
 
-    steps = (*BEFORE_RAMP_FIT, "ramp_fit", "gain_scale", "wispsub", "remstriping", "assign_wcs")
-
-    def step(done, name):
-        # simulating takes about a fourth of the time
-        share = 1 + 3 * (number + done / len(steps)) / count
-        tell(share, 4, f"{number + 1}/{count} {name}")
-
-    first = number == 0
-    with watch_steps(steps, step):
-        CeersDetector1.call(
-            str(uncal),
-            output_dir=str(products),
-            save_results=True,
-            save_intermediates=first,
-            configure_log=False,
-            steps={
-                "jump": {"save_results": first},
-                "snowball": {"save_results": first, "save_events": first},
-                "wispsub": {"save_plots": first},
-                "remstriping": {"save_plots": first, "save_patterns": first},
-            },
-        )
-        rate = products / uncal.name.replace("_uncal", "_rate")
-        CeersImage2.call(
-            str(rate), output_dir=str(products), save_results=True, configure_log=False
-        )
+    gc.freeze()  # what importing has made need not be looked through after every step
+    CeersDetector1.call(
+        str(uncal),
+        output_dir=str(products),
+        save_results=True,
+        save_intermediates=first,
+        configure_log=False,
+        steps={
+            "jump": {"save_results": first},
+            "snowball": {"save_results": first, "save_events": first},
+            "wispsub": {"save_plots": first},
+            "remstriping": {"save_plots": first, "save_patterns": first},
+        },
+    )
+    rate = products / uncal.name.replace("_uncal", "_rate")
+    CeersImage2.call(str(rate), output_dir=str(products), save_results=True, configure_log=False)
 
 
 def _compare(products, simulated, root):

@@ -1,13 +1,12 @@
 """Stage 3 of the demo: aligned mosaics of all sets, and how far they are from the truth."""
 
+import gc
 import shutil
-import time
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 
-from ceers_steps.demo.progress import peak_memory, watch_steps
 from ceers_steps.demo.sets import CATALOG_SCATTER
 from ceers_steps.files.atomic import write_atomic
 
@@ -15,23 +14,6 @@ __all__ = ["MosaicResult", "combine", "draw_mosaics", "measure"]
 
 FAINTEST_REFERENCE = 26.0
 """Faintest magnitude in the reference catalogue (AB)."""
-
-
-@dataclass(frozen=True)
-class Combined:
-    """Mosaics of all sets.
-
-    Attributes
-    ----------
-    mosaics : list of Path
-        The ``*_i2d.fits``, in the order of the sets.
-    seconds, peak_memory : float
-        Wall time (s) and peak memory (bytes) of the process.
-    """
-
-    mosaics: list
-    seconds: float
-    peak_memory: float
 
 
 @dataclass(frozen=True)
@@ -64,7 +46,7 @@ class MosaicResult:
     pictures: list
 
 
-def combine(results, folder, *, seed=1, tell=lambda done, total, stage: None):
+def combine(results, folder, *, seed=1):
     """Make the mosaics of all sets on one grid.
 
     Parameters
@@ -75,41 +57,31 @@ def combine(results, folder, *, seed=1, tell=lambda done, total, stage: None):
         Gets the associations and the products.
     seed : int
         Seed of the errors of the reference catalogue.
-    tell : callable
-        Called with the stages done, all stages and the name of the next one.
 
     Returns
     -------
-    Combined
-        Where the mosaics are.
+    list of Path
+        The ``*_i2d.fits``, in the order of the sets.
     """
-    start = time.monotonic()
-    tell(0, 1, "starting")
-
     from ceers_steps.simulate.references.crds_cache import activate
 
     activate(results[0].simulated)
-    from ceers_steps.pipelines.image3 import BEFORE_RESAMPLE, CeersImage3
+    from ceers_steps.pipelines.image3 import CeersImage3
 
     shutil.rmtree(folder, ignore_errors=True)
     folder.mkdir(parents=True)
     association, parameters, products = _associate(results, folder)
     reference = _reference_catalog(results[0].simulated, folder, seed)
-    steps = [*BEFORE_RESAMPLE, "resample"] * len(results) + ["mosaic_background"]
-    with watch_steps(steps, lambda done, name: tell(done, len(steps), name)):
-        CeersImage3.call(
-            str(association),
-            config_file=str(parameters),
-            output_dir=str(folder),
-            save_results=True,
-            configure_log=False,
-            steps={"tweakreg": {"abs_refcat": str(reference)}},
-        )
-    return Combined(
-        mosaics=[folder / f"{name}_i2d.fits" for name in products],
-        seconds=time.monotonic() - start,
-        peak_memory=peak_memory(),
+    gc.freeze()  # what importing has made need not be looked through after every step
+    CeersImage3.call(
+        str(association),
+        config_file=str(parameters),
+        output_dir=str(folder),
+        save_results=True,
+        configure_log=False,
+        steps={"tweakreg": {"abs_refcat": str(reference)}},
     )
+    return [folder / f"{name}_i2d.fits" for name in products]
 
 
 def _associate(results, folder):
@@ -148,7 +120,7 @@ def _reference_catalog(simulated, folder, seed):
     )
 
 
-def measure(result, mosaic, figures, *, tell=lambda done, total, stage: None):
+def measure(result, mosaic, figures, *, tell=lambda text: None):
     """Compare one mosaic with the truth and draw it.
 
     Parameters
@@ -160,7 +132,7 @@ def measure(result, mosaic, figures, *, tell=lambda done, total, stage: None):
     figures : Path
         Folder for the figures.
     tell : callable
-        Called with the stages done, all stages and the name of the next one.
+        Called with what is done next, in a few words.
 
     Returns
     -------
@@ -172,7 +144,7 @@ def measure(result, mosaic, figures, *, tell=lambda done, total, stage: None):
     from ceers_steps.validate.mosaics import compare_mosaic
     from ceers_steps.validate.true_mosaic import TrueExposure
 
-    tell(0, 3, "compare with the truth")
+    tell("comparing with the truth")
     folder, stem = mosaic.parent, mosaic.name.removesuffix("_i2d.fits")
     product = next(
         path
@@ -189,7 +161,7 @@ def measure(result, mosaic, figures, *, tell=lambda done, total, stage: None):
         for name in result.names
     ]
     found = compare_mosaic(mosaic, product, exposures)
-    tell(2, 3, "figures")
+    tell("figures")
     slug, name = result.exposures.slug, result.exposures.filter
     background = background_figure(
         figures / f"background_{slug}.png",

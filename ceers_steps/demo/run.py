@@ -1,4 +1,4 @@
-"""The demo as a whole: jobs, table, report."""
+"""The demo as a whole: tasks, table, report."""
 
 import os
 import sys
@@ -7,17 +7,16 @@ import webbrowser
 from pathlib import Path
 
 from ceers_steps import __version__
-from ceers_steps.demo.exposures import run_set
-from ceers_steps.demo.mosaics import combine, draw_mosaics, measure
+from ceers_steps.demo.mosaics import draw_mosaics
 from ceers_steps.demo.sets import SETS
+from ceers_steps.demo.work import build_demo, forget_incomplete, read_result
 from ceers_steps.errors import CeersError
 from ceers_steps.files.atomic import write_atomic
-from ceers_steps.survey.running.workers import Job, jobs_at_a_time, run_jobs
+from ceers_steps.survey.config.settings import SurveyConfig
+from ceers_steps.survey.planning.records import read_record
+from ceers_steps.survey.running.run import run_plan
 
 __all__ = ["run_demo"]
-
-MEMORY_PER_JOB = 3.5e9
-"""Bytes that one job needs at most; decides how many are worked on at a time."""
 
 
 def run_demo(folder, *, seed=1, sets=SETS, open_report=None):
@@ -26,8 +25,8 @@ def run_demo(folder, *, seed=1, sets=SETS, open_report=None):
     Parameters
     ----------
     folder : path
-        Where everything goes. Exposures that an earlier run simulated there with the same
-        parameters are used again.
+        Where everything goes. What an earlier run did there with the same parameters and code is
+        not done again.
     seed : int
         Seed of the simulation.
     sets : sequence of DemoSet
@@ -43,63 +42,52 @@ def run_demo(folder, *, seed=1, sets=SETS, open_report=None):
     Raises
     ------
     CeersError
-        When an extra is not installed, the folder cannot be written or a job fails.
+        When an extra is not installed, the folder cannot be written or a task fails.
     """
     _check_extras()
     folder = Path(folder).absolute()
     start = time.monotonic()
-    logs, at_a_time = folder / "logs", jobs_at_a_time(MEMORY_PER_JOB)
-    results = run_jobs(
-        [
-            Job(
-                exposures.slug,
-                exposures.name,
-                run_set,
-                {"exposures": exposures, "folder": folder / exposures.slug, "seed": seed},
-            )
-            for exposures in sets
-        ],
-        logs,
-        at_a_time=at_a_time,
-    )
-    arguments = {"results": results, "folder": folder / "mosaics", "seed": seed}
-    (combined,) = run_jobs([Job("mosaics", "mosaics", combine, arguments)], logs, at_a_time=1)
-    mosaics = run_jobs(
-        [
-            Job(
-                f"truth_{result.exposures.slug}",
-                f"true {result.exposures.filter}",
-                measure,
-                {"result": result, "mosaic": path, "figures": folder},
-            )
-            for result, path in zip(results, combined.mosaics, strict=True)
-        ],
-        logs,
-        at_a_time=at_a_time,
-    )
+    plan = build_demo(folder, sets, seed)
+    forget_incomplete(plan)
+    outcome = run_plan(plan, SurveyConfig(None, (), folder, retries=0), tell=_say)
+    if outcome.failures:
+        first = outcome.failures[0]
+        raise CeersError(f"{first.task} failed: {first.message} Log: {first.log}")
+    results = [read_result(plan, f"set/{exposures.slug}") for exposures in sets]
+    mosaics = [read_result(plan, f"truth/{exposures.slug}") for exposures in sets]
     facts = {"ceers_steps": __version__, "seed": str(seed)}
-    for result in results:
-        each = result.exposures
+    for each in sets:
         facts[each.name] = (
             f"{each.dithers} dithers, {each.readpatt}, {each.n_groups} groups, {each.size}; "
-            f"{result.seconds:.0f} s, {result.peak_memory / 1e9:.1f} GB"
+            f"{_cost(plan, f'set/{each.slug}')}"
         )
-    facts["mosaics"] = f"{combined.seconds:.0f} s, {combined.peak_memory / 1e9:.1f} GB"
+    facts["mosaics"] = _cost(plan, "mosaics/all")
     pictures = draw_mosaics(mosaics, folder)
     facts |= {"time": f"{time.monotonic() - start:.0f} s", "files": str(folder)}
     return _report(folder, results, mosaics, pictures, facts, open_report)
+
+
+def _say(line):
+    """Print a line at once, also into a pipe."""
+    print(line, flush=True)
+
+
+def _cost(plan, name):
+    """Return time and memory that a task took."""
+    record = read_record(plan.record_path(plan.tasks[name]))
+    return f"{record.seconds:.0f} s, {record.peak_memory / 1e9:.1f} GB" if record else ""
 
 
 def _check_extras():
     """Raise, before minutes of work, if an optional package is missing."""
     from importlib.util import find_spec
 
-    wanted = ("galsim", "pysiaf", "matplotlib", "jinja2")
+    wanted = ("galsim", "pysiaf", "matplotlib", "jinja2", "snakemake")
     missing = [package for package in wanted if find_spec(package) is None]
     if missing:
         raise CeersError(
             f"The demo needs {', '.join(missing)}. "
-            "Install with: pip install 'ceers_steps[simulate,report]'"
+            "Install with: pip install 'ceers_steps[simulate,report,survey]'"
         )
 
 

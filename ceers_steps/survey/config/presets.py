@@ -8,7 +8,7 @@ from ceers_steps.code_version import code_version
 from ceers_steps.errors import CeersError
 from ceers_steps.files.parameter_files import parameter_files_dir
 
-__all__ = ["PRESETS", "read_preset", "versions"]
+__all__ = ["PRESETS", "package_versions", "read_preset", "versions"]
 
 PACKAGES = ("jwst", "stcal", "drizzle", "tweakwcs", "gwcs", "sep", "photutils")
 """Packages beside this one whose version changes what comes out."""
@@ -62,13 +62,17 @@ def read_preset(name: str) -> dict[str, dict]:
 
 def versions() -> dict[str, str]:
     """Return the versions and the CRDS context that all products depend on."""
+    return {**package_versions(), "CRDS context": _context()}
+
+
+def package_versions() -> dict[str, str]:
+    """Return the versions of the packages that all products depend on, with that of the code."""
     found = {"ceers_steps": code_version()}
     for name in PACKAGES:
         try:
             found[name] = version(name)
         except PackageNotFoundError:  # pragma: no cover  a broken installation
             found[name] = "none"
-    found["CRDS context"] = _context()
     return found
 
 

@@ -53,7 +53,7 @@ class Task:
     Attributes
     ----------
     stage : str
-        One of `STAGES`.
+        One of `Plan.titles`.
     key : str
         What it is done for: an exposure, a visit and filter, a group and filter, a group.
     inputs : tuple of str
@@ -104,6 +104,8 @@ class Plan:
         What people should know: exposures left out, grids chosen.
     work : str
         Module whose ``WORK`` has the function of each stage.
+    titles : mapping of str to str
+        Stages in the order of the work, and what is done in each, for people.
     """
 
     output: Path
@@ -111,6 +113,7 @@ class Plan:
     versions: dict[str, str]
     notes: tuple[str, ...] = ()
     work: str = "ceers_steps.survey.running.work"
+    titles: Mapping[str, str] = field(default_factory=lambda: dict(TITLES))
 
     def record_path(self, task: Task) -> Path:
         """Return where the record of a task is."""
@@ -158,9 +161,9 @@ class Plan:
         return [each for name, each in self.tasks.items() if name in found]
 
     def by_stage(self, tasks: Iterable[Task] | None = None) -> dict[str, list[Task]]:
-        """Return tasks (default: all) by stage, in the order of `STAGES`; no empty stages."""
+        """Return tasks (default: all) by stage, in the order of the work; no empty stages."""
         chosen = list(self.tasks.values() if tasks is None else tasks)
-        stages = {stage: [task for task in chosen if task.stage == stage] for stage in STAGES}
+        stages = {stage: [task for task in chosen if task.stage == stage] for stage in self.titles}
         return {stage: members for stage, members in stages.items() if members}
 
 
@@ -261,6 +264,7 @@ def write_plan(plan: Plan, path: str | os.PathLike) -> None:
         "versions": plan.versions,
         "notes": plan.notes,
         "work": plan.work,
+        "titles": dict(plan.titles),
         "tasks": [asdict(task) for task in plan.tasks.values()],
     }
     text = json.dumps(tree, indent=0)
@@ -277,7 +281,9 @@ def read_plan(path: str | os.PathLike) -> Plan:
     """
     try:
         tree: Mapping = json.loads(Path(path).read_text(encoding="utf-8"))
-        if not has_types(dict(tree), output=str, versions=dict, notes=list, work=str, tasks=list):
+        if not has_types(
+            dict(tree), output=str, versions=dict, notes=list, work=str, titles=dict, tasks=list
+        ):
             raise TypeError("an entry is missing or of another type")
         tasks = [_read_task(entry) for entry in tree["tasks"]]
         unknown = {name for task in tasks for name in task.after} - {task.id for task in tasks}
@@ -293,6 +299,7 @@ def read_plan(path: str | os.PathLike) -> Plan:
         dict(tree["versions"]),
         tuple(tree["notes"]),
         tree["work"],
+        dict(tree["titles"]),
     )
 
 

@@ -23,7 +23,7 @@ from pathlib import Path
 from ceers_steps.errors import CeersError
 from ceers_steps.files.atomic import write_atomic
 from ceers_steps.survey.config.settings import SurveyConfig
-from ceers_steps.survey.planning.plan import STAGES, STATE, Plan, Task, write_plan
+from ceers_steps.survey.planning.plan import STATE, Plan, Task, write_plan
 from ceers_steps.survey.running import pbs
 from ceers_steps.survey.running.task import PR_SET_PDEATHSIG
 
@@ -338,13 +338,15 @@ def _end_with_parent():
     ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
 
 
-def identities(folder: Path, ending: str = "") -> set[str]:
+def identities(folder: Path, stages: Iterable[str], ending: str = "") -> set[str]:
     """Return the tasks that have a file in a folder, ``<stage>/<key>``.
 
     Parameters
     ----------
     folder
         With a folder for each stage.
+    stages
+        Their names.
     ending
         What follows the key in the names of the files.
 
@@ -353,7 +355,7 @@ def identities(folder: Path, ending: str = "") -> set[str]:
     set of str
     """
     found = set()
-    for stage in STAGES:
+    for stage in stages:
         with contextlib.suppress(OSError):
             found |= {
                 f"{stage}/{entry.name.removesuffix(ending)}"

@@ -1,21 +1,26 @@
-"""How far a survey is: a live line a stage on a terminal, plain lines otherwise."""
+"""How far a run is and what is done now: live on a terminal, plain lines otherwise."""
 
 import time
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
+from typing import Any
 
 from ceers_steps.survey.planning.plan import Plan, Task
+from ceers_steps.survey.running.now import read_now
 
 __all__ = ["Progress", "duration"]
 
-QUIET = 60.0
-"""Seconds between two plain lines of a stage."""
+QUIET = 30.0
+"""Seconds after which a plain line is due when anything has changed."""
 
 SHARE = 0.05
-"""A plain line is also due when so much of a stage was done since the last one."""
+"""A plain line is also due when so much of the tasks was done since the last one."""
+
+NAMED = 2
+"""Running tasks that are named; the others are counted."""
 
 
 class Progress:
-    """Shows done and failed tasks of each stage, the rate, and the time that is left.
+    """Shows how many tasks are done and failed, what is running, and about what time is left.
 
     Parameters
     ----------
@@ -31,103 +36,109 @@ class Progress:
         from rich.console import Console
 
         console = Console(stderr=True)
-        self._stages = {
-            stage: {task.id: task.seconds for task in members}
-            for stage, members in plan.by_stage(tasks).items()
-        }
-        self._show = _Bars(console, self._stages) if console.is_terminal else _Lines(tell)
+        self._plan, self._tasks = plan, {task.id: task for task in tasks}
+        self._show = _Live(console) if console.is_terminal else _Lines(tell)
         self._start = time.monotonic()
 
     def __enter__(self) -> "Progress":
         self._show.open()
+        self.update((), (), ())
         return self
 
     def __exit__(self, *_: object) -> None:
         self._show.close()
 
-    def update(self, done: Collection[str], failed: Collection[str]) -> None:
-        """Tell which tasks are done and which failed by now.
+    def update(
+        self, done: Collection[str], failed: Collection[str], running: Iterable[str] = ()
+    ) -> None:
+        """Tell how far it is.
 
         Parameters
         ----------
-        done, failed
+        done, failed, running
             Identities of tasks.
         """
+        finished = [task for name, task in self._tasks.items() if name in done]
+        lost = [task for name, task in self._tasks.items() if name in failed]
+        total, ended = len(self._tasks), len(finished) + len(lost)
+        parts = [f"{len(finished)} of {total} tasks done"]
+        if lost:
+            parts.append(f"{len(lost)} failed")
+        if left := self._left([*finished, *lost]):
+            parts.append(f"about {duration(left)} left")
+        now = self._now(name for name in running if name not in done)
+        self._show.show(", ".join(parts), now, ended, total)
+
+    def _left(self, ended: Sequence[Task]) -> float:
+        """Return about what time is left, from what the tasks that ended were estimated to take."""
+        worked = sum(task.seconds for task in ended)
+        total = sum(task.seconds for task in self._tasks.values())
         elapsed = time.monotonic() - self._start
-        total = sum(sum(members.values()) for members in self._stages.values())
-        worked = sum(
-            seconds
-            for members in self._stages.values()
-            for name, seconds in members.items()
-            if name in done or name in failed
+        return elapsed * (total - worked) / worked if worked else 0.0
+
+    def _now(self, running: Iterable[str]) -> str:
+        """Say which tasks run."""
+        names = sorted(name for name in running if name in self._tasks)
+        said = []
+        for name in names[:NAMED]:
+            doing = read_now(self._plan, self._tasks[name])
+            said.append(f"{name} ({doing})" if doing else name)
+        more = len(names) - len(said)
+        return ", ".join(said) + (f" and {more} more" if more else "")
+
+
+class _Live:
+    """A bar, and below it what is done now."""
+
+    def __init__(self, console: Any) -> None:
+        from rich.live import Live
+        from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
+
+        self._bar = Progress(
+            BarColumn(), TextColumn("{task.description}"), TimeElapsedColumn(), console=console
         )
-        left = elapsed * (total - worked) / worked if worked else None
-        for stage, members in self._stages.items():
-            finished = sum(name in done for name in members)
-            lost = sum(name in failed for name in members)
-            rate = finished / elapsed * 60 if elapsed > 0 else 0.0
-            self._show.stage(stage, finished, lost, len(members), rate, left)
+        self._task = self._bar.add_task("starting", total=None)
+        self._live = Live(self._bar, console=console, refresh_per_second=4)
 
+    def open(self) -> None:
+        self._live.start()
 
-class _Bars:
-    """Live lines."""
+    def close(self) -> None:
+        self._live.stop()
 
-    def __init__(self, console, stages):
-        from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
+    def show(self, text: str, now: str, ended: int, total: int) -> None:
+        from rich.console import Group
+        from rich.text import Text
 
-        self._progress = Progress(
-            TextColumn("{task.description:<11}"),
-            BarColumn(),
-            MofNCompleteColumn(),
-            TextColumn("{task.fields[note]}"),
-            console=console,
-        )
-        self._bars = {
-            stage: self._progress.add_task(stage, total=len(members), note="")
-            for stage, members in stages.items()
-        }
-
-    def open(self):
-        self._progress.start()
-
-    def close(self):
-        self._progress.stop()
-
-    def stage(self, stage, finished, lost, total, rate, left):
-        active = finished + lost < total
-        notes = [f"{lost} failed"] if lost else []
-        if finished and active:
-            notes.append(f"{rate:.1f}/min")
-        if left is not None and active:
-            notes.append(f"{duration(left)} left in all")
-        self._progress.update(self._bars[stage], completed=finished, note=", ".join(notes))
+        self._bar.update(self._task, description=text, completed=ended, total=total)
+        line = Text(f"now: {now or 'starting'}", no_wrap=True, overflow="ellipsis", style="dim")
+        self._live.update(Group(self._bar, line) if ended < total else self._bar)
 
 
 class _Lines:
     """Plain lines, when something has changed and not too often."""
 
-    def __init__(self, tell):
+    def __init__(self, tell: Callable[[str], object]) -> None:
         self._tell = tell
-        self._last = {}
+        self._last: tuple[tuple[str, str, int], float] | None = None
 
-    def open(self):
+    def open(self) -> None:
         pass
 
-    def close(self):
+    def close(self) -> None:
         pass
 
-    def stage(self, stage, finished, lost, total, rate, left):
-        before, when = self._last.get(stage, ((0, 0), 0.0))
-        now = time.monotonic()
-        if before == (finished, lost):
-            return
-        step = finished + lost - sum(before)
-        if finished + lost < total and step < SHARE * total and now - when < QUIET:
-            return
-        self._last[stage] = (finished, lost), now
-        failed = f", {lost} failed" if lost else ""
-        rest = f", {duration(left)} left in all" if left else ""
-        self._tell(f"{stage}: {finished} of {total}{failed}, {rate:.1f}/min{rest}")
+    def show(self, text: str, now: str, ended: int, total: int) -> None:
+        when = time.monotonic()
+        state = text.partition(", about")[0], now, ended
+        if self._last is not None:
+            (*before, ended_before), told = self._last
+            step = ended - ended_before
+            soon = step > 0 and (ended == total or step >= SHARE * total)
+            if list(state[:2]) == before or not (soon or when - told >= QUIET):
+                return
+        self._last = state, when
+        self._tell(f"{text}; now: {now}" if now else text)
 
 
 def duration(seconds: float) -> str:

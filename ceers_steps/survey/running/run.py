@@ -119,11 +119,13 @@ def run_plan(plan: Plan, config: SurveyConfig, *, tell=print) -> Outcome:
             try:
                 engine.start()
                 while (code := engine.poll()) is None:
-                    progress.update(*_state(plan, engine))
+                    progress.update(*_state(plan, engine), _running(plan))
                     time.sleep(INTERVAL)
                 done, failed = _settled(plan, tasks, engine, code)
                 progress.update(done, failed)
-            except BaseException:
+            except BaseException as err:
+                if isinstance(err, KeyboardInterrupt):
+                    tell("Stopping. What is done stays done: the same command goes on from there.")
                 engine.stop()
                 cancel_leftovers(plan.output, tell=tell)
                 raise
@@ -206,8 +208,13 @@ def _clear(plan, tasks):
 
 def _state(plan, engine):
     """Return which tasks are done and which failed in this run, as sets of identities."""
-    done = identities(engine.marks)
-    return done, identities(plan.output / STATE / "failed", ".json") - done
+    done = identities(engine.marks, plan.titles)
+    return done, identities(plan.output / STATE / "failed", plan.titles, ".json") - done
+
+
+def _running(plan):
+    """Return the tasks that are being worked on."""
+    return identities(plan.output / STATE / "running", plan.titles, ".json")
 
 
 def _outcome(plan, tasks, done, failed):

@@ -36,9 +36,17 @@ from ceers_steps.survey.planning.records import (
     write_record,
 )
 from ceers_steps.survey.running.locks import hold_folder, hold_task
-from ceers_steps.survey.running.workers import THREAD_VARIABLES
+from ceers_steps.survey.running.now import telling
 
 __all__ = ["main", "run_task", "running_path"]
+
+THREAD_VARIABLES = (
+    "OMP_NUM_THREADS",
+    "OPENBLAS_NUM_THREADS",
+    "MKL_NUM_THREADS",
+    "NUMBA_NUM_THREADS",
+)
+"""Of compiled libraries: one thread each, since tasks fill the cores already."""
 
 PR_SET_PDEATHSIG = 1
 """Of Linux's prctl: a signal for this process when the one that started it dies."""
@@ -212,7 +220,7 @@ def _settle(plan, task, mark):
         scratch.mkdir(parents=True)
         _make_environment_absolute()
         os.chdir(scratch)
-        with _logging(plan.log_path(task)):
+        with _logging(plan.log_path(task)), telling(plan, task):
             # beside the marks of a run, which go with it
             _do(plan, task, scratch, Path(mark).parents[1] / "seen" if mark else None)
         plan.failure_path(task).unlink(missing_ok=True)
