@@ -1,6 +1,5 @@
 """``ceers init``, ``ceers plan``, ``ceers reduce`` and ``ceers commands``."""
 
-import json
 import os
 import shlex
 import sys
@@ -76,44 +75,12 @@ def add_parsers(subparsers) -> None:
 
 def _add_survey(parser):
     """Add what names a survey and overrides its file."""
+    from ceers_steps.survey.config.keys import add_options
+
     parser.add_argument(
         "inputs", nargs="+", metavar="UNCALS|SURVEY", help="raw files or folders, or a survey.toml"
     )
-    parser.add_argument(
-        "--exclude",
-        nargs="+",
-        action="extend",
-        metavar="NAME",
-        help="exposures to leave out: names, files or patterns (jw01345001001_02201_*)",
-    )
-    parser.add_argument("-o", "--output", metavar="OUT", help="output folder")
-    parser.add_argument("--preset", choices=("best", "dr05"), help="parameters to start from")
-    parser.add_argument(
-        "--by", choices=("pointing", "visit", "observation", "program"), help="what is one mosaic"
-    )
-    parser.add_argument("--grid", metavar="NAME|FILE", help="output grid")
-    parser.add_argument("--pixel-scale", type=float, metavar="ARCSEC", help="of a fitted grid")
-    parser.add_argument("--tile-size", type=int, metavar="N", help="drizzle in tiles of N pixels")
-    parser.add_argument("--wcs-dir", metavar="DIR", help="folder of *_tweakreg.asdf")
-    parser.add_argument("--reference-catalog", metavar="FILE", help="table with RA, DEC")
-    parser.add_argument("--overrides", metavar="TABLE", help="table of per-exposure values")
-    parser.add_argument("--wisp-templates", metavar="DIR", help="folder of wisp templates")
-    parser.add_argument(
-        "--keep",
-        nargs="+",
-        action="extend",
-        metavar="SUFFIX",
-        help="intermediate products to keep",
-    )
-    parser.add_argument(
-        "--cores", type=int, metavar="N", help="tasks at a time (default: all cores)"
-    )
-    parser.add_argument("--memory", type=float, metavar="GB", help="memory to use (default: all)")
-    parser.add_argument("--on", choices=("local", "slurm", "pbs"), help="where to run")
-    parser.add_argument("--profile", metavar="DIR", help="a Snakemake profile of your own")
-    parser.add_argument("--partition", metavar="NAME", help="of the cluster")
-    parser.add_argument("--account", metavar="NAME", help="of the cluster")
-    parser.add_argument("--jobs", type=int, metavar="N", help="tasks at a time on a cluster")
+    add_options(parser)
     parser.add_argument(
         "--set",
         action="append",
@@ -126,24 +93,18 @@ def _add_survey(parser):
 
 def run_init(args) -> None:
     """Write a survey file."""
-    from importlib.resources import files
-
     from ceers_steps.files.atomic import write_atomic
+    from ceers_steps.survey.config.keys import template
 
     path = Path(args.file)
     if path.exists() and not args.force:
         raise CeersError(f"{path} exists. Replace it with --force, or choose another --file.")
-    text = (files("ceers_steps.survey.config") / "survey.toml").read_text(encoding="utf-8")
     # paths in it are relative to its folder
     output, *inputs = (
         name if os.path.isabs(name) else os.path.relpath(name, path.parent)
         for name in (args.output, *args.inputs)
     )
-    text = text.format(
-        inputs=json.dumps(inputs, ensure_ascii=False),
-        output=json.dumps(output, ensure_ascii=False),
-        preset=json.dumps(args.preset),
-    )
+    text = template({"inputs": inputs, "output": output, "preset": args.preset})
     write_atomic(path, lambda scratch: scratch.write_text(text, encoding="utf-8"))
     print(f"{path} is written. Look through it, then: ceers reduce {path}")
 
@@ -237,6 +198,7 @@ def run_commands(args) -> None:
 
 def _plan(args):
     """Return the plan and the configuration that the arguments name."""
+    from ceers_steps.survey.config.keys import options_of
     from ceers_steps.survey.config.settings import load_config
     from ceers_steps.survey.planning.build import build_plan
     from ceers_steps.survey.select.inputs import find_exposures, table_exposures
@@ -246,12 +208,7 @@ def _plan(args):
         if len(inputs) > 1:
             raise CeersError("Give one survey.toml, or raw files; inputs stand in the file.")
         path, inputs = inputs[0], None
-    names = (
-        *("exclude", "output", "preset", "by", "grid", "pixel_scale", "tile_size", "wcs_dir"),
-        *("reference_catalog", "overrides", "wisp_templates", "keep", "cores", "memory", "on"),
-        *("profile", "partition", "account", "jobs"),
-    )
-    options = {name: getattr(args, name) for name in names} | {"inputs": inputs}
+    options = {name: getattr(args, name) for name in options_of()} | {"inputs": inputs}
     config = load_config(path, options=options, settings=args.set)
     table = getattr(args, "exposures", None)
     if table is None:

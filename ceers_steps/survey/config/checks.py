@@ -4,94 +4,22 @@ import difflib
 import math
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from typing import Any
 
 from ceers_steps.errors import CeersError
+from ceers_steps.survey.config.keys import INTERMEDIATES, SCHEMA, key_of
 
-__all__ = ["PIPELINES", "SCHEMA", "Key", "check_option", "check_steps", "check_tables", "line_of"]
+__all__ = ["PIPELINES", "check_option", "check_steps", "check_tables", "line_of"]
 
 PIPELINES = {"detector1": "CeersDetector1", "image2": "CeersImage2", "image3": "CeersImage3"}
 """Tables whose keys are parameters of a pipeline, with its class."""
 
 
-@dataclass(frozen=True)
-class Key:
-    """One key of a survey file.
-
-    Attributes
-    ----------
-    kind : str
-        'text', 'texts' (a list), 'whole' (an integer), 'number'.
-    choices : tuple of str
-        The values that are known; empty: any.
-    minimum, maximum : float or None
-        Smallest and largest value.
-    off : bool
-        0 is taken too, and turns it off.
-    """
-
-    kind: str
-    choices: tuple[str, ...] = ()
-    minimum: float | None = None
-    maximum: float | None = None
-    off: bool = False
-
-
-MIN_TILE_SIZE = 64
-"""Smallest tile of a mosaic that TiledResampleStep takes, pixels."""
-
-MIN_MEMORY_GB = 0.1
-"""Least memory of a survey, GB: less runs no task, and below 0.001 it would mean all there is."""
-
-MAX_RETRIES = 10
-"""Most attempts after the first; each takes half as much memory again, 58 times after ten."""
-
-INTERMEDIATES = ("rate", "prewisp", "pre1f", "crf")
-
-SCHEMA: dict[str, dict[str, Key]] = {
-    "": {
-        "inputs": Key("texts"),
-        "exclude": Key("texts"),
-        "output": Key("text"),
-        "preset": Key("text", choices=("best", "dr05")),
-    },
-    "groups": {
-        "by": Key("text", choices=("pointing", "visit", "observation", "program")),
-        "product": Key("text"),
-    },
-    "grid": {
-        "grid": Key("text"),
-        "pixel_scale": Key("number", minimum=0.001, maximum=10),
-        "tile_size": Key("whole", minimum=MIN_TILE_SIZE, off=True),
-    },
-    "files": {
-        "overrides": Key("text"),
-        "wisp_templates": Key("text"),
-        "reference_catalog": Key("text"),
-        "alignment_table": Key("text"),
-        "wcs_dir": Key("text"),
-        "hst_images": Key("texts"),
-        "mask_regions": Key("text"),
-        "exclude_regions": Key("text"),
-    },
-    "products": {"keep": Key("texts", choices=INTERMEDIATES)},
-    "run": {
-        "on": Key("text", choices=("local", "slurm", "pbs")),
-        "cores": Key("whole", minimum=0),
-        "memory": Key("number", minimum=MIN_MEMORY_GB, maximum=1e6, off=True),
-        "profile": Key("text"),
-        "partition": Key("text"),
-        "account": Key("text"),
-        "jobs": Key("whole", minimum=1),
-        "retries": Key("whole", minimum=0, maximum=MAX_RETRIES),
-    },
-}
-"""Every table and key but the parameters of the pipelines."""
-
 _KINDS: dict[str, tuple[Any, str]] = {
     "text": (str, "a text in quotes"),
     "texts": (list, "a list of texts, ['...', '...'], none of them empty"),
+    "path": (str, "a text in quotes"),
+    "paths": (list, "a list of texts, ['...', '...'], none of them empty"),
     "whole": (int, "a whole number"),
     "number": ((int, float), "a number"),
 }
@@ -194,8 +122,7 @@ def check_option(name: str, value: object) -> None:
     CeersError
         Wrong type, value out of range.
     """
-    (key,) = (keys[name] for keys in SCHEMA.values() if name in keys)
-    if problem := _problem(key, name, value):
+    if problem := _problem(key_of(name), name, value):
         option = "" if name == "inputs" else f"--{name.replace('_', '-')}: "
         raise CeersError(f"{option}{problem}.")
 
@@ -204,7 +131,7 @@ def _problem(key, name, value):
     """Say what is wrong with the value of a key, and what to do; None if nothing is."""
     python, wanted = _KINDS[key.kind]
     right = isinstance(value, python) and not isinstance(value, bool)
-    if key.kind == "texts":
+    if key.kind in {"texts", "paths"}:
         right = right and all(isinstance(item, str) and item for item in value)
     if not right or (key.kind == "number" and not math.isfinite(value)):
         return f"{name} = {value!r}: give {wanted}"

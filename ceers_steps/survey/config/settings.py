@@ -1,4 +1,5 @@
 """What a survey is: ``survey.toml`` and the options of the command line."""
+# ruff: noqa: RUF009  the defaults of the configuration come from the table of keys
 
 import json
 import os
@@ -17,6 +18,7 @@ from ceers_steps.survey.config.checks import (
     check_tables,
     line_of,
 )
+from ceers_steps.survey.config.keys import SCHEMA, default_of, key_of
 
 __all__ = ["SurveyConfig", "load_config"]
 
@@ -26,7 +28,7 @@ LARGEST_FILE = 1e7
 
 @dataclass(frozen=True)
 class SurveyConfig:
-    """A survey, checked, with all paths absolute.
+    """A survey, checked, with all paths absolute; keys and defaults are those of `SCHEMA`.
 
     Attributes
     ----------
@@ -58,10 +60,10 @@ class SurveyConfig:
         What is added to that mask, and what is cleared from it.
     keep : tuple of str
         Suffixes of intermediate products that are kept.
-    cores, memory : int, float
-        Limits on this machine (0: all there is); memory in GB.
     on : {'local', 'slurm', 'pbs'}
         Where tasks run.
+    cores, memory : int, float
+        Limits on this machine (0: all there is); memory in GB.
     profile : Path or None
         Snakemake profile of the user's own, in place of the one that comes with `on`.
     partition, account : str
@@ -77,30 +79,30 @@ class SurveyConfig:
     path: Path | None
     inputs: tuple[Path, ...]
     output: Path
-    exclude: tuple[str, ...] = ()
-    preset: str = "best"
-    by: str = "pointing"
-    product: str = ""
-    grid: str = ""
-    pixel_scale: float = 0.03
-    tile_size: int = 0
-    overrides: Path | None = None
-    wisp_templates: Path | None = None
-    reference_catalog: Path | None = None
-    alignment_table: Path | None = None
-    wcs_dir: Path | None = None
-    hst_images: tuple[Path, ...] = ()
-    mask_regions: Path | None = None
-    exclude_regions: Path | None = None
-    keep: tuple[str, ...] = ()
-    cores: int = 0
-    memory: float = 0.0
-    on: str = "local"
-    profile: Path | None = None
-    partition: str = ""
-    account: str = ""
-    jobs: int = 100
-    retries: int = 1
+    exclude: tuple[str, ...] = default_of("exclude")
+    preset: str = default_of("preset")
+    by: str = default_of("by")
+    product: str = default_of("product")
+    grid: str = default_of("grid")
+    pixel_scale: float = default_of("pixel_scale")
+    tile_size: int = default_of("tile_size")
+    overrides: Path | None = default_of("overrides")
+    wisp_templates: Path | None = default_of("wisp_templates")
+    reference_catalog: Path | None = default_of("reference_catalog")
+    alignment_table: Path | None = default_of("alignment_table")
+    wcs_dir: Path | None = default_of("wcs_dir")
+    hst_images: tuple[Path, ...] = default_of("hst_images")
+    mask_regions: Path | None = default_of("mask_regions")
+    exclude_regions: Path | None = default_of("exclude_regions")
+    keep: tuple[str, ...] = default_of("keep")
+    on: str = default_of("on")
+    cores: int = default_of("cores")
+    memory: float = default_of("memory")
+    profile: Path | None = default_of("profile")
+    partition: str = default_of("partition")
+    account: str = default_of("account")
+    jobs: int = default_of("jobs")
+    retries: int = default_of("retries")
     steps: dict = field(default_factory=dict)
 
 
@@ -190,29 +192,15 @@ def _parse(setting):
     raise CeersError(f"--set {setting}: write table.key=value, {example} for instance.")
 
 
-_PATHS = {
-    "inputs": tuple,
-    "output": Path,
-    "overrides": Path,
-    "wisp_templates": Path,
-    "reference_catalog": Path,
-    "alignment_table": Path,
-    "wcs_dir": Path,
-    "profile": Path,
-    "hst_images": tuple,
-    "mask_regions": Path,
-    "exclude_regions": Path,
-}
-
-
 def _absolute(key, value, folder):
     """Make a value, or the paths in it, absolute; '' means none."""
     if key == "grid":
         path = _join(folder, value)  # a file, or a name
         return str(path) if value and path.is_file() else value
-    if key not in _PATHS:
+    kind = key_of(key).kind
+    if kind not in {"path", "paths"}:
         return tuple(value) if isinstance(value, list) else value
-    if _PATHS[key] is tuple:
+    if kind == "paths":
         return tuple(_join(folder, item) for item in value)
     if key == "reference_catalog" and re.fullmatch(r"GAIA[A-Z0-9_]*", value.upper()):
         return Path(str(value).upper())  # a catalogue's name, not a file
@@ -290,13 +278,12 @@ def _check_combinations(config, text, given):
                 f"{key}={getattr(config, key)!r} is of a cluster, but on='local'",
                 f"Set on='slurm' or on='pbs', or take out {key}",
             )
-    files = ("overrides", "reference_catalog", "alignment_table", "wcs_dir", "wisp_templates")
-    for key in (*files, "mask_regions", "exclude_regions"):
+    for key, declared in SCHEMA["files"].items():
         value = getattr(config, key)
-        if value and value.is_absolute():
-            folder = key in {"wcs_dir", "wisp_templates"}
-            if problem := _path_problem(value, folder=folder):
-                refuse(f"files.{key}", f"{key}={value} {problem}", "Correct the path")
+        if declared.kind != "path" or value is None or not value.is_absolute():
+            continue
+        if problem := _path_problem(value, folder=declared.folder):
+            refuse(f"files.{key}", f"{key}={value} {problem}", "Correct the path")
     for value in config.hst_images:
         if problem := _path_problem(value, folder=False):
             refuse("files.hst_images", f"hst_images: {value} {problem}", "Correct the path")

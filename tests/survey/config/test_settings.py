@@ -1,9 +1,9 @@
 """What a survey is: file, options and assignments; what is wrong is told with line and remedy."""
 
+import argparse
 import re
 import tomllib
 from dataclasses import fields
-from importlib.resources import files
 
 import pytest
 from hypothesis import given, settings
@@ -11,11 +11,13 @@ from hypothesis import strategies as st
 
 from ceers_steps.cli import main
 from ceers_steps.errors import CeersError
-from ceers_steps.survey.config.checks import PIPELINES, SCHEMA, line_of
+from ceers_steps.survey.config.checks import PIPELINES, line_of
+from ceers_steps.survey.config.keys import SCHEMA, add_options, default_of, keys_docs, options_of
+from ceers_steps.survey.config.keys import template as make_template
 from ceers_steps.survey.config.settings import SurveyConfig, load_config
 from tests.survey.standin import ROOT
 
-TEMPLATE = (files("ceers_steps.survey.config") / "survey.toml").read_text(encoding="utf-8")
+TEMPLATE = make_template({"inputs": [], "output": "", "preset": "best"})
 BASIC = 'inputs = ["uncal"]\noutput = "out"\n'
 
 
@@ -67,7 +69,7 @@ def test_what_the_template_comments_out_are_the_defaults(template):
 
 
 def test_every_key_is_in_template_and_configuration():
-    tables = tomllib.loads(uncommented(TEMPLATE.format(inputs="[]", output="''", preset="''")))
+    tables = tomllib.loads(uncommented(TEMPLATE))
     given = {name: set(values) for name, values in tables.items() if name in SCHEMA}
     given[""] = {name for name, value in tables.items() if not isinstance(value, dict)}
     assert given == {name: set(keys) for name, keys in SCHEMA.items()}
@@ -77,10 +79,42 @@ def test_every_key_is_in_template_and_configuration():
     assert keys == attributes - {"path", "steps"}
 
 
+def test_defaults_of_the_configuration_are_those_of_the_table():
+    found = {each.name: each.default for each in fields(SurveyConfig)}
+    names = [name for keys in SCHEMA.values() for name in keys]
+    assert list(found) == [
+        *("path", "inputs", "output"),
+        *(name for name in names if name not in {"inputs", "output"}),
+        "steps",
+    ]
+    assert {name: found[name] for name in names[1:] if name != "output"} == {
+        name: default_of(name) for name in names[1:] if name != "output"
+    }
+
+
+def test_options_are_those_of_the_table():
+    parser = argparse.ArgumentParser()
+    add_options(parser)
+    given = {
+        action.dest: action.option_strings for action in parser._actions if action.dest != "help"
+    }
+    assert list(given) == options_of()
+    for keys in SCHEMA.values():
+        for name, key in keys.items():
+            assert key.option in given.get(name, [""])
+    assert all(value is None for value in vars(parser.parse_args([])).values())
+
+
+def test_the_page_is_made_of_the_table():
+    page = (ROOT / "docs" / "survey_config.md").read_text(encoding="utf-8")
+    for table in SCHEMA:
+        assert keys_docs(table) in page, f"docs/survey_config.md, [{table}]:\n{keys_docs(table)}"
+
+
 def test_every_key_and_its_default_is_documented():
     page = (ROOT / "docs" / "survey_config.md").read_text(encoding="utf-8")
     rows = dict(re.findall(r"^\| `(\w+)` \| (?:`([^`]*)`)? ?\|", page, flags=re.M))
-    tables = tomllib.loads(uncommented(TEMPLATE.format(inputs="[]", output="''", preset="'best'")))
+    tables = tomllib.loads(uncommented(TEMPLATE))
     expected = {name: tables[name] for name in SCHEMA[""]}
     expected |= {name: tables[table][name] for table in SCHEMA if table for name in SCHEMA[table]}
     assert set(rows) == set(expected)

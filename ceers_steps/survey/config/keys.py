@@ -1,0 +1,385 @@
+"""The keys of a survey, declared once: configuration, options, template, docs are made of these."""
+
+import argparse
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+__all__ = [
+    "INTERMEDIATES",
+    "SCHEMA",
+    "Key",
+    "add_options",
+    "default_of",
+    "key_of",
+    "keys_docs",
+    "options_of",
+    "template",
+]
+
+
+@dataclass(frozen=True)
+class Key:
+    """One key of a survey file.
+
+    Attributes
+    ----------
+    kind : str
+        'text', 'texts' (a list), 'path', 'paths', 'whole' (an integer), 'number'.
+    meaning : str
+        One line: comment of the template, help of the option, and beginning of the docs.
+    more : str
+        What the docs add to it, Markdown.
+    default : str, int, float or tuple
+        Empty or 0: not set; None: it has to be given.
+    option : str
+        Option of the command line; empty: none of its own.
+    metavar : str
+        What the option takes, for its help; empty for `choices`.
+    choices : tuple of str
+        The values that are known; empty: any.
+    minimum, maximum : float or None
+        Smallest and largest value.
+    off : bool
+        0 is taken too, and turns it off.
+    folder : bool
+        A path of a folder, not of a file.
+    """
+
+    kind: str
+    meaning: str
+    more: str = ""
+    default: Any = ""
+    option: str = ""
+    metavar: str = ""
+    choices: tuple[str, ...] = ()
+    minimum: float | None = None
+    maximum: float | None = None
+    off: bool = False
+    folder: bool = False
+
+
+MIN_TILE_SIZE = 64
+"""Smallest tile of a mosaic that TiledResampleStep takes, pixels."""
+
+MIN_MEMORY_GB = 0.1
+"""Least memory of a survey, GB: less runs no task, and below 0.001 it would mean all there is."""
+
+MAX_RETRIES = 10
+"""Most attempts after the first; each takes half as much memory again, 58 times after ten."""
+
+INTERMEDIATES = ("rate", "prewisp", "pre1f", "crf")
+
+SCHEMA: dict[str, dict[str, Key]] = {
+    "": {
+        "inputs": Key(
+            "paths",
+            "raw exposures: files, folders or patterns",
+            " (`uncal/*_nrcb*_uncal.fits`)",
+            default=None,
+        ),
+        "exclude": Key(
+            "texts",
+            "exposures to leave out: names, files or patterns (jw01345001001_02201_*)",
+            ". One that fits nothing is refused",
+            default=(),
+            option="--exclude",
+            metavar="NAME",
+        ),
+        "output": Key(
+            "path",
+            "folder for everything that is written",
+            default=None,
+            option="-o",
+            metavar="OUT",
+            folder=True,
+        ),
+        "preset": Key(
+            "text",
+            'parameters to start from: "best": values that measure best; "dr05": CEERS DR0.5',
+            " as published: parameters, per-exposure values, grids and the mosaics of the epoch. "
+            "The latter needs `wcs_dir` and the published pointings",
+            default="best",
+            option="--preset",
+            choices=("best", "dr05"),
+        ),
+    },
+    "groups": {
+        "by": Key(
+            "text",
+            "what is one mosaic in a filter: pointing (what overlaps), visit, observation, program",
+            ". CEERS pointings have their names",
+            default="pointing",
+            option="--by",
+            choices=("pointing", "visit", "observation", "program"),
+        ),
+        "product": Key(
+            "text",
+            "start of the names of the mosaics; not set: the name of the group",
+            ". `{group}` and `{filter}` are replaced; default `{group}_{filter}`",
+        ),
+    },
+    "grid": {
+        "grid": Key(
+            "text",
+            'a published grid ("nircam1") or a file with one; not set: fitted to each group',
+            ". A file: a mosaic, ASDF, or a table with a row for each group, `dr05/mosaic_grids` "
+            "for instance ([grids](associations.md))",
+            option="--grid",
+            metavar="NAME|FILE",
+        ),
+        "pixel_scale": Key(
+            "number",
+            "arcsec, of a fitted grid, 0.001 to 10",
+            default=0.03,
+            option="--pixel-scale",
+            metavar="ARCSEC",
+            minimum=0.001,
+            maximum=10,
+        ),
+        "tile_size": Key(
+            "whole",
+            "drizzle in tiles of so many pixels (64 or more): less memory; 0: in one piece",
+            ", which takes about 90 bytes a pixel. Tiles are tasks of their own",
+            default=0,
+            option="--tile-size",
+            metavar="N",
+            minimum=MIN_TILE_SIZE,
+            off=True,
+        ),
+    },
+    "files": {
+        "overrides": Key(
+            "path",
+            "table of per-exposure values (exposure, wisp_scale, ...)",
+            " ([per-exposure values](parameters.md))",
+            option="--overrides",
+            metavar="TABLE",
+        ),
+        "wisp_templates": Key(
+            "path",
+            "folder of wisps_<detector>_<filter>.fits",
+            ", before `$NIRCAM_WISP_TEMPLATES` and the package nmfwisp",
+            option="--wisp-templates",
+            metavar="DIR",
+            folder=True,
+        ),
+        "reference_catalog": Key(
+            "path",
+            'what is aligned to: table with RA, DEC, or "GAIADR3" (needs the network)',
+            option="--reference-catalog",
+            metavar="FILE",
+        ),
+        "alignment_table": Key(
+            "path",
+            "alignment parameters by visit and filter",
+            " ([alignment](steps/align.md))",
+        ),
+        "wcs_dir": Key(
+            "path",
+            "take the WCS from *_tweakreg.asdf in this folder, and align nothing",
+            '; with `missing = "skip"` in `[image3.update_wcs]` exposures without a file are '
+            "aligned with the others of their group and filter (and to the `reference_catalog`, if "
+            "there is one)",
+            option="--wcs-dir",
+            metavar="DIR",
+            folder=True,
+        ),
+        "hst_images": Key("paths", "drizzled HST images whose sources are masked too", default=()),
+        "mask_regions": Key("path", "DS9 regions to add to the source mask of the mosaics"),
+        "exclude_regions": Key("path", "DS9 regions to clear from it"),
+    },
+    "products": {
+        "keep": Key(
+            "texts",
+            "intermediate products to keep: rate, prewisp, pre1f, crf",
+            "; `prewisp` is before the wisp is subtracted, `pre1f` before the stripes are",
+            default=(),
+            option="--keep",
+            metavar="SUFFIX",
+            choices=INTERMEDIATES,
+        ),
+    },
+    "run": {
+        "on": Key(
+            "text",
+            "where to run: local, slurm, pbs",
+            default="local",
+            option="--on",
+            choices=("local", "slurm", "pbs"),
+        ),
+        "cores": Key(
+            "whole",
+            "tasks at a time on this machine; 0: one for each core",
+            default=0,
+            option="--cores",
+            metavar="N",
+            minimum=0,
+        ),
+        "memory": Key(
+            "number",
+            "GB of this machine to use, 0.1 or more; 0: nine tenths of all",
+            default=0,
+            option="--memory",
+            metavar="GB",
+            minimum=MIN_MEMORY_GB,
+            maximum=1e6,
+            off=True,
+        ),
+        "profile": Key(
+            "path",
+            "folder of a Snakemake profile of your own, in place of on",
+            option="--profile",
+            metavar="DIR",
+            folder=True,
+        ),
+        "partition": Key(
+            "text",
+            "partition (Slurm) or queue (PBS) of the cluster",
+            option="--partition",
+            metavar="NAME",
+        ),
+        "account": Key("text", "account of the cluster", option="--account", metavar="NAME"),
+        "jobs": Key(
+            "whole",
+            "tasks at a time on a cluster",
+            default=100,
+            option="--jobs",
+            metavar="N",
+            minimum=1,
+        ),
+        "retries": Key(
+            "whole",
+            "attempts of a failed task after the first, each with half as much memory again",
+            "; at most 10",
+            default=1,
+            minimum=0,
+            maximum=MAX_RETRIES,
+        ),
+    },
+}
+"""Every table and key but the parameters of the pipelines."""
+
+_TITLES = {
+    "groups": "exposures that become one mosaic in each filter",
+    "grid": "of the mosaics, the same for all filters of a group",
+    "files": "tables and folders that steps read",
+    "products": "",
+    "run": "changes nothing of what comes out",
+}
+
+_BEGIN = """\
+# A survey for `ceers reduce survey.toml`. What is commented out shows the default.
+# Paths are relative to the folder of this file. Options of the command line override it.
+"""
+
+_END = """\
+# Parameters of every step, named as in the parameter files (ceers params) and in strun --help.
+# [detector1]
+# [detector1.remstriping]
+# method = "wiener"
+# [image2]
+# [image3.outlier_detection]
+# snr = "5.0 4.0"
+"""
+
+
+def key_of(name: str) -> Key:
+    """Return the key of a name; no two tables have one of the same name."""
+    (key,) = (keys[name] for keys in SCHEMA.values() if name in keys)
+    return key
+
+
+def default_of(name: str) -> Any:
+    """Return the default of a key, as the configuration has it: no path is None."""
+    key = key_of(name)
+    return None if key.kind == "path" and key.default == "" else key.default
+
+
+def options_of() -> list[str]:
+    """Return the names of the keys that have an option."""
+    return [name for keys in SCHEMA.values() for name, key in keys.items() if key.option]
+
+
+def add_options(parser: argparse.ArgumentParser) -> None:
+    """Add the options of the keys to a command; what is not given is None.
+
+    Parameters
+    ----------
+    parser
+        Of the command.
+    """
+    types = {"whole": int, "number": float}
+    for name in options_of():
+        key = key_of(name)
+        long = f"--{name.replace('_', '-')}"
+        names = [key.option] if key.option == long else [key.option, long]
+        more: dict[str, Any] = {"help": key.meaning.replace("%", "%%"), "dest": name}
+        if key.kind in {"texts", "paths"}:
+            more |= {"nargs": "+", "action": "extend"}
+        if key.choices and key.kind == "text":
+            more["choices"] = key.choices
+        elif key.metavar:
+            more["metavar"] = key.metavar
+        if key.kind in types:
+            more["type"] = types[key.kind]
+        parser.add_argument(*names, **more)
+
+
+def template(given: Mapping[str, Any]) -> str:
+    """Return a survey file with every key, its default and what it means.
+
+    Parameters
+    ----------
+    given
+        Values that stand in it; what is not there is commented out and shows the default.
+
+    Returns
+    -------
+    str
+    """
+    lines = [_BEGIN]
+    for table, keys in SCHEMA.items():
+        if table:
+            title = _TITLES[table]
+            lines += ["", _line(f"[{table}]", title) if title else f"[{table}]"]
+        for name, key in keys.items():
+            value = given.get(name, key.default)
+            sign = "" if name in given else "# "
+            lines.append(_line(f"{sign}{name} = {_toml(value)}", key.meaning))
+    return "\n".join([*lines, "", _END])
+
+
+def keys_docs(table: str) -> str:
+    """Return the keys of a table for the documentation, in Markdown.
+
+    Parameters
+    ----------
+    table
+        One of `SCHEMA`.
+
+    Returns
+    -------
+    str
+    """
+    lines = ["| key | default | option | what it is |", "|---|---|---|---|"]
+    for name, key in SCHEMA[table].items():
+        default = "" if key.default is None else f"`{_toml(key.default)}`"
+        option = f"`{key.option}`" if key.option else ""
+        if name == "inputs":
+            option = "first arguments"
+        meaning = key.meaning.replace("<", "&lt;").replace("*", "\\*") + key.more
+        lines.append(f"| `{name}` | {default} | {option} | {meaning} |")
+    return "\n".join(lines) + "\n"
+
+
+def _line(text: str, meaning: str) -> str:
+    """Return a line of the template."""
+    return f"{text:<31} # {meaning}"
+
+
+def _toml(value: Any) -> str:
+    """Return a value as TOML."""
+    value = list(value) if isinstance(value, tuple) else value
+    return json.dumps(value, ensure_ascii=False)
