@@ -6,10 +6,10 @@ from typing import Any
 
 from ceers_steps.errors import CeersError
 
-__all__ = ["add_parsers", "run_sort", "run_table"]
+__all__ = ["add_parser", "run_sort", "run_table"]
 
 
-def add_parsers(commands: Any) -> None:
+def add_parser(commands: Any) -> None:
     """Add the commands to those of ``ceers``; ``args.run`` runs them."""
     parser = commands.add_parser(
         "sort",

@@ -388,7 +388,7 @@ def test_commands_are_files_in_order_whose_lines_do_the_tasks(folder, work, caps
 def test_the_console_names_what_needs_a_look(tmp_path, capsys):
     from astropy.table import Table
 
-    from ceers_steps.commands.reduce import _look
+    from ceers_steps.commands.survey.reduce import _look
 
     table = Table({"exposure": ["a", "b", "c"], "outlier": ["sky", "", "stripes sky"]})
     table.write(tmp_path / "quality.ecsv")

@@ -21,6 +21,7 @@ from ceers_steps.survey.running.engine import (
 )
 from ceers_steps.survey.running.locks import hold_folder
 from ceers_steps.survey.running.machine import available_cores, installed_memory_mb
+from ceers_steps.survey.running.now import read_now
 from ceers_steps.survey.running.progress import Progress
 from ceers_steps.survey.running.task import running_path
 
@@ -45,7 +46,7 @@ class Failure:
     task : str
         Its identity.
     step : str
-        The step in which it failed; empty if unknown.
+        The step in which it failed; the title of the stage if no step was running.
     message, log : str
         What was wrong, and where more is written.
     """
@@ -223,7 +224,7 @@ def _outcome(plan, tasks, done, failed):
     for task in tasks:
         if task.id in failed:
             tree = read_note(plan.failure_path(task), step=str, message=str, log=str) or {
-                "step": "",
+                "step": plan.titles[task.stage],
                 "message": "why is not known: its note cannot be read. Look into its log.",
                 "log": str(plan.log_path(task)),
             }
@@ -252,9 +253,9 @@ def _with_killed(plan, outcome, engine):
     for name in outcome.waiting:
         task = plan.tasks[name]
         if tree := read_note(running_path(plan, task), attempt=int, host=str):
-            killed[name] = Failure(
-                name, "", engine.why_killed(task, tree), str(plan.log_path(task))
-            )
+            step = read_now(plan, task) or plan.titles[task.stage]
+            why = engine.why_killed(task, tree)
+            killed[name] = Failure(name, step, why, str(plan.log_path(task)))
     waiting = [name for name in outcome.waiting if name not in killed]
     failures = [*outcome.failures, *killed.values()]
     return Outcome(outcome.done, outcome.valid, failures, waiting)

@@ -266,7 +266,7 @@ def _write_failure(plan, task, err, mark):
     message = " ".join(text.split())
     tree = {
         "task": task.id,
-        "step": _step_of(err),
+        "step": _step_of(err) or plan.titles[task.stage],
         "message": message,
         # for the run that this mark is of; nothing is final for another
         "final": mark if isinstance(err, CeersError) else "",

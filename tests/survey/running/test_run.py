@@ -95,6 +95,7 @@ def test_one_failure_does_not_stop_the_rest(tmp_path):
     outcome, _ = run(plan)
     (failure,) = outcome.failures
     assert (failure.task, failure.message) == ("exposure/e1", "ValueError: bad pixel everywhere")
+    assert failure.step == "stages 1 and 2"
     assert outcome.waiting == ["outlier/g0", "mosaic/g0", "background/all"]
     assert set(outcome.done) == set(plan.tasks) - {"exposure/e1", *outcome.waiting}
     # tried twice, with more memory the second time
@@ -308,6 +309,17 @@ def test_a_disk_that_is_full_from_the_start(small_disk):
         filler.write(bytes(4_000_000))
     with pytest.raises(CeersError, match="No space left on device"):
         run(plan)
+
+
+@pytest.mark.slow
+def test_who_stops_a_run_is_told_that_it_goes_on(tmp_path):
+    plan = make_plan(tmp_path)
+    slow = {f"exposure/e{n}": {"seconds": 20} for n in range(4)}
+    driver = start(tmp_path, slow)
+    wait_until((plan.output / "calls.txt").exists)
+    driver.send_signal(signal.SIGINT)
+    told, _ = driver.communicate(timeout=60)
+    assert "Stopping. What is done stays done: the same command goes on from there." in told
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP])

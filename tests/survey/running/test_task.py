@@ -262,7 +262,10 @@ def test_a_folder_that_cannot_be_written_is_told(tmp_path, capsys):
     (plan.output / "logs").write_text("in the way")
     assert run(plan, "exposure/e0") == 1
     assert "exposure/e0: NotADirectoryError" in capsys.readouterr().err
-    assert json.loads(plan.failure_path(plan.tasks["exposure/e0"]).read_text())["step"] == ""
+    assert (
+        json.loads(plan.failure_path(plan.tasks["exposure/e0"]).read_text())["step"]
+        == "stages 1 and 2"
+    )
 
 
 CRASH = """
