@@ -27,9 +27,12 @@ def run_report(args: argparse.Namespace) -> None:
     """Write the report."""
     from ceers_steps.report.site import write_site
     from ceers_steps.report.survey_data import read_survey
+    from ceers_steps.survey.summary.quality import too_few
 
     cores = args.cores or os.cpu_count() or 1
-    page = write_site(read_survey(args.output), mark=unusual, cores=cores)
+    survey = read_survey(args.output)
+    few = too_few([exposure.facts.get("FILTER", "") for exposure in survey.exposures])
+    page = write_site(survey, mark=unusual, few=few, cores=cores)
     print(f"Report: {page}")
     if args.open:
         webbrowser.open(page.resolve().as_uri())
@@ -39,7 +42,7 @@ def unusual(exposures: Sequence[Any], name: str) -> list[bool]:
     """Say of each exposure whether a metric is far from those like it."""
     import numpy as np
 
-    from ceers_steps.survey.summary.quality import mark_outliers
+    from ceers_steps.survey.summary.quality import BY_NAME, COMPARED, mark_outliers
 
     values = np.array([exposure.metrics.get(name, np.nan) for exposure in exposures], dtype=float)
     errors = np.array(
@@ -49,4 +52,8 @@ def unusual(exposures: Sequence[Any], name: str) -> list[bool]:
         errors = np.sqrt(np.clip(values, 1, None))
     filters = [exposure.facts.get("FILTER", "") for exposure in exposures]
     detectors = [exposure.facts.get("DETECTOR", "") for exposure in exposures]
-    return [bool(mark) for mark in mark_outliers(values, errors, filters, detectors)]
+    marks = mark_outliers(values, errors, filters, detectors)
+    if name not in COMPARED:
+        marks = np.zeros(len(values), dtype=bool)
+    beyond = BY_NAME[name].beyond if name in BY_NAME else lambda value: False
+    return [bool(mark or beyond(value)) for mark, value in zip(marks, values, strict=True)]

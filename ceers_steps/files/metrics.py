@@ -15,7 +15,7 @@ from typing import Any
 
 from ceers_steps.files.atomic import write_atomic
 
-__all__ = ["METRICS", "Metric", "as_number", "metrics_of", "write_metrics"]
+__all__ = ["FACTS", "METRICS", "Metric", "as_number", "metrics_of", "write_metrics"]
 
 
 @dataclass(frozen=True)
@@ -32,6 +32,8 @@ class Metric:
         The step that measures it, and the name under which the step leaves it in the product.
     meaning : str
         One line for people.
+    least, most : float or None
+        Beyond these a product needs a look, however few there are to compare it with.
     """
 
     name: str
@@ -39,6 +41,14 @@ class Metric:
     step: str
     key: str
     meaning: str
+    least: float | None = None
+    most: float | None = None
+
+    def beyond(self, value: float) -> bool:
+        """Say whether a value needs a look, whatever others have; False for NaN."""
+        return (self.least is not None and value < self.least) or (
+            self.most is not None and value > self.most
+        )
 
 
 METRICS = (
@@ -47,8 +57,15 @@ METRICS = (
         "snowball_saturated", "", "ceers_snowball", "n_saturated", "snowballs with saturated core"
     ),
     Metric(
-        "snowball_fraction", "", "ceers_snowball", "added_fraction", "pixel groups newly flagged"
+        "snowball_fraction",
+        "",
+        "ceers_snowball",
+        "added_fraction",
+        "pixel groups newly flagged",
+        most=0.05,
     ),
+    Metric("jumps_cleared", "", "ceers_jump_check", "cleared_fraction", "jump flags taken back"),
+    Metric("jumps_added", "", "ceers_jump_check", "added_fraction", "jump flags added"),
     Metric("wisp_scale", "", "ceers_wispsub", "scale", "factor of the template, as subtracted"),
     Metric("wisp_scale_err", "", "ceers_wispsub", "scale_err", "its standard deviation"),
     Metric("wisp_significance", "", "ceers_wispsub", "significance", "scale over its error"),
@@ -61,11 +78,25 @@ METRICS = (
         "expected rms of the stripes that are left",
     ),
     Metric(
-        "noise_scale", "", "ceers_remstriping", "noise_scale", "white noise over what ERR predicts"
+        "noise_scale",
+        "",
+        "ceers_remstriping",
+        "noise_scale",
+        "white noise over what ERR predicts",
+        least=0.7,
+        most=1.5,
     ),
     Metric("sky", "MJy / sr", "ceers_skyvar", "sky", "sky level, subtracted"),
     Metric("sky_err", "MJy / sr", "ceers_skyvar", "sky_err", "its standard deviation"),
-    Metric("variance_factor", "", "ceers_skyvar", "variance_factor", "factor of the variances"),
+    Metric(
+        "variance_factor",
+        "",
+        "ceers_skyvar",
+        "variance_factor",
+        "factor of the variances",
+        least=0.7,
+        most=1.35,
+    ),
     Metric(
         "variance_factor_err", "", "ceers_skyvar", "variance_factor_err", "its standard deviation"
     ),
@@ -75,6 +106,15 @@ METRICS = (
     Metric("absolute_rms", "mas", "ceers_align", "absolute_rmse", "rms of these matches"),
     Metric("shift_x", "mas", "ceers_align", "absolute_xshift", "shift to the catalogue, x"),
     Metric("shift_y", "mas", "ceers_align", "absolute_yshift", "shift to the catalogue, y"),
+    Metric("roll", "arcsec", "ceers_align", "absolute_rotation", "rotation to the catalogue"),
+    Metric(
+        "outlier_fraction",
+        "",
+        "outlier_detection",
+        "outlier_fraction",
+        "usable pixels flagged as outliers",
+        most=0.05,
+    ),
     Metric("area", "arcmin2", "mosaic", "area", "area with data"),
     Metric("sky_noise", "MJy / sr", "mosaic", "sky_noise", "scatter of the pixels of the sky"),
     Metric("depth", "mag", "mosaic", "depth", "5 sigma in an aperture of 0.2 arcsec, AB"),
@@ -91,6 +131,7 @@ METRICS = (
         "ceers_mosaic_background",
         "masked_fraction",
         "pixels masked as sources",
+        most=0.4,
     ),
     Metric(
         "outskirts_fraction",
@@ -98,9 +139,31 @@ METRICS = (
         "ceers_mosaic_background",
         "outskirts_fraction",
         "sky masked as outskirts of sources",
+        most=0.25,
     ),
+    Metric(
+        "faint_residual",
+        "MJy / sr",
+        "ceers_mosaic_background",
+        "under_faint_sources",
+        "sky left under faint sources",
+    ),
+    Metric(
+        "border_excess",
+        "",
+        "border",
+        "excess",
+        "sky along the border less that inside, in units of the pixel noise",
+        least=-0.1,
+        most=0.1,
+    ),
+    Metric("seconds", "s", "task", "seconds", "wall time of the task that made it"),
+    Metric("memory_mb", "Mbyte", "task", "memory_mb", "peak memory of that task"),
 )
 """All metrics, in the order of the columns."""
+
+FACTS = ("product", "name", "stage", "filter", "detector", "group", "crds_context", "made")
+"""Columns of text before them; after them the versions of packages, by name."""
 
 
 def metrics_of(merits: Mapping[str, Mapping[str, Any]]) -> dict[str, float]:

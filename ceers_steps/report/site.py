@@ -8,6 +8,7 @@ from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
 from functools import partial
 from importlib.resources import files
+from math import nan
 from pathlib import Path
 from urllib.parse import quote
 
@@ -42,7 +43,7 @@ class _Page:
     survey: str
 
 
-def write_site(data: SurveyData, *, mark: Mark, cores: int = 1) -> Path:
+def write_site(data: SurveyData, *, mark: Mark, few: str = "", cores: int = 1) -> Path:
     """Write ``report/`` and the tables of metrics; only pages of what has changed.
 
     Parameters
@@ -51,6 +52,8 @@ def write_site(data: SurveyData, *, mark: Mark, cores: int = 1) -> Path:
         What `read_survey` found.
     mark
         Given the exposures and the name of a metric, says for each whether it is unusual.
+    few
+        Says which exposures are too few to be compared with each other.
     cores
         Processes.
 
@@ -82,7 +85,7 @@ def write_site(data: SurveyData, *, mark: Mark, cores: int = 1) -> Path:
         source = files("ceers_steps.report") / "templates" / name
         write_atomic(folder / name, partial(_copy, source.read_bytes()))
     _write_exposures(data, marked, folder, cores)
-    return _write_index(data, marked, folder)
+    return _write_index(data, marked, folder, few)
 
 
 def _copy(contents: bytes, path: Path) -> None:
@@ -161,14 +164,15 @@ def _rows(metrics: Mapping[str, float]) -> list[tuple[str, str, str, str]]:
     ]
 
 
-def _write_index(data: SurveyData, marked: list[tuple[str, ...]], folder: Path) -> Path:
+def _write_index(data: SurveyData, marked: list[tuple[str, ...]], folder: Path, few: str) -> Path:
     """Write the first page."""
     shown = [m for m in METRICS if any(m.name in e.metrics for e in data.exposures)]
     mosaics = []
     for mosaic in data.mosaics:
         picture = _mosaic_picture(mosaic, folder)
         link = quote(os.path.relpath(mosaic.path, folder))
-        mosaics.append((mosaic, picture, link, _rows(mosaic.metrics)))
+        beyond = {m.name for m in METRICS if m.beyond(mosaic.metrics.get(m.name, nan))}
+        mosaics.append((mosaic, picture, link, _rows(mosaic.metrics), beyond))
     return write_html(
         folder / "index.html",
         "report.html",
@@ -187,6 +191,7 @@ def _write_index(data: SurveyData, marked: list[tuple[str, ...]], folder: Path) 
             if any(column.name == name for column in shown)
         ],
         mosaics=mosaics,
+        few=few,
     )
 
 

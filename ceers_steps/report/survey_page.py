@@ -59,6 +59,8 @@ class Mosaic:
         A PNG; empty if there is none.
     earlier : bool
         What is shown was made in an earlier run, and would be another one now.
+    look : sequence of str
+        What needs a look.
     """
 
     name: str
@@ -67,6 +69,7 @@ class Mosaic:
     links: Mapping[str, str]
     preview: bytes = b""
     earlier: bool = False
+    look: Sequence[str] = ()
 
 
 @dataclass(frozen=True)
@@ -112,6 +115,7 @@ def write_survey_page(
     notes: Sequence[str],
     facts: Mapping[str, str],
     links: Mapping[str, str],
+    few: str = "",
 ) -> Path:
     """Write the page.
 
@@ -135,6 +139,8 @@ def write_survey_page(
         Versions and the like, listed at the end.
     links
         Other files of the survey.
+    few
+        Says which exposures are too few to be compared with each other.
 
     Returns
     -------
@@ -154,6 +160,7 @@ def write_survey_page(
         failures=failures,
         remedy=remedy,
         mosaics=mosaics,
+        few=few,
         columns=columns,
         rows=rows,
         notes=notes,

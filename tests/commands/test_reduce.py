@@ -54,7 +54,7 @@ def work(monkeypatch):
     def plan_of(*args, **kwargs):
         return replace(real(*args, **kwargs), work=NAME)
 
-    def carry_out(plan, config):
+    def carry_out(plan, config, follow):
         path = plan.output / STATE / "plan.json"
         write_plan(plan, path)
         due = why_stale(plan)
@@ -248,7 +248,7 @@ def test_a_summary_that_cannot_be_written_does_not_hide_what_failed(
     folder, work, monkeypatch, capsys
 ):
     failure = Failure("exposure/x", "jump", "disk full", "x.log")
-    monkeypatch.setattr(run, "run_plan", lambda *_: Outcome([], 0, [failure], ["mosaic/x"]))
+    monkeypatch.setattr(run, "run_plan", lambda *_, **__: Outcome([], 0, [failure], ["mosaic/x"]))
     (folder / "reduced" / "summary.ecsv").mkdir(parents=True)
     assert ceers("reduce", "uncal", "-o", "reduced") == 1
     told = capsys.readouterr().err

@@ -311,3 +311,15 @@ def test_pages_fit_the_width(survey, browser, width):
         )
         assert browser.execute_script("return document.documentElement.scrollWidth") <= width
     browser.execute_cdp_cmd("Emulation.clearDeviceMetricsOverride", {})
+
+
+def test_the_docs_list_every_metric_with_its_limits():
+    page = Path(__file__).parents[2] / "docs" / "report.md"
+    if not page.is_file():
+        pytest.skip("an installed package without its docs")
+    text = page.read_text(encoding="utf-8")
+    for metric in METRICS:
+        start = f"| `{metric.name}` | {metric.unit} | `{metric.step}`: `{metric.key}` |"
+        (line,) = [line for line in text.splitlines() if line.startswith(start)]
+        for limit in (metric.least, metric.most):
+            assert limit is None or f"{limit:g}" in line.split("|")[-2]

@@ -41,6 +41,7 @@ def run_reduce(args: argparse.Namespace) -> int:
     from ceers_steps.survey.planning.plan import why_stale
     from ceers_steps.survey.running.progress import duration
     from ceers_steps.survey.running.run import run_plan
+    from ceers_steps.survey.summary.metrics import follow_metrics
     from ceers_steps.survey.summary.summary import write_summary
 
     start = time.monotonic()
@@ -54,7 +55,7 @@ def run_reduce(args: argparse.Namespace) -> int:
         _check_inputs(due)
         _check_references(due, config)
     remember_command(plan.output, shlex.join(args.words))
-    outcome = run_plan(plan, config)
+    outcome = run_plan(plan, config, follow=follow_metrics(plan))
     remedy = _remedy(plan, config, outcome)
     took = duration(time.monotonic() - start)
     count = f"{len(outcome.done)} task{'' if len(outcome.done) == 1 else 's'}"

@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 from astropy.io import fits
 from numpy.typing import NDArray
+from scipy.ndimage import distance_transform_edt
 
 from ceers_steps.figures.preview import read_preview
 from ceers_steps.kernels.blocks import as_blocks
@@ -16,7 +17,9 @@ from ceers_steps.kernels.stats import MAD_TO_SIGMA
 __all__ = [
     "alignment_merit",
     "alignment_reasons",
+    "border_excess",
     "measure_mosaic",
+    "outlier_fraction",
     "product_merit",
     "step_merit",
 ]
@@ -30,7 +33,22 @@ APERTURE = 0.2
 ZERO_POINT = 8.90
 """AB magnitude of 1 Jy."""
 
-ALIGNMENT_FIGURES = ("status", "n_matched", "rmse", "shift_error", "xshift", "yshift", "note")
+OUTLIER, DO_NOT_USE = 16, 1
+"""Flags of DQ."""
+
+BORDER = 64
+"""Pixels from the edge of the data that are the border of a mosaic."""
+
+SAMPLES = 1024
+"""Rows and columns that are looked at there."""
+
+ENOUGH_SKY = 2000
+"""Pixels by which a level is known to 0.03 of the noise."""
+
+ALIGNMENT_FIGURES = (
+    *("status", "n_matched", "rmse", "shift_error"),
+    *("xshift", "yshift", "rotation", "note"),
+)
 """Columns of the results of the alignment that are kept."""
 
 
@@ -164,6 +182,61 @@ def measure_mosaic(path: Path) -> dict[str, float]:
         if flux > 0:
             figures["depth"] = ZERO_POINT - 2.5 * math.log10(flux)
     return figures
+
+
+def outlier_fraction(path: Path) -> float:
+    """Return which part of the usable pixels of an exposure was flagged as outliers.
+
+    Parameters
+    ----------
+    path
+        ``*_match.fits`` or ``*_crf.fits``.
+
+    Returns
+    -------
+    float
+        Pixels with OUTLIER over these and all without DO_NOT_USE; NaN when there are none.
+    """
+    with fits.open(path, memmap=False) as hdus:
+        dq = hdus["DQ"].data
+    outlier = np.count_nonzero(dq & OUTLIER)
+    usable = np.count_nonzero((dq & (DO_NOT_USE | OUTLIER)) != DO_NOT_USE)
+    return outlier / usable if usable else math.nan
+
+
+def border_excess(path: Path) -> float:
+    """Return how much brighter the blank sky is along the border of a mosaic than inside.
+
+    Parameters
+    ----------
+    path
+        ``*_mbkgsub.fits`` or ``*_bkgsub.fits``; about a thousand of its rows are read.
+
+    Returns
+    -------
+    float
+        Difference of the medians within `BORDER` pixels of where there are no data and beyond
+        three times that, in units of the pixel noise inside; NaN where either has too few pixels.
+    """
+    with fits.open(path, memmap=False) as hdus:
+        ny, nx = hdus["SCI"].shape
+        step = max(1, -(-max(ny, nx) // SAMPLES))
+        rows = range(0, ny, step)
+        image = np.array([hdus["SCI"].section[row, :][::step] for row in rows], dtype=np.float32)
+        name = next((name for name in ("TIERMASK", "BKGMASK") if name in hdus), None)
+        blank = np.isfinite(image) & (image != 0)
+        # a frame without data around it: the border may be that of the array
+        distance = distance_transform_edt(np.pad(blank, 1))[1:-1, 1:-1] * step
+        if name is not None:
+            mask = np.array([hdus[name].section[row, :][::step] for row in rows])
+            # not border (bit 0) and outskirts (bit 5), for which a glow is taken
+            blank &= (mask & ~np.uint8(33 if name == "TIERMASK" else 1)) == 0
+    border = image[blank & (distance <= BORDER)]
+    inside = image[blank & (distance > 3 * BORDER)]
+    if min(border.size, inside.size) < ENOUGH_SKY:
+        return math.nan
+    noise = _scatter(inside)
+    return float((np.median(border) - np.median(inside)) / noise) if noise else math.nan
 
 
 def _starts(length: int) -> list[int]:

@@ -5,6 +5,7 @@ import shutil
 import signal
 import tempfile
 import time
+from collections.abc import Callable, Collection
 from dataclasses import dataclass
 
 from ceers_steps.errors import CeersError
@@ -79,7 +80,13 @@ class Outcome:
     waiting: list[str]
 
 
-def run_plan(plan: Plan, config: SurveyConfig, *, tell=print) -> Outcome:
+def run_plan(
+    plan: Plan,
+    config: SurveyConfig,
+    *,
+    tell: Callable[[str], object] = print,
+    follow: Callable[[Collection[str]], object] = lambda done: None,
+) -> Outcome:
     """Do all tasks that are not valid.
 
     Parameters
@@ -90,6 +97,8 @@ def run_plan(plan: Plan, config: SurveyConfig, *, tell=print) -> Outcome:
         Where, and with what.
     tell : callable
         Takes lines for people, where there is no terminal.
+    follow : callable
+        Called again and again while it runs, with the tasks that this run has done by then.
 
     Returns
     -------
@@ -120,7 +129,9 @@ def run_plan(plan: Plan, config: SurveyConfig, *, tell=print) -> Outcome:
             try:
                 engine.start()
                 while (code := engine.poll()) is None:
-                    progress.update(*_state(plan, engine), _running(plan))
+                    done, failed = _state(plan, engine)
+                    progress.update(done, failed, _running(plan))
+                    follow(done)
                     time.sleep(INTERVAL)
                 done, failed = _settled(plan, tasks, engine, code)
                 progress.update(done, failed)

@@ -19,7 +19,9 @@ from ceers_steps.survey.planning.records import Made
 from ceers_steps.survey.running.metrics import (
     alignment_merit,
     alignment_reasons,
+    border_excess,
     measure_mosaic,
+    outlier_fraction,
     product_merit,
     step_merit,
 )
@@ -116,7 +118,11 @@ def outlier(plan: Plan, task: Task, scratch: Path) -> Made:
         os.replace(path, scratch / f"{exposure_name(path)}_{suffix}.fits")
     matched = sorted(scratch.glob("*_match.fits"))
     return Made(
-        merit={exposure_name(path): product_merit(path, "ceers_skyvar") for path in matched}
+        merit={
+            exposure_name(path): product_merit(path, "ceers_skyvar")
+            | {"outlier_detection": {"outlier_fraction": outlier_fraction(path)}}
+            for path in matched
+        }
     )
 
 
@@ -184,6 +190,7 @@ def background(plan: Plan, task: Task, scratch: Path) -> Made:
     return Made(
         merit={
             path.stem.rpartition("_")[0]: product_merit(path, "ceers_mosaic_background")
+            | {"border": {"excess": border_excess(path)}}
             for path in made
         }
     )

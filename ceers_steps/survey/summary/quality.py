@@ -1,19 +1,29 @@
 """The quality of every exposure in a row: figures of merit of its steps, outliers marked."""
 
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from astropy.table import MaskedColumn, Table
 from numpy.typing import NDArray
 
-from ceers_steps.files.metrics import as_number
+from ceers_steps.files.metrics import METRICS, Metric, as_number
 from ceers_steps.kernels.stats import MAD_TO_SIGMA
 from ceers_steps.survey.planning.plan import Plan
 from ceers_steps.survey.planning.records import Record
 
-__all__ = ["QUANTITIES", "Quality", "Quantity", "gather_quality", "mark_outliers"]
+__all__ = [
+    "BY_NAME",
+    "COMPARED",
+    "QUANTITIES",
+    "Quality",
+    "Quantity",
+    "gather_quality",
+    "mark_outliers",
+    "too_few",
+]
 
 LIMIT = 5.0
 """An exposure is marked that is so many robust standard deviations from those like it."""
@@ -27,52 +37,54 @@ CATALOGUE_ONLY = "CATALOGUE ONLY"
 
 @dataclass(frozen=True)
 class Quantity:
-    """One figure of merit of an exposure.
+    """One metric of an exposure, as it is shown.
 
     Attributes
     ----------
     name : str
-        Column of the table.
-    title, unit : str
+        Of the metric (`METRICS`), and of the column.
+    title : str
         For people.
-    step, figure : str
-        Where it is found in the merits of an exposure.
     form : str
         Format of a value.
     error : str
-        The figure that is its uncertainty; ``sqrt`` for counts; empty if there is none.
+        Metric that is its uncertainty; ``sqrt`` for counts; empty if there is none.
+    compared : bool
+        Whether it is compared with that of other exposures, not with absolute limits alone.
     """
 
     name: str
     title: str
-    unit: str
-    step: str
-    figure: str
     form: str
     error: str = ""
+    compared: bool = True
 
+    @property
+    def metric(self) -> Metric:
+        """What it is."""
+        return BY_NAME[self.name]
+
+
+BY_NAME = {metric.name: metric for metric in METRICS}
 
 QUANTITIES = (
-    Quantity("snowballs", "snowballs", "", "ceers_snowball", "n_events", ".0f", "sqrt"),
-    Quantity("wisp_scale", "wisp scale", "", "ceers_wispsub", "scale", ".3f", "scale_err"),
-    Quantity("wisp_scale_err", "± error", "", "ceers_wispsub", "scale_err", ".3f"),
-    Quantity("stripes", "stripes, rms", "DN/s", "ceers_remstriping", "stripe_rms", ".5f"),
-    Quantity("sky", "sky", "MJy/sr", "ceers_skyvar", "sky", ".4f", "sky_err"),
-    Quantity(
-        "variance_factor",
-        "variance factor",
-        "",
-        "ceers_skyvar",
-        "variance_factor",
-        ".3f",
-        "variance_factor_err",
-    ),
-    Quantity("rel_n", "matches, relative", "", "ceers_align", "relative_n_matched", ".0f", "sqrt"),
-    Quantity("rel_rmse", "rms, relative", "mas", "ceers_align", "relative_rmse", ".1f"),
-    Quantity("abs_n", "matches, absolute", "", "ceers_align", "absolute_n_matched", ".0f", "sqrt"),
-    Quantity("abs_rmse", "rms, absolute", "mas", "ceers_align", "absolute_rmse", ".1f"),
+    Quantity("snowballs", "snowballs", ".0f", "sqrt"),
+    Quantity("wisp_scale", "wisp scale", ".3f", "wisp_scale_err"),
+    Quantity("wisp_scale_err", "± error", ".3f"),
+    Quantity("stripe_rms", "stripes, rms", ".5f"),
+    Quantity("noise_scale", "noise / ERR", ".3f"),
+    Quantity("outlier_fraction", "outliers", ".4f", compared=False),
+    Quantity("sky", "sky", ".4f", "sky_err"),
+    Quantity("variance_factor", "variance factor", ".3f", "variance_factor_err"),
+    Quantity("relative_matches", "matches, relative", ".0f", "sqrt"),
+    Quantity("relative_rms", "rms, relative", ".1f"),
+    Quantity("absolute_matches", "matches, absolute", ".0f", "sqrt"),
+    Quantity("absolute_rms", "rms, absolute", ".1f"),
 )
 """The columns of the table of quality."""
+
+COMPARED = frozenset(quantity.name for quantity in QUANTITIES if quantity.compared)
+"""Metrics that are compared with those of other exposures."""
 
 
 @dataclass(frozen=True)
@@ -119,14 +131,20 @@ def gather_quality(plan: Plan, records: Mapping[str, Record]) -> Quality:
     table["alignment"] = np.array([_status(figures) for figures in aligned], dtype=str)
     unusual = {}
     for quantity in QUANTITIES:
-        values = _values(names, merits, quantity.step, quantity.figure)
+        values = _values(names, merits, quantity.metric)
         if quantity.error == "sqrt":
             errors = np.sqrt(np.clip(values, 1, None))
+        elif quantity.error:
+            errors = _values(names, merits, BY_NAME[quantity.error])
         else:
-            errors = _values(names, merits, quantity.step, quantity.error)
-        unusual[quantity.name] = mark_outliers(values, errors, filters, detectors)
+            errors = np.full(len(names), np.nan)
+        marked = np.array([quantity.metric.beyond(value) for value in values], dtype=bool)
+        if quantity.compared:
+            marked |= mark_outliers(values, errors, filters, detectors)
+        unusual[quantity.name] = marked
+        unit = quantity.metric.unit or None
         table[quantity.name] = MaskedColumn(
-            values, mask=np.isnan(values), unit=quantity.unit or None, description=quantity.title
+            values, mask=np.isnan(values), unit=unit, description=quantity.title
         )
     unusual["alignment"] = np.array(
         [status in {"FAILED", "BORROWED"} for status in table["alignment"]], dtype=bool
@@ -177,7 +195,7 @@ def mark_outliers(
     return marked
 
 
-def _merits(plan, records):
+def _merits(plan: Plan, records: Mapping[str, Record]) -> dict[str, dict]:
     """Return the merits of each exposure by step, those of later tasks over earlier ones."""
     merits: dict[str, dict] = defaultdict(dict)
     for task in plan.tasks.values():
@@ -187,13 +205,38 @@ def _merits(plan, records):
     return merits
 
 
-def _values(names, merits, step, figure):
-    """Return one figure of all exposures, NaN where there is none."""
-    found = (merits[name].get(step, {}).get(figure) for name in names)
+def _values(
+    names: Sequence[str], merits: Mapping[str, dict], metric: Metric
+) -> NDArray[np.float64]:
+    """Return one metric of all exposures, NaN where there is none."""
+    found = (merits[name].get(metric.step, {}).get(metric.key) for name in names)
     return np.array([as_number(value) for value in found], dtype=float)
 
 
-def _status(figures):
+def too_few(filters: Sequence[str]) -> str:
+    """Say which exposures cannot be compared with others.
+
+    Parameters
+    ----------
+    filters
+        Of each exposure.
+
+    Returns
+    -------
+    str
+        One line for people; empty when there are enough of all.
+    """
+    counts = Counter(filters)
+    few = [f"{name} ({count})" for name, count in sorted(counts.items()) if count < ENOUGH]
+    if not few:
+        return ""
+    return (
+        f"Fewer than {ENOUGH} exposures in {', '.join(few)}: these are not compared with each "
+        "other, only with absolute limits."
+    )
+
+
+def _status(figures: Mapping[str, Any]) -> str:
     """Return how the alignment of an exposure ended.
 
     The last fit decides: one that is aligned to the catalogue is well placed, though it could not

@@ -10,7 +10,7 @@ from astropy.table import Table
 from ceers_steps.errors import CeersError
 from ceers_steps.figures import preview
 from ceers_steps.files.atomic import write_atomic
-from ceers_steps.files.metrics import as_number
+from ceers_steps.files.metrics import metrics_of
 from ceers_steps.report.survey_page import (
     Cell,
     Column,
@@ -24,7 +24,8 @@ from ceers_steps.survey.planning.plan import STATE, TITLES, Plan, Task
 from ceers_steps.survey.planning.records import Record, read_record
 from ceers_steps.survey.running.progress import duration
 from ceers_steps.survey.running.run import Outcome
-from ceers_steps.survey.summary.quality import QUANTITIES, Quality, gather_quality
+from ceers_steps.survey.summary.metrics import write_survey_metrics
+from ceers_steps.survey.summary.quality import BY_NAME, QUANTITIES, Quality, gather_quality, too_few
 
 __all__ = ["write_summary"]
 
@@ -56,6 +57,7 @@ def write_summary(plan: Plan, outcome: Outcome, remedy: str = "") -> Path:
     quality = gather_quality(plan, records)
     table = _write_table(tasks, plan.output / "summary.ecsv")
     _write_table(quality.table, plan.output / "quality.ecsv")
+    write_survey_metrics(plan, records)
     try:
         return write_survey_page(
             plan.output / "summary.html",
@@ -69,8 +71,13 @@ def write_summary(plan: Plan, outcome: Outcome, remedy: str = "") -> Path:
             mosaics=_mosaics(plan, records, states),
             **_exposures(plan, quality, states),
             notes=plan.notes,
+            few=too_few(list(quality.table["filter"])),
             facts={**plan.versions, "folder": str(plan.output)},
-            links={"all tasks": "summary.ecsv", "quality of exposures": "quality.ecsv"},
+            links={
+                "all tasks": "summary.ecsv",
+                "quality of exposures": "quality.ecsv",
+                "metrics of all products": "metrics.ecsv",
+            },
         )
     except CeersError as err:
         log.warning("No summary.html: %s", err)
@@ -162,14 +169,13 @@ def _mosaic(plan: Plan, records, states, task: Task, background: Task | None) ->
     if record and task.outputs[0] in record.outputs:
         links["i2d"] = quote(task.outputs[0])
         shown = plan.output / task.outputs[0], record
-    figures = dict(record.merit.get(task.key, {}).get("mosaic", {})) if record else {}
+    figures = metrics_of(record.merit.get(task.key, {})) if record else {}
     final = "" if background is None else _final(background, records, task.outputs[0])
     if background is not None and final:
         links[Path(final).stem.rpartition("_")[2]] = quote(final)
         last = background
         shown = plan.output / final, records[background.id]
-        merit = records[background.id].merit.get(task.key, {})
-        figures |= merit.get("ceers_mosaic_background", {})
+        figures |= metrics_of(records[background.id].merit.get(task.key, {}))
     if record or states[task.id] != "waiting":
         links["log"] = _log(plan, task)
     picture = _preview(plan, task, *shown) if shown else b""
@@ -180,7 +186,19 @@ def _mosaic(plan: Plan, records, states, task: Task, background: Task | None) ->
         links,
         picture,
         earlier=shown is not None and states[last.id] != "done",
+        look=_look(figures),
     )
+
+
+def _look(figures):
+    """Say what of a mosaic needs a look, with the limit that it is beyond."""
+    found = []
+    for name, value in figures.items():
+        metric = BY_NAME[name]
+        if metric.beyond(value):
+            limit = metric.most if metric.most is not None and value > metric.most else metric.least
+            found.append(f"{metric.meaning}: {value:.2g}, beyond {limit:g}")
+    return tuple(found)
 
 
 def _final(background, records, mosaic):
@@ -209,12 +227,12 @@ def _facts(task, figures):
         ("area", "area with data", "{:.2f} arcmin²"),
         ("sky_noise", "sky noise", "{:.3g} MJy/sr"),
         ("depth", "depth, 5 sigma", "{:.2f} AB in 0.2″"),
-        ("sky_rms", "background, rms", "{:.2g} MJy/sr"),
+        ("background_rms", "background, rms", "{:.2g} MJy/sr"),
+        ("border_excess", "sky at the border", "{:+.3f} of the noise"),
         ("masked_fraction", "masked as sources", "{:.1%}"),
     ):
-        value = as_number(figures.get(name))
-        if not isnan(value):
-            facts[title] = form.format(value)
+        if name in figures:
+            facts[title] = form.format(figures[name])
     return facts
 
 
@@ -242,7 +260,7 @@ def _exposures(plan: Plan, quality: Quality, states) -> dict:
     table = quality.table
     shown = [quantity for quantity in QUANTITIES if not all(table[quantity.name].mask)]
     columns = [Column(name, number=False) for name in ("exposure", "filter", "detector")]
-    columns += [Column(quantity.title, quantity.unit) for quantity in shown]
+    columns += [Column(each.title, each.metric.unit.replace(" ", "")) for each in shown]
     columns += [Column("status", number=False), Column("", number=False)]
     alignments = {
         name: task

@@ -14,7 +14,9 @@ from ceers_steps.survey.planning.records import read_record, write_record
 from ceers_steps.survey.running.metrics import (
     alignment_merit,
     alignment_reasons,
+    border_excess,
     measure_mosaic,
+    outlier_fraction,
     product_merit,
     step_merit,
 )
@@ -144,3 +146,51 @@ def test_record_keeps_the_figures_and_may_be_of_before_there_were_any(tmp_path):
     assert old.outputs == record.outputs
     write_record(path, old)
     assert read_record(path) == old
+
+
+def write_final(path, image, tiers, name="TIERMASK"):
+    hdus = [fits.PrimaryHDU(), fits.ImageHDU(image.astype(np.float32), name="SCI")]
+    if tiers is not None:
+        hdus.append(fits.ImageHDU(tiers, name=name))
+    fits.HDUList(hdus).writeto(path)
+    return path
+
+
+@pytest.mark.parametrize("glow", [0.0, 0.3, -0.2])
+@pytest.mark.parametrize("mask", ["tiers", "with the glow", "none"])
+def test_a_background_that_glows_along_the_border(tmp_path, glow, mask):
+    """1400 x 1800 pixels, a border without data; the levels are known to 0.01 of the noise."""
+    random = np.random.default_rng(6)
+    shape, noise = (1400, 1800), 0.02
+    image = random.normal(0, noise, shape)
+    band = np.ones(shape, bool)
+    band[164:-164, 164:-164] = False
+    image[band] += glow * noise
+    tiers = np.zeros(shape, np.uint8)
+    for y, x in random.integers(120, 1280, (200, 2)):
+        image[y : y + 15, x : x + 15] += 3
+        tiers[y : y + 15, x : x + 15] = 2
+    if mask == "with the glow":
+        tiers[band] |= 32
+    image[:100] = image[-100:] = image[:, :100] = image[:, -100:] = np.nan
+    tiers[np.isnan(image)] |= 1
+    path = write_final(tmp_path / "m_mbkgsub.fits", image, None if mask == "none" else tiers)
+    assert border_excess(path) == pytest.approx(glow, abs=0.05)
+
+
+def test_the_border_of_what_has_no_sky(tmp_path):
+    for number, shape in enumerate(((5, 4), (300, 300))):
+        image = np.ones(shape) if number else np.full(shape, np.nan)
+        path = write_final(tmp_path / f"m{number}_mbkgsub.fits", image, None)
+        assert np.isnan(border_excess(path))
+
+
+def test_which_part_of_an_exposure_was_flagged(tmp_path):
+    dq = np.zeros((20, 50), np.uint32)
+    dq[:2] = 1  # of no use anyhow
+    dq[5, :9] = 1 | 16
+    fits.HDUList([fits.PrimaryHDU(), fits.ImageHDU(dq, name="DQ")]).writeto(tmp_path / "m.fits")
+    assert outlier_fraction(tmp_path / "m.fits") == pytest.approx(9 / 900)
+    dq[:] = 1
+    fits.HDUList([fits.PrimaryHDU(), fits.ImageHDU(dq, name="DQ")]).writeto(tmp_path / "n.fits")
+    assert np.isnan(outlier_fraction(tmp_path / "n.fits"))

@@ -5,8 +5,16 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from ceers_steps.files.metrics import METRICS
 from ceers_steps.survey.planning.records import Record
-from ceers_steps.survey.summary.quality import ENOUGH, LIMIT, gather_quality, mark_outliers
+from ceers_steps.survey.summary.quality import (
+    ENOUGH,
+    LIMIT,
+    QUANTITIES,
+    gather_quality,
+    mark_outliers,
+    too_few,
+)
 from tests.survey.madeup import make_plan
 
 NAN = np.nan
@@ -123,10 +131,10 @@ def test_figures_of_all_stages_stand_in_the_row_of_their_exposure(plan):
     assert len(table) == 80
     (row,) = table[table["exposure"] == name]
     assert (row["filter"], row["detector"]) == ("F200W", name.rpartition("_")[2].upper())
-    expected = {"snowballs": 12, "wisp_scale": 0.6, "stripes": 0.002, "sky": 0.2}
-    expected |= {"variance_factor": 1.1, "rel_n": 30, "rel_rmse": 8.5}
+    expected = {"snowballs": 12, "wisp_scale": 0.6, "stripe_rms": 0.002, "sky": 0.2}
+    expected |= {"variance_factor": 1.1, "relative_matches": 30, "relative_rms": 8.5}
     assert {key: float(row[key]) for key in expected} == pytest.approx(expected)
-    assert row["abs_rmse"] is np.ma.masked
+    assert row["absolute_rms"] is np.ma.masked
     assert (row["alignment"], row["outlier"]) == ("FAILED", "alignment")
     others = table[table["exposure"] != name]
     assert all(others["sky"].mask)
@@ -164,3 +172,37 @@ def test_one_status_says_how_the_alignment_ended(plan, relative, absolute, statu
 def test_a_survey_without_exposures_has_an_empty_table(plan):
     empty = type(plan)(plan.output, {}, plan.versions)
     assert len(gather_quality(empty, {}).table) == 0
+
+
+@pytest.mark.parametrize(
+    ("step", "key", "usual", "strange"),
+    [
+        ("ceers_skyvar", "variance_factor", 1.15, 1.42),
+        ("ceers_remstriping", "noise_scale", 1.08, 1.8),
+        ("outlier_detection", "outlier_fraction", 0.001, 0.1),
+    ],
+)
+def test_two_exposures_are_enough_for_absolute_limits(plan, step, key, usual, strange):
+    tasks = [task for task in plan.tasks.values() if task.stage == "exposure"][:2]
+    values = dict(zip([task.key for task in tasks], (usual, strange), strict=True))
+    records = {
+        task.id: record_of(task, {task.key: {step: {key: values[task.key]}}}) for task in tasks
+    }
+    few = type(plan)(plan.output, {task.id: task for task in tasks}, plan.versions)
+    records = {name: records[name] for name in few.tasks}
+    table = gather_quality(few, records).table
+    assert list(table["outlier"]) == ["", key]
+
+
+def test_it_is_said_when_there_are_too_few_to_compare():
+    assert too_few(["F200W"] * ENOUGH) == ""
+    line = too_few(["F200W"] * ENOUGH + ["F444W"] * 4 + ["F115W"])
+    assert line.startswith(f"Fewer than {ENOUGH} exposures in F115W (1), F444W (4): ")
+
+
+def test_every_column_is_a_metric_of_that_name(plan):
+    table = gather_quality(plan, {}).table
+    metrics = {metric.name: metric for metric in METRICS}
+    for quantity in QUANTITIES:
+        assert str(table[quantity.name].unit or "") == metrics[quantity.name].unit
+        assert not quantity.error or quantity.error == "sqrt" or quantity.error in metrics

@@ -120,7 +120,7 @@ def test_links_of_the_page_lead_to_products_and_logs(plan):
         for task in plan.tasks.values()
         if task.stage in {"exposure", "mosaic"}
     }
-    assert links == products | logs | {"summary.ecsv", "quality.ecsv"}
+    assert links == products | logs | {"summary.ecsv", "quality.ecsv", "metrics.ecsv"}
 
 
 def test_unusual_exposures_are_marked_in_page_and_table(plan):
