@@ -52,11 +52,14 @@ class WispTemplates:
         ``(k, ny, nx)`` in DN/s, float32.
     start : tuple of int
         ``(y, x)`` from 0 at which the exposure begins in them.
+    errors : tuple of ndarray or None
+        ``(ny, nx)`` standard error of each component, in DN/s; None where the file has none.
     frame : {'flat', 'raw'}
         Whether the flat field is divided out of them (flat) or not (raw).
     """
 
     components: NDArray[np.float32]
+    errors: tuple[NDArray[np.float32] | None, ...]
     start: tuple[int, int]
     frame: str
 
@@ -156,10 +159,12 @@ def read_templates(paths: Sequence[str | os.PathLike], model: "JwstDataModel") -
         not cover the exposure.
     """
     stacks, frames = [], []
+    errors: list[NDArray[np.float32] | None] = []
     for path in paths:
-        stack, frame = _read_components(path)
+        stack, error, frame = _read_components(path)
         stacks.append(stack)
         frames.append(frame)
+        errors += [error] * len(stack)
         if frame != frames[0]:
             raise CeersError(
                 f"Wisp templates {paths[0]} and {path}: the flat is divided out of one of them "
@@ -173,18 +178,20 @@ def read_templates(paths: Sequence[str | os.PathLike], model: "JwstDataModel") -
     stack = np.concatenate(stacks) if len(stacks) > 1 else stacks[0]
     size, shape, subarray = stack.shape[1:], model.data.shape[-2:], model.meta.subarray
     if size == shape:
-        return WispTemplates(stack, (0, 0), frames[0])  # made for this subarray
+        return WispTemplates(stack, tuple(errors), (0, 0), frames[0])  # made for this subarray
     start = ((subarray.ystart or 1) - 1, (subarray.xstart or 1) - 1)
     if any(at + n > whole for at, n, whole in zip(start, shape, size, strict=True)):
         raise CeersError(
             f"Wisp template {paths[0]} has {size} pixels (y, x) and does not cover "
             f"{model.meta.filename} with {shape} at {start}: give a full-frame template."
         )
-    return WispTemplates(stack, start, frames[0])
+    return WispTemplates(stack, tuple(errors), start, frames[0])
 
 
-def _read_components(path: str | os.PathLike) -> tuple[NDArray[np.float32], str]:
-    """Return the components in one file, shape (k, ny, nx), and their frame."""
+def _read_components(
+    path: str | os.PathLike,
+) -> tuple[NDArray[np.float32], NDArray[np.float32] | None, str]:
+    """Return the components in one file, shape (k, ny, nx), their error and frame."""
     with open_fits(path, f"Wisp template {path}") as hdus:
         found = [
             (hdu.name or "without a name", hdu.data, str(hdu.header.get("BUNIT", "")))
@@ -234,15 +241,29 @@ def _read_components(path: str | os.PathLike) -> tuple[NDArray[np.float32], str]
                 "value: it holds no wisp. Give another template."
             )
         components.append(image)
-    stack = np.concatenate(components)
+    stack = np.concatenate(components) if len(components) > 1 else components[0]
+    error = None
+    if names[0].startswith("WISP_") and "ERR" in images:
+        error = images["ERR"][0].astype(np.float32)
+        if error.shape != stack.shape[1:]:
+            raise CeersError(
+                f"Wisp template {path}: ERR has {error.shape} pixels (y, x), {names[0]} "
+                f"{stack.shape[1:]}. The file is not whole: get it again."
+            )
     if stack.shape[1:] == (512, 512) and names[0].startswith("WISP_"):
         stack = np.stack([_enlarge(image, 4) for image in stack])
+        if error is not None:
+            error = np.sqrt(_enlarge(error**2, 4, power=2))
     # STScI subtracts RATE from rate images as they are, before any flat
-    return stack, "raw" if names == ["RATE"] else "flat"
+    return stack, error, "raw" if names == ["RATE"] else "flat"
 
 
-def _enlarge(image: NDArray[np.float32], factor: int) -> NDArray[np.float32]:
-    """Interpolate means over blocks of pixels linearly to the pixels, between block centres."""
+def _enlarge(image: NDArray[np.float32], factor: int, power: int = 1) -> NDArray[np.float32]:
+    """Interpolate means over blocks of pixels linearly to the pixels, between block centres.
+
+    With a power of 2 the image is the variance of independent means; returned is that of what is
+    interpolated between them.
+    """
     for axis in (0, 1):
         size = image.shape[axis]
         place = np.clip((np.arange(size * factor) + 0.5) / factor - 0.5, 0, size - 1)
@@ -250,5 +271,5 @@ def _enlarge(image: NDArray[np.float32], factor: int) -> NDArray[np.float32]:
         weight = (place - low).astype(np.float32)
         weight = weight[:, np.newaxis] if axis == 0 else weight
         first, second = np.take(image, low, axis), np.take(image, low + 1, axis)
-        image = first * (1 - weight) + second * weight
+        image = first * (1 - weight) ** power + second * weight**power
     return image

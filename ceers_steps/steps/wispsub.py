@@ -207,6 +207,9 @@ def _subtract_inplace(
         )
     # a rate image is a stack of one integration; reshaped, the arrays stay the model's own
     data, err, dq = (a.reshape(-1, *a.shape[-2:]) for a in (model.data, model.err, model.dq))
+    # later steps make the error anew from its parts; some files have none, or empty ones
+    part = model.var_rnoise
+    whole = part is not None and part.shape == model.data.shape
     try:
         return subtract_wisps_inplace(
             data,
@@ -217,6 +220,8 @@ def _subtract_inplace(
             start=templates.start,
             n_outputs=model.meta.exposure.noutputs or (4 if model.data.shape[-1] == 2048 else 1),
             flat=read_flat(step, model),
+            template_errors=templates.errors,
+            variances=part.reshape(data.shape) if whole else None,
             settings=WispSettings(
                 method=step.method,
                 scale=scale,

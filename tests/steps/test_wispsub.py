@@ -69,6 +69,7 @@ def rate(scale=SCALE, seed=0, n_integrations=None, **changes):
     kind = datamodels.ImageModel if n_integrations is None else datamodels.CubeModel
     model = kind(data=data.astype(np.float32), dq=dq)
     model.err = np.full(shape, NOISE, np.float32)
+    model.var_rnoise = np.full(shape, NOISE**2, np.float32)
     return describe(model, **changes)
 
 
@@ -126,10 +127,13 @@ def test_wisp_goes_and_the_rest_stays(subtract, tmp_path):
     expected = found["scale"] * wisp() * flat_field()
     assert np.nanmax(np.abs(before - result.data - expected)) < 0.02 * 0.03
     np.testing.assert_array_equal(result.data[:8], before[:8])
-    # the input is not touched, errors and flags neither
+    # the input is not touched, flags neither; the error of the scale is added where the wisp is
     np.testing.assert_array_equal(model.data, before)
-    np.testing.assert_array_equal(result.err, model.err)
     np.testing.assert_array_equal(result.dq, model.dq)
+    np.testing.assert_array_equal(result.err[:8], model.err[:8])
+    added = (found["scale_err"] * wisp() * flat_field()) ** 2
+    np.testing.assert_allclose(result.err**2 - model.err**2, added, atol=0.05 * added.max())
+    np.testing.assert_allclose(result.var_rnoise, result.err**2, rtol=1e-5)
     result.save(tmp_path / "saved.fits")
     history = "".join(map(str, fits.getheader(tmp_path / "saved.fits")["HISTORY"]))
     assert "ceers_wispsub COMPLETE; wisp subtracted; method=lsq" in history
@@ -471,6 +475,15 @@ class TestPackage:
         result.save(tmp_path / "saved.fits")
         history = "".join(map(str, fits.getheader(tmp_path / "saved.fits")["HISTORY"]))
         assert "template_package=nmfwisp 9.8.7" in history
+
+    def test_the_error_of_the_template_is_added(self, wisp_package, subtract):
+        model = rate()
+        result = subtract(model, template_dir=None)
+        scales = np.array(merit(result)["scale"])
+        # ERR of the package, 1e-4 for a scale of 1, where the wisp is
+        least = 1e-4 * np.sqrt((scales**2).sum()) * flat_field()
+        added = np.sqrt(result.var_rnoise - model.var_rnoise)
+        assert np.all(added[100:150, 100:150] >= 0.999 * least[100:150, 100:150])
 
     @staticmethod
     def components(folder):

@@ -8,7 +8,7 @@ every output, so that neither the sky nor 1/f noise can pass for a wisp.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -29,6 +29,9 @@ __all__ = ["WispFit", "fit_wisp"]
 MARGIN = 48
 """Rows of sky added on either side of the wisp, in pixels."""
 
+COMPONENT_SIGNIFICANCE = 3.0
+"""A component whose factor is less than this many times its error is left out."""
+
 MASK_PASSES = 2
 """Times the sources are looked for in the residual of the fit before the last fit."""
 
@@ -46,11 +49,12 @@ class WispFit:
     Attributes
     ----------
     scales : ndarray
-        ``(n_components,)`` factors of the templates, never negative.
+        ``(n_components,)`` factors of the templates, never negative; 0 for components that are
+        not significant beside the others, which are left out.
     scale_errs : ndarray
         Their standard errors, from the scatter of the residuals over blocks of the image, so
-        that 1/f noise, faint sources and an imperfect template are counted.  Nan where the
-        method gives none.
+        that 1/f noise, faint sources and an imperfect template are counted.  Those of components
+        that are left out are from the fit that had them in.  Nan where the method gives none.
     significance : float
         Mean brightness of the wisp over its standard error.  Nan where there is no error.
     chi2 : float
@@ -62,6 +66,9 @@ class WispFit:
     at_bound : bool or None
         Whether the scale is the first or the last that was tried: not a minimum.  None where the
         method has no bounds.
+    covariance : ndarray
+        ``(n_components, n_components)`` of the factors; zero for those that are left out, and
+        where the method gives none.
     """
 
     scales: NDArray[np.float64]
@@ -72,6 +79,7 @@ class WispFit:
     trial_scales: NDArray[np.float64]
     objective: NDArray[np.float64]
     at_bound: bool | None = None
+    covariance: NDArray[np.float64] = field(default_factory=lambda: np.zeros((1, 1)))
 
     @classmethod
     def by_hand(cls, scale: float) -> WispFit:
@@ -129,8 +137,18 @@ def fit_wisp(
     if n_outputs < 1 or image.shape[1] % n_outputs:
         raise ValueError(f"{image.shape[1]} columns do not divide into n_outputs={n_outputs}")
 
+    k = len(template.images)
+    zeros, nothing = np.zeros(k), np.zeros(0)
+    none = WispFit(
+        zeros, zeros * np.nan, 0.0, np.nan, 0, nothing, nothing, covariance=np.zeros((k, k))
+    )
     region, width = _fit_region(template, n_outputs)
     pixels = Pixels.take(image, err, mask, template, region, flat, flatten_template)
+    reaching = np.flatnonzero([(c * pixels.weight).any() for c in pixels.instruments])
+    if reaching.size == 0:
+        return none
+    if reaching.size < k:  # in a subarray some components may be absent
+        pixels = pixels.of(reaching)
 
     sources = np.zeros(pixels.data.shape, bool)
     solution = None
@@ -141,9 +159,54 @@ def fit_wisp(
             break
         sources = find_sources(pixels, bins, solution)
     if solution is None:
-        zeros, nothing = np.zeros(len(template.images)), np.zeros(0)
-        return WispFit(zeros, zeros * np.nan, 0.0, np.nan, 0, nothing, nothing)
-    return _summary(bins, solution, template, int((pixels.good & ~sources).sum()))
+        return none
+    n_pixels = int((pixels.good & ~sources).sum())
+    return _significant(bins, solution, template.brightness, reaching, n_pixels)
+
+
+def _significant(
+    bins: Bins, solution: Solution, brightness: NDArray, used: NDArray, n_pixels: int
+) -> WispFit:
+    """Leave components out, the least significant first, until all are; summarise the fit.
+
+    Parameters
+    ----------
+    bins : Bins
+        The averages, with the components ``used`` only.
+    solution : Solution
+        The fit to them.
+    brightness : ndarray
+        Of all components of the template.
+    used : ndarray of int
+        Numbers of the components.
+    n_pixels : int
+        Pixels that took part.
+
+    Returns
+    -------
+    WispFit
+        For all components of the template.
+    """
+    k = len(brightness)
+    errors = np.full(k, np.nan)
+    while True:
+        fit = _summary(bins, solution, brightness[used], n_pixels)
+        errors[used] = fit.scale_errs
+        known = np.where(fit.scale_errs > 0, fit.scale_errs, np.inf)
+        significance = np.where(fit.scales > 0, fit.scales / known, 0.0)
+        weakest = int(significance.argmin())
+        if len(used) == 1 or significance[weakest] >= COMPONENT_SIGNIFICANCE:
+            break
+        rest = np.delete(np.arange(len(used)), weakest)
+        fewer = bins.of(rest)
+        again = solve(fewer, solution)
+        if again is None:
+            break
+        bins, solution, used = fewer, again, used[rest]
+    scales, covariance = np.zeros(k), np.zeros((k, k))
+    scales[used] = fit.scales
+    covariance[np.ix_(used, used)] = fit.covariance
+    return replace(fit, scales=scales, scale_errs=errors, covariance=covariance)
 
 
 def _fit_region(template: WispTemplate, n_outputs: int) -> tuple[tuple[slice, slice], int]:
@@ -156,25 +219,26 @@ def _fit_region(template: WispTemplate, n_outputs: int) -> tuple[tuple[slice, sl
     return (y, x), width
 
 
-def _summary(bins: Bins, solution: Solution, template: WispTemplate, n_pixels: int) -> WispFit:
+def _summary(bins: Bins, solution: Solution, brightness: NDArray, n_pixels: int) -> WispFit:
     """Turn a solution into scales with errors."""
     used = bins.weight > 0
     normed = solution.residual[used] * np.sqrt(bins.weight[used])
     responses, scores = influence(bins, solution)
-    covariance = _covariance(bins, solution, responses, scores, template.brightness)
-    variance = template.brightness @ covariance @ template.brightness
-    brightness = template.brightness @ solution.scales
+    covariance = _covariance(bins, solution, responses, scores, brightness)
+    variance = brightness @ covariance @ brightness
+    mean = brightness @ solution.scales
     # every row of every output with data has spent one degree of freedom on its level
     n_free = used.any(axis=-1).sum() + len(solution.scales) + len(solution.background)
     trials, objective = _objective(bins, solution, responses)
     return WispFit(
         scales=solution.scales,
         scale_errs=np.sqrt(np.diag(covariance)),
-        significance=float(brightness / np.sqrt(variance)) if variance > 0 else 0.0,
+        significance=float(mean / np.sqrt(variance)) if variance > 0 else 0.0,
         chi2=float((normed**2).sum() / max(used.sum() - n_free, 1)),
         n_pixels=n_pixels,
         trial_scales=trials,
         objective=objective,
+        covariance=covariance,
     )
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -85,6 +86,7 @@ class WispSubtraction:
             "significance": [fit.significance for fit in self.fits],
             "chi2": [fit.chi2 for fit in self.fits],
             "n_pixels": [fit.n_pixels for fit in self.fits],
+            "n_components": [int(np.count_nonzero(fit.scales)) for fit in self.fits],
         }
         metrics = {key: np.squeeze(np.array(values)).tolist() for key, values in columns.items()}
         if any(fit.at_bound is not None for fit in self.fits):
@@ -107,16 +109,21 @@ def subtract_wisps_inplace(
     start: tuple[int, int],
     n_outputs: int,
     flat: NDArray | None = None,
+    template_errors: Sequence[NDArray | None] | None = None,
+    variances: NDArray | None = None,
     settings: WispSettings | None = None,
 ) -> WispSubtraction:
     """Measure the wisp in each integration and subtract it where it is significant.
+
+    With least squares, the variance of what is subtracted is added to the errors: that of the
+    scales, and the noise of the templates. The published method has no errors and changes none.
 
     Parameters
     ----------
     images : ndarray, shape (n, ny, nx)
         Count rates, not flattened, DN/s; the wisps are subtracted from them.
     errors : ndarray, shape (n, ny, nx)
-        Standard errors, DN/s.
+        Standard errors, DN/s; that of the wisp is added in quadrature.
     dq : ndarray of int, shape (n, ny, nx)
         Data quality; bit 0 = do not use.
     templates : ndarray, shape (k, ny, nx) of the whole detector, or of the array
@@ -129,6 +136,10 @@ def subtract_wisps_inplace(
         Outputs through which the array was read.
     flat : ndarray, shape (ny, nx), optional
         Flat field, not positive or NaN where it is unusable.
+    template_errors : sequence of ndarray or None, optional
+        Standard error of each template, in its shape; see `prepare_template`.
+    variances : ndarray, shape (n, ny, nx), optional
+        A part of the variance, (DN/s)^2, to which that of the wisp is added as well.
     settings : WispSettings, optional
         Default: the best.
 
@@ -153,7 +164,7 @@ def subtract_wisps_inplace(
         rows, columns = (slice(at, at + n) for at, n in zip(start, shape, strict=True))
         template = templates[0][rows, columns] if box is not None else None
     else:
-        template = prepare_template(templates).cut(*start, shape)
+        template = prepare_template(templates, template_errors).cut(*start, shape)
     wisps = np.zeros_like(images) if settings.keep else None
     if template is None:
         return WispSubtraction((), (), wisps)
@@ -161,6 +172,12 @@ def subtract_wisps_inplace(
     for number, (image, err, flags) in enumerate(zip(images, errors, dq, strict=True)):
         if isinstance(template, WispTemplate):
             fit, wisp = _by_least_squares(image, err, flags, template, n_outputs, flat, settings)
+            if wisp is not None:
+                extra = _variance(fit, template, flat, settings)
+                part = err[template.box]
+                part[...] = np.hypot(part, np.sqrt(extra))
+                if variances is not None:
+                    variances[number][template.box] += extra
         else:
             fit, wisp = _as_published(image, err, flags, template, box, flat, settings)
         fits.append(fit)
@@ -202,6 +219,17 @@ def _by_least_squares(
         part = flat[template.box]
         wisp[template.box] *= np.where(np.isfinite(part), part, 1)
     return fit, wisp
+
+
+def _variance(
+    fit: WispFit, template: WispTemplate, flat: NDArray | None, settings: WispSettings
+) -> NDArray[np.float32]:
+    """Return the variance of the wisp that is subtracted, in the box of the template."""
+    extra = template.variance(fit.scales, fit.covariance)
+    if flat is not None and not settings.flatten_template:
+        part = flat[template.box]
+        extra *= np.where(np.isfinite(part), part, 1) ** 2
+    return extra
 
 
 def _as_published(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import combinations
 from typing import TYPE_CHECKING
 
@@ -92,6 +92,12 @@ class Pixels:
         weight[good] = 1 / np.maximum(sigma[good], typical) ** 2
         return cls(data, good, weight, components, instruments)
 
+    def of(self, numbers: NDArray) -> Pixels:
+        """Return the same with some of the components only."""
+        return replace(
+            self, components=self.components[numbers], instruments=self.instruments[numbers]
+        )
+
 
 @dataclass(frozen=True)
 class Bins:
@@ -134,6 +140,12 @@ class Bins:
             np.array(instruments),
             np.array(background),
             columns,
+        )
+
+    def of(self, numbers: NDArray) -> Bins:
+        """Return the same with some of the components only."""
+        return replace(
+            self, components=self.components[numbers], instruments=self.instruments[numbers]
         )
 
 

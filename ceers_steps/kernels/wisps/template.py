@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -50,6 +51,8 @@ class WispTemplate:
         ``(k, height, width)`` tapered and smoothed components.
     brightness : ndarray
         ``(k,)`` mean of every component over the wisp, in DN/s.
+    variances : tuple of ndarray or float
+        ``(height, width)`` of the box, or one for all pixels: variance of each component, (DN/s)^2.
     """
 
     images: NDArray[np.float32]
@@ -57,6 +60,7 @@ class WispTemplate:
     taper: NDArray[np.float32]
     instruments: NDArray[np.float32]
     brightness: NDArray[np.float64]
+    variances: tuple[NDArray[np.float32] | float, ...]
 
     @property
     def shape(self) -> tuple[int, int]:
@@ -67,6 +71,32 @@ class WispTemplate:
         """Return the wisp with the given scales, ``(height, width)`` of the box, in DN/s."""
         inside = np.nan_to_num(self.images[:, *self.box], nan=0.0)
         return np.tensordot(np.asarray(scales, np.float32), inside, axes=1) * self.taper
+
+    def variance(self, scales: NDArray, covariance: NDArray) -> NDArray[np.float32]:
+        """Return the variance of a model, from the scales and from the noise of the templates.
+
+        Parameters
+        ----------
+        scales : ndarray
+            ``(k,)`` factors of the components.
+        covariance : ndarray
+            ``(k, k)`` of the factors; zeros for factors that are given.
+
+        Returns
+        -------
+        ndarray
+            ``(height, width)`` of the box, (DN/s)^2.
+        """
+        total = np.zeros(self.taper.shape, np.float32)
+        for scale, variance in zip(scales, self.variances, strict=True):
+            if scale:
+                total += np.float32(scale**2) * variance
+        values, vectors = np.linalg.eigh(covariance)
+        for value, vector in zip(values, vectors.T, strict=True):
+            if value > 0:
+                inside = np.tensordot(vector.astype(np.float32), self.images[:, *self.box], axes=1)
+                total += np.float32(value) * np.nan_to_num(inside, nan=0.0) ** 2
+        return total * self.taper**2
 
     def cut(self, y_start: int, x_start: int, shape: tuple[int, int]) -> WispTemplate | None:
         """Return the template of a subarray.
@@ -113,10 +143,13 @@ class WispTemplate:
             self.taper[*inner],
             self.instruments[:, *inner],
             self.brightness,
+            tuple(v[*inner] if isinstance(v, np.ndarray) else v for v in self.variances),
         )
 
 
-def prepare_template(images: NDArray) -> WispTemplate:
+def prepare_template(
+    images: NDArray, errors: Sequence[NDArray | None] | None = None
+) -> WispTemplate:
     """Find the extent of a wisp in its template and take the pedestal out.
 
     Templates are averages of many exposures, with a pedestal and with noise everywhere.
@@ -128,6 +161,9 @@ def prepare_template(images: NDArray) -> WispTemplate:
     ----------
     images : ndarray
         ``(ny, nx)`` template or ``(k, ny, nx)`` components, in DN/s.  Nan counts as no data.
+    errors : sequence of ndarray or None, optional
+        ``(ny, nx)`` standard error of each component.  Where there is none, it is the scatter of
+        the component outside the wisp.
 
     Returns
     -------
@@ -164,7 +200,26 @@ def prepare_template(images: NDArray) -> WispTemplate:
     inside = np.nan_to_num(images[:, rows, cols], nan=0.0)
     instruments = np.stack([_smooth_from_other_rows(part * taper) for part in inside])
     brightness = (inside * taper).sum(axis=(1, 2), dtype=np.float64) / taper.sum()
-    return WispTemplate(images, (rows, cols), taper, instruments, brightness)
+    variances = []
+    for image, error in zip(images, errors or [None] * len(images), strict=True):
+        if error is None:
+            variances.append(_noise(image, wide) ** 2)
+        else:
+            part = np.nan_to_num(error[rows, cols], nan=0.0, posinf=0.0).astype(np.float32)
+            variances.append(part**2)
+    return WispTemplate(images, (rows, cols), taper, instruments, brightness, tuple(variances))
+
+
+def _noise(image: NDArray, wide: NDArray[np.bool_]) -> float:
+    """Robust scatter of the pixels outside the wisp, from differences of neighbours in y."""
+    # every fourth pair of rows is enough
+    pairs = image[: len(image) // 4 * 4].reshape(-1, 4, image.shape[1])
+    differences = pairs[:, 1] - pairs[:, 0]
+    rows = np.arange(len(differences)) * 4 // BLOCK
+    outside = ~np.repeat(wide, BLOCK, axis=1)[rows, : image.shape[1]] & np.isfinite(differences)
+    if not outside.any():
+        return 0.0
+    return float(1.4826 * np.median(np.abs(differences[outside])) / np.sqrt(2))
 
 
 def _blocks(image: NDArray) -> NDArray:
