@@ -59,6 +59,16 @@ class CeersDetector1(CeersPipeline, Detector1Pipeline):
 
     class_alias = "ceers_detector1"
     input_types = ("Level1bModel", "RampModel", "SuperstripeRampModel", "GuiderRawModel")
+    input_keywords = (
+        *("INSTRUME", "DETECTOR", "EXP_TYPE", "FILTER", "PUPIL", "CHANNEL", "MODULE"),
+        *("SUBARRAY", "SUBSTRT1", "SUBSTRT2", "SUBSIZE1", "SUBSIZE2", "DATE-OBS", "TIME-OBS"),
+        *("NINTS", "NGROUPS", "NFRAMES", "GROUPGAP", "READPATT", "TFRAME", "TGROUP"),
+        *("NOUTPUTS", "FASTAXIS", "SLOWAXIS"),
+    )
+    later_keywords = (
+        *("RA_REF", "DEC_REF", "ROLL_REF", "V2_REF", "V3_REF", "VPARITY", "V3I_YANG"),
+        *("PROGRAM", "OBSERVTN", "VISIT"),
+    )
 
     spec = """
         save_intermediates = boolean(default=False)  # Keep the rate before wisp and 1/f subtraction (*_prewisp.fits, *_pre1f.fits)

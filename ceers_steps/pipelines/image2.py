@@ -25,6 +25,12 @@ class CeersImage2(CeersPipeline, Image2Pipeline):
 
     class_alias = "ceers_image2"
     input_types = ("ImageModel", "CubeModel")
+    input_keywords = (
+        *("INSTRUME", "DETECTOR", "EXP_TYPE", "FILTER", "PUPIL", "CHANNEL", "MODULE"),
+        *("SUBARRAY", "SUBSTRT1", "SUBSTRT2", "SUBSIZE1", "SUBSIZE2", "DATE-OBS", "TIME-OBS"),
+        *("RA_REF", "DEC_REF", "ROLL_REF", "V2_REF", "V3_REF", "VPARITY", "V3I_YANG"),
+    )
+    later_keywords = ("PROGRAM", "OBSERVTN", "VISIT")
 
     @classmethod
     def load_spec_file(cls, *args: Any, **kwargs: Any) -> Any:

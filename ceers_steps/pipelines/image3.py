@@ -41,6 +41,11 @@ class CeersImage3(CeersPipeline, Image3Pipeline):
 
     class_alias = "ceers_image3"
     input_types = ("ImageModel",)
+    input_keywords = (
+        *("INSTRUME", "DETECTOR", "EXP_TYPE", "FILTER", "PUPIL", "EXPSTART", "EFFEXPTM"),
+        *("RA_REF", "DEC_REF", "ROLL_REF", "V2_REF", "V3_REF", "VPARITY", "V3I_YANG"),
+    )
+    needs_wcs = True
 
     step_defs = {
         **Image3Pipeline.step_defs,

@@ -3,14 +3,11 @@
 import logging
 import os
 import re
-import warnings
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import ClassVar
 
 from asdf.tags.core import HistoryEntry
-from astropy.io import fits
-from astropy.utils.exceptions import AstropyUserWarning
 from jwst.stpipe import Step, record_step_status
 from jwst.stpipe.core import JwstStep
 from stdatamodels.jwst.datamodels import CubeModel, JwstDataModel
@@ -19,8 +16,8 @@ from stpipe.exceptions import StpipeExitException
 
 import ceers_steps
 from ceers_steps.errors import CeersError
-from ceers_steps.files.associations import ASSOCIATION_SUFFIXES, read_association
 from ceers_steps.files.atomic import write_atomic
+from ceers_steps.files.headers.check import Wanted, check_input, fill_keywords, filled_values
 from ceers_steps.files.limits import check_parameter_file
 from ceers_steps.files.overrides import read_overrides
 from ceers_steps.names import exposure_name
@@ -89,10 +86,22 @@ class CeersMixin:
         Suffix of the product; None keeps the one that stpipe chooses.
     input_types : tuple of str
         ``DATAMODL`` of the files that are taken; empty takes all.
+    input_planes : tuple of str
+        Planes that have to be there beside SCI, by their EXTNAME.
+    input_keywords : tuple of str
+        Keywords without which the work cannot be done: filled in where they follow from others.
+    later_keywords : tuple of str
+        Keywords that only later stages need.
+    needs_wcs : bool
+        Whether the input has to have a world coordinate system.
     """
 
     output_suffix: ClassVar[str | None] = None
     input_types: ClassVar[tuple[str, ...]] = ()
+    input_planes: ClassVar[tuple[str, ...]] = ()
+    input_keywords: ClassVar[tuple[str, ...]] = ()
+    later_keywords: ClassVar[tuple[str, ...]] = ()
+    needs_wcs: ClassVar[bool] = False
 
     # -- names and logs
 
@@ -111,6 +120,31 @@ class CeersMixin:
         return (match["root"], "_") if match else super().remove_suffix(name)
 
     # -- files
+
+    @classmethod
+    def wanted(cls):
+        """Return what this step or pipeline needs of its input."""
+        return Wanted(
+            types=cls.input_types,
+            planes=cls.input_planes,
+            keywords=cls.input_keywords,
+            later_keywords=cls.later_keywords,
+            wcs=cls.needs_wcs,
+        )
+
+    def prepare_output(self, *args, **kwargs):
+        """Open the input as jwst does; outermost, what is missing in its header is filled in."""
+        model = super().prepare_output(*args, **kwargs)
+        if self.parent is None and isinstance(model, JwstDataModel):
+            for note in fill_keywords(model, self.wanted()):
+                log.warning("%s: %s", model.meta.filename, note)
+        return model
+
+    @classmethod
+    def _get_crds_parameters(cls, dataset):
+        """Return what CRDS chooses references by, with what is filled in."""
+        parameters, observatory = super()._get_crds_parameters(dataset)
+        return {**parameters, **filled_values(dataset, cls.wanted())}, observatory
 
     def save_model(self, model, *args, **kwargs):
         """Save as stpipe does, with the file written aside and then renamed."""
@@ -131,7 +165,7 @@ class CeersMixin:
         What is wrong with the input is told by `run`: ``strun`` prints only what fails there.
         """
         try:
-            check_input(dataset, cls.input_types, cls.__name__)
+            check_input(dataset, cls.wanted(), cls.__name__)
             return super().get_config_from_reference(dataset, *args, **kwargs)
         except (CeersError, SystemExit) as err:
             log.debug("No parameters from CRDS for %s: %s", dataset, err)
@@ -142,7 +176,7 @@ class CeersMixin:
         """Gather the parameters of a `call`, after a look at the input."""
         try:
             check_parameter_file(kwargs.get("config_file") or "")
-            check_input(input, cls.input_types, cls.__name__)
+            check_input(input, cls.wanted(), cls.__name__)
         except CeersError as err:
             raise StepError(str(err)) from err
         return super().build_config(input, **kwargs)
@@ -153,7 +187,7 @@ class CeersMixin:
             return super().run(*args)
         try:
             for argument in args:
-                check_input(argument, self.input_types, type(self).__name__)
+                check_input(argument, self.wanted(), type(self).__name__)
             return super().run(*args)
         except CeersError as err:
             raise StepError(str(err)) from err
@@ -260,71 +294,6 @@ class CeersStep(CeersMixin, Step):
     def _get_config_from_parameters(cls, crds_parameters, crds_observatory):
         """CRDS has no parameter references for steps of ours, so it is not asked."""
         return cls._empty_config()
-
-
-def check_input(dataset, types, step_name):
-    """Check that a file is there, is whole and has the level that a step takes.
-
-    Parameters
-    ----------
-    dataset : object
-        A path, an association file, or a data model, of which only the level is checked; or a
-        list of these. Anything else is left to the step.
-    types : tuple of str
-        ``DATAMODL`` values that are taken; empty takes all.
-    step_name : str
-        For the message.
-
-    Raises
-    ------
-    CeersError
-        The message says what was found and what is wanted.
-    """
-    if isinstance(dataset, JwstDataModel):
-        _check_level(dataset.meta.filename or "the input", type(dataset).__name__, types, step_name)
-        return
-    if isinstance(dataset, (list, tuple)):
-        for member in dataset:
-            check_input(member, types, step_name)
-        return
-    is_path = isinstance(dataset, (str, os.PathLike))
-    if not is_path or Path(dataset).suffix not in {".fits", "", *ASSOCIATION_SUFFIXES}:
-        return
-    path = Path(dataset)
-    if not path.is_file():
-        raise CeersError(f"{step_name}: input file {path} does not exist.")
-    if path.suffix in ASSOCIATION_SUFFIXES:
-        products = read_association(path)["products"]
-        for member in (member for product in products for member in product["members"]):
-            check_input(member["expname"], types, f"{step_name}: {path}")
-        return
-    try:
-        with path.open("rb") as stream, warnings.catch_warnings(record=True) as complaints:
-            warnings.simplefilter("always", AstropyUserWarning)
-            with fits.open(stream, lazy_load_hdus=False) as hdus:
-                kind = hdus[0].header.get("DATAMODL", "")
-        # other complaints (a card that is too long, say) do not stop jwst from reading the file
-        texts = dict.fromkeys(str(complaint.message) for complaint in complaints)
-        problem = "; ".join(text for text in texts if "truncated" in text or "corrupted" in text)
-    except (OSError, fits.VerifyError, ValueError, IndexError) as err:
-        problem = str(err)
-    if problem:
-        raise CeersError(
-            f"{step_name}: {path} is not a complete FITS file ({' '.join(problem.split())}). "
-            "Download or copy it again."
-        )
-    _check_level(path, kind, types, step_name)
-
-
-def _check_level(name, kind, types, step_name):
-    """Raise `CeersError` for data that are not of one of the types."""
-    if types and kind not in types:
-        suffix = {"Level1bModel": "uncal", "RampModel": "ramp"}.get(types[0], "rate or *_cal")
-        raise CeersError(
-            f"{step_name}: {name} holds a {kind or 'file without DATAMODL'}; this takes "
-            f"{' or '.join(types)}. Give it the product of the right level "
-            f"(*_{suffix}.fits for instance)."
-        )
 
 
 def _crds_message(what, dataset, *causes):

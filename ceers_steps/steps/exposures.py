@@ -1,5 +1,6 @@
 """One exposure or many: what a step of stage 3 was given, and where its files are."""
 
+import logging
 import os
 
 from jwst.datamodels import ModelLibrary
@@ -12,9 +13,12 @@ from ceers_steps.files.associations import (
     merge_products,
     read_association,
 )
+from ceers_steps.files.headers.check import filled_metadata
 from ceers_steps.names import effective_filter, exposure_name
 
 __all__ = ["is_image_file", "open_library", "product_name"]
+
+log = logging.getLogger(__name__)
 
 _STEMS = (19, 13, 10, 7)
 """Lengths of the names of activity, visit, observation and program: jw01345001001_02201."""
@@ -77,7 +81,26 @@ def open_library(step, input_data):
             models = list_association(models)
         else:
             on_disk = False
-    return ModelLibrary(models, asn_exptypes=["science"], on_disk=on_disk)
+    library = ModelLibrary(models, asn_exptypes=["science"], on_disk=on_disk)
+    if step.parent is None:
+        _fill_keywords(step, library)
+    return library
+
+
+def _fill_keywords(step, library):
+    """Fill keywords in that the step needs and that follow from others."""
+    wanted = step.wanted()
+    if not wanted.keywords:
+        return
+    with library:
+        for index in range(len(library)):
+            filled = filled_metadata(library.read_metadata(index), wanted)
+            if filled:
+                model = library.borrow(index)
+                for path, value in filled.items():
+                    model[path] = value
+                    log.warning("%s: %s=%s is filled in", model.meta.filename, path, value)
+                library.shelve(model, index)
 
 
 def product_name(library):

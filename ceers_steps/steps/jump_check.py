@@ -14,8 +14,8 @@ from ceers_steps.kernels.jumps.check import (
 )
 from ceers_steps.kernels.jumps.differences import JUMP_DET
 from ceers_steps.kernels.jumps.settings import JUMPS
-from ceers_steps.kernels.stripes.readout import ReadoutLayout
 from ceers_steps.steps.base import CeersStep
+from ceers_steps.steps.readout import readout_layout
 
 __all__ = ["JumpCheckStep"]
 
@@ -74,7 +74,7 @@ class JumpCheckStep(CeersStep):
                 model.groupdq,
                 (model.pixeldq & BAD_PIXEL) != 0,
                 self.noise_of(model),
-                layout_of(model),
+                readout_layout(model),
                 threshold=self.threshold,
             )
         except ValueError as err:
@@ -166,18 +166,6 @@ def plane_of(path: str, kind: str, model: RampModel) -> np.ndarray:
     if not good.any():
         raise CeersError(f"{path}: no pixel has a {kind} above 0. Fetch it again.")
     return np.where(good, plane, np.median(plane[good])).astype(np.float32)
-
-
-def layout_of(model: RampModel) -> ReadoutLayout:
-    """Return the read-out order of an exposure."""
-    window = model.meta.subarray
-    n_outputs = model.meta.exposure.noutputs or (4 if model.data.shape[-1] == 2048 else 1)
-    return ReadoutLayout.from_keywords(
-        model.data.shape[-2:],
-        fast_axis=window.fastaxis or 1,
-        slow_axis=window.slowaxis or 2,
-        n_outputs=n_outputs,
-    )
 
 
 def hit_rate(model: RampModel, found: CheckedJumps) -> float | None:

@@ -13,9 +13,9 @@ from ceers_steps.files.atomic import write_atomic
 from ceers_steps.files.source_masks import read_bits
 from ceers_steps.kernels.sources.tiers import RATE_TIERS
 from ceers_steps.kernels.stripes.exposure import Destriping, StripeSettings, destripe_inplace
-from ceers_steps.kernels.stripes.readout import ReadoutLayout
 from ceers_steps.steps.base import CeersStep
 from ceers_steps.steps.flat import check_is_rate, read_flat
+from ceers_steps.steps.readout import readout_layout
 
 __all__ = ["RemStripingStep"]
 
@@ -34,6 +34,7 @@ class RemStripingStep(CeersStep):
     class_alias = "ceers_remstriping"
     output_suffix = "remstriping"
     input_types = ("ImageModel", "CubeModel")
+    input_planes = ("DQ", "VAR_RNOISE", "VAR_POISSON")
     reference_file_types = ["flat"]
 
     spec = """
@@ -132,7 +133,7 @@ def _destripe_inplace(
             dq,
             var_rnoise,
             var_poisson,
-            _layout(model),
+            readout_layout(model),
             flat=flat,
             source_bits=read_bits(step.source_mask, shape) if step.source_mask else None,
             settings=StripeSettings(
@@ -193,29 +194,6 @@ def _write(
     """Write one image."""
     hdu = fits.PrimaryHDU(data, header)
     write_atomic(step.extra_product_path(model, suffix), hdu.writeto)
-
-
-def _layout(model: JwstDataModel) -> ReadoutLayout:
-    """Return the order in which the pixels were read."""
-    shape = model.data.shape[-2:]
-    keywords = {
-        "FASTAXIS": model.meta.subarray.fastaxis,
-        "SLOWAXIS": model.meta.subarray.slowaxis,
-        "NOUTPUTS": model.meta.exposure.noutputs,
-    }
-    missing = [name for name, value in keywords.items() if value is None]
-    if missing:
-        raise CeersError(
-            f"{model.meta.filename}: no {', '.join(missing)}; without these keywords the order "
-            "of the read-out is not known. Run stage 1 on the original *_uncal.fits."
-        )
-    fast, slow, n_outputs = keywords.values()
-    try:
-        return ReadoutLayout.from_keywords(
-            shape, fast_axis=fast, slow_axis=slow, n_outputs=n_outputs
-        )
-    except ValueError as err:
-        raise CeersError(f"{model.meta.filename}: {err}") from err
 
 
 def _parse_threshold(value: Any) -> float | None:

@@ -21,6 +21,7 @@ from ceers_steps.kernels.sky.variance import smooth_sky
 from ceers_steps.names import effective_filter, exposure_name
 from ceers_steps.steps.base import CeersStep
 from ceers_steps.steps.exposures import is_image_file, open_library
+from ceers_steps.steps.readout import n_outputs
 
 __all__ = ["SkyVarStep"]
 
@@ -43,6 +44,7 @@ class SkyVarStep(CeersStep):
     class_alias = "ceers_skyvar"
     output_suffix = "match"
     input_types = ("ImageModel",)
+    input_planes = ("ERR", "DQ", "VAR_RNOISE", "VAR_POISSON")
 
     spec = """
         sky_method = option('mode', 'gaussian', 'none', default='mode')  # mode: of block means; gaussian: peak of a Gaussian fitted to the histogram of pixels, as published; none: the sky stays
@@ -146,7 +148,7 @@ def _correct_arrays(
             source_bits=bits,
             settings=SkySettings(
                 sky_method=step.sky_method,
-                n_strips=_n_outputs(model) if step.per_amplifier else 1,
+                n_strips=n_outputs(model) if step.per_amplifier else 1,
                 scale_variance=step.scale_variance,
                 fill_holes=step.fill_holes,
                 level_saturated=step.level_saturated,
@@ -281,17 +283,6 @@ def _var_flat(model: JwstDataModel) -> NDArray:
     """Return the variance of the flat field; zeros where the flat was not applied."""
     flat = model.var_flat
     return np.zeros(model.data.shape, np.float32) if flat is None else flat
-
-
-def _n_outputs(model: JwstDataModel) -> int:
-    """Return the number of outputs, each of which read a strip of columns."""
-    n_outputs = model.meta.exposure.noutputs
-    if n_outputs is None:
-        raise CeersError(
-            f"{model.meta.filename}: no NOUTPUTS, so the amplifiers are not known. Run stage 1 "
-            "on the original *_uncal.fits, or use per_amplifier=false."
-        )
-    return n_outputs
 
 
 def _unit(model: JwstDataModel) -> str:

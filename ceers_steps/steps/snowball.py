@@ -17,6 +17,7 @@ from ceers_steps.kernels.jumps.differences import JUMP_DET
 from ceers_steps.kernels.snowballs.adaptive import Snowball
 from ceers_steps.kernels.snowballs.flagging import SnowballFlags, flag_snowballs
 from ceers_steps.steps.base import CeersStep
+from ceers_steps.steps.readout import n_outputs
 
 __all__ = ["SnowballStep"]
 
@@ -93,7 +94,7 @@ class SnowballStep(CeersStep):
                 self.method,
                 {name: getattr(self, name) for name in _PARAMETERS[self.method]},
                 group_time=model.meta.exposure.group_time,
-                n_outputs=model.meta.exposure.noutputs or 1,
+                n_outputs=n_outputs(model),
             )
         except ValueError as err:
             raise CeersError(f"{model.meta.filename}: {err}.") from err

@@ -24,6 +24,7 @@ from ceers_steps.kernels.wisps.subtract import (
 from ceers_steps.names import effective_filter
 from ceers_steps.steps.base import CeersStep
 from ceers_steps.steps.flat import check_is_rate, read_flat
+from ceers_steps.steps.readout import n_outputs
 
 __all__ = ["WispSubStep"]
 
@@ -46,6 +47,7 @@ class WispSubStep(CeersStep):
     class_alias = "ceers_wispsub"
     output_suffix = "wispsub"
     input_types = ("ImageModel", "CubeModel")
+    input_planes = ("ERR", "DQ")
     reference_file_types = ["flat"]
 
     spec = """
@@ -218,7 +220,7 @@ def _subtract_inplace(
             templates.components,
             detector=model.meta.instrument.detector,
             start=templates.start,
-            n_outputs=model.meta.exposure.noutputs or (4 if model.data.shape[-1] == 2048 else 1),
+            n_outputs=n_outputs(model),
             flat=read_flat(step, model),
             template_errors=templates.errors,
             variances=part.reshape(data.shape) if whole else None,

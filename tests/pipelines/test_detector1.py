@@ -128,6 +128,57 @@ def test_products_and_provenance(runs, simulated_field, name):
     )
 
 
+FOLLOW = (
+    *("instrument.name", "instrument.module", "instrument.channel"),
+    *("exposure.nints", "exposure.ngroups", "exposure.nframes", "exposure.groupgap"),
+    *("exposure.frame_time", "exposure.noutputs", "observation.date", "observation.time"),
+    *("subarray.xstart", "subarray.ystart", "subarray.xsize", "subarray.ysize"),
+    *("subarray.fastaxis", "subarray.slowaxis"),
+)
+"""Keywords that follow from others in a raw exposure, by their place in ``meta``."""
+
+
+def remove(path, out, names):
+    """Write a copy of an exposure without some of its metadata."""
+    with datamodels.open(path) as model:
+        for name in names:
+            section, key = name.split(".")
+            del model.meta.instance[section][key]
+        return str(model.save(out / Path(path).name))
+
+
+@pytest.mark.slow
+def test_keywords_that_follow_from_others_are_filled_in(runs, simulated_field, tmp_path, caplog):
+    """The rate image is that of the whole header, to the bit."""
+    path = remove(simulated_field.uncal("NRCB4", "sub640"), tmp_path, FOLLOW)
+    config = str(parameter_files_dir() / "detector1.asdf")
+    with caplog.at_level(logging.WARNING):
+        rate = CeersDetector1.call(path, config_file=config)
+    assert "NOUTPUTS=1 is filled in (SUBARRAY SUB640)" in caplog.text
+    (expected,) = runs["detector1.asdf"][0].glob("*_rate.fits")
+    np.testing.assert_array_equal(rate.data, fits.getdata(expected, "SCI"))
+    assert rate.meta.exposure.frame_time == fits.getval(expected, "TFRAME")
+    assert rate.meta.observation.date == fits.getval(expected, "DATE-OBS")
+
+
+@pytest.mark.parametrize(
+    ("name", "keyword"),
+    [("exposure.type", "EXP_TYPE"), ("instrument.filter", "FILTER"), ("instrument.pupil", "PUPIL")],
+)
+def test_keywords_that_do_not_follow_are_named(simulated_field, tmp_path, name, keyword):
+    path = remove(simulated_field.uncal("NRCB4", "sub640"), tmp_path, [name])
+    with pytest.raises(StepError, match=rf"_uncal\.fits: no keyword {keyword}, .*setval"):
+        CeersDetector1.call(path)
+
+
+def test_a_header_of_another_subarray(simulated_field, tmp_path):
+    path = shutil.copy(simulated_field.uncal("NRCB4", "sub640"), tmp_path)
+    for keyword, value in (("SUBARRAY", "SUB320"), ("SUBSIZE1", 320), ("SUBSIZE2", 320)):
+        fits.setval(path, keyword, value=value)
+    with pytest.raises(StepError, match=r"SUBSIZE1=320 and SUBSIZE2=320, but the array has 640"):
+        CeersDetector1.call(path)
+
+
 @pytest.mark.slow
 def test_stripes_are_gone_and_the_sky_is_kept(runs, simulated_field):
     """Row-to-row scatter of sky pixels about the truth falls towards the white-noise limit."""

@@ -332,8 +332,16 @@ def test_bad_threshold(rate, flat_file, value):
 
 
 @pytest.mark.parametrize("keyword", ["fastaxis", "slowaxis"])
+def test_read_out_order_follows_from_the_detector(rate, flat_file, keyword):
+    expected = clean(rate, flat_file).data
+    setattr(rate.meta.subarray, keyword, None)
+    np.testing.assert_array_equal(clean(rate, flat_file).data, expected)
+
+
+@pytest.mark.parametrize("keyword", ["fastaxis", "slowaxis"])
 def test_unknown_read_out_order(rate, flat_file, keyword):
     setattr(rate.meta.subarray, keyword, None)
+    rate.meta.instrument.detector = None
     with pytest.raises(StepError, match=keyword.upper()):
         clean(rate, flat_file)
 

@@ -1,0 +1,249 @@
+"""Keywords of NIRCam images: what is missing but follows from others is filled in, or it is named.
+
+Pure functions on header values and the shape of the array: no file is read here.
+"""
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from ceers_steps.errors import CeersError
+from ceers_steps.files.headers.nircam import (
+    DETECTORS,
+    FRAME_TOLERANCE,
+    SUBARRAYS,
+)
+from ceers_steps.files.headers.rules import RULES, Shape, Values
+
+__all__ = ["PATHS", "Completed", "complete_keywords"]
+
+_TEXT, _WHOLE, _NUMBER = "text", "a whole number", "a number"
+
+PATHS: dict[str, tuple[str, str]] = {
+    "INSTRUME": ("instrument.name", _TEXT),
+    "DETECTOR": ("instrument.detector", _TEXT),
+    "MODULE": ("instrument.module", _TEXT),
+    "CHANNEL": ("instrument.channel", _TEXT),
+    "FILTER": ("instrument.filter", _TEXT),
+    "PUPIL": ("instrument.pupil", _TEXT),
+    "EXP_TYPE": ("exposure.type", _TEXT),
+    "READPATT": ("exposure.readpatt", _TEXT),
+    "NINTS": ("exposure.nints", _WHOLE),
+    "NGROUPS": ("exposure.ngroups", _WHOLE),
+    "NFRAMES": ("exposure.nframes", _WHOLE),
+    "GROUPGAP": ("exposure.groupgap", _WHOLE),
+    "TFRAME": ("exposure.frame_time", _NUMBER),
+    "TGROUP": ("exposure.group_time", _NUMBER),
+    "NOUTPUTS": ("exposure.noutputs", _WHOLE),
+    "SCA_NUM": ("exposure.sca_num", _WHOLE),
+    "INTSTART": ("exposure.integration_start", _WHOLE),
+    "EXPSTART": ("exposure.start_time", _NUMBER),
+    "MJD-BEG": ("exposure.start_time_mjd", _NUMBER),
+    "SUBARRAY": ("subarray.name", _TEXT),
+    "SUBSTRT1": ("subarray.xstart", _WHOLE),
+    "SUBSTRT2": ("subarray.ystart", _WHOLE),
+    "SUBSIZE1": ("subarray.xsize", _WHOLE),
+    "SUBSIZE2": ("subarray.ysize", _WHOLE),
+    "FASTAXIS": ("subarray.fastaxis", _WHOLE),
+    "SLOWAXIS": ("subarray.slowaxis", _WHOLE),
+    "DATE-OBS": ("observation.date", _TEXT),
+    "TIME-OBS": ("observation.time", _TEXT),
+    "DATE-BEG": ("observation.date_beg", _TEXT),
+    "VISIT_ID": ("observation.visit_id", _TEXT),
+    "PROGRAM": ("observation.program_number", _TEXT),
+    "OBSERVTN": ("observation.observation_number", _TEXT),
+    "VISIT": ("observation.visit_number", _TEXT),
+    "RA_REF": ("wcsinfo.ra_ref", _NUMBER),
+    "DEC_REF": ("wcsinfo.dec_ref", _NUMBER),
+    "ROLL_REF": ("wcsinfo.roll_ref", _NUMBER),
+    "V2_REF": ("wcsinfo.v2_ref", _NUMBER),
+    "V3_REF": ("wcsinfo.v3_ref", _NUMBER),
+    "VPARITY": ("wcsinfo.vparity", _WHOLE),
+    "V3I_YANG": ("wcsinfo.v3yangle", _NUMBER),
+    "EFFINTTM": ("exposure.integration_time", _NUMBER),
+    "EFFEXPTM": ("exposure.exposure_time", _NUMBER),
+    "CTYPE1": ("wcsinfo.ctype1", _TEXT),
+    "CRVAL1": ("wcsinfo.crval1", _NUMBER),
+    "CRVAL2": ("wcsinfo.crval2", _NUMBER),
+    "PA_APER": ("aperture.position_angle", _NUMBER),
+    "FILENAME": ("filename", _TEXT),
+}
+"""Place in ``meta`` of a data model and type of every keyword that is looked at."""
+
+_LEAST = {
+    **dict.fromkeys(("NINTS", "NGROUPS", "NFRAMES", "NOUTPUTS", "SUBSTRT1", "SUBSTRT2"), 1),
+    **dict.fromkeys(("SUBSIZE1", "SUBSIZE2"), 1),
+    "GROUPGAP": 0,
+}
+_POSITIVE = ("TFRAME", "TGROUP")
+_ALLOWED = {"FASTAXIS": (-2, -1, 1, 2), "SLOWAXIS": (-2, -1, 1, 2), "VPARITY": (-1, 1)}
+
+
+@dataclass(frozen=True)
+class Completed:
+    """What was missing and follows from the rest.
+
+    Attributes
+    ----------
+    values : dict
+        New values by keyword.
+    notes : tuple of str
+        What was filled in, and from what; what a later stage will miss. For the log.
+    """
+
+    values: dict[str, Any]
+    notes: tuple[str, ...]
+
+
+def complete_keywords(
+    values: Values,
+    shape: Shape | None,
+    name: str,
+    *,
+    needs: Iterable[str] = (),
+    later: Iterable[str] = (),
+) -> Completed:
+    """Check the keywords of an image of NIRCam; fill in what is missing and follows from others.
+
+    Other instruments and modes are left to jwst: nothing is checked, nothing filled in.
+
+    Parameters
+    ----------
+    values
+        By keyword (`PATHS`); what is missing, None or an empty text counts as missing.
+    shape
+        Of the science array, ``(..., ny, nx)``; None if it is not known.
+    name
+        Of the file, for messages.
+    needs
+        Keywords without which the work cannot be done.
+    later
+        Keywords that only later stages need: those that do not follow are noted.
+
+    Returns
+    -------
+    Completed
+        New values of `needs` and `later`.
+
+    Raises
+    ------
+    CeersError
+        When a keyword is missing and does not follow from others, has another type, or does not
+        agree with others or with the array.
+    """
+    known = {key: value for key, value in values.items() if not _is_missing(value)}
+    if not _is_nircam_image(known):
+        return Completed({}, ())
+    for key in PATHS.keys() & known.keys():
+        _check_type(name, key, known[key])
+    filled: dict[str, tuple[Any, str]] = {}
+    # a value may follow from one that has only just been found
+    for _ in range(2):
+        for key, rule in RULES.items():
+            if key not in known and (found := rule(known, shape)) is not None:
+                filled[key] = found
+                known[key] = found[0]
+    _check_agreement(name, known, shape)
+    needs, later = list(needs), list(later)
+    missing = [key for key in needs if key not in known]
+    if missing:
+        plural = "" if len(missing) == 1 else "s"
+        raise CeersError(
+            f"{name}: no keyword{plural} {', '.join(missing)}, and the others do not tell "
+            "the value. Download the file again, or write it into the file: "
+            f"astropy.io.fits.setval(FILE, {missing[0]!r}, value=...)."
+        )
+    wanted = [key for key in dict.fromkeys([*needs, *later]) if key in filled]
+    notes = [f"{key}={filled[key][0]} is filled in ({filled[key][1]})" for key in wanted]
+    notes += [f"no {key}: a later stage needs it" for key in later if key not in known]
+    return Completed({key: filled[key][0] for key in wanted}, tuple(notes))
+
+
+def _is_missing(value: Any) -> bool:
+    return value is None or (isinstance(value, str) and value.strip().upper() in {"", "NULL"})
+
+
+def _is_nircam_image(known: Values) -> bool:
+    """Say whether these are the keywords of an image of NIRCam, as far as they tell."""
+    detector = known.get("DETECTOR")
+    if known.get("INSTRUME", "NIRCAM") != "NIRCAM" or known.get("EXP_TYPE") not in (
+        None,
+        "NRC_IMAGE",
+    ):
+        return False
+    return "INSTRUME" in known or detector is None or detector in DETECTORS
+
+
+def _check_type(name: str, key: str, value: Any) -> None:
+    """Raise `CeersError` for a value of another type, or out of its range."""
+    kind = PATHS[key][1]
+    is_number = isinstance(value, (int, float, np.integer, np.floating)) and not isinstance(
+        value, bool
+    )
+    good = isinstance(value, str) if kind == _TEXT else is_number and bool(np.isfinite(value))
+    if kind == _WHOLE:
+        good = good and value == int(value)
+    if not good:
+        raise CeersError(f"{name}: {key}={value!r} is not {kind}. {_REPAIR}")
+    low = _LEAST.get(key)
+    if (low is not None and value < low) or (key in _POSITIVE and value <= 0):
+        least = f"at least {low}" if low is not None else "above 0"
+        raise CeersError(f"{name}: {key}={value}, it must be {least}. {_REPAIR}")
+    if key in _ALLOWED and value not in _ALLOWED[key]:
+        allowed = ", ".join(map(str, _ALLOWED[key]))
+        raise CeersError(f"{name}: {key}={value}, it must be one of {allowed}. {_REPAIR}")
+
+
+_REPAIR = "Download the file again, or mend the keyword."
+
+
+def _check_agreement(name: str, known: Values, shape: Shape | None) -> None:
+    """Raise `CeersError` where keywords contradict each other or the array."""
+    if shape is not None and len(shape) >= 2:
+        array = f"the array has {shape[-1]} columns and {shape[-2]} rows"
+        size = known.get("SUBSIZE1", shape[-1]), known.get("SUBSIZE2", shape[-2])
+        if size != (shape[-1], shape[-2]):
+            raise CeersError(
+                f"{name}: SUBSIZE1={size[0]} and SUBSIZE2={size[1]}, but {array}. Was the image "
+                f"cut or turned? {_REPAIR}"
+            )
+        named = _size_of(known.get("SUBARRAY"))
+        if named is not None and named != size:
+            raise CeersError(
+                f"{name}: SUBARRAY={known['SUBARRAY']} has {named[0]} columns and {named[1]} rows, "
+                f"but {array}. {_REPAIR}"
+            )
+        for axis, start in (("1", "SUBSTRT1"), ("2", "SUBSTRT2")):
+            if known.get(start, 1) + size[int(axis) - 1] - 1 > 2048:
+                raise CeersError(
+                    f"{name}: {start}={known[start]}, but {array}: that is not within the 2048 "
+                    f"pixels of the detector. {_REPAIR}"
+                )
+    if shape is not None and len(shape) == 4:
+        counted = {"NGROUPS": shape[1]}
+        if "INTSTART" not in known:  # of a segment NINTS counts those of all segments
+            counted["NINTS"] = shape[0]
+        for key, number in counted.items():
+            if known.get(key, number) != number:
+                what = "groups" if key == "NGROUPS" else "integrations"
+                raise CeersError(
+                    f"{name}: {key}={known[key]}, but the array has {number} {what}. {_REPAIR}"
+                )
+    times = [known[key] for key in ("TGROUP", "TFRAME", "NFRAMES", "GROUPGAP") if key in known]
+    if len(times) == 4:
+        group, frame, n_frames, gap = times
+        if abs(group / (frame * (n_frames + gap)) - 1) > FRAME_TOLERANCE:
+            raise CeersError(
+                f"{name}: TGROUP={group} s is not TFRAME={frame} s times NFRAMES={n_frames} plus "
+                f"GROUPGAP={gap}. {_REPAIR}"
+            )
+
+
+def _size_of(subarray: str | None) -> tuple[int, int] | None:
+    """Return columns and rows of a subarray that is known by its name."""
+    if subarray == "FULL":
+        return 2048, 2048
+    sides = {window[2] for windows in SUBARRAYS.values() if (window := windows.get(subarray or ""))}
+    return (side := sides.pop(), side) if sides else None

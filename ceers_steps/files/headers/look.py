@@ -1,0 +1,217 @@
+"""What is known of an exposure without its pixels: of a file or of a model in memory."""
+
+import gzip
+import io
+import os
+import warnings
+import zlib
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import asdf
+from astropy.io import fits
+from astropy.utils.exceptions import AstropyUserWarning
+from stdatamodels.jwst.datamodels import JwstDataModel
+
+from ceers_steps.errors import CeersError
+from ceers_steps.files.headers.keywords import PATHS
+
+__all__ = ["PLANES", "Found", "look", "look_at_model"]
+
+PLANES = ("ERR", "DQ", "VAR_POISSON", "VAR_RNOISE", "VAR_FLAT", "GROUPDQ")
+"""Planes that have the shape of SCI; PIXELDQ has that of one frame of it."""
+
+LARGEST_UNPACKED = 30e9
+"""Bytes of the largest packed file that is taken: ten times a long exposure."""
+
+_FITS = {".fits", ".fit", ".fts"}
+_WCS_TAG = b"stsci.edu:gwcs/wcs-"
+
+
+@dataclass(frozen=True)
+class Found:
+    """What is known of an exposure without its pixels.
+
+    Attributes
+    ----------
+    name, kind : str
+        Path or name, and ``DATAMODL``.
+    shapes : dict
+        Shape of SCI and the planes beside it, by EXTNAME; empty ones count as missing.
+    values : Mapping
+        Keywords of `~ceers_steps.files.headers.keywords.PATHS` that are there.
+    has_wcs : bool
+        Whether a world coordinate system is there.
+    """
+
+    name: str
+    kind: str
+    shapes: dict[str, tuple[int, ...]]
+    values: Mapping[str, Any]
+    has_wcs: bool
+
+
+def look(item: object, keywords: Collection[str], step_name: str) -> Found | None:
+    """Look at an exposure, file or model.
+
+    Parameters
+    ----------
+    item
+        Path or data model.
+    keywords
+        Those that are needed: the ASDF extension is read only where a header lacks one.
+    step_name
+        For messages.
+
+    Returns
+    -------
+    Found or None
+        None for what is neither a data model nor, by its name, a FITS file.
+
+    Raises
+    ------
+    CeersError
+        When the file is not there, is not whole, or has two extensions of one name.
+    """
+    if isinstance(item, JwstDataModel):
+        return look_at_model(item)
+    if not isinstance(item, (str, os.PathLike)):
+        return None
+    path = Path(item)
+    name = path.name.lower()
+    bare = Path(name.removesuffix(".gz"))
+    if bare.suffix not in {*_FITS, ""}:
+        return None
+    if "\n" in path.name or "\r" in path.name:
+        raise CeersError(
+            f"{step_name}: the name of {str(path)!r} has a line break: FITS headers cannot hold "
+            "it. Rename the file."
+        )
+    if not path.is_file():
+        raise CeersError(f"{step_name}: input file {path} does not exist.")
+    if bare.suffix in _FITS and not path.name.endswith((".fits", ".fits.gz")):
+        remedy = "Unpack it with gunzip, or rename" if name.endswith(".gz") else "Rename"
+        raise CeersError(
+            f"{step_name}: {path}: jwst opens only files whose names end in .fits (or .fits.gz). "
+            f"{remedy} it."
+        )
+    return _look_at_file(path, keywords, step_name)
+
+
+def _look_at_file(path: Path, keywords: Collection[str], step_name: str) -> Found:
+    """Read the headers of a file; no pixels."""
+    problem = ""
+    try:
+        with warnings.catch_warnings(record=True) as complaints:
+            warnings.simplefilter("always", AstropyUserWarning)
+            if path.suffix == ".gz":
+                _unpack(path)
+            with path.open("rb") as stream, fits.open(stream, lazy_load_hdus=False) as hdus:
+                found, repeated = _look_at_hdus(path, hdus, keywords)
+        # other complaints (a card that is too long, say) do not stop jwst from reading the file
+        texts = dict.fromkeys(str(complaint.message) for complaint in complaints)
+        problem = "; ".join(text for text in texts if "truncated" in text or "corrupted" in text)
+    except (
+        OSError,
+        EOFError,
+        zlib.error,
+        fits.VerifyError,
+        ValueError,
+        IndexError,
+        KeyError,
+    ) as err:
+        problem = str(err) or type(err).__name__
+    if problem:
+        raise CeersError(
+            f"{step_name}: {path} is not a complete FITS file ({' '.join(problem.split())}). "
+            "Download or copy it again."
+        )
+    if repeated:
+        raise CeersError(
+            f"{step_name}: {path} has {repeated[1]} extensions {repeated[0]}, of which only the "
+            "first would be used. Leave one exposure in the file, with one extension of each name."
+        )
+    return found
+
+
+def _unpack(path: Path) -> None:
+    """Read a packed file to its end, which alone tells that it is whole."""
+    n_bytes = 0
+    with gzip.open(path) as stream:
+        while piece := stream.read(1 << 24):
+            n_bytes += len(piece)
+            if n_bytes > LARGEST_UNPACKED:
+                raise ValueError(f"it unpacks to more than {LARGEST_UNPACKED / 1e9:g} GB")
+
+
+def _look_at_hdus(
+    path: Path, hdus: fits.HDUList, keywords: Collection[str]
+) -> tuple[Found, tuple[str, int] | None]:
+    """Return what the headers say, and the first name that occurs more than once."""
+    names = [hdu.name for hdu in hdus]
+    known = {"SCI", "PIXELDQ", "ASDF", *PLANES}
+    counts = [(name, names.count(name)) for name in names if name in known]
+    repeated = next((each for each in counts if each[1] > 1), None)
+    shapes: dict[str, tuple[int, ...]] = {}
+    for hdu in hdus:
+        n_axes = hdu.header.get("NAXIS", 0)
+        shape = tuple(int(hdu.header[f"NAXIS{axis}"]) for axis in range(n_axes, 0, -1))
+        if hdu.name in known and hdu.is_image and shape and 0 not in shape:
+            shapes.setdefault(hdu.name, shape)
+    headers = [hdus[0].header] + ([hdus["SCI"].header] if "SCI" in names else [])
+    values: dict[str, Any] = {}
+    for header in headers:
+        values.update({key: header[key] for key in PATHS if key in header})
+    has_wcs = False
+    if "ASDF" in names:
+        tree = hdus["ASDF"].data.tobytes()
+        has_wcs = _WCS_TAG in tree
+        # jwst takes what the headers do not say from here
+        if not set(keywords) <= values.keys():
+            values = {**_values_in(asdf.util.load_yaml(io.BytesIO(tree))), **values}
+    elif headers[0].get("S_WCS") == "COMPLETE":
+        raise ValueError("its last extension, ASDF, is missing: the WCS is lost")
+    kind = str(headers[0].get("DATAMODL", ""))
+    return Found(str(path), kind, shapes, values, has_wcs), repeated
+
+
+def _values_in(tree: object) -> dict[str, Any]:
+    """Return the values of the keywords in the tree of a data model."""
+    values = {}
+    for key, (path, _) in PATHS.items():
+        node: Any = tree
+        for part in ("meta", *path.split(".")):
+            node = node.get(part) if isinstance(node, Mapping) else None
+        if node is not None:
+            values[key] = node
+    return values
+
+
+def look_at_model(model: JwstDataModel) -> Found:
+    """Look at a model in memory.
+
+    Parameters
+    ----------
+    model
+        The exposure.
+
+    Returns
+    -------
+    Found
+        Without a look at its pixels.
+    """
+    names = {"SCI": "data", "PIXELDQ": "pixeldq", **{name: name.lower() for name in PLANES}}
+    shapes = {}
+    for name, attribute in names.items():
+        plane = model.instance.get(attribute)
+        if getattr(plane, "size", 0):
+            shapes[name] = tuple(plane.shape)
+    return Found(
+        name=model.meta.filename or "the input",
+        kind=type(model).__name__,
+        shapes=shapes,
+        values=_values_in(model.instance),
+        has_wcs=model.instance.get("meta", {}).get("wcs") is not None,
+    )

@@ -1,0 +1,143 @@
+"""Files and models before the work: damaged, cut, turned, of another shape."""
+
+import gzip
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pytest
+from astropy.io import fits
+from stdatamodels.jwst import datamodels
+
+from ceers_steps.errors import CeersError
+from ceers_steps.files.headers.check import Wanted, check_input
+
+SHAPE = (16, 24)
+PLANES = ("ERR", "DQ", "VAR_POISSON", "VAR_RNOISE")
+WANTED = Wanted(types=("ImageModel",), planes=PLANES)
+
+
+def make(shape=SHAPE, **planes):
+    model = datamodels.ImageModel(np.ones(shape, np.float32))
+    model.meta.filename = "x_rate.fits"
+    model.meta.instrument.name, model.meta.exposure.type = "NIRCAM", "NRC_IMAGE"
+    for name in PLANES:
+        kind = np.uint32 if name == "DQ" else np.float32
+        setattr(model, name.lower(), planes.get(name, np.ones(shape, kind)))
+    return model
+
+
+@pytest.fixture
+def path(tmp_path):
+    return make().save(tmp_path / "x_rate.fits")
+
+
+def edit(path, change):
+    """Let a function change the list of HDUs of a file."""
+    with fits.open(path) as hdus:
+        changed = fits.HDUList([hdu.copy() for hdu in hdus])
+    change(changed)
+    changed.writeto(path, overwrite=True)
+    return path
+
+
+def test_a_whole_file_and_a_model_are_taken(path):
+    check_input(str(path), WANTED, "Step")
+    check_input([path, make()], WANTED, "Step")
+
+
+def test_cut_after_each_extension(path, tmp_path):
+    with fits.open(path) as hdus:
+        ends = [hdu.fileinfo()["datLoc"] + hdu.fileinfo()["datSpan"] for hdu in hdus]
+        names = [hdu.name for hdu in hdus]
+    whole = Path(path).read_bytes()
+    for end, name in list(zip(ends, names, strict=True))[:-2]:
+        part = tmp_path / "part_rate.fits"
+        part.write_bytes(whole[:end])
+        with pytest.raises(CeersError, match=r"part_rate\.fits has no .*Was the file cut off"):
+            check_input(part, WANTED, f"Step {name}")
+
+
+def test_a_calibrated_image_without_its_last_extension(path):
+    def change(hdus):
+        hdus[0].header["S_WCS"] = "COMPLETE"
+        del hdus["ASDF"]
+
+    with pytest.raises(CeersError, match=r"ASDF, is missing: the WCS is lost"):
+        check_input(edit(path, change), WANTED, "Step")
+
+
+def test_without_a_wcs(path):
+    with pytest.raises(CeersError, match=r"x_rate\.fits has no world coordinate system"):
+        check_input(path, Wanted(wcs=True), "Step")
+
+
+@pytest.mark.parametrize("version", [1, 2])
+def test_two_images_of_one_name(path, version):
+    def change(hdus):
+        hdus.append(fits.ImageHDU(np.zeros(SHAPE, np.float32), name="SCI", ver=version))
+
+    with pytest.raises(CeersError, match=r"has 2 extensions SCI, of which only the first"):
+        check_input(edit(path, change), WANTED, "Step")
+
+
+@pytest.mark.parametrize("in_memory", [True, False])
+@pytest.mark.parametrize("plane", PLANES)
+def test_a_plane_of_another_shape(tmp_path, plane, in_memory):
+    model = make()
+    kind = np.uint32 if plane == "DQ" else np.float32
+    model.instance[plane.lower()] = np.ones((16, 25), kind)
+    given = model
+    if not in_memory:
+        given = make().save(tmp_path / "x_rate.fits")
+        with fits.open(given) as hdus:
+            hdus = fits.HDUList([hdu.copy() for hdu in hdus])
+        hdus[plane].data = np.ones((16, 25), kind)
+        hdus.writeto(given, overwrite=True)
+    with pytest.raises(CeersError, match=rf"{plane} has 16 x 25 pixels, but SCI 16 x 24"):
+        check_input(given, WANTED, "Step")
+
+
+def test_a_third_axis(path):
+    def change(hdus):
+        hdus["SCI"].data = hdus["SCI"].data[np.newaxis]
+
+    with pytest.raises(CeersError, match=r"SCI has 3 axes, 1 x 16 x 24; a ImageModel has 2"):
+        check_input(edit(path, change), WANTED, "Step")
+
+
+@pytest.mark.parametrize("shape", [(1, 1), (1, 24), (16, 1), (7, 24)])
+def test_images_that_are_too_small(shape):
+    with pytest.raises(CeersError, match=rf"{shape[0]} x {shape[1]} pixels.*at least 8 x 8"):
+        check_input(make(shape), WANTED, "Step")
+
+
+@pytest.mark.parametrize("name", ["x_rate.FITS", "x_rate.fit", "x_rate.fts", "x_rate.fit.gz"])
+def test_endings_that_jwst_does_not_open(path, tmp_path, name):
+    shutil.copy(path, tmp_path / name)
+    with pytest.raises(CeersError, match=r"names end in \.fits .*ename"):
+        check_input(tmp_path / name, WANTED, "Step")
+
+
+def test_packed_files_are_looked_at(path, tmp_path):
+    packed = tmp_path / "x_rate.fits.gz"
+    packed.write_bytes(gzip.compress(Path(path).read_bytes()))
+    check_input(packed, WANTED, "Step")
+    packed.write_bytes(packed.read_bytes()[:-200])
+    with pytest.raises(CeersError, match=r"x_rate\.fits\.gz is not a complete FITS file"):
+        check_input(packed, WANTED, "Step")
+
+
+def test_a_name_with_a_line_break(path, tmp_path):
+    name = tmp_path / "a\nb_rate.fits"
+    shutil.copy(path, name)
+    with pytest.raises(CeersError, match="line break"):
+        check_input(name, WANTED, "Step")
+
+
+def test_empty_planes_are_missing(path):
+    def change(hdus):
+        hdus["VAR_RNOISE"].data = None
+
+    with pytest.raises(CeersError, match=r"x_rate\.fits has no VAR_RNOISE \(found: SCI, ERR"):
+        check_input(edit(path, change), WANTED, "Step")
