@@ -1,7 +1,9 @@
 """``ceers associate``: the command line of the associations."""
 
 import argparse
+from collections.abc import Iterable, Sequence
 from dataclasses import replace
+from typing import Any
 
 from ceers_steps.errors import CeersError
 
@@ -11,9 +13,9 @@ MOSAIC = "i2d"
 """Suffix of files that are combined already."""
 
 
-def add_parser(commands) -> None:
+def add_parser(subparsers: Any) -> None:
     """Add the command to those of ``ceers``; ``args.run`` runs it."""
-    parser = commands.add_parser(
+    parser = subparsers.add_parser(
         "associate",
         help="write associations for stage 3, and the grid that all filters share",
         description="Find out which exposures belong together; write an association for each "
@@ -90,7 +92,7 @@ def run(args: argparse.Namespace) -> None:
     print(f"{len(paths)} files in {args.output}")
 
 
-def _exposures(args):
+def _exposures(args: argparse.Namespace) -> tuple[Sequence[Any], list[str]]:
     """Return the exposures, and notes on what was left out."""
     from ceers_steps.files.parameter_files import list_parameter_files
     from ceers_steps.survey.select.exposures import find_files, plan_exposures, read_exposures
@@ -110,7 +112,7 @@ def _exposures(args):
     return exposures, [note for note in (other_level, other_kind) if note]
 
 
-def _grid(group, args, notes):
+def _grid(group: Any, args: argparse.Namespace, notes: list[str]) -> Any:
     """Return the grid of a group; add notes on exposures that it does not cover."""
     from ceers_steps.survey.select.grids import check_size, find_grid, fit_grid
 
@@ -139,7 +141,7 @@ def _grid(group, args, notes):
     return grid
 
 
-def _show(groups):
+def _show(groups: Iterable[Any]) -> None:
     """Print what went where, and the grids."""
     from rich.console import Console
     from rich.table import Table

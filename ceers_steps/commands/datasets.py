@@ -1,6 +1,7 @@
 """``ceers sort`` and ``ceers table``: exposures into folders of data sets, and into a table."""
 
 import argparse
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -107,7 +108,5 @@ def run_table(args: argparse.Namespace) -> None:
         raise CeersError(f"-o {base} is a folder. Give the path of the table, without extension.")
     for ending, kind in ((".ecsv", "ascii.ecsv"), (".csv", "ascii.csv")):
         path = base.with_name(base.name + ending)
-        write_atomic(
-            path, lambda scratch, kind=kind: table.write(scratch, format=kind, overwrite=True)
-        )
+        write_atomic(path, partial(table.write, format=kind, overwrite=True))
     print(f"{len(table)} exposures in {base}.ecsv and {base}.csv")

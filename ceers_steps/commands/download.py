@@ -4,6 +4,7 @@ import argparse
 import contextlib
 import os
 from collections.abc import Callable, Iterator, Sequence
+from typing import Any
 
 from ceers_steps.errors import CeersError
 
@@ -13,9 +14,9 @@ TOKEN_VARIABLE = "MAST_API_TOKEN"
 """Environment variable with the token for data that are not public yet, as for astroquery."""
 
 
-def add_parser(commands) -> None:
+def add_parser(subparsers: Any) -> None:
     """Add the command to those of ``ceers``; ``args.run`` runs it."""
-    parser = commands.add_parser(
+    parser = subparsers.add_parser(
         "download",
         help="fetch exposures of a program from the archive (MAST)",
         description="Fetch NIRCam imaging exposures of a program from MAST into one folder. Give "
@@ -139,7 +140,7 @@ def run(args: argparse.Namespace) -> int:
     return max(code, _tell_absent(absent))
 
 
-def _exposures(args: argparse.Namespace, pointings) -> list[str]:
+def _exposures(args: argparse.Namespace, pointings: Any) -> list[str]:
     """Return the exposures of the pointings asked for; empty when none is."""
     if not args.pointing:
         return []
@@ -193,7 +194,7 @@ def _summary(outcomes: Sequence, there: int) -> int:
 
 
 @contextlib.contextmanager
-def _progress(console, due: Sequence) -> Iterator[Callable]:
+def _progress(console: Any, due: Sequence) -> Iterator[Callable]:
     """Show how far it is: bars on a terminal, elsewhere a line for each file."""
     from rich.progress import (
         BarColumn,
@@ -219,7 +220,7 @@ def _progress(console, due: Sequence) -> Iterator[Callable]:
     total = sum(item.size or 0 for item in due)
     done = 0
 
-    def tell(kind: str, item, value) -> None:
+    def tell(kind: str, item: Any, value: Any) -> None:
         nonlocal done
         name = item.path.name
         if kind == "at":

@@ -5,15 +5,16 @@ import contextlib
 import logging
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
+from typing import Any
 
 from ceers_steps.errors import CeersError
 
 __all__ = ["add_parser", "run"]
 
 
-def add_parser(commands) -> None:
+def add_parser(subparsers: Any) -> None:
     """Add the command to those of ``ceers``; ``args.run`` runs it."""
-    parser = commands.add_parser(
+    parser = subparsers.add_parser(
         "references",
         help="check that the reference files for a run are there, or fetch them",
         description="Find the reference files and wisp templates that exposures need from raw "
@@ -70,7 +71,7 @@ def run(args: argparse.Namespace) -> int:
     }
     files = _files(args.files)
 
-    def check():
+    def check() -> Any:
         return check_references(
             files, args.context, parameters=parameters, checksums=args.checksums
         )
@@ -104,7 +105,7 @@ def _files(names: list[str]) -> list[Path]:
     return files
 
 
-def _list(report) -> None:
+def _list(report: Any) -> None:
     """Print a table of all files."""
     rows = [("file", "used as", "exposures", "size / MB", "state")]
     for item in (*report.references, *report.templates):
@@ -139,7 +140,7 @@ def _progress(due: Sequence) -> Iterator[Callable]:
         bar = progress.add_task("fetching", total=len(due))
         done = 0
 
-        def tell(item, problem: str) -> None:
+        def tell(item: Any, problem: str) -> None:
             nonlocal done
             done += 1
             progress.update(bar, completed=done)

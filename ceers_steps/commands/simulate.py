@@ -2,22 +2,27 @@
 
 import argparse
 import contextlib
+import os
 import tomllib
 from collections.abc import Iterator
 from dataclasses import fields, replace
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 from ceers_steps.errors import CeersError
 from ceers_steps.files.limits import check_regular
 
+if TYPE_CHECKING:
+    from ceers_steps.simulate.config.simulation import SimulationConfig
+
 __all__ = ["add_parser", "read_config", "run"]
 
 
-def add_parser(commands) -> None:
+def add_parser(subparsers: Any) -> None:
     """Add the command to those of ``ceers``; ``args.run`` runs it."""
     from ceers_steps.simulate.config.simulation import SimulationConfig
 
-    parser = commands.add_parser(
+    parser = subparsers.add_parser(
         "simulate",
         help="simulate exposures, their truth and the reference files that calibrate them",
         description="Simulate raw NIRCam exposures (*_uncal.fits) with their truth "
@@ -148,7 +153,7 @@ def _progress() -> Iterator:
         yield tell
 
 
-def read_config(path):
+def read_config(path: str | os.PathLike) -> "SimulationConfig":
     """Read a configuration of the simulator.
 
     Parameters
@@ -190,7 +195,7 @@ def read_config(path):
     return replace(config, **changed)
 
 
-def _section(path, name: str, section, values: dict):
+def _section(path: str | os.PathLike, name: str, section: Any, values: dict) -> Any:
     parameters = {f.name: getattr(section, f.name) for f in fields(section)}
     for key, value in values.items():
         if key not in parameters:

@@ -3,8 +3,10 @@
 import gc
 import json
 import shutil
+from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Any
 
 from ceers_steps import __version__
 from ceers_steps.demo.sets import POINTING, DemoSet
@@ -43,7 +45,13 @@ class SetResult:
     pictures: list
 
 
-def run_set(exposures, folder, *, seed=1, tell=lambda text: None):
+def run_set(
+    exposures: DemoSet,
+    folder: Path,
+    *,
+    seed: int = 1,
+    tell: Callable[[str], object] = lambda text: None,
+) -> SetResult:
     """Simulate the exposures of a set, reduce them, compare the first with the truth.
 
     Parameters
@@ -90,7 +98,9 @@ def run_set(exposures, folder, *, seed=1, tell=lambda text: None):
     )
 
 
-def _simulate_once(exposures, folder, seed, tell):
+def _simulate_once(
+    exposures: DemoSet, folder: Path, seed: int, tell: Callable[[str], object]
+) -> list[Path]:
     """Simulate, unless the folder holds the same already; return the raw files."""
     from ceers_steps.simulate.api import simulate
     from ceers_steps.simulate.config.simulation import PointingConfig, SimulationConfig
@@ -124,7 +134,7 @@ def _simulate_once(exposures, folder, seed, tell):
     return uncals
 
 
-def _reduce(uncal, products, *, first):
+def _reduce(uncal: Path, products: Path, *, first: bool) -> None:
     """Run CeersDetector1 and CeersImage2 on a raw file; what figures need for the first only."""
     from ceers_steps.pipelines.detector1 import CeersDetector1
     from ceers_steps.pipelines.image2 import CeersImage2
@@ -147,7 +157,7 @@ def _reduce(uncal, products, *, first):
     CeersImage2.call(str(rate), output_dir=str(products), save_results=True, configure_log=False)
 
 
-def _compare(products, simulated, root):
+def _compare(products: Path, simulated: Path, root: str) -> Any:
     """Compare an exposure with the truth; put away what is needed for that only."""
     from ceers_steps.validate.exposures import compare
 
@@ -157,7 +167,7 @@ def _compare(products, simulated, root):
     return comparison
 
 
-def _draw(comparison, exposures, folder, products, root):
+def _draw(comparison: Any, exposures: DemoSet, folder: Path, products: Path, root: str) -> list:
     """Draw the figures; return (heading, caption, file) of these and of those of the steps."""
     from ceers_steps.figures.exposures import before_after_figure, snowball_figure
 

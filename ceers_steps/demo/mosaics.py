@@ -2,13 +2,20 @@
 
 import gc
 import shutil
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 
+from ceers_steps.demo.exposures import SetResult
 from ceers_steps.demo.sets import CATALOG_SCATTER
 from ceers_steps.files.atomic import write_atomic
+
+if TYPE_CHECKING:
+    from ceers_steps.validate.mosaic_records import AperturePhotometry
+    from ceers_steps.validate.mosaics import MosaicMetrics, Positions
 
 __all__ = ["MosaicResult", "combine", "draw_mosaics", "measure"]
 
@@ -36,17 +43,17 @@ class MosaicResult:
         Heading, caption and PNG file.
     """
 
-    metrics: object
-    photometry: object
+    metrics: "MosaicMetrics"
+    photometry: "AperturePhotometry"
     magnitudes: np.ndarray
-    positions: object
+    positions: "Positions"
     product: Path
     sky_noise: float
     findings: list
     pictures: list
 
 
-def combine(results, folder, *, seed=1):
+def combine(results: Sequence[SetResult], folder: Path, *, seed: int = 1) -> list[Path]:
     """Make the mosaics of all sets on one grid.
 
     Parameters
@@ -84,7 +91,7 @@ def combine(results, folder, *, seed=1):
     return [folder / f"{name}_i2d.fits" for name in products]
 
 
-def _associate(results, folder):
+def _associate(results: Sequence[SetResult], folder: Path) -> tuple[Path, Path, list[str]]:
     """Write associations and a grid; return the association, parameter file, product names."""
     from ceers_steps.survey.select.association_files import write_associations
     from ceers_steps.survey.select.associations import ALL, Group, name_products
@@ -102,7 +109,7 @@ def _associate(results, folder):
     return folder / f"{group.products[ALL]}_asn.json", folder / f"{group.name}_image3.asdf", names
 
 
-def _reference_catalog(simulated, folder, seed):
+def _reference_catalog(simulated: Path, folder: Path, seed: int) -> Path:
     """Write a reference catalogue: true positions with errors."""
     from astropy.table import Table
 
@@ -120,7 +127,13 @@ def _reference_catalog(simulated, folder, seed):
     )
 
 
-def measure(result, mosaic, figures, *, tell=lambda text: None):
+def measure(
+    result: SetResult,
+    mosaic: Path,
+    figures: Path,
+    *,
+    tell: Callable[[str], object] = lambda text: None,
+) -> MosaicResult:
     """Compare one mosaic with the truth and draw it.
 
     Parameters
@@ -203,7 +216,7 @@ def measure(result, mosaic, figures, *, tell=lambda text: None):
     )
 
 
-def _limit(folder, names):
+def _limit(folder: Path, names: Sequence[str]) -> float:
     """Return the statistical limit of the absolute position (mas)."""
     from astropy.table import Table, vstack
 
@@ -218,7 +231,7 @@ def _limit(folder, names):
     return 1000 * CATALOG_SCATTER * float(np.sqrt(2 / max(np.mean(matched), 1)))
 
 
-def draw_mosaics(mosaics, figures):
+def draw_mosaics(mosaics: Sequence[MosaicResult], figures: Path) -> list[tuple[str, str, Path]]:
     """Draw what shows all mosaics together.
 
     Parameters

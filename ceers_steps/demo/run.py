@@ -4,22 +4,31 @@ import os
 import sys
 import time
 import webbrowser
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 from ceers_steps import __version__
 from ceers_steps.demo.mosaics import draw_mosaics
-from ceers_steps.demo.sets import SETS
+from ceers_steps.demo.sets import SETS, DemoSet
 from ceers_steps.demo.work import build_demo, forget_incomplete, read_result
 from ceers_steps.errors import CeersError
 from ceers_steps.files.atomic import write_atomic
 from ceers_steps.survey.config.settings import SurveyConfig
+from ceers_steps.survey.planning.plan import Plan
 from ceers_steps.survey.planning.records import read_record
 from ceers_steps.survey.running.run import run_plan
 
 __all__ = ["run_demo"]
 
 
-def run_demo(folder, *, seed=1, sets=SETS, open_report=None):
+def run_demo(
+    folder: str | os.PathLike,
+    *,
+    seed: int = 1,
+    sets: Sequence[DemoSet] = SETS,
+    open_report: bool | None = None,
+) -> Path:
     """Run the demo and print how the measured values compare with the true ones.
 
     Parameters
@@ -67,18 +76,18 @@ def run_demo(folder, *, seed=1, sets=SETS, open_report=None):
     return _report(folder, results, mosaics, pictures, facts, open_report)
 
 
-def _say(line):
+def _say(line: str) -> None:
     """Print a line at once, also into a pipe."""
     print(line, flush=True)
 
 
-def _cost(plan, name):
+def _cost(plan: Plan, name: str) -> str:
     """Return time and memory that a task took."""
     record = read_record(plan.record_path(plan.tasks[name]))
     return f"{record.seconds:.0f} s, {record.peak_memory / 1e9:.1f} GB" if record else ""
 
 
-def _check_extras():
+def _check_extras() -> None:
     """Raise, before minutes of work, if an optional package is missing."""
     from importlib.util import find_spec
 
@@ -91,7 +100,14 @@ def _check_extras():
         )
 
 
-def _report(folder, results, mosaics, pictures, facts, open_report):
+def _report(
+    folder: Path,
+    results: Sequence[Any],
+    mosaics: Sequence[Any],
+    pictures: Iterable[tuple[str, str, Path]],
+    facts: Mapping[str, str],
+    open_report: bool | None,
+) -> Path:
     """Print the table, write the page and show it; return the page."""
     from rich import box
     from rich.console import Console
@@ -143,15 +159,15 @@ def _report(folder, results, mosaics, pictures, facts, open_report):
     return page
 
 
-def _by_heading(pictures):
+def _by_heading(pictures: Iterable[tuple[str, str, Path]]) -> dict[str, list[tuple[str, Path]]]:
     """Return (caption, file) by heading."""
-    headings = {}
+    headings: dict[str, list[tuple[str, Path]]] = {}
     for heading, caption, path in pictures:
         headings.setdefault(heading, []).append((caption, path))
     return headings
 
 
-def _write_metrics(path, rows):
+def _write_metrics(path: Path, rows: Sequence[Mapping]) -> None:
     """Write all numbers, a row for each exposure; what an exposure does not have is masked."""
     from astropy.table import Table
 
@@ -160,7 +176,7 @@ def _write_metrics(path, rows):
     write_atomic(path, lambda scratch: table.write(scratch, format="ascii.ecsv"))
 
 
-def _has_desktop():
+def _has_desktop() -> bool:
     """Say whether a browser window can be opened for somebody who is looking."""
     if not sys.stdout.isatty():
         return False

@@ -1,6 +1,7 @@
 """What the demo simulates."""
 
 from dataclasses import dataclass
+from typing import Any
 
 __all__ = ["CATALOG_SCATTER", "POINTING", "SETS", "DemoSet"]
 
@@ -31,12 +32,12 @@ class DemoSet:
     size: str = "full"
 
     @property
-    def name(self):
+    def name(self) -> str:
         """Name for people."""
         return f"{self.detector} {self.filter}"
 
     @property
-    def slug(self):
+    def slug(self) -> str:
         """Name for folders."""
         return f"{self.detector}_{self.filter}".lower()
 
@@ -44,7 +45,7 @@ class DemoSet:
 SETS = (DemoSet("NRCB4", "F150W"), DemoSet("NRCBLONG", "F277W"))
 """Short-wavelength exposures with wisps, long-wavelength ones without; mosaics cover the first."""
 
-POINTING = {"visit_shift": (0.24, -0.18), "jitter": 0.005, "roll": 30.0}
+POINTING: dict[str, Any] = {"visit_shift": (0.24, -0.18), "jitter": 0.005, "roll": 30.0}
 """Errors of the pointing that are simulated, arcsec."""
 
 CATALOG_SCATTER = 0.015

@@ -8,6 +8,7 @@ import warnings
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
 
 import numpy as np
@@ -16,6 +17,9 @@ from ceers_steps.errors import CeersError, optional_import
 from ceers_steps.names import whole_number
 from ceers_steps.survey.archive.parts import Transfer
 from ceers_steps.survey.select.pointings import Pointings
+
+if TYPE_CHECKING:
+    from astropy.table import Table
 
 __all__ = [
     "CEERS_PROGRAM",
@@ -166,7 +170,9 @@ def find_products(
     return [unique[name] for name in sorted(unique)]
 
 
-def select_observations(table, observations: Sequence[int] = (), filters: Sequence[str] = ()):
+def select_observations(
+    table: "Table", observations: Sequence[int] = (), filters: Sequence[str] = ()
+) -> "Table":
     """Choose the rows of MAST's observations whose products are worth asking for.
 
     Parameters
@@ -195,8 +201,8 @@ def select_observations(table, observations: Sequence[int] = (), filters: Sequen
 
 
 def select_products(
-    table,
-    observed,
+    table: "Table",
+    observed: "Table",
     program: int,
     product: str,
     observations: Sequence[int] = (),
@@ -323,7 +329,7 @@ def _remove_empty(place: Path, folder: Path) -> None:
         place = place.parent
 
 
-def _patiently(query: Callable):
+def _patiently(query: Callable) -> Any:
     """Ask the archive, a few times if it is busy."""
     import requests
     from astroquery.exceptions import InvalidQueryError, NoResultsWarning, RemoteServiceError
@@ -356,13 +362,13 @@ def _observation_number(obs_id: str) -> int | None:
     return int(match[2] or match[3]) if match else None
 
 
-def _effective(text) -> str:
+def _effective(text: object) -> str:
     """Return the filter that decides: of ``F444W;F470N`` the second."""
     names = [name for name in str(text or "").upper().split(";") if name not in ("", "CLEAR")]
     return next((name for name in names if name in NARROW), names[0] if names else "")
 
 
-def _cell(row, column: str):
+def _cell(row: Any, column: str) -> Any:
     """Return a value of a row; None when it is empty or there is no such column."""
     if column not in row.colnames or np.ma.is_masked(row[column]):
         return None

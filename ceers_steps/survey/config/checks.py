@@ -3,11 +3,12 @@
 import difflib
 import math
 import re
-from collections.abc import Mapping, Sequence
-from typing import Any
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Any, NoReturn
 
 from ceers_steps.errors import CeersError
-from ceers_steps.survey.config.keys import INTERMEDIATES, SCHEMA, key_of
+from ceers_steps.survey.config.keys import INTERMEDIATES, SCHEMA, Key, key_of
 
 __all__ = ["PIPELINES", "check_option", "check_steps", "check_tables", "line_of"]
 
@@ -55,7 +56,7 @@ _RESERVED_IN = {
 _NOT_RUN = {("image3", "source_catalog")}
 
 
-def check_tables(tables: Mapping, text: str, path) -> dict:
+def check_tables(tables: Mapping, text: str, path: Path | str | None) -> dict:
     """Check all tables but those of the pipelines; return their values by key.
 
     Parameters
@@ -92,7 +93,14 @@ def check_tables(tables: Mapping, text: str, path) -> dict:
     return values
 
 
-def _check_keys(keys, content, table, text, path, skip=frozenset()):
+def _check_keys(
+    keys: Mapping[str, Key],
+    content: Mapping,
+    table: str,
+    text: str,
+    path: Path | str | None,
+    skip: Collection[str] = frozenset(),
+) -> dict[str, Any]:
     """Check the keys of one table; return its values."""
     values = {}
     section = [table] if table else []
@@ -127,7 +135,7 @@ def check_option(name: str, value: object) -> None:
         raise CeersError(f"{option}{problem}.")
 
 
-def _problem(key, name, value):
+def _problem(key: Key, name: str, value: Any) -> str | None:
     """Say what is wrong with the value of a key, and what to do; None if nothing is."""
     python, wanted = _KINDS[key.kind]
     right = isinstance(value, python) and not isinstance(value, bool)
@@ -147,7 +155,7 @@ def _problem(key, name, value):
     return None
 
 
-def check_steps(steps: Mapping, text: str, path) -> list[tuple[str, str, str]]:
+def check_steps(steps: Mapping, text: str, path: Path | str | None) -> list[tuple[str, str, str]]:
     """Check the parameters of the pipelines against what their steps take.
 
     Parameters
@@ -203,7 +211,7 @@ def check_steps(steps: Mapping, text: str, path) -> list[tuple[str, str, str]]:
     return files
 
 
-def _check_parameter(spec, name, value, place):
+def _check_parameter(spec: str, name: str, value: Any, place: tuple) -> None:
     """Check one value against the specification of its parameter."""
     from configobj.validate import ValidateError, Validator
 
@@ -249,7 +257,7 @@ def line_of(text: str, section: Sequence[str], name: str) -> int | None:
     return inline
 
 
-def _unknown(name, known):
+def _unknown(name: str, known: Iterable[str]) -> str:
     """Say that a name is unknown, with where it belongs or the one that was perhaps meant."""
     for table, keys in SCHEMA.items():
         if name in keys:
@@ -261,7 +269,9 @@ def _unknown(name, known):
     return f"unknown key {name!r}; {hint}"
 
 
-def _refuse(path, text, section, name, problem):
+def _refuse(
+    path: Path | str | None, text: str, section: Sequence[str], name: str, problem: str
+) -> NoReturn:
     """Raise `CeersError` with the line."""
     line = line_of(text, section, name)
     table = f" [{'.'.join(section)}]" if section else ""

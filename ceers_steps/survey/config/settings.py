@@ -5,9 +5,10 @@ import json
 import os
 import re
 import tomllib
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any, NoReturn
 
 from ceers_steps.errors import CeersError
 from ceers_steps.files.limits import check_regular
@@ -107,7 +108,10 @@ class SurveyConfig:
 
 
 def load_config(
-    path=None, *, options: Mapping | None = None, settings: Iterable[str] = ()
+    path: str | os.PathLike | None = None,
+    *,
+    options: Mapping | None = None,
+    settings: Iterable[str] = (),
 ) -> SurveyConfig:
     """Read and check a survey.
 
@@ -168,7 +172,9 @@ def load_config(
     return config
 
 
-def _read(tables, text, path, folder):
+def _read(
+    tables: Mapping, text: str, path: Path | str | None, folder: Path
+) -> tuple[dict[str, Any], dict[str, Any]]:
     """Check tables; return the values by attribute, and the parameters of steps by pipeline."""
     values = check_tables(tables, text, path)
     steps = {name: _by_step(tables[name]) for name in PIPELINES if name in tables}
@@ -180,7 +186,7 @@ def _read(tables, text, path, folder):
     return {key: _absolute(key, value, folder) for key, value in values.items()}, steps
 
 
-def _parse(setting):
+def _parse(setting: str) -> dict[str, Any]:
     """Return the tables of an assignment; what is no TOML value is a text."""
     key, sign, value = setting.partition("=")
     for text in (value, json.dumps(value)) if sign else ():
@@ -192,7 +198,7 @@ def _parse(setting):
     raise CeersError(f"--set {setting}: write table.key=value, {example} for instance.")
 
 
-def _absolute(key, value, folder):
+def _absolute(key: str, value: Any, folder: Path) -> Any:
     """Make a value, or the paths in it, absolute; '' means none."""
     if key == "grid":
         path = _join(folder, value)  # a file, or a name
@@ -207,21 +213,21 @@ def _absolute(key, value, folder):
     return _join(folder, value) if value else None
 
 
-def _join(folder, value):
+def _join(folder: Path, value: str | os.PathLike) -> Path:
     return Path(os.path.normpath(folder / Path(os.path.expandvars(value)).expanduser()))
 
 
-def _by_step(table):
+def _by_step(table: Mapping) -> dict[str, dict]:
     """Split a pipeline's table into its own parameters (step "") and those of its steps."""
     own = {key: value for key, value in table.items() if not isinstance(value, dict)}
     steps = {key: dict(value) for key, value in table.items() if isinstance(value, dict)}
     return {**({"": own} if own else {}), **steps}
 
 
-def _check_combinations(config, text, given):
+def _check_combinations(config: SurveyConfig, text: str, given: Collection[str]) -> None:
     """Raise `CeersError` for values that do not go together, of which some were given."""
 
-    def refuse(key, problem, remedy):
+    def refuse(key: str, problem: str, remedy: str) -> NoReturn:
         table, _, name = key.rpartition(".")
         line = line_of(text, table.split(".") if table else [], name)
         place = f"{config.path or 'the command line'}{f', line {line}' if line else ''}"
@@ -289,7 +295,7 @@ def _check_combinations(config, text, given):
             refuse("files.hst_images", f"hst_images: {value} {problem}", "Correct the path")
 
 
-def _path_problem(path, *, folder):
+def _path_problem(path: Path, *, folder: bool) -> str:
     """Say what is wrong with a path; '' when nothing is."""
     if not path.exists():
         return "does not exist"

@@ -117,7 +117,7 @@ def read_headers(path: str | os.PathLike) -> FileHeaders:
             warnings.simplefilter("ignore", AstropyUserWarning)
             with fits.open(path, lazy_load_hdus=False) as hdus:
                 primary = dict(hdus[0].header)
-                shapes = {}
+                shapes: dict[str, Any] = {}
                 for hdu in hdus:
                     if not hdu.is_image or not hdu.header.get("NAXIS"):
                         continue

@@ -4,6 +4,7 @@ import contextlib
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 from ceers_steps.errors import CeersError
 from ceers_steps.files.parameter_files import parameter_files_dir
@@ -17,7 +18,7 @@ from ceers_steps.survey.config.settings import SurveyConfig
 from ceers_steps.survey.planning import estimates
 from ceers_steps.survey.planning.alignment import align_tasks, given_wcs
 from ceers_steps.survey.planning.overrides import apply_table
-from ceers_steps.survey.planning.plan import Plan, files_among, make_task
+from ceers_steps.survey.planning.plan import Plan, Task, files_among, make_task
 from ceers_steps.survey.select.associations import Group, group_exposures, incomplete, name_products
 from ceers_steps.survey.select.exposures import Exposure
 from ceers_steps.survey.select.grids import Grid, check_size, find_grid, fit_grid
@@ -76,7 +77,7 @@ def build_plan(
     table = config.overrides
     if table is None and config.preset == "dr05":
         table = parameter_files_dir() / "dr05" / "exposures.ecsv"
-    exposures, rows, notes = apply_table(table, exposures, notes)
+    exposures, rows, notes = apply_table(table, exposures, tuple(notes))
     groups = _groups(config, exposures)
     context = _Context(config, presets, rows)
     tasks = [_exposure_task(context, exposure, table) for exposure in exposures]
@@ -100,7 +101,7 @@ def build_plan(
     )
 
 
-def _groups(config, exposures):
+def _groups(config: SurveyConfig, exposures: Sequence[Exposure]) -> list[Group]:
     """Group exposures; give every group its grid and the names of its products."""
     template = config.product
     if template and "{group}" not in template:
@@ -109,7 +110,7 @@ def _groups(config, exposures):
     return [replace(group, grid=_grid(config, group)) for group in groups]
 
 
-def _grid(config, group):
+def _grid(config: SurveyConfig, group: Group) -> Grid:
     """Return the grid of a group."""
     if config.preset == "dr05" and not config.grid:
         return find_grid(group.name, group.name)
@@ -125,7 +126,7 @@ def _grid(config, group):
     return check_size(grid, group.name, len(group.exposures))
 
 
-def _epoch(config, groups):
+def _epoch(config: SurveyConfig, groups: Sequence[Group]) -> Group:
     """Return the group of all exposures on the published grid of the epoch."""
     exposures = tuple(exposure for group in groups for exposure in group.exposures)
     template = f"{config.product}_{{group}}" if config.product else None
@@ -133,7 +134,7 @@ def _epoch(config, groups):
     return replace(group, grid=find_grid(EPOCH, EPOCH))
 
 
-def _exposure_task(context, exposure, table):
+def _exposure_task(context: _Context, exposure: Exposure, table: Path | None) -> Task:
     """Return the task of stages 1 and 2 of an exposure."""
     config = context.config
     row = context.rows.get(exposure.name, {})
@@ -173,7 +174,9 @@ def _exposure_task(context, exposure, table):
     )
 
 
-def _steps_of(context, exposure, row):
+def _steps_of(
+    context: _Context, exposure: Exposure, row: Mapping[str, Any]
+) -> tuple[list[str], list[str]]:
     """Return the wisp templates of an exposure, and which corrections are made."""
     detector1 = context.parameters("detector1")
     steps = [
@@ -194,7 +197,7 @@ def _steps_of(context, exposure, row):
     return templates, steps
 
 
-def _outlier_tasks(context, group, tasks):
+def _outlier_tasks(context: _Context, group: Group, tasks: Sequence[Task]) -> list[Task]:
     """Return the tasks of outlier rejection, sky and variance, one for each filter."""
     config = context.config
     parameters = context.parameters("image3")
@@ -243,9 +246,11 @@ def _outlier_tasks(context, group, tasks):
     return made
 
 
-def _mosaic_tasks(context, group, members):
+def _mosaic_tasks(context: _Context, group: Group, members: Sequence[Group]) -> list[Task]:
     """Return the tasks of the mosaics of a group, and of their background."""
     config, grid = context.config, group.grid
+    if grid is None:  # pragma: no cover  `_groups` gives every group one
+        raise CeersError(f"Group {group.name} has no grid.")
     preset = "mosaic" if "mosaic" in context.presets else "image3"
     parameters = context.parameters("image3", preset)
     resample = {
@@ -320,7 +325,9 @@ def _mosaic_tasks(context, group, members):
     return tasks
 
 
-def _tile_tasks(size, grid: Grid, after, settings, arguments):
+def _tile_tasks(
+    size: int, grid: Grid, after: list[str], settings: Mapping, arguments: Mapping
+) -> list[Task]:
     """Return a task for each tile of a mosaic; none when it is made in one piece."""
     nx, ny = grid.pixel_shape
     product = arguments["product"]
@@ -344,6 +351,6 @@ def _tile_tasks(size, grid: Grid, after, settings, arguments):
     ]
 
 
-def _folder(suffix):
+def _folder(suffix: str) -> str:
     """Return the folder of the products of an exposure."""
     return {"1fmask": "cal", "prewisp": "rate", "pre1f": "rate"}.get(suffix, suffix)

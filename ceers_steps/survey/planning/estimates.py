@@ -143,6 +143,6 @@ def background(shape: tuple[int, int], n_filters: int) -> tuple[int, float]:
     return int(800 + 55e-6 * whole + 1e-6 * masks), n_filters * (5 + 2e-6 * pixels)
 
 
-def _context(n_exposures):
+def _context(n_exposures: int) -> int:
     """Return the number of planes of a context image, which has a bit for each exposure."""
     return math.ceil(n_exposures / 32)

@@ -1,13 +1,14 @@
 """The plan as a picture: how exposures become mosaics, and what of it is still to do."""
 
+import os
 from collections import defaultdict
-from collections.abc import Mapping
+from collections.abc import Mapping, MutableMapping
 from itertools import pairwise
 from pathlib import Path
 
 from ceers_steps.errors import CeersError, optional_import
 from ceers_steps.files.atomic import write_atomic
-from ceers_steps.survey.planning.plan import STAGES, Plan
+from ceers_steps.survey.planning.plan import STAGES, Plan, Task
 
 __all__ = ["draw_plan", "layout"]
 
@@ -26,7 +27,7 @@ TODO, DONE = "#d9822b", "#2f7d5b"
 INCH = 0.34
 
 
-def draw_plan(plan: Plan, reasons: Mapping[str, str], path) -> Path:
+def draw_plan(plan: Plan, reasons: Mapping[str, str], path: str | os.PathLike) -> Path:
     """Draw the tasks by mosaic, one row each, a column a stage.
 
     Parameters
@@ -128,7 +129,9 @@ def layout(plan: Plan, reasons: Mapping[str, str]) -> tuple[dict, list]:
     return boxes, links
 
 
-def _gather(plan, task, row, members):
+def _gather(
+    plan: Plan, task: Task, row: int, members: MutableMapping[tuple[str, int], dict[str, str]]
+) -> None:
     """Add a task and all that it needs to the boxes of a row."""
     if task.stage == "exposure":
         label = "exposures"

@@ -77,7 +77,7 @@ def quiet() -> Iterator[None]:
         logger.setLevel(level)
 
 
-def _info():
+def _info() -> Any:
     from crds.core import heavy_client
     from crds.core.exceptions import CrdsError
 
@@ -148,7 +148,7 @@ class Rules:
             self._keys[types] = sorted(keys), sorted(dates)
         return self._keys[types]
 
-    def _rmap(self, kind: str):
+    def _rmap(self, kind: str) -> Any:
         """Return the rules of a type; None where it does not apply to NIRCam."""
         from crds.core.exceptions import (
             CrdsUnknownReftypeError,

@@ -5,6 +5,7 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import ceers_steps
 from ceers_steps.errors import CeersError
@@ -89,7 +90,7 @@ class Chain:
                     needed |= set(step.reference_file_types)
         return sorted(needed - set(self.overridden))
 
-    def _user(self, pipeline, step: str) -> Mapping:
+    def _user(self, pipeline: Any, step: str) -> Mapping:
         """Return the parameters that the user sets for a step."""
         return self.parameters.get(type(pipeline).__name__, {}).get("steps", {}).get(step, {})
 
@@ -169,11 +170,11 @@ def load_chain(pipelines: Sequence[str], parameters: Mapping[str, Mapping]) -> C
     return Chain(tuple(getattr(ceers_steps, name)() for name in pipelines), parameters)
 
 
-def _steps(pipeline):
+def _steps(pipeline: Any) -> list[tuple[str, Any]]:
     return [(name, getattr(pipeline, name)) for name in pipeline.step_defs]
 
 
-def _asks(step) -> bool:
+def _asks(step: Any) -> bool:
     """Whether a step asks CRDS for parameters; those of this package do not."""
     from ceers_steps.steps.base import CeersStep
 
@@ -197,5 +198,5 @@ def _load_version(path: Path, modified: int) -> Mapping:
         return {}  # the check of the file itself tells what is wrong
 
 
-def _true(value) -> bool:
+def _true(value: object) -> bool:
     return str(value).strip().lower() in {"true", "1", "yes"}

@@ -15,7 +15,7 @@ import sys
 import time
 import uuid
 import zlib
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from importlib.resources import files
 from importlib.util import find_spec
 from pathlib import Path
@@ -125,7 +125,7 @@ class Engine:
 
     def poll(self) -> int | None:
         """Return its exit code; None while it runs."""
-        return self._process.poll()
+        return self._process.poll() if self._process is not None else None
 
     def stop(self) -> None:
         """End it and all tasks that run here, in order at first.
@@ -163,11 +163,13 @@ class Engine:
             f"({given:.1f} GB were reserved) or of time; {remedy}."
         )
 
-    def _signal(self, number):
+    def _signal(self, number: int) -> None:
+        if self._process is None:
+            return
         with contextlib.suppress(ProcessLookupError, PermissionError):
             os.killpg(self._process.pid, number)
 
-    def _write(self, plan, tasks):
+    def _write(self, plan: Plan, tasks: Sequence[Task]) -> None:
         """Write what the workflow reads."""
         chosen = {task.id for task in tasks}
         # what an earlier run of the engine kept says nothing of this one
@@ -197,7 +199,7 @@ class Engine:
         if not self._local:
             write_atomic(_cluster_path(plan.output), lambda scratch: scratch.write_text(self._name))
 
-    def _command(self):
+    def _command(self) -> list[str]:
         """Return the command line of Snakemake."""
         workflow = files("ceers_steps.survey.running") / "workflow"
         command = [
@@ -216,14 +218,14 @@ class Engine:
                 *("--cores", str(self._cores), "--resources", f"mem_mb={self._memory}"),
             ]
         profile = config.profile or workflow / "profiles" / config.on
-        defaults = {"slurm_partition": config.partition, "slurm_account": config.account}
-        defaults = [f"{key}={value}" for key, value in defaults.items() if value]
+        cluster = {"slurm_partition": config.partition, "slurm_account": config.account}
+        defaults = [f"{key}={value}" for key, value in cluster.items() if value]
         if self._executor == "slurm":
             command += ["--slurm-jobname-prefix", self._name]
         command += ["--profile", str(profile), "--jobs", str(config.jobs)]
         return [*command, "--default-resources", "mem_mb=2000", "runtime=60", *defaults]
 
-    def _environment(self):
+    def _environment(self) -> dict[str, str]:
         """Return the variables of the engine and of the tasks."""
         given = {
             "CEERS_PBS_NAME": self._name,
@@ -289,7 +291,7 @@ def cancel_leftovers(output: Path, *, tell: Callable[[str], object]) -> int:
     return count
 
 
-def _slurm_jobs(name):
+def _slurm_jobs(name: str) -> list[str]:
     """Return the jobs of a run that Slurm has not ended."""
     listed = subprocess.run(
         ["squeue", "--me", "--noheader", "--format=%i %j"],
@@ -306,18 +308,18 @@ def _slurm_jobs(name):
     return [line[0] for line in lines if len(line) == 2 and line[1].startswith(name)]
 
 
-def _cluster_path(output):
+def _cluster_path(output: Path) -> Path:
     """Return the file that is there once tasks of a survey were jobs; it has their name."""
     return output / STATE / "engine" / "cluster"
 
 
-def _memory_of(task, attempt, limit):
+def _memory_of(task: Task, attempt: int, limit: int) -> int:
     """Return the memory (MB) that an attempt is given: half as much again as the one before."""
     wanted = int(task.memory * 1.5 ** (attempt - 1))
     return min(wanted, limit) if limit else wanted
 
 
-def _executor(config):
+def _executor(config: SurveyConfig) -> str:
     """Return which executor of Snakemake runs the tasks."""
     if config.profile is None:
         return config.on
@@ -333,7 +335,7 @@ def _executor(config):
         ) from err
 
 
-def _end_with_parent():
+def _end_with_parent() -> None:
     """Let the engine end when the driver is killed."""
     ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
 

@@ -2,6 +2,8 @@
 
 import shlex
 import sys
+from functools import partial
+from pathlib import Path
 
 from ceers_steps.files.atomic import write_atomic
 from ceers_steps.survey.planning.plan import STATE, Plan, write_plan
@@ -44,6 +46,11 @@ def write_commands(plan: Plan) -> list[tuple[str, int]]:
         ]
         text = "\n".join(lines) + "\n"
         target = plan.output / "commands" / f"{number}_{stage}.txt"
-        write_atomic(target, lambda scratch, text=text: scratch.write_text(text))
+        write_atomic(target, partial(_write, text))
         written.append((str(target), len(lines)))
     return written
+
+
+def _write(text: str, path: Path) -> None:
+    """Write a text to a file."""
+    path.write_text(text)

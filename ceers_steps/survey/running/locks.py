@@ -14,6 +14,7 @@ import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from typing import IO
 
 from ceers_steps.errors import CeersError
 from ceers_steps.survey.planning.plan import STATE, Plan, Task
@@ -83,7 +84,7 @@ def hold_task(plan: Plan, task: Task) -> Iterator[None]:
         yield
 
 
-def _open(path, output):
+def _open(path: Path, output: Path) -> IO[str]:
     """Open a file to lock."""
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -94,7 +95,7 @@ def _open(path, output):
         ) from err
 
 
-def _try(lock, shared):
+def _try(lock: IO[str], shared: bool) -> bool:
     """Lock a file unless somebody else has; return whether it is ours now."""
     kind = fcntl.LOCK_SH if shared else fcntl.LOCK_EX
     try:

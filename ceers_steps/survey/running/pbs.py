@@ -11,7 +11,9 @@ import os
 import re
 import subprocess
 import sys
+from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import Any
 
 __all__ = ["active_jobs", "main"]
 
@@ -19,7 +21,7 @@ PROPERTIES = "# properties = "
 """How the line of a job script of Snakemake begins that tells what the job makes."""
 
 
-def main(argv=None):
+def main(argv: Sequence[str] | None = None) -> int:
     """Run one of the commands.
 
     Parameters
@@ -33,7 +35,8 @@ def main(argv=None):
         Exit code.
     """
     command, *arguments = sys.argv[1:] if argv is None else argv
-    return {"submit": _submit, "status": _status}[command](*arguments)
+    known: dict[str, Callable[..., int]] = {"submit": _submit, "status": _status}
+    return known[command](*arguments)
 
 
 def active_jobs(folder: str | os.PathLike) -> list[str]:
@@ -91,7 +94,7 @@ def state_of(job: str, path: Path) -> str:
     return "success" if made and all(map(os.path.exists, made)) else "failed"
 
 
-def _submit(memory, minutes, threads, script):
+def _submit(memory: str, minutes: str, threads: str, script: str) -> int:
     """Submit a job script; print its id."""
     hours, rest = divmod(int(float(minutes)), 60)
     resources = f"select=1:ncpus={threads}:mem={int(float(memory))}mb"
@@ -113,18 +116,18 @@ def _submit(memory, minutes, threads, script):
     return 0
 
 
-def _status(job):
+def _status(job: str) -> int:
     """Print what became of a job."""
     print(state_of(job, _kept(job)))
     return 0
 
 
-def _kept(job):
+def _kept(job: str) -> Path:
     """Return where it is kept what a job makes."""
     return Path(os.environ.get("CEERS_PBS_JOBS", "pbs")) / job
 
 
-def _made_by(script):
+def _made_by(script: str) -> Any:
     """Return the files that a job script of Snakemake makes."""
     for line in Path(script).read_text(encoding="utf-8").splitlines():
         if line.startswith(PROPERTIES):

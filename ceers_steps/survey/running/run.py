@@ -5,8 +5,10 @@ import shutil
 import signal
 import tempfile
 import time
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Iterator, Sequence
 from dataclasses import dataclass
+from pathlib import Path
+from types import FrameType
 
 from ceers_steps.errors import CeersError
 from ceers_steps.files.json_files import read_note
@@ -190,7 +192,7 @@ def check_memory(plan: Plan, tasks: list[Task], memory: int) -> None:
     )
 
 
-def _forget_failures(plan):
+def _forget_failures(plan: Plan) -> None:
     """Take away what failed in earlier runs."""
     failed = plan.output / STATE / "failed"
     try:
@@ -200,7 +202,7 @@ def _forget_failures(plan):
         raise CeersError(f"Cannot write to {plan.output}: {err.strerror or err}.") from err
 
 
-def _clear(plan, tasks):
+def _clear(plan: Plan, tasks: Sequence[Task]) -> None:
     """Take away what is no longer true, and what a killed run left half-written.
 
     Not the records of what has to be done again: they are true of the products that are there.
@@ -218,18 +220,20 @@ def _clear(plan, tasks):
         shutil.rmtree(path, ignore_errors=True)
 
 
-def _state(plan, engine):
+def _state(plan: Plan, engine: Engine) -> tuple[set[str], set[str]]:
     """Return which tasks are done and which failed in this run, as sets of identities."""
     done = identities(engine.marks, plan.titles)
     return done, identities(plan.output / STATE / "failed", plan.titles, ".json") - done
 
 
-def _running(plan):
+def _running(plan: Plan) -> set[str]:
     """Return the tasks that are being worked on."""
     return identities(plan.output / STATE / "running", plan.titles, ".json")
 
 
-def _outcome(plan, tasks, done, failed):
+def _outcome(
+    plan: Plan, tasks: Sequence[Task], done: Collection[str], failed: Collection[str]
+) -> Outcome:
     """Gather what came of the tasks."""
     failures = []
     for task in tasks:
@@ -245,7 +249,9 @@ def _outcome(plan, tasks, done, failed):
     return Outcome(finished, len(plan.tasks) - len(tasks), failures, left)
 
 
-def _settled(plan, tasks, engine, code):
+def _settled(
+    plan: Plan, tasks: Sequence[Task], engine: Engine, code: int
+) -> tuple[set[str], set[str]]:
     """Return what is done and what failed after the engine's end.
 
     What was written on another machine may take a while to be seen here.
@@ -258,7 +264,7 @@ def _settled(plan, tasks, engine, code):
         time.sleep(INTERVAL)
 
 
-def _with_killed(plan, outcome, engine):
+def _with_killed(plan: Plan, outcome: Outcome, engine: Engine) -> Outcome:
     """Count tasks that ended without a word as failures."""
     killed = {}
     for name in outcome.waiting:
@@ -272,7 +278,7 @@ def _with_killed(plan, outcome, engine):
     return Outcome(outcome.done, outcome.valid, failures, waiting)
 
 
-def _with_engine(plan, outcome, code):
+def _with_engine(plan: Plan, outcome: Outcome, code: int) -> Outcome:
     """Tell when tasks were left that could have been done: the engine itself failed."""
     hindering = {*outcome.waiting, *(failure.task for failure in outcome.failures)}
     left = [name for name in outcome.waiting if hindering.isdisjoint(plan.tasks[name].after)]
@@ -290,7 +296,7 @@ def _with_engine(plan, outcome, code):
     raise CeersError(f"{message[0].upper()}{message[1:]} Its log, {log}, ends:\n{log_tail(log)}")
 
 
-def _disk_problem(folder):
+def _disk_problem(folder: Path) -> str:
     """Try to write; say what is in the way. A quota or a lost disk shows in no other way."""
     try:
         with tempfile.TemporaryFile(dir=folder) as file:
@@ -302,10 +308,10 @@ def _disk_problem(folder):
 
 
 @contextlib.contextmanager
-def _signals():
+def _signals() -> Iterator[None]:
     """End in order when asked to, by a terminal that closes or a batch system too."""
 
-    def interrupt(number, frame):
+    def interrupt(number: int, frame: FrameType | None) -> None:
         raise KeyboardInterrupt
 
     kept = {

@@ -19,8 +19,9 @@ import sys
 import time
 import traceback
 import uuid
-from collections.abc import Collection
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from pathlib import Path
+from types import FrameType
 
 from ceers_steps.errors import CeersError
 from ceers_steps.files.atomic import user_path, write_atomic
@@ -56,7 +57,7 @@ class _Stopped(BaseException):
     """Asked to end; not SystemExit, which the crds library raises for a missing reference."""
 
 
-def main(argv=None):
+def main(argv: Sequence[str] | None = None) -> int:
     """Do one task unless it is valid.
 
     Parameters
@@ -70,8 +71,8 @@ def main(argv=None):
     int
         0 when the products are in place, 1 when the task failed, 143 when it was asked to end.
     """
-    path, identity, *mark = sys.argv[1:] if argv is None else argv
-    mark = os.path.abspath(mark[0]) if mark else ""
+    path, identity, *rest = sys.argv[1:] if argv is None else argv
+    mark = os.path.abspath(rest[0]) if rest else ""
     if mark:
         _end_with_parent()
     for name in THREAD_VARIABLES:
@@ -187,19 +188,19 @@ def reference_state(plan: Plan, path: os.PathLike) -> FileState:
     return state
 
 
-def _to_disk(path):
+def _to_disk(path: Path) -> None:
     """Have a file on the disk before its name is: the power may fail."""
     with open(path, "rb") as file:
         os.fsync(file.fileno())
 
 
-def _peak_memory():
+def _peak_memory() -> int:
     """Return the most memory that this process has had, bytes."""
     unit = 1 if sys.platform == "darwin" else 1024
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit
 
 
-def _settle(plan, task, mark):
+def _settle(plan: Plan, task: Task, mark: str) -> int:
     """Do a task unless it is valid, or failed in this run of what a second try does not mend."""
     # an engine starts a task when all that it needs is valid: not to be looked at for every task
     needed = [] if mark else plan.needed(task)
@@ -237,7 +238,7 @@ def _settle(plan, task, mark):
     return 0
 
 
-def _do(plan, task, scratch, seen):
+def _do(plan: Plan, task: Task, scratch: Path, seen: Path | None) -> None:
     """Do a task and write its record."""
     try:
         if seen is None:  # an engine starts a task when all that it needs is valid
@@ -258,7 +259,7 @@ def _make_environment_absolute() -> None:
             os.environ[name] = os.pathsep.join(str(user_path(each).absolute()) for each in folders)
 
 
-def _write_failure(plan, task, err, mark):
+def _write_failure(plan: Plan, task: Task, err: BaseException, mark: str) -> None:
     """Write why a task failed, for the summary; a full disk must not hide the first error."""
     text = str(err) or type(err).__name__
     if not isinstance(err, CeersError):
@@ -279,12 +280,12 @@ def _write_failure(plan, task, err, mark):
         print(problem, file=sys.stderr)
 
 
-def _stop(number, frame):
+def _stop(number: int, frame: FrameType | None) -> None:
     """End in order."""
     raise _Stopped
 
 
-def _step_of(err):
+def _step_of(err: BaseException | None) -> str:
     """Return the name of the innermost jwst step in which an error was raised; '' if none."""
     names = []
     while err is not None:
@@ -297,13 +298,13 @@ def _step_of(err):
     return names[-1] if names else ""
 
 
-def _are_there(plan, identities):
+def _are_there(plan: Plan, identities: Iterable[str]) -> bool:
     """Say whether there are records of all these tasks."""
     records = (read_record(plan.record_path(plan.tasks[name])) for name in identities)
     return all(record is not None for record in records)
 
 
-def _end_with_parent():
+def _end_with_parent() -> None:
     """Let this process end when the engine that started it is killed (Linux)."""
     if sys.platform == "linux":
         parent = os.getppid()
@@ -313,7 +314,7 @@ def _end_with_parent():
 
 
 @contextlib.contextmanager
-def _logging(path):
+def _logging(path: Path) -> Iterator[None]:
     """Send everything that is printed and logged to the log of the task."""
     path.parent.mkdir(parents=True, exist_ok=True)
     saved = os.dup(1), os.dup(2)

@@ -233,7 +233,7 @@ def _matched(plan: Plan, task: Task, scratch: Path) -> Path:
     return _association(scratch, task.arguments["product"], members)
 
 
-def _references(model) -> set[Path]:
+def _references(model: Any) -> set[Path]:
     """Return the reference files that were used for an exposure."""
     import crds
 

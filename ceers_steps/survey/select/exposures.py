@@ -7,6 +7,7 @@ from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import BinaryIO
 
 import numpy as np
 from astropy.io import fits
@@ -188,9 +189,9 @@ def read_exposures(files: Iterable[Path]) -> tuple[list[Exposure], str]:
             f"{'; ...' if len(told) > 3 else ''}. Make or fetch them again, or move them away.",
             [exposure_name(file) for file in unreadable],
         )
-    told = ", ".join(f"{count} {name}" for name, count in sorted(others.items()))
+    listed = ", ".join(f"{count} {name}" for name, count in sorted(others.items()))
     if not exposures:
-        raise CeersError(f"No NIRCam imaging among the files ({told or 'no file'}).")
+        raise CeersError(f"No NIRCam imaging among the files ({listed or 'no file'}).")
     _check_unique(exposures)
     note = f"left out, being no NIRCam imaging: {told}" if others else ""
     return sorted(exposures, key=lambda exposure: exposure.name), note
@@ -333,7 +334,7 @@ def _read_headers(file: Path) -> tuple[fits.Header, str]:
             return primary, ""
 
 
-def _read_cards(stream, keywords: tuple[str, ...]) -> fits.Header:
+def _read_cards(stream: BinaryIO, keywords: tuple[str, ...]) -> fits.Header:
     """Read one header to its end; parse the cards of some keywords, which takes most of the time.
 
     Raises

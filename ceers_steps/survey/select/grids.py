@@ -5,6 +5,7 @@ import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import asdf
 import numpy as np
@@ -104,7 +105,7 @@ class Grid:
         cos, sin = np.cos(np.radians(self.rotation)), np.sin(np.radians(self.rotation))
         return np.array([[-cos, sin], [sin, cos]])
 
-    def _gwcs(self):
+    def _gwcs(self) -> Any:
         """Return the WCS, of the form that jwst's resample makes of the parameters."""
         import gwcs
         from astropy import units

@@ -1,8 +1,10 @@
 """What came of a survey: tables of all tasks and of the quality of exposures, and a page."""
 
 import logging
+from collections.abc import Mapping
 from math import isnan, nan
 from pathlib import Path
+from typing import Any
 from urllib.parse import quote
 
 from astropy.table import Table
@@ -23,7 +25,7 @@ from ceers_steps.report.survey_page import (
 from ceers_steps.survey.planning.plan import STATE, TITLES, Plan, Task
 from ceers_steps.survey.planning.records import Record, read_record
 from ceers_steps.survey.running.progress import duration
-from ceers_steps.survey.running.run import Outcome
+from ceers_steps.survey.running.run import Failure, Outcome
 from ceers_steps.survey.summary.metrics import write_survey_metrics
 from ceers_steps.survey.summary.quality import BY_NAME, QUANTITIES, Quality, gather_quality, too_few
 
@@ -84,7 +86,7 @@ def write_summary(plan: Plan, outcome: Outcome, remedy: str = "") -> Path:
         return table
 
 
-def _states(plan, outcome, records):
+def _states(plan: Plan, outcome: Outcome, records: Mapping[str, Record]) -> dict[str, str]:
     """Return what became of each task; a record of an earlier run does not make it done."""
     failed, waiting = {failure.task for failure in outcome.failures}, set(outcome.waiting)
     return {
@@ -97,12 +99,17 @@ def _states(plan, outcome, records):
     }
 
 
-def _write_table(table, path):
+def _write_table(table: Table, path: Path) -> Path:
     """Write a table, all or nothing."""
     return write_atomic(path, lambda scratch: table.write(scratch, format="ascii.ecsv"))
 
 
-def _task_table(plan, records, failures, states):
+def _task_table(
+    plan: Plan,
+    records: Mapping[str, Record],
+    failures: Mapping[str, Failure],
+    states: Mapping[str, str],
+) -> Table:
     """Return the table of all tasks: state, time and memory, and why it failed."""
     rows = []
     for task in plan.tasks.values():
@@ -125,7 +132,7 @@ def _task_table(plan, records, failures, states):
     return table
 
 
-def _stages(plan, records, states):
+def _stages(plan: Plan, records: Mapping[str, Record], states: Mapping[str, str]) -> list[Stage]:
     """Return the state of each stage."""
     stages = []
     for name, tasks in plan.by_stage().items():
@@ -148,7 +155,7 @@ def _stages(plan, records, states):
     return stages
 
 
-def _mosaics(plan, records, states):
+def _mosaics(plan: Plan, records: Mapping[str, Record], states: Mapping[str, str]) -> list[Mosaic]:
     """Return what is shown of each mosaic."""
     tasks = [task for task in plan.tasks.values() if task.stage == "mosaic"]
     backgrounds = {
@@ -160,7 +167,13 @@ def _mosaics(plan, records, states):
     return [_mosaic(plan, records, states, task, backgrounds.get(task.id)) for task in tasks]
 
 
-def _mosaic(plan: Plan, records, states, task: Task, background: Task | None) -> Mosaic:
+def _mosaic(
+    plan: Plan,
+    records: Mapping[str, Record],
+    states: Mapping[str, str],
+    task: Task,
+    background: Task | None,
+) -> Mosaic:
     """Return what is shown of a mosaic; the picture is of its last product."""
     record = records.get(task.id)
     links = {}
@@ -190,7 +203,7 @@ def _mosaic(plan: Plan, records, states, task: Task, background: Task | None) ->
     )
 
 
-def _look(figures):
+def _look(figures: Mapping[str, float]) -> tuple[str, ...]:
     """Say what of a mosaic needs a look, with the limit that it is beyond."""
     found = []
     for name, value in figures.items():
@@ -201,7 +214,7 @@ def _look(figures):
     return tuple(found)
 
 
-def _final(background, records, mosaic):
+def _final(background: Task, records: Mapping[str, Record], mosaic: str) -> str:
     """Return the product of a mosaic less its background, '' when there is none."""
     stem = Path(mosaic).stem.rpartition("_")[0]
     made = records[background.id].outputs if background.id in records else ()
@@ -215,7 +228,7 @@ def _final(background, records, mosaic):
     )
 
 
-def _facts(task, figures):
+def _facts(task: Task, figures: Mapping[str, Any]) -> dict[str, str]:
     """Return what is known of a mosaic, for people."""
     grid = task.settings.get("grid", {})
     facts = {"exposures": str(len(task.arguments["exposures"]))}
@@ -236,7 +249,7 @@ def _facts(task, figures):
     return facts
 
 
-def _preview(plan, task, path, record):
+def _preview(plan: Plan, task: Task, path: Path, record: Record) -> bytes:
     """Return the picture of a mosaic, kept from an earlier summary as long as it is the same."""
     folder = plan.output / STATE / "previews"
     kept = folder / f"{task.key}.{record.made}.png"
@@ -255,7 +268,7 @@ def _preview(plan, task, path, record):
     return picture
 
 
-def _exposures(plan: Plan, quality: Quality, states) -> dict:
+def _exposures(plan: Plan, quality: Quality, states: Mapping[str, str]) -> dict[str, Any]:
     """Return columns and rows of the table of exposures; columns without values are left out."""
     table = quality.table
     shown = [quantity for quantity in QUANTITIES if not all(table[quantity.name].mask)]
@@ -287,7 +300,7 @@ def _exposures(plan: Plan, quality: Quality, states) -> dict:
     return {"columns": columns, "rows": rows}
 
 
-def _status(states, task, align, alignment):
+def _status(states: Mapping[str, str], task: Task, align: Task | None, alignment: str) -> str:
     """Say in one word or two how an exposure stands: the first that is not as it should be."""
     if states[task.id] != "done":
         return states[task.id]
@@ -297,11 +310,11 @@ def _status(states, task, align, alignment):
     return words.get(alignment, alignment.lower()) or "done"
 
 
-def _form(value, form):
+def _form(value: float, form: str) -> str:
     """Return a value as text; what is unknown is empty."""
     return "" if isnan(value) else format(value, form)
 
 
-def _log(plan, task):
+def _log(plan: Plan, task: Task) -> str:
     """Return the link to the log of a task."""
     return quote(str(plan.log_path(task).relative_to(plan.output)))
