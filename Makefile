@@ -12,7 +12,7 @@ DEMO_DIR ?= demo
 # coverage makes the tests take 1.4 to 1.6 times as long; make test COVERAGE= leaves it out
 COVERAGE ?= --cov --cov-report=
 
-.PHONY: demo test quick lint docs bench clean setup
+.PHONY: demo test quick lint docs changes bench clean setup
 
 setup: $(VENV)/.ready
 
@@ -43,6 +43,10 @@ lint: $(VENV)/.ready
 
 docs: $(VENV)/.ready
 	$(BIN)/sphinx-build -q -W -b html docs docs/_build/html
+
+RELEASE ?= 0.2.0
+changes:
+	$(PYTHON) changes/gather.py $(RELEASE)
 
 bench: $(VENV)/.ready
 	$(BIN)/python -m pip install -q snowblind==1.0.1

@@ -7,6 +7,12 @@ import numpy as np
 import pytest
 from astropy.io import fits
 
+import ceers_steps
+from ceers_steps.integration import get_steps
+from ceers_steps.mosaics.masks import BIT_CARDS
+from ceers_steps.mosaics.products import NEW_PLANES
+from ceers_steps.steps.base import status_keyword
+
 PAGE = Path(__file__).parents[2] / "docs" / "products.md"
 
 
@@ -31,3 +37,38 @@ def test_recipes_run(tmp_path, monkeypatch):
     (source,) = names["sources"]
     assert (source["x"], source["y"]) == pytest.approx((104.5, 104.5), abs=0.1)
     assert names["table"]["aperture_sum"][0] > 0
+
+
+def test_every_suffix_of_ours_is_explained():
+    package = Path(ceers_steps.__file__).parent
+    code = "".join(
+        path.read_text(encoding="utf-8")
+        for room in ("steps", "pipelines")
+        for path in (package / room).glob("*.py")
+    )
+    suffixes = set(re.findall(r'output_suffix = "(\w+)"', code))
+    suffixes |= set(re.findall(r'extra_product_path\(\s*model, "(\w+)"', code))
+    suffixes |= set(re.findall(r'suffix="(\w+)"', code)) - {"ref"}
+    assert {"match", "bkgsub", "mergedmask", "imgbkg", "snowballs"} <= suffixes
+    page = PAGE.read_text(encoding="utf-8")
+    missing = [name for name in sorted(suffixes) if not re.search(rf"_{name}\.\w+`", page)]
+    assert missing == ["cat"]  # jwst's own source list
+
+
+def test_status_keywords_are_those_of_the_steps():
+    page = PAGE.read_text(encoding="utf-8")
+    listed = set(re.findall(r"`(S_[A-Z]+)`", page)) - {"S_TWKREG"}
+    steps = {alias for _, alias, is_pipeline in get_steps() if not is_pipeline}
+    # tiles are resampling, which has jwst's own status
+    assert listed == {status_keyword(alias) for alias in steps - {"ceers_tiled_resample"}}
+
+
+def test_bits_and_extensions_are_those_that_are_written():
+    page = PAGE.read_text(encoding="utf-8")
+    rows = dict(re.findall(r"^\| (\d)(?: to 4)? \| [\d, ]+ \| (.*?) \|", page, re.M))
+    cards = {key: comment for key, _, comment in BIT_CARDS}
+    assert rows["0"] in cards["BIT0"] or cards["BIT0"] in rows["0"]
+    assert set(rows) == {"0", "1", "5", "6", "7"}
+    assert len(cards) == len(rows)
+    for name in NEW_PLANES:
+        assert f"`{name}`" in page
