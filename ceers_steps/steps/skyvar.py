@@ -2,6 +2,7 @@
 
 import logging
 import os
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +15,7 @@ from stdatamodels.jwst.datamodels import JwstDataModel, dqflags
 from ceers_steps.errors import CeersError
 from ceers_steps.files.atomic import write_atomic
 from ceers_steps.files.source_masks import find_mask, read_bits
-from ceers_steps.kernels.sky.evidence import exposures_without_sky
+from ceers_steps.kernels.sky.evidence import exposures_without_sky, off_from_overlaps
 from ceers_steps.kernels.sky.exposure import SkyCorrection, SkySettings, correct_sky
 from ceers_steps.kernels.sky.noise_scale import BLOCKS
 from ceers_steps.kernels.sky.variance import smooth_sky
@@ -87,17 +88,19 @@ class SkyVarStep(CeersStep):
             )
         folder = Path(self.input_dir or ".")
         members = [each["expname"] for each in library.asn["products"][0]["members"]]
-        measured: dict[int, tuple[str, float, float]] = {}
+        measured: dict[int, _Measured] = {}
         with library:
             for index, name in enumerate(members):
                 model = library.borrow(index)
                 try:
                     places = list(dict.fromkeys([(folder / name).parent, folder]))
+                    matched = _matched_level(model)
                     found = self._correct(model, places)
                     if found and found.pedestal and found.evidence and not self.per_amplifier:
                         wheels = model.meta.instrument
                         key = f"{wheels.name} {effective_filter(wheels.filter, wheels.pupil)}"
-                        measured[index] = key, found.pedestal.level, found.evidence.noise
+                        noise = found.evidence.noise
+                        measured[index] = _Measured(key, found.pedestal.level, noise, matched)
                 finally:
                     library.shelve(model, index)
         _check_levels(self, library, measured)
@@ -214,27 +217,71 @@ def _refuse(step: SkyVarStep, model: JwstDataModel, reason: str) -> None:
         background.level, background.method = 0.0, f"{step.class_alias} none"
 
 
-def _check_levels(
-    step: SkyVarStep, library: ModelLibrary, measured: dict[int, tuple[str, float, float]]
-) -> None:
-    """Give exposures back a level far above that of the others of their filter."""
-    for name in {key for key, _, _ in measured.values()}:
-        indices = [index for index, value in measured.items() if value[0] == name]
-        levels = [measured[index][1] for index in indices]
-        noises = [measured[index][2] for index in indices]
+@dataclass(frozen=True)
+class _Measured:
+    """What was measured of one exposure: its filter, level and noise, and what skymatch found."""
+
+    filter: str
+    level: float
+    noise: float
+    matched: float | None
+
+
+def _matched_level(model: JwstDataModel) -> float | None:
+    """Return the level that skymatch has found from the overlaps, and not subtracted."""
+    background = model.meta.background
+    if background.subtracted or "match" not in (background.method or ""):
+        return None
+    return background.level
+
+
+def _check_levels(step: SkyVarStep, library: ModelLibrary, measured: dict[int, _Measured]) -> None:
+    """Compare levels with the overlaps and with each other; give back those that are no sky."""
+    for name in {each.filter for each in measured.values()}:
+        indices = [index for index, each in measured.items() if each.filter == name]
+        group = [measured[index] for index in indices]
+        levels, noises = [each.level for each in group], [each.noise for each in group]
+        reasons: dict[int, str] = {}
         for number in exposures_without_sky(levels, noises):
-            index, others = indices[number], float(np.quantile(levels, 0.25))
-            reason = f"level {levels[number]:.3g}, that of other exposures {others:.3g}"
-            with library:
-                model = library.borrow(index)
-                try:
-                    model.data += np.float32(levels[number])
-                    model.meta.background.subtracted = False
-                    _refuse(step, model, reason)
-                    note = f"SKY NOT SUBTRACTED ({reason})"
-                    step.record(model, "COMPLETE", merit={"sky_refused": reason}, note=note)
-                finally:
-                    library.shelve(model, index)
+            others = float(np.quantile(levels, 0.25))
+            reasons[number] = f"level {levels[number]:.3g}, that of other exposures {others:.3g}"
+        matched = [each.matched for each in group if each.matched is not None]
+        off = np.zeros(len(group))
+        if len(matched) == len(group) > 1:
+            off, refused = off_from_overlaps(levels, matched, noises)
+            for number in refused:
+                reasons.setdefault(
+                    number,
+                    f"level {levels[number]:.3g}, {off[number]:+.3g} from what the overlaps with "
+                    "other exposures say",
+                )
+        for number, index in enumerate(indices):
+            if number in reasons or off[number] != 0.0:
+                with library:
+                    model = library.borrow(index)
+                    try:
+                        if number in reasons:
+                            _give_back(step, model, levels[number], reasons[number])
+                        else:
+                            _add_difference(step, model, float(off[number]))
+                    finally:
+                        library.shelve(model, index)
+
+
+def _give_back(step: SkyVarStep, model: JwstDataModel, level: float, reason: str) -> None:
+    """Undo the subtraction of a level that is not the sky."""
+    model.data += np.float32(level)
+    model.meta.background.subtracted = False
+    _refuse(step, model, reason)
+    note = f"SKY NOT SUBTRACTED ({reason})"
+    step.record(model, "COMPLETE", merit={"sky_refused": reason}, note=note)
+
+
+def _add_difference(step: SkyVarStep, model: JwstDataModel, off: float) -> None:
+    """Put what the overlaps say into the error of a level."""
+    merit = model.meta.ceers_steps.instance[step.class_alias]["merit"]
+    merit["sky_from_overlaps"] = off
+    merit["sky_err"] = float(np.hypot(merit["sky_err"], off))
 
 
 def _read_mask(

@@ -321,6 +321,31 @@ def test_other_exposures_tell_that_a_level_is_not_the_sky():
             library.shelve(model, index, modify=False)
 
 
+def test_overlaps_tell_that_a_level_is_not_the_sky():
+    """Light that is on one exposure only is in the overlaps as well; light of the field is not."""
+    exposures = [cal(number, sources=False)[0] for number in (1, 2, 3, 4)]
+    for number, model in enumerate(exposures):
+        # what the overlaps say: the same sky, but for what the light of a halo adds to the third
+        model.meta.background.level = 0.01
+        model.meta.background.subtracted, model.meta.background.method = False, "match"
+        model.data += np.float32([0.0, 0.004, 0.08, -0.004][number])
+    given = exposures[2].data.copy()
+    library = SkyVarStep.call(ModelLibrary(exposures))
+    with library:
+        for index, model in enumerate(library):
+            assert ("sky_refused" in merit(model)) == (index == 2)
+            if index == 2:
+                assert "overlaps" in merit(model)["sky_refused"]
+                np.testing.assert_allclose(model.data, given, rtol=1e-6, atol=1e-7)
+                assert model.meta.background.level == 0.0
+            if index == 3:
+                # 4 and 2 thousandths (the median of an even number) from the others
+                off = merit(model)["sky_from_overlaps"]
+                assert off == pytest.approx(-0.006, abs=4e-4)
+                assert merit(model)["sky_err"] >= abs(off)
+            library.shelve(model, index, modify=False)
+
+
 def test_without_the_variance_of_a_flat():
     """flat_field was skipped."""
     model, _ = cal()

@@ -8,7 +8,13 @@ from numpy.typing import NDArray
 
 from ceers_steps.kernels.stats import mad_sigma, subsample
 
-__all__ = ["EvidenceSettings", "SkyEvidence", "exposures_without_sky", "judge_sky"]
+__all__ = [
+    "EvidenceSettings",
+    "SkyEvidence",
+    "exposures_without_sky",
+    "judge_sky",
+    "off_from_overlaps",
+]
 
 
 @dataclass(frozen=True)
@@ -29,6 +35,13 @@ class EvidenceSettings:
     most_excess : float
         Excess over the exposures with the least light above which a level is not the sky, in
         units of that of those.
+    most_noise, most_sources : float
+        Noise of a pixel over its error, and part of the image that is masked as sources, above
+        which, both, a source fills the frame. Frames that a star fills: 3 to 5 and 0.52; wrong
+        errors alone (a single group) leave the second small, a crowded field the first.
+    most_difference : float
+        Difference from what the overlaps with other exposures say above which a level is not the
+        sky, in units of the noise of a pixel; `most_relative_spread` must be exceeded too.
     """
 
     least_pixels: int = 1000
@@ -36,6 +49,9 @@ class EvidenceSettings:
     most_spread: float = 3.0
     most_relative_spread: float = 0.2
     most_excess: float = 1.0
+    most_noise: float = 2.0
+    most_sources: float = 0.4
+    most_difference: float = 1.0
 
 
 @dataclass(frozen=True)
@@ -72,6 +88,9 @@ def judge_sky(
     usable: NDArray[np.bool_],
     level: float,
     settings: EvidenceSettings | None = None,
+    *,
+    expected_noise: float = 0.0,
+    source_fraction: float = 0.0,
 ) -> SkyEvidence:
     """Say whether what is left of an image after a level was subtracted is empty sky.
 
@@ -85,6 +104,10 @@ def judge_sky(
         What was subtracted, in the unit of the image.
     settings : EvidenceSettings, optional
         Limits.
+    expected_noise : float
+        Error of a pixel, in the unit of the image; 0 = not known.
+    source_fraction : float
+        Part of the working pixels that is masked as sources.
 
     Returns
     -------
@@ -120,6 +143,15 @@ def judge_sky(
             if noise > 0
             else "the image has no noise"
         )
+    elif (
+        source_fraction > settings.most_sources
+        and noise > settings.most_noise * expected_noise > 0.0
+    ):
+        reason = (
+            f"sources cover {source_fraction:.0%} of the image, and between them neighbouring "
+            f"pixels differ {noise / expected_noise:.1f} times as much as their errors say: a "
+            "source fills the frame"
+        )
     uncertainty = spread / np.sqrt(max(len(levels), 1))
     return SkyEvidence(n_pixels, float(noise), float(spread), float(uncertainty), reason)
 
@@ -153,3 +185,45 @@ def exposures_without_sky(
         for number, (level, noise) in enumerate(zip(levels, noises, strict=True))
         if level - usual > max(settings.most_excess * abs(usual), settings.most_spread * noise)
     ]
+
+
+def off_from_overlaps(
+    levels: Sequence[float],
+    matched: Sequence[float],
+    noises: Sequence[float],
+    settings: EvidenceSettings | None = None,
+) -> tuple[NDArray[np.float64], list[int]]:
+    """Compare levels with those that make overlapping exposures agree.
+
+    Where exposures overlap, sources are the same in all of them: their difference is that of
+    their skies alone, whatever is seen there.
+
+    Parameters
+    ----------
+    levels : sequence of float
+        Level of each exposure of one filter, measured on itself.
+    matched : sequence of float
+        Level of each from the overlaps, up to a constant that all share.
+    noises : sequence of float
+        Noise of a pixel of each.
+    settings : EvidenceSettings, optional
+        Limits.
+
+    Returns
+    -------
+    off : ndarray, shape (n,)
+        Level less what the overlaps say; their median is 0.
+    refused : list of int
+        Those whose level is not the sky. None of fewer than three exposures: one cannot tell
+        which is right.
+    """
+    settings = settings or EvidenceSettings()
+    off = np.subtract(levels, matched)
+    off -= np.median(off)
+    if len(off) < 3:
+        return off, []
+    limits = np.maximum(
+        settings.most_difference * np.asarray(noises),
+        settings.most_relative_spread * np.abs(levels),
+    )
+    return off, np.flatnonzero(np.abs(off) > limits).tolist()

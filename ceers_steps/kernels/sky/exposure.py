@@ -172,7 +172,15 @@ def correct_sky(
             data, searched, method=settings.sky_method, n_strips=settings.n_strips
         )
         less = data - pedestal_image(pedestal, data.shape)
-        evidence = judge_sky(less, ~searched & np.isfinite(data), pedestal.level)
+        usable = ~searched & np.isfinite(data)
+        errors = err[usable]
+        evidence = judge_sky(
+            less,
+            usable,
+            pedestal.level,
+            expected_noise=float(np.nanmedian(errors)) if np.isfinite(errors).any() else 0.0,
+            source_fraction=float(np.mean(bits[sees_sky] > 0)),
+        )
         if evidence.reason:
             pedestal = None
         else:
