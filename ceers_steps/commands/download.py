@@ -120,7 +120,9 @@ def run(args: argparse.Namespace) -> int:
         archive.adopt_elsewhere(plan, args.output)
         due = [item for item in plan if not item.complete]
         needed = transfer.still_due(plan)
-        free = disk.check_space(needed, args.output)
+        free = disk.check_space(
+            needed, args.output, "choose another folder, or fetch less at a time"
+        )
         listed = sum(item.size or 0 for item in plan)
         print(
             f"{len(plan)} files, {_size(listed)}; {len(plan) - len(due)} are there, "

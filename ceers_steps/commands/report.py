@@ -1,7 +1,6 @@
 """``ceers report``: pages of a survey, to look at and to review."""
 
 import argparse
-import os
 import webbrowser
 from collections.abc import Sequence
 from typing import Any
@@ -27,9 +26,10 @@ def run_report(args: argparse.Namespace) -> None:
     """Write the report."""
     from ceers_steps.report.site import write_site
     from ceers_steps.report.survey_data import read_survey
+    from ceers_steps.survey.running.machine import available_cores
     from ceers_steps.survey.summary.quality import too_few
 
-    cores = args.cores or os.cpu_count() or 1
+    cores = args.cores or available_cores()
     survey = read_survey(args.output)
     few = too_few([exposure.facts.get("FILTER", "") for exposure in survey.exposures])
     page = write_site(survey, mark=unusual, few=few, cores=cores)

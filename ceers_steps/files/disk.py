@@ -1,12 +1,15 @@
 """What is checked on disk: whole files, free space, one run at a time in a folder."""
 
 import contextlib
+import errno
 import fcntl
 import os
 import shutil
+import sys
 import warnings
 from collections.abc import Iterator
 from pathlib import Path
+from typing import IO
 
 from astropy.io import fits
 from astropy.utils.exceptions import AstropyUserWarning
@@ -14,7 +17,10 @@ from astropy.utils.exceptions import AstropyUserWarning
 from ceers_steps.errors import CeersError
 from ceers_steps.files.limits import check_regular, unpacked_size
 
-__all__ = ["check_space", "fits_problem", "folder_lock"]
+__all__ = ["check_space", "fits_problem", "folder_lock", "open_lock", "take_lock"]
+
+_BUSY = {errno.EAGAIN, errno.EACCES}
+_NO_LOCKS = {errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP}
 
 
 def fits_problem(path: str | os.PathLike) -> str:
@@ -60,7 +66,7 @@ def _size_of(path: str | os.PathLike) -> int:
     return unpacked_size(path) if packed else os.path.getsize(path)
 
 
-def check_space(needed: int, folder: str | os.PathLike) -> int:
+def check_space(needed: int, folder: str | os.PathLike, remedy: str) -> int:
     """Make sure that a disk has room.
 
     Parameters
@@ -69,6 +75,8 @@ def check_space(needed: int, folder: str | os.PathLike) -> int:
         Bytes that will be written.
     folder
         Where; it need not be there yet.
+    remedy
+        What to do beside freeing some space, for the message.
 
     Returns
     -------
@@ -86,16 +94,86 @@ def check_space(needed: int, folder: str | os.PathLike) -> int:
     free = shutil.disk_usage(there).free
     if needed > free:
         raise CeersError(
-            f"{needed / 1e9:.2f} GB have to be fetched, but the disk of {folder} has only "
-            f"{free / 1e9:.2f} GB free. Free some space, choose another folder, or fetch less at "
-            "a time."
+            f"{needed / 1e9:.2f} GB are to be written, but the disk of {folder} has only "
+            f"{free / 1e9:.2f} GB free. Free some space, {remedy}."
         )
     return free
 
 
+def open_lock(path: Path) -> IO[str]:
+    """Open a file to lock; made, with its folder, when it is missing.
+
+    Locks are the kernel's (flock): they end with the process that holds them, however it ends, so
+    none is ever stale.
+
+    Parameters
+    ----------
+    path
+        The file.
+
+    Returns
+    -------
+    file
+        To be closed by the caller, which ends the lock.
+
+    Raises
+    ------
+    CeersError
+        When it cannot be written.
+    """
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        return open(path, "a+", encoding="utf-8")
+    except OSError as err:
+        raise CeersError(
+            f"Cannot write to {path.parent}: {err.strerror or err}. Free some space, or choose "
+            "another folder."
+        ) from err
+
+
+def take_lock(lock: IO[str], *, shared: bool = False, wait: bool = False) -> bool:
+    """Lock a file.
+
+    Parameters
+    ----------
+    lock
+        Of `open_lock`.
+    shared
+        Together with others who share it.
+    wait
+        Until whoever has it lets it go.
+
+    Returns
+    -------
+    bool
+        False when somebody else has it. Where a file system has no locks, that is told and the
+        answer is True.
+
+    Raises
+    ------
+    CeersError
+        When locking fails.
+    """
+    kind = (fcntl.LOCK_SH if shared else fcntl.LOCK_EX) | (0 if wait else fcntl.LOCK_NB)
+    try:
+        fcntl.flock(lock, kind)
+    except OSError as err:
+        if err.errno in _BUSY:
+            return False
+        if err.errno not in _NO_LOCKS:
+            raise CeersError(f"Cannot lock {lock.name}: {err.strerror}.") from err
+        if not shared and not wait:
+            print(
+                f"The file system of {lock.name} has no locks: see to it that nothing else works "
+                "in this folder.",
+                file=sys.stderr,
+            )
+    return True
+
+
 @contextlib.contextmanager
 def folder_lock(folder: str | os.PathLike) -> Iterator[None]:
-    """Keep a second run away from a folder; the lock ends with the process, however it ends.
+    """Keep a second download away from a folder.
 
     Parameters
     ----------
@@ -107,19 +185,7 @@ def folder_lock(folder: str | os.PathLike) -> Iterator[None]:
     CeersError
         When another run holds it, or the folder cannot be written.
     """
-    folder = Path(folder)
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        lock = open(folder / ".ceers-download.lock", "a", encoding="utf-8")  # noqa: SIM115
-    except OSError as err:
-        raise CeersError(f"Cannot write to {folder}: {err.strerror or err}.") from err
-    with lock:
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError as err:
-            raise CeersError(
-                f"Another 'ceers download' is writing to {folder}. Wait for its end."
-            ) from err
-        except OSError:
-            pass  # a file system without locks
+    with open_lock(Path(folder) / ".ceers-download.lock") as lock:
+        if not take_lock(lock):
+            raise CeersError(f"Another 'ceers download' is writing to {folder}. Wait for its end.")
         yield

@@ -4,18 +4,14 @@ import io
 import math
 import mmap
 import os
-import shutil
 import warnings
-from pathlib import Path
 from typing import Any, Self
 
 import numpy as np
 from astropy.io import fits
 from numpy.typing import DTypeLike
 
-from ceers_steps.errors import CeersError
-
-__all__ = ["PlaneWriter", "check_space", "file_size", "virtual_array"]
+__all__ = ["PlaneWriter", "file_size", "virtual_array"]
 
 _BLOCK = 2880  # bytes: headers and data of FITS files are padded to multiples of this
 _COPIED_BYTES = 1 << 24  # of an image that is copied, at a time
@@ -44,34 +40,6 @@ def virtual_array(shape: tuple[int, ...], dtype: DTypeLike) -> np.ndarray:
         prot=mmap.PROT_READ,
     )
     return np.ndarray(shape, dtype, buffer=zeros)
-
-
-def check_space(folder: str | os.PathLike, n_bytes: int, remedy: str) -> None:
-    """Check that there is room on the disk.
-
-    Parameters
-    ----------
-    folder
-        Folder to be written to; it need not exist yet.
-    n_bytes
-        Bytes to be written.
-    remedy
-        What makes the files smaller, for the message.
-
-    Raises
-    ------
-    CeersError
-        When there is not enough.
-    """
-    place = Path(folder).absolute()
-    while not place.exists():
-        place = place.parent
-    free = shutil.disk_usage(place).free
-    if free < n_bytes:
-        raise CeersError(
-            f"{folder}: {n_bytes / 1e9:.1f} GB are to be written, {free / 1e9:.1f} GB are free. "
-            f"Free some disk space or choose another folder with output_dir; {remedy}."
-        )
 
 
 class PlaneWriter:

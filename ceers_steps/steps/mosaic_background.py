@@ -14,7 +14,8 @@ from stdatamodels.jwst.datamodels import JwstDataModel
 from ceers_steps.errors import CeersError
 from ceers_steps.files.associations import is_association_path, list_association
 from ceers_steps.files.atomic import write_atomic
-from ceers_steps.files.fits_planes import check_space, virtual_array
+from ceers_steps.files.disk import check_space
+from ceers_steps.files.fits_planes import virtual_array
 from ceers_steps.kernels.rows import row_blocks
 from ceers_steps.kernels.sources.mosaic_background import (
     BackgroundSettings,
@@ -158,7 +159,7 @@ def _check_disk(step: MosaicBackgroundStep, files: Sequence[MosaicFile]) -> None
     new = sum(math.prod(each.model.data.shape) for each in files) * per_pixel
     old = sum(each.path.stat().st_size for each in files)
     folder = os.path.dirname(step.make_output_path(basepath=files[0].path.name))
-    check_space(folder, old + new, "or leave planes out of the mosaics")
+    check_space(old + new, folder, "choose another folder with output_dir, or leave planes out")
 
 
 def _run_on(

@@ -25,7 +25,8 @@ from ceers_steps.files.associations import (
     read_association,
 )
 from ceers_steps.files.atomic import open_fits, write_atomic
-from ceers_steps.files.fits_planes import PlaneWriter, check_space, file_size, virtual_array
+from ceers_steps.files.disk import check_space
+from ceers_steps.files.fits_planes import PlaneWriter, file_size, virtual_array
 from ceers_steps.kernels.mosaic.tiles import Tile, cut_grid
 from ceers_steps.mosaics.grid import GRID_PARAMETERS, check_grid
 from ceers_steps.names import exposure_name
@@ -140,9 +141,10 @@ def _make_mosaic(step: TiledResampleStep, mosaic: TiledMosaic, tiles: Sequence[T
     hdus = _layout(step, mosaic, tiles, os.path.basename(path))
     size = file_size(hdus)
     check_space(
-        os.path.dirname(path),
         size * (1 + step.keep_tiles),
-        "or leave planes out with enable_ctx=false, report_var=false or enable_err=false",
+        os.path.dirname(path),
+        "choose another folder with output_dir, or leave planes out with enable_ctx=false, "
+        "report_var=false or enable_err=false",
     )
     write_atomic(path, lambda scratch: _write(step, scratch, hdus, mosaic, tiles, exposures))
     log.info("Saved mosaic in %s (%.1f GB)", path, size / 1e9)

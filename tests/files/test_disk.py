@@ -1,5 +1,7 @@
 """Free space, whole files, one run at a time."""
 
+import errno
+import fcntl
 import os
 import shutil
 from collections import namedtuple
@@ -7,7 +9,7 @@ from collections import namedtuple
 import pytest
 
 from ceers_steps.errors import CeersError
-from ceers_steps.files.disk import check_space, fits_problem, folder_lock
+from ceers_steps.files.disk import check_space, fits_problem, folder_lock, open_lock, take_lock
 from tests.survey.archive.test_transfer import DATA
 
 
@@ -15,9 +17,9 @@ def test_a_disk_without_room_is_told_before(monkeypatch, tmp_path):
     usage = namedtuple("usage", "total used free")
     monkeypatch.setattr(shutil, "disk_usage", lambda path: usage(10**12, 10**12, 10**9))
     folder = tmp_path / "not" / "yet"
-    assert check_space(10**9, folder) == 10**9
-    with pytest.raises(CeersError, match=r"3\.50 GB .* only 1\.00 GB free"):
-        check_space(3_500_000_000, folder)
+    assert check_space(10**9, folder, "") == 10**9
+    with pytest.raises(CeersError, match=r"3\.50 GB .* only 1\.00 GB free.*smaller"):
+        check_space(3_500_000_000, folder, "make it smaller")
 
 
 def test_one_run_at_a_time(tmp_path):
@@ -26,6 +28,26 @@ def test_one_run_at_a_time(tmp_path):
         second.__enter__()
     with folder_lock(tmp_path / "new"):
         pass
+
+
+def test_locks_are_shared_or_not_and_can_be_waited_for(tmp_path):
+    path = tmp_path / "below" / "lock"
+    with open_lock(path) as one, open_lock(path) as two:
+        assert take_lock(one, shared=True)
+        assert take_lock(two, shared=True)
+        assert not take_lock(two)
+    with open_lock(path) as again:
+        assert take_lock(again, wait=True)
+
+
+def test_a_file_system_without_locks_is_told(tmp_path, monkeypatch, capsys):
+    def refuse(*_):
+        raise OSError(errno.ENOLCK, "No locks available")
+
+    monkeypatch.setattr(fcntl, "flock", refuse)
+    with open_lock(tmp_path / "lock") as lock:
+        assert take_lock(lock)
+    assert "has no locks" in capsys.readouterr().err
 
 
 def test_a_folder_that_cannot_be_made(tmp_path):

@@ -2,16 +2,13 @@
 
 import os
 import tracemalloc
-from types import SimpleNamespace
 
 import numpy as np
 import pytest
 from astropy.io import fits
 from astropy.table import Table
 
-from ceers_steps.errors import CeersError
-from ceers_steps.files import fits_planes
-from ceers_steps.files.fits_planes import PlaneWriter, check_space, file_size, virtual_array
+from ceers_steps.files.fits_planes import PlaneWriter, file_size, virtual_array
 
 PLANES = {
     "SCI": ((50, 70), np.float32),
@@ -72,12 +69,3 @@ def test_an_image_larger_than_memory_costs_nothing(tmp_path):
     _, peak = tracemalloc.get_traced_memory()
     tracemalloc.stop()
     assert peak < 1e6
-
-
-def test_a_small_disk_is_told_before_anything_is_written(tmp_path, monkeypatch):
-    monkeypatch.setattr(
-        fits_planes.shutil, "disk_usage", lambda place: SimpleNamespace(free=2_000_000_000)
-    )
-    check_space(tmp_path / "not" / "there", 1_900_000_000, "unused")
-    with pytest.raises(CeersError, match=r"2\.1 GB are to be written, 2\.0 GB are free.*smaller"):
-        check_space(tmp_path, 2_100_000_000, "make it smaller")

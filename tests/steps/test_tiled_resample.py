@@ -18,7 +18,7 @@ from stpipe.exceptions import ValidationError
 
 from ceers_steps.drizzling.tiled import TiledMosaic
 from ceers_steps.errors import CeersError
-from ceers_steps.files import fits_planes
+from ceers_steps.files import disk
 from ceers_steps.steps.tiled_resample import TiledResampleStep
 from tests.drizzled import CENTRE, exposure
 
@@ -456,8 +456,8 @@ def test_exposures_need_a_wcs(files):
 
 
 def test_a_full_disk_is_told_before_the_work(files, monkeypatch, tmp_path):
-    monkeypatch.setattr(fits_planes.shutil, "disk_usage", lambda place: SimpleNamespace(free=9))
-    with pytest.raises(CeersError, match=r"are free.*enable_ctx=false"):
+    monkeypatch.setattr(disk.shutil, "disk_usage", lambda place: SimpleNamespace(free=9))
+    with pytest.raises(CeersError, match=r"free.*enable_ctx=false"):
         in_tiles(files, **GRID)
     assert not list(tmp_path.iterdir())
 

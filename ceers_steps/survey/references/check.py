@@ -239,7 +239,8 @@ def fetch_references(
             "have to be fetched. Check the network and CRDS_SERVER_URL "
             "(https://jwst-crds.stsci.edu)."
         )
-    check_space(sum(item.size or 0 for item in due), (due[0].path or Path()).parent)
+    needed, folder = sum(item.size or 0 for item in due), (due[0].path or Path()).parent
+    check_space(needed, folder, "or set CRDS_PATH to a folder on another disk")
     listed = crds_rules.catalogue()
     failed = []
     for item in due:

@@ -39,6 +39,7 @@ class Progress:
         self._plan, self._tasks = plan, {task.id: task for task in tasks}
         self._show = _Live(console) if console.is_terminal else _Lines(tell)
         self._start = time.monotonic()
+        self._estimate = 0, 0.0  # tasks that have ended, and when after the start all will have
 
     def __enter__(self) -> "Progress":
         self._show.open()
@@ -70,11 +71,16 @@ class Progress:
         self._show.show(", ".join(parts), now, ended, total)
 
     def _left(self, ended: Sequence[Task]) -> float:
-        """Return about what time is left, from what the tasks that ended were estimated to take."""
-        worked = sum(task.seconds for task in ended)
-        total = sum(task.seconds for task in self._tasks.values())
+        """Return about what time is left, from what the tasks that ended were estimated to take.
+
+        It is estimated anew when a task ends, and counts down between.
+        """
         elapsed = time.monotonic() - self._start
-        return elapsed * (total - worked) / worked if worked else 0.0
+        if len(ended) != self._estimate[0]:
+            worked = sum(task.seconds for task in ended)
+            total = sum(task.seconds for task in self._tasks.values())
+            self._estimate = len(ended), elapsed + elapsed * (total - worked) / worked
+        return max(self._estimate[1] - elapsed, 0.0)
 
     def _now(self, running: Iterable[str]) -> str:
         """Say which tasks run."""

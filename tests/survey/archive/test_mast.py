@@ -351,7 +351,7 @@ def test_a_disk_without_room(mast, tmp_path, capsys):
     for row in mast.recorded["products"]["1003"]["data"]:
         row["size"] = 10**17
     assert download("1345", "--observation", 3, "-o", tmp_path) == 1
-    assert "100000000.00 GB have to be fetched" in capsys.readouterr().err
+    assert "100000000.00 GB are to be written" in capsys.readouterr().err
     assert not mast.fetched()
 
 

@@ -40,11 +40,16 @@ def test_lines_tell_what_is_done_and_what_runs(tmp_path, clock):
         # every task is estimated to take the same
         left = duration(100 * (len(names) - 11) / 11)
         assert lines[-1] == f"10 of {len(names)} tasks done, 1 failed, about {left} left"
-        clock[0] = 101
+        clock[0] = 180
+        show.update(names[:10], names[10:11], names[11:12])
+        # counts down until the next one ends
+        left = duration(100 * (len(names) - 11) / 11 - 80)
+        assert lines[-1].endswith(f", about {left} left; now: {names[11]}")
+        clock[0] = 181
         show.update(names[:11], names[10:11], ())
         show.update(names, (), ())
         assert lines[-1] == f"{len(names)} of {len(names)} tasks done"
-    assert len(lines) == 4
+    assert len(lines) == 5
 
 
 def test_nothing_new_is_not_told(tmp_path, clock):
