@@ -16,7 +16,17 @@ __all__ = ["main"]
 
 COMMANDS = (
     *("survey.init", "survey.plan", "survey.reduce", "survey.commands", "report", "verify", "show"),
-    *("demo", "simulate", "associate", "datasets", "download", "inspect", "references", "params"),
+    *(
+        "demo",
+        "simulate",
+        "associate",
+        "mosaic",
+        "datasets",
+        "download",
+        "inspect",
+        "references",
+        "params",
+    ),
 )
 """Modules of `ceers_steps.commands` with the subcommands, in the order of the help."""
 

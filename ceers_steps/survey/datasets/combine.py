@@ -1,0 +1,128 @@
+"""Which calibrated exposures are combined, what the mosaics are called, and a table of them."""
+
+import os
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from astropy.io import fits
+from astropy.table import Table
+
+from ceers_steps.survey.select.associations import ALL, Group
+from ceers_steps.survey.select.exposures import Exposure
+
+__all__ = ["COMBINE", "combine_exposures", "mosaic_table", "observation_list"]
+
+COMBINE = ("program", "observation", "visit", "filter")
+"""What is combined: exposures that share it, and the filter. ``filter`` combines everything."""
+
+MOST = 6
+"""Numbers that are listed in a name; of more, the first and the last."""
+
+
+def combine_exposures(exposures: Sequence[Exposure], by: str) -> list[Group]:
+    """Group exposures, and name the groups and their products after what is in them.
+
+    Parameters
+    ----------
+    exposures
+        All of them.
+    by
+        One of `COMBINE`.
+
+    Returns
+    -------
+    list of Group
+        In the order of their names; products are ``jw01345_obs001+002_NIRCAM_F150W``, with the
+        visits after the observation where those are kept apart.
+    """
+    parts = {"filter": 0, "program": 1, "observation": 2, "visit": 3}[by]
+    members: dict[tuple[str, ...], list[Exposure]] = {}
+    for exposure in exposures:
+        key = (exposure.program, exposure.observation, exposure.visit)[:parts]
+        members.setdefault(key, []).append(exposure)
+    groups = []
+    for key in sorted(members):
+        ordered = tuple(sorted(members[key], key=lambda exposure: exposure.name))
+        group = Group(_name(ordered, by), ordered)
+        names = (*group.filters, ALL)
+        products = {name: f"{group.name}_NIRCAM_{name}" for name in names}
+        groups.append(replace(group, products=products))
+    return groups
+
+
+def _name(exposures: Iterable[Exposure], by: str) -> str:
+    """Return the name of a group."""
+    exposures = list(exposures)
+    name = f"jw{_joined(exposure.program for exposure in exposures)}"
+    name += f"_obs{_joined(exposure.observation for exposure in exposures)}"
+    if by == "visit":
+        name += f"_visit{_joined(exposure.visit for exposure in exposures)}"
+    return name
+
+
+def _joined(numbers: Iterable[str]) -> str:
+    """Return numbers in a name."""
+    unique = sorted(set(numbers))
+    return "+".join(unique) if len(unique) <= MOST else f"{unique[0]}to{unique[-1]}"
+
+
+def observation_list(exposures: Sequence[Exposure]) -> str:
+    """Return the observations that went into mosaics, a line each, as text.
+
+    Parameters
+    ----------
+    exposures
+        All of them.
+
+    Returns
+    -------
+    str
+        Program, observation, visit, filter, and the number of exposures.
+    """
+    counts: dict[tuple[str, ...], int] = {}
+    for each in exposures:
+        key = (each.program, each.observation, each.visit, each.filter)
+        counts[key] = counts.get(key, 0) + 1
+    lines = ["# program observation visit filter exposures"]
+    lines += [" ".join((*key, str(counts[key]))) for key in sorted(counts)]
+    return "\n".join(lines) + "\n"
+
+
+def mosaic_table(mosaics: Mapping[str | os.PathLike, Sequence[Exposure]]) -> Table:
+    """Return the table of mosaics.
+
+    Parameters
+    ----------
+    mosaics
+        The exposures of each mosaic, by its file.
+
+    Returns
+    -------
+    `~astropy.table.Table`
+        Product, number and names of its exposures, filter, pixel scale (arcsec), shape (ny, nx)
+        and exposure time (s), as its header has them.
+    """
+    rows = [_row(Path(path), exposures) for path, exposures in mosaics.items()]
+    table = Table(
+        rows=rows,
+        names=("product", "n_exposures", "filter", "pixel_scale", "ny", "nx", "exposure_time"),
+    )
+    table["pixel_scale"].unit, table["exposure_time"].unit = "arcsec", "s"
+    table["exposures"] = [
+        " ".join(exposure.name for exposure in exposures) for exposures in mosaics.values()
+    ]
+    return table
+
+
+def _row(path: Path, exposures: Sequence[Exposure]) -> tuple[Any, ...]:
+    """Return the row of a mosaic."""
+    with fits.open(path) as hdus:
+        primary, image = hdus[0].header, hdus["SCI"].header
+        ny, nx = image["NAXIS2"], image["NAXIS1"]
+        area = image.get("PIXAR_A2") or primary.get("PIXAR_A2")
+        time = image.get("XPOSURE") or primary.get("EFFEXPTM")
+    scale = np.sqrt(area) if area else np.nan
+    return path.stem, len(exposures), exposures[0].filter, scale, ny, nx, time or np.nan

@@ -1,0 +1,126 @@
+"""What is combined into mosaics, their names, and `ceers mosaic` on simulated exposures."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+from astropy.io import fits
+from astropy.table import Table
+from stdatamodels.jwst import datamodels
+
+from ceers_steps.cli import main
+from ceers_steps.simulate import SimulationConfig, active
+from ceers_steps.survey.datasets.combine import combine_exposures, observation_list
+from ceers_steps.survey.select.exposures import Exposure
+from tests.dithers import simulate_dithers
+from tests.pipelines.test_image3 import calibrate
+
+
+def exposure(program, observation, visit, filter_name):
+    name = f"jw{program}{observation}{visit}_02201_00001_nrca1"
+    return Exposure(
+        Path(f"{name}_cal.fits"), name, program, observation, visit, "NRCA1", filter_name
+    )
+
+
+EXPOSURES = [
+    exposure("01345", "001", "001", "F150W"),
+    exposure("01345", "001", "002", "F150W"),
+    exposure("01345", "002", "001", "F277W"),
+    exposure("02561", "001", "001", "F150W"),
+]
+
+
+@pytest.mark.parametrize(
+    ("by", "names"),
+    [
+        ("filter", ["jw01345+02561_obs001+002"]),
+        ("program", ["jw01345_obs001+002", "jw02561_obs001"]),
+        ("observation", ["jw01345_obs001", "jw01345_obs002", "jw02561_obs001"]),
+        (
+            "visit",
+            [
+                "jw01345_obs001_visit001",
+                "jw01345_obs001_visit002",
+                "jw01345_obs002_visit001",
+                "jw02561_obs001_visit001",
+            ],
+        ),
+    ],
+)
+def test_names_say_what_is_in(by, names):
+    groups = combine_exposures(EXPOSURES, by)
+    assert [group.name for group in groups] == names
+    assert sum(len(group.exposures) for group in groups) == len(EXPOSURES)
+    products = [group.products[name] for group in groups for name in group.filters]
+    assert products[0] == f"{names[0]}_NIRCAM_F150W"
+    assert len(set(products)) == len(products)
+
+
+def test_many_observations_make_no_endless_name():
+    many = [exposure("01345", f"{number:03d}", "001", "F150W") for number in range(1, 80)]
+    (group,) = combine_exposures(many, "program")
+    assert group.name == "jw01345_obs001to079"
+
+
+def test_list_of_observations():
+    text = observation_list(EXPOSURES * 2)
+    assert text.splitlines()[1] == "01345 001 001 F150W 2"
+    assert len(text.splitlines()) == 5
+
+
+@pytest.fixture(scope="module")
+def cals(tmp_path_factory):
+    """Two dithers of NRCB4 F150W and NRCBLONG F277W, SUB640, calibrated."""
+    folder = tmp_path_factory.mktemp("combine")
+    exposures = simulate_dithers(
+        folder, 2, n_groups=2, seed=5, config=SimulationConfig().only("sources")
+    )
+    with active(folder):
+        calibrate(folder, exposures)
+        yield folder
+
+
+def test_mosaics_of_calibrated_exposures(cals, tmp_path, capsys):
+    arguments = ["mosaic", str(cals), "-o", str(tmp_path), "--pixel-scale", "0.05", "--north-up"]
+    arguments += ["--skip", "tweakreg", "outlier_detection", "mosaic_background"]
+    assert main(arguments) == 0
+    name = "jw01345_obs001_NIRCAM_F150W"
+    with datamodels.open(tmp_path / f"{name}_i2d.fits") as mosaic:
+        assert mosaic.meta.cal_step.resample == "COMPLETE"
+        wcs = mosaic.meta.wcs
+        ra, dec = wcs([10.0, 10.0], [10.0, 11.0])
+        # north along y, 50 mas
+        assert (dec[1] - dec[0]) * 3600 == pytest.approx(0.05, rel=1e-3)
+        assert abs(ra[1] - ra[0]) * 3600 < 1e-3
+        # a pixel of an exposure lies where its own WCS says
+        path = next(cals.glob("*nrcb4_cal.fits"))
+        with datamodels.open(path) as cal:
+            x, y = wcs.invert(*cal.meta.wcs(300.0, 300.0))
+        assert np.isfinite(mosaic.data[round(float(y)), round(float(x))])
+    table = Table.read(tmp_path / "mosaic_table.ecsv")
+    assert sorted(table["filter"]) == ["F150W", "F277W"]
+    row = table[list(table["product"]).index(f"{name}_i2d")]
+    assert row["n_exposures"] == 2
+    assert row["pixel_scale"] == pytest.approx(0.05, rel=1e-3)
+    single = fits.getval(path, "EFFEXPTM")
+    assert row["exposure_time"] == pytest.approx(2 * single)
+    assert "F277W 2" in (tmp_path / "list_obs.txt").read_text()
+    capsys.readouterr()
+    assert main(arguments) == 1
+    assert "2 of the 2 mosaics exist" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("option", "value", "message"),
+    [
+        ("--pixel-scale", "nan", "--pixel-scale nan"),
+        ("--pixel-scale", "0", "--pixel-scale 0"),
+        ("--pixfrac", "0", "--pixfrac 0"),
+        ("--pixfrac", "2", "--pixfrac 2"),
+    ],
+)
+def test_wrong_numbers(tmp_path, capsys, option, value, message):
+    assert main(["mosaic", str(tmp_path), "-o", str(tmp_path / "out"), option, value]) == 1
+    assert message in capsys.readouterr().err
+    assert not (tmp_path / "out").exists()
