@@ -128,6 +128,8 @@ def _show(members: list, references: list[str]) -> None:
     print(f"{names[0]}{more}\n  {first.summary}")
     for problem in first.problems:
         print(f"  cannot be used: {problem}")
+    for line in first.filled:
+        print(f"  filled in: {line}")
     width = max((len(verdict.step) for verdict in first.verdicts), default=0)
     for verdict in first.verdicts:
         note = f": {verdict.note}" if verdict.note else ""
@@ -146,6 +148,7 @@ def _entry(item: Any, references: list[str]) -> dict[str, Any]:
         "level": item.headers.level,
         "summary": item.summary,
         "problems": list(item.problems),
+        "filled": list(item.filled),
         "steps": [vars(verdict) for verdict in item.verdicts],
         "references": references,
         "next": item.takes_it,

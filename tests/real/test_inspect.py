@@ -12,7 +12,7 @@ from ceers_steps.survey.inspection.verdicts import inspect_file
         ("niriss_cal/*_cal.fits", "cal", "NIS_AMI"),
         ("miri_i2d/*_i2d.fits", "i2d", "mosaic_background"),
         ("nircam_coron_calints/*_calints.fits", "calints", "takes images, not integrations"),
-        ("miri_calints/*_calints.fits", "calints", "VAR_FLAT has the shape (2, 224, 288)"),
+        ("miri_calints/*_calints.fits", "calints", "2 x 224 x 288"),
         ("headers/*_uncal.fits", "uncal", "not NIRCam imaging (EXP_TYPE NRC_CORON)"),
         ("nircam_f200w_pair/*_stamp.fits", "", "no DATAMODL"),
         ("cosmos_web_ring/*_data.fits", "", "no DATAMODL"),

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from ceers_steps.errors import CeersError
+from ceers_steps.files.headers.check import Wanted, check_input, filled_values
 from ceers_steps.survey.inspection.headers import LEVELS, FileHeaders
 
 __all__ = ["Inspection", "Verdict", "inspect_file"]
@@ -57,6 +58,8 @@ class Inspection:
         Instrument, detector, filter, array and read-out in a line.
     problems : tuple of str
         What keeps the package from using it; empty if nothing does.
+    filled : tuple of str
+        Keywords that are missing, with the values that follow from others.
     verdicts : tuple of Verdict
         In the order in which the steps would run.
     """
@@ -64,6 +67,7 @@ class Inspection:
     headers: FileHeaders
     summary: str
     problems: tuple[str, ...] = ()
+    filled: tuple[str, ...] = ()
     verdicts: tuple[Verdict, ...] = ()
 
     @property
@@ -76,7 +80,7 @@ class Inspection:
     @property
     def same(self) -> tuple:
         """What files have in common that are shown together."""
-        return self.headers.level, self.summary, self.problems, self.verdicts
+        return self.headers.level, self.summary, self.problems, self.filled, self.verdicts
 
 
 def inspect_file(headers: FileHeaders, template_dir: str | None = None) -> Inspection:
@@ -93,30 +97,40 @@ def inspect_file(headers: FileHeaders, template_dir: str | None = None) -> Inspe
     -------
     Inspection
     """
-    problems = tuple(_problems(headers))
+    wanted, name = _wanted(headers)
+    problems = tuple(_problems(headers, wanted, name))
     verdicts: tuple[Verdict, ...] = ()
-    if headers.level and not problems:
+    filled: tuple[str, ...] = ()
+    if headers.level and headers.shape:
         verdicts = tuple(_verdicts(headers, template_dir))
-    return Inspection(headers, _summary(headers), problems, verdicts)
+    if not problems:
+        values = filled_values(headers.path, wanted)
+        filled = tuple(f"{path.removeprefix('meta.')} = {value}" for path, value in values.items())
+    return Inspection(headers, _summary(headers), problems, filled, verdicts)
 
 
-def _problems(headers: FileHeaders) -> Iterator[str]:
+def _wanted(headers: FileHeaders) -> tuple[Wanted, str]:
+    """Return what the pipeline or step needs to which the file is given, and its name."""
+    import ceers_steps
+
+    name = PIPELINES.get(headers.level, "")
+    return (getattr(ceers_steps, name).wanted(), name) if name else (Wanted(), "")
+
+
+def _problems(headers: FileHeaders, wanted: Wanted, name: str) -> Iterator[str]:
     """Return what is wrong with the file as a whole."""
-    primary = headers.primary
+    kind = headers.primary.get("DATAMODL")
     if not headers.level:
-        kind = primary.get("DATAMODL")
-        if kind:
-            yield f"DATAMODL {kind}: no step of this package takes it"
-        else:
-            yield "no DATAMODL: not written by the JWST pipeline, or its primary header is lost"
+        yield (
+            f"DATAMODL {kind}: no step of this package takes it"
+            if kind
+            else "no DATAMODL: not written by the JWST pipeline, or its primary header is lost"
+        )
         return
-    if not headers.shape:
-        yield "no extension SCI with an image"
-        return
-    for name in ("ERR", "DQ", "VAR_POISSON", "VAR_RNOISE", "VAR_FLAT"):
-        shape = headers.shapes.get(name)
-        if shape is not None and shape != headers.shape:
-            yield f"{name} has the shape {shape}, SCI {headers.shape}"
+    try:
+        check_input(headers.path, wanted, name)
+    except CeersError as err:
+        yield str(err).removeprefix(f"{name}: ")
 
 
 def _verdicts(headers: FileHeaders, template_dir: str | None) -> Iterator[Verdict]:

@@ -10,6 +10,7 @@ from ceers_steps.cli import main
 from ceers_steps.errors import CeersError
 from ceers_steps.survey.inspection.headers import read_headers
 from ceers_steps.survey.inspection.verdicts import inspect_file
+from tests.files.headers.test_keywords import SMALL
 
 NIRCAM = {
     "INSTRUME": "NIRCAM",
@@ -40,6 +41,21 @@ def write(path, model, shape, planes=("SCI",), **keywords):
     return path
 
 
+def whole(path, **changes):
+    """Write a raw file of SUB640 with all its keywords; those that are None are left out."""
+    keywords = {**SMALL, "NINTS": 1, "EFFEXPTM": SMALL["EFFINTTM"], **changes}
+    keywords = {key: value for key, value in keywords.items() if value is not None}
+    primary = fits.PrimaryHDU()
+    primary.header["DATAMODL"] = "Level1bModel"
+    primary.header.update(keywords)
+    data = np.zeros((1, SMALL["NGROUPS"], 640, 640), np.uint16)
+    text = np.frombuffer(b"#ASDF 1.0.0\n%YAML 1.1\n---\n{}\n...\n", np.uint8)
+    column = fits.Column("ASDF_METADATA", format=f"{len(text)}B", array=text[np.newaxis])
+    tree = fits.BinTableHDU.from_columns([column], name="ASDF")
+    fits.HDUList([primary, fits.ImageHDU(data, name="SCI"), tree]).writeto(path)
+    return path
+
+
 def states(path, **options):
     """Return what becomes of a file, by step."""
     found = inspect_file(read_headers(path), **options)
@@ -51,31 +67,45 @@ def templates(tmp_path):
     """Folder with a template for NRCA3 F150W."""
     folder = tmp_path / "templates"
     folder.mkdir()
-    fits.writeto(folder / "wisps_nrca3_F150W.fits", np.zeros((2048, 2048), np.float32))
+    for name in ("nrca3_F150W", "nrcb4_F210M"):
+        fits.writeto(folder / f"wisps_{name}.fits", np.zeros((2048, 2048), np.float32))
     return str(folder)
 
 
 @pytest.mark.parametrize(
-    ("model", "shape", "planes", "keywords", "level", "takes"),
+    ("model", "shape", "planes", "keywords", "level"),
     [
-        ("Level1bModel", RAMP, ["SCI"], {}, "uncal", "CeersDetector1"),
-        ("RampModel", RAMP, ["SCI"], {}, "ramp", "CeersDetector1"),
-        ("ImageModel", IMAGE, ["SCI"], {"BUNIT": "DN/s"}, "rate", "CeersImage2"),
-        ("CubeModel", (2, 8, 8), ["SCI"], {}, "rateints", ""),
-        ("CubeModel", (2, 8, 8), ["SCI"], {"S_FLAT": "COMPLETE"}, "calints", ""),
-        ("ImageModel", IMAGE, ["SCI"], {"S_FLAT": "COMPLETE", "BUNIT": "MJy/sr"}, "cal", None),
-        ("ImageModel", IMAGE, ["SCI"], {"S_SKYVAR": "COMPLETE", "BUNIT": "MJy/sr"}, "match", None),
-        ("ImageModel", IMAGE, ["SCI", "WHT"], {}, "i2d", "MosaicBackgroundStep"),
-        ("ImageModel", IMAGE, ["SCI", "WHT", "BKGD"], {}, "bkgsub", ""),
-        ("MultiSlitModel", IMAGE, ["SCI"], {}, "", ""),
+        ("Level1bModel", RAMP, ["SCI"], {}, "uncal"),
+        ("RampModel", RAMP, ["SCI"], {}, "ramp"),
+        ("ImageModel", IMAGE, ["SCI"], {"BUNIT": "DN/s"}, "rate"),
+        ("CubeModel", (2, 8, 8), ["SCI"], {}, "rateints"),
+        ("CubeModel", (2, 8, 8), ["SCI"], {"S_FLAT": "COMPLETE"}, "calints"),
+        ("ImageModel", IMAGE, ["SCI"], {"S_FLAT": "COMPLETE", "BUNIT": "MJy/sr"}, "cal"),
+        ("ImageModel", IMAGE, ["SCI"], {"S_SKYVAR": "COMPLETE", "BUNIT": "MJy/sr"}, "match"),
+        ("ImageModel", IMAGE, ["SCI", "WHT"], {}, "i2d"),
+        ("ImageModel", IMAGE, ["SCI", "WHT", "BKGD"], {}, "bkgsub"),
+        ("MultiSlitModel", IMAGE, ["SCI"], {}, ""),
     ],
 )
-def test_levels(tmp_path, model, shape, planes, keywords, level, takes):
+def test_levels(tmp_path, model, shape, planes, keywords, level):
     path = write(tmp_path / "a.fits", model, shape, planes, **keywords)
-    found = inspect_file(read_headers(path))
-    assert found.headers.level == level
-    expected = {"rateints": "CeersImage2"}.get(level, "CeersImage3" if takes is None else takes)
-    assert found.takes_it == expected
+    assert read_headers(path).level == level
+
+
+def test_a_whole_raw_file_goes_to_stage_1(tmp_path):
+    found = inspect_file(read_headers(whole(tmp_path / "a.fits")))
+    assert not found.problems
+    assert not found.filled
+    assert found.takes_it == "CeersDetector1"
+
+
+def test_missing_keywords_are_filled_in_or_named(tmp_path):
+    found = inspect_file(read_headers(whole(tmp_path / "a.fits", NOUTPUTS=None)))
+    assert not found.problems
+    assert found.filled == ("exposure.noutputs = 1",)
+    found = inspect_file(read_headers(whole(tmp_path / "b.fits", EXP_TYPE=None)))
+    assert "EXP_TYPE" in found.problems[0]
+    assert not found.takes_it
 
 
 def test_the_steps_decide_by_their_own_rules(tmp_path, templates):
@@ -138,10 +168,10 @@ def test_no_exposures_for_a_mosaic(tmp_path, keywords, note):
 
 
 def test_planes_of_another_shape(tmp_path):
-    path = write(tmp_path / "a.fits", "ImageModel", IMAGE)
-    fits.append(path, np.zeros((9, 8), np.float32), fits.Header([("EXTNAME", "VAR_FLAT")]))
+    path = write(tmp_path / "a.fits", "CubeModel", (2, 8, 8), S_FLAT="COMPLETE")
+    fits.append(path, np.zeros((2, 9, 8), np.float32), fits.Header([("EXTNAME", "VAR_FLAT")]))
     (problem,) = inspect_file(read_headers(path)).problems
-    assert problem == "VAR_FLAT has the shape (9, 8), SCI (8, 8)"
+    assert "VAR_FLAT has 2 x 9 x 8 pixels, but SCI 2 x 8 x 8" in problem
 
 
 def test_no_file_of_jwst(tmp_path):
@@ -161,14 +191,14 @@ def test_command_shows_like_files_together(tmp_path, templates, capsys, monkeypa
     folder = tmp_path / "data"
     folder.mkdir()
     for number in range(3):
-        write(folder / f"same{number}_uncal.fits", "Level1bModel", RAMP)
-    write(folder / "other_uncal.fits", "Level1bModel", RAMP, DETECTOR="NRCA1")
+        whole(folder / f"same{number}_uncal.fits")
+    whole(folder / "other_uncal.fits", FILTER="F070W")
     assert main(["inspect", str(folder), "--template-dir", templates]) == 0
     text = capsys.readouterr().out
     assert text.count("next: strun ceers_steps.CeersDetector1") == 2
     assert "same0_uncal.fits and 2 more" in text
-    assert "wispsub            applies: template wisps_nrca3_F150W.fits" in text
-    assert "wispsub            skipped: NRCA1 has no wisps" in text
+    assert "wispsub            applies: template wisps_nrcb4_F210M.fits" in text
+    assert "wispsub            skipped: no wisp template for NRCB4 F070W" in text
     assert "references not looked up: CRDS_PATH is not set" in text
 
     (folder / "broken.fits").write_text("SIMPLE")
@@ -177,7 +207,7 @@ def test_command_shows_like_files_together(tmp_path, templates, capsys, monkeypa
 
 
 def test_command_for_programs(tmp_path, templates, capsys):
-    path = write(tmp_path / "a.fits", "Level1bModel", RAMP)
+    path = whole(tmp_path / "a.fits")
     arguments = ["inspect", str(path), "--json", "--no-references", "--template-dir", templates]
     assert main(arguments) == 0
     (entry,) = json.loads(capsys.readouterr().out)
