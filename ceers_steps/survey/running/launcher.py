@@ -2,13 +2,12 @@
 
 import shlex
 import sys
-from functools import partial
 from pathlib import Path
 
 from ceers_steps.files.atomic import write_atomic
 from ceers_steps.survey.planning.plan import STATE, Plan, write_plan
 
-__all__ = ["TASK_MODULE", "write_commands"]
+__all__ = ["TASK_MODULE", "write_commands", "write_text"]
 
 TASK_MODULE = "ceers_steps.survey.running.task"
 """What ``python -m`` runs: one task in one process."""
@@ -46,11 +45,19 @@ def write_commands(plan: Plan) -> list[tuple[str, int]]:
         ]
         text = "\n".join(lines) + "\n"
         target = plan.output / "commands" / f"{number}_{stage}.txt"
-        write_atomic(target, partial(_write, text))
+        write_text(text, target)
         written.append((str(target), len(lines)))
     return written
 
 
-def _write(text: str, path: Path) -> None:
-    """Write a text to a file."""
-    path.write_text(text)
+def write_text(text: str, path: Path) -> None:
+    """Write a text aside and rename it into place.
+
+    Parameters
+    ----------
+    text : str
+        Whole content.
+    path : Path
+        File.
+    """
+    write_atomic(path, lambda scratch: scratch.write_text(text))
