@@ -1,6 +1,6 @@
 """Real wisps whose components vary: what is left over the wisp, by method.
 
-    python benchmarks/wisp_mixes.py [--mixes 5] [--output benchmarks/results/wisp_mixes.md]
+    python benchmarks/wisp_mixes.py [--mixes 0 1] [--output benchmarks/results/wisp_mixes.md]
 
 The frames of `wisps.py` (sources, sky gradient, flat, photon, read and 1/f noise, bad pixels) with
 the real components of NRCB4 and NRCA3 in F150W of the package nmfwisp, in mixes that differ, with
@@ -94,10 +94,11 @@ def methods(frame, masks, templates, detector):
     return runs
 
 
-def measure(n_mixes):
+def measure(detectors, mixes):
     """Return ``results[scene][method]``, a list of (residual, CPU s), and write as it goes."""
     results = {scene: {} for scene in SCENES}
-    for number, name in enumerate(DETECTORS):
+    for name in detectors:
+        number = DETECTORS.index(name)
         detector = get_detector(name)
         start = time.process_time()
         templates = read_templates(find_templates(name, BAND.name, None), ImageModel((2048, 2048)))
@@ -106,7 +107,8 @@ def measure(n_mixes):
         where = components.sum(axis=0) > 0.1 * np.quantile(components.sum(axis=0), 0.999)
         sky = sky_level(detector)
         field = draw_sources(detector, number)
-        for i, mix in enumerate(MIXES[:n_mixes]):
+        for i in mixes:
+            mix = MIXES[i]
             rng = np.random.default_rng([7, number, i])
             parts = draw_noise(detector, rng)
             true = np.tensordot(np.float32(mix), components, axes=1)
@@ -133,12 +135,12 @@ def measure(n_mixes):
     return results
 
 
-def report(results, n_mixes):
+def report(results, detectors, mixes):
     """Return the results as a Markdown table."""
     lines = [
         "# Wisps whose components vary",
         "",
-        f"{n_mixes} mixes of the three real components (nmfwisp) of {' and '.join(DETECTORS)}, "
+        f"{len(mixes)} mixes of the three real components (nmfwisp) of {' and '.join(detectors)}, "
         f"{BAND.name}; wisp left in blocks of {BLOCK} x {BLOCK} pixels, rms in units of the white "
         "noise of a block, least to most. Written by `python benchmarks/wisp_mixes.py`.",
         "",
@@ -158,11 +160,13 @@ def report(results, n_mixes):
 def main():
     """Run the benchmark."""
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
-    parser.add_argument("--mixes", type=int, default=len(MIXES))
+    parser.add_argument("--detectors", nargs="+", choices=DETECTORS, default=DETECTORS)
+    numbers = range(len(MIXES))
+    parser.add_argument("--mixes", nargs="+", type=int, choices=numbers, default=numbers)
     results = Path(__file__).parent / "results" / "wisp_mixes.md"
     parser.add_argument("--output", type=Path, default=results)
     options = parser.parse_args()
-    text = report(measure(options.mixes), options.mixes)
+    text = report(measure(options.detectors, options.mixes), options.detectors, options.mixes)
     print(text)
     options.output.parent.mkdir(parents=True, exist_ok=True)
     options.output.write_text(text)

@@ -24,6 +24,7 @@ __all__ = [
     "TEMPLATE_VARIABLE",
     "WispTemplates",
     "find_templates",
+    "read_components",
     "read_templates",
 ]
 
@@ -161,7 +162,7 @@ def read_templates(paths: Sequence[str | os.PathLike], model: "JwstDataModel") -
     stacks, frames = [], []
     errors: list[NDArray[np.float32] | None] = []
     for path in paths:
-        stack, error, frame = _read_components(path)
+        stack, error, frame = read_components(path)
         stacks.append(stack)
         frames.append(frame)
         errors += [error] * len(stack)
@@ -188,10 +189,30 @@ def read_templates(paths: Sequence[str | os.PathLike], model: "JwstDataModel") -
     return WispTemplates(stack, tuple(errors), start, frames[0])
 
 
-def _read_components(
+def read_components(
     path: str | os.PathLike,
 ) -> tuple[NDArray[np.float32], NDArray[np.float32] | None, str]:
-    """Return the components in one file, shape (k, ny, nx), their error and frame."""
+    """Read the components in one file.
+
+    Parameters
+    ----------
+    path : path
+        As those of `read_templates`.
+
+    Returns
+    -------
+    components : ndarray
+        ``(k, ny, nx)`` in DN/s.
+    error : ndarray or None
+        ``(ny, nx)`` standard error of each component; None where the file has none.
+    frame : {'flat', 'raw'}
+        Whether the flat field is divided out of them (flat) or not (raw).
+
+    Raises
+    ------
+    CeersError
+        As `read_templates`.
+    """
     with open_fits(path, f"Wisp template {path}") as hdus:
         found = [
             (hdu.name or "without a name", hdu.data, str(hdu.header.get("BUNIT", "")))

@@ -23,7 +23,7 @@ from ceers_steps.simulate.references.files import (
 )
 from ceers_steps.simulate.seeds import rng_for
 from ceers_steps.simulate.sky.scene import make_catalog, read_catalog
-from ceers_steps.simulate.sky.wisps import template_name, wisp_template
+from ceers_steps.simulate.sky.wisps import template_name, wisp_templates
 from ceers_steps.simulate.telescope.instrument import (
     Band,
     Detector,
@@ -131,7 +131,7 @@ def simulate(
     observation
         Number of the observation in the file names, which keeps simulations of several seeds apart.
     wisp_components
-        Number of components of each wisp template.
+        Number of components of each wisp template that is made up (`WispConfig.templates`).
     tell
         Called with the number of exposures done, of all, and the name of the next.
 
@@ -323,7 +323,9 @@ def _run(
             write_environment(out)
         if plan.dither == 0:
             persistence = None  # the exposures before were of another band, long ago
-            templates = _write_templates(out / "wisp_templates", plan, wisp_components)
+            templates = _write_templates(
+                out / "wisp_templates", plan, wisp_components, config.wisps.templates
+            )
         scene = make_scene(plan, sources, config, seed, templates)
         ramp = expose(plan, scene, calibration, config, seed, persistence)
         persistence = ramp.trapped
@@ -339,21 +341,22 @@ def _run(
     return written
 
 
-def _write_templates(folder: Path, plan: ExposurePlan, n_components: int) -> tuple[np.ndarray, ...]:
+def _write_templates(
+    folder: Path, plan: ExposurePlan, n_made_up: int, source: str
+) -> tuple[np.ndarray, ...]:
     """Make the wisp templates of a detector and band and write them; none when it has no wisps."""
     if not plan.detector.has_wisps or plan.band.channel != "SHORT":
         return ()
-    templates = []
-    for component in range(n_components):
-        template = wisp_template(plan.detector, plan.band, component=component)
-        templates.append(template)
+    templates, origin = wisp_templates(plan.detector, plan.band, n_made_up, source)
+    for component, template in enumerate(templates):
         hdu = fits.PrimaryHDU(template)
         hdu.header["DETECTOR"] = plan.detector.name
         hdu.header["FILTER"] = (plan.band.filter, "filter wheel")
         hdu.header["PUPIL"] = (plan.band.pupil, "pupil wheel")
         hdu.header["BUNIT"] = ("DN/s", "flat field divided out")
+        hdu.header["ORIGIN"] = origin
         write_atomic(
             folder / template_name(plan.detector, plan.band, component),
             lambda path, hdu=hdu: hdu.writeto(path),
         )
-    return tuple(templates)
+    return templates

@@ -7,6 +7,7 @@ Uses no kernel on purpose: what is checked must not be checked with its own code
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, fields
 from pathlib import Path
 
@@ -206,7 +207,7 @@ def compare(products: Path, simulated: Path, root: str) -> Comparison:
         flux_before=metrics.source_flux(striped, clean, bright, sky=sky, err=err, mask=hit),
         flux=metrics.source_flux(rate, clean, bright, sky=sky, err=err, mask=hit),
         pedestal=metrics.pedestal_change(striped, rate, mask=bad | masked),
-        wisp=None if template is None else _wisp_scale(truth.wisp_scales[0], fit),
+        wisp=None if template is None else _wisp_scale(truth.wisp_scales, light.shares, fit),
         wisp_left=None
         if template is None
         else metrics.template_residual(
@@ -229,9 +230,18 @@ def _read(path: Path, *names: str) -> NDArray | list[NDArray]:
     return arrays[0] if len(arrays) == 1 else arrays
 
 
-def _wisp_scale(true: float, fit: dict) -> WispScale:
-    """Return the fitted scale against the true one; a step that did not run fitted 0."""
-    return metrics.wisp_scale(true, float(fit.get("scale", 0)), float(fit.get("scale_err", 0)))
+def _wisp_scale(true: Sequence[float], shares: NDArray, fit: dict) -> WispScale:
+    """Return the fitted mean scale of the components against the true one.
+
+    A step that did not run fitted 0.  The error counts the components as independent.
+    """
+    scales, errors = (
+        np.nan_to_num(np.array(fit.get(key, 0), dtype=float) + np.zeros(len(shares)))
+        for key in ("scale", "scale_err")
+    )
+    return metrics.wisp_scale(
+        float(shares @ true), float(shares @ scales), float(np.sqrt((shares**2) @ errors**2))
+    )
 
 
 def _snowball_excess(truth: Truth) -> tuple[NDArray, NDArray]:

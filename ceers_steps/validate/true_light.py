@@ -30,9 +30,11 @@ class TrueLight:
     sky : array
         Smooth sky.
     template : array or None
-        Wisp template, None without wisps.
+        Wisp template, None without wisps; of several components, their mix for a mean scale of 1.
     wisp : array or float
         The template times its scale, 0 without wisps.
+    shares : array, shape (k,)
+        Weights of the components in the mean scale: their share of the light, for a scale of 1.
     sources : array
         Galaxies and stars; 0 in pixels that see no light.
     """
@@ -41,6 +43,7 @@ class TrueLight:
     sky: NDArray
     template: NDArray | None
     wisp: NDArray | float
+    shares: NDArray
     sources: NDArray
 
 
@@ -72,17 +75,25 @@ def true_light(simulated: Path, truth: Truth, corner: tuple[int, int]) -> TrueLi
         raise CeersError(f"{simulated} has no flat of {detector} {subarray}: simulate it again.")
     flat = _image(path)
     sky = _sky(truth, corner)
-    template, wisp = None, 0.0
+    template, wisp, shares = None, 0.0, np.zeros(0)
     if truth.wisp_scales:
-        name = f"wisps_{detector.lower()}_{truth.exposure['filter']}.fits"
+        stem = f"wisps_{detector.lower()}_{truth.exposure['filter']}"
         (y, x), (ny, nx) = corner, truth.rate.shape
-        template = _image(simulated / "wisp_templates" / name)[y : y + ny, x : x + nx]
-        wisp = truth.wisp_scales[0] * template
+        components = []
+        for number in range(len(truth.wisp_scales)):
+            name = f"{stem}_{number}.fits" if number else f"{stem}.fits"
+            image = _image(simulated / "wisp_templates" / name)
+            components.append(image[y : y + ny, x : x + nx])
+        light = np.array([component.sum(dtype=float) for component in components])
+        shares = light / light.sum() if light.any() else np.full(len(light), 1 / len(light))
+        wisp = np.tensordot(np.float32(truth.wisp_scales), np.array(components), axes=1)
+        scale = float(shares @ truth.wisp_scales)
+        template = wisp / np.float32(scale) if scale else components[0]
     seen = (truth.rate != 0) & (flat > 0)
     sources = np.zeros_like(truth.rate)
     np.divide(truth.rate, flat, out=sources, where=seen)
     sources -= np.where(seen, sky + wisp, 0)
-    return TrueLight(flat, sky, template, wisp, sources)
+    return TrueLight(flat, sky, template, wisp, shares, sources)
 
 
 def _image(path: Path) -> NDArray:

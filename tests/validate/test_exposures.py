@@ -9,7 +9,7 @@ from stdatamodels.jwst import datamodels
 from stdatamodels.jwst.datamodels import dqflags
 
 from ceers_steps.errors import CeersError
-from ceers_steps.validate.exposures import compare
+from ceers_steps.validate.exposures import _wisp_scale, compare
 from ceers_steps.validate.findings import describe
 
 SIGMA = 0.01  # DN/s: about that of a MEDIUM8 exposure
@@ -119,6 +119,17 @@ def test_findings_say_what_was_missed(faulty):
     assert lines["source flux"].reached is False
     assert lines["snowballs: hit pixels flagged"].reached is False
     assert all(line.exposure == "NRCB4 F150W" for line in lines.values())
+
+
+def test_components_count_by_their_light():
+    """A quarter and three quarters of it; one number stands for both."""
+    shares = np.array([0.25, 0.75])
+    fit = {"scale": [0.9, 0.6], "scale_err": [0.04, float("nan")]}
+    found = _wisp_scale((1.0, 0.6), shares, fit)
+    assert (found.true, found.fitted) == (pytest.approx(0.7), pytest.approx(0.675))
+    assert found.fitted_err == pytest.approx(0.01)
+    assert _wisp_scale((1.0, 0.6), shares, {}).fitted == 0
+    assert _wisp_scale((0.7,), np.ones(1), {"scale": 0.5, "scale_err": 0.1}).fitted == 0.5
 
 
 def test_a_missing_product_is_named(faulty, tmp_path):

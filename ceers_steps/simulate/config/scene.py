@@ -83,7 +83,11 @@ class WispConfig:
 
     enabled: bool = True
     scale: tuple[float, float] = (0.5, 1.2)
-    """Lowest and highest scale of the template; each exposure draws its own."""
+    """Lowest and highest scale of the components; each exposure draws its own for each."""
+    templates: str = "auto"
+    """Real components ("package", needs nmfwisp), "made up", or "auto": real where they are."""
 
     def __post_init__(self) -> None:
         require_range(self, "scale", 0.0)
+        sources = ("auto", "package", "made up")
+        require(self, "templates", self.templates in sources, f"one of {', '.join(sources)}")

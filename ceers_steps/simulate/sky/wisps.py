@@ -1,4 +1,4 @@
-"""Synthetic wisps: curved filaments of stray light at fixed places of four detectors."""
+"""Wisps: the real components of a package, or made-up filaments at the places of real ones."""
 
 from dataclasses import dataclass
 from functools import lru_cache
@@ -8,10 +8,12 @@ from scipy.fft import irfft2, rfft2
 from scipy.ndimage import gaussian_filter
 
 from ceers_steps.errors import CeersError
+from ceers_steps.files.wisp_package import package_file, package_label
+from ceers_steps.files.wisp_templates import INSTALL, read_components
 from ceers_steps.simulate.seeds import rng_for
 from ceers_steps.simulate.telescope.instrument import Band, Detector, zero_point
 
-__all__ = ["WISP_REGIONS", "template_name", "wisp_template"]
+__all__ = ["WISP_REGIONS", "template_name", "wisp_template", "wisp_templates"]
 
 
 @dataclass(frozen=True)
@@ -50,6 +52,49 @@ def template_name(detector: Detector, band: Band, component: int = 0) -> str:
     """File name of a template: ``wisps_nrcb4_F150W.fits``; further components get a number."""
     number = f"_{component}" if component else ""
     return f"wisps_{detector.name.lower()}_{band.name}{number}.fits"
+
+
+def wisp_templates(
+    detector: Detector, band: Band, n_made_up: int = 1, source: str = "auto"
+) -> tuple[tuple[np.ndarray, ...], str]:
+    """Return the components of the wisp of a detector in a band.
+
+    Parameters
+    ----------
+    detector
+        One of the detectors with wisps.
+    band
+        Short-wavelength band.
+    n_made_up
+        Number of components that are made up where there are no real ones.
+    source
+        "package": the real components of nmfwisp; "made up": see `wisp_template`; "auto": the
+        first where the package is installed and has them, else the second.
+
+    Returns
+    -------
+    components : tuple of ndarray, shape (2048, 2048), float32
+        DN/s in the flattened frame, not writable.
+    origin : str
+        File and package they are from, or ``made up``.
+
+    Raises
+    ------
+    CeersError
+        When the package is asked for and has none; else as `wisp_template`.
+    """
+    path = None if source == "made up" else package_file(detector.name, band.name)
+    if path is not None:
+        components, _, _ = read_components(path)
+        components.setflags(write=False)
+        return tuple(components), f"{package_label(path)} {path.name}"
+    if source == "package":
+        raise CeersError(
+            f"wisps.templates is 'package', and there is no package with templates of "
+            f"{detector.name} {band.name}: {INSTALL}, or use 'auto' or 'made up'."
+        )
+    made = tuple(wisp_template(detector, band, component=i) for i in range(n_made_up))
+    return made, "made up"
 
 
 def _smooth_field(rng: np.random.Generator, shape: tuple[int, int], scale: float) -> np.ndarray:

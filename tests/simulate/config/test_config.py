@@ -55,6 +55,7 @@ def test_unknown_effect(method):
         (SnowballConfig, {"core_radius": (5.0, 2.0)}, "core_radius is .* low <= high"),
         (SnowballConfig, {"axis_ratio": (0.5, 1.5)}, "axis_ratio is .* at most 1"),
         (WispConfig, {"scale": (-0.1, 1.0)}, "scale is .* 0 <= low"),
+        (WispConfig, {"templates": "mine"}, "templates is 'mine': use one of auto"),
         (SkyConfig, {"gradient": (1.5, 0.9)}, "gradient is .* leave the sky positive"),
         (SourceConfig, {"faint_limit": 10.0}, "faint_limit is 10.0: .* bright_limit = 17.5"),
     ],

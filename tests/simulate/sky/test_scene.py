@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+from astropy.io import fits
 from astropy.table import Table
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -15,7 +16,7 @@ from ceers_steps.simulate.sky.scene import (
     read_catalog,
     render_sources,
 )
-from ceers_steps.simulate.sky.wisps import WISP_REGIONS, wisp_template
+from ceers_steps.simulate.sky.wisps import WISP_REGIONS, wisp_template, wisp_templates
 from ceers_steps.simulate.telescope.geometry import (
     ExposureWcs,
     Pointing,
@@ -355,6 +356,23 @@ class TestWisps:
     def test_components_differ(self):
         first, second = (wisp_template(DETECTOR, BAND, component=i) for i in (0, 1))
         assert np.corrcoef(first[first > 0], second[first > 0])[0, 1] < 0.8
+
+    def test_real_components_where_the_package_is_installed(self, wisp_package):
+        components, origin = wisp_templates(DETECTOR, BAND)
+        assert origin == "nmfwisp 9.8.7 nrcb4_f150w_wisp.fits.gz"
+        with fits.open(wisp_package / "nrcb4_org" / "nrcb4_f150w_wisp.fits.gz") as hdus:
+            for k, component in enumerate(components):
+                np.testing.assert_array_equal(component, hdus[f"WISP_{k}"].data)
+        assert len(components) == 2
+        made, origin = wisp_templates(DETECTOR, BAND, source="made up")
+        assert origin == "made up"
+        np.testing.assert_array_equal(made[0], wisp_template(DETECTOR, BAND))
+
+    def test_made_up_without_the_package(self):
+        made, origin = wisp_templates(DETECTOR, BAND, 2)
+        assert (len(made), origin) == (2, "made up")
+        with pytest.raises(CeersError, match=r"wisps\.templates is 'package'"):
+            wisp_templates(DETECTOR, BAND, source="package")
 
     @pytest.mark.parametrize(("detector", "band"), [("NRCB1", "F150W"), ("NRCBLONG", "F277W")])
     def test_detectors_without(self, detector, band):
