@@ -197,16 +197,30 @@ def _significant(
         weakest = int(significance.argmin())
         if len(used) == 1 or significance[weakest] >= COMPONENT_SIGNIFICANCE:
             break
-        rest = np.delete(np.arange(len(used)), weakest)
-        fewer = bins.of(rest)
-        again = solve(fewer, solution)
-        if again is None:
-            break
-        bins, solution, used = fewer, again, used[rest]
+        # those with a factor of 0 go at once: the others are what they are without them
+        rest = np.flatnonzero(significance) if significance.any() else np.array([0])
+        if len(rest) < len(used):
+            bins, solution = bins.of(rest), solution.of(rest)
+        else:
+            rest = np.delete(np.arange(len(used)), weakest)
+            fewer = bins.of(rest)
+            again = solve(fewer, solution)
+            if again is None:
+                break
+            bins, solution = fewer, again
+        used = used[rest]
+    trials, objective = _objective(bins, solution)
     scales, covariance = np.zeros(k), np.zeros((k, k))
     scales[used] = fit.scales
     covariance[np.ix_(used, used)] = fit.covariance
-    return replace(fit, scales=scales, scale_errs=errors, covariance=covariance)
+    return replace(
+        fit,
+        scales=scales,
+        scale_errs=errors,
+        covariance=covariance,
+        trial_scales=trials,
+        objective=objective,
+    )
 
 
 def _fit_region(template: WispTemplate, n_outputs: int) -> tuple[tuple[slice, slice], int]:
@@ -220,7 +234,7 @@ def _fit_region(template: WispTemplate, n_outputs: int) -> tuple[tuple[slice, sl
 
 
 def _summary(bins: Bins, solution: Solution, brightness: NDArray, n_pixels: int) -> WispFit:
-    """Turn a solution into scales with errors."""
+    """Turn a solution into scales with errors; without the objective, which is for a plot."""
     used = bins.weight > 0
     normed = solution.residual[used] * np.sqrt(bins.weight[used])
     responses, scores = influence(bins, solution)
@@ -229,15 +243,15 @@ def _summary(bins: Bins, solution: Solution, brightness: NDArray, n_pixels: int)
     mean = brightness @ solution.scales
     # every row of every output with data has spent one degree of freedom on its level
     n_free = used.any(axis=-1).sum() + len(solution.scales) + len(solution.background)
-    trials, objective = _objective(bins, solution, responses)
+    nothing = np.zeros(0)
     return WispFit(
         scales=solution.scales,
         scale_errs=np.sqrt(np.diag(covariance)),
         significance=float(mean / np.sqrt(variance)) if variance > 0 else 0.0,
         chi2=float((normed**2).sum() / max(used.sum() - n_free, 1)),
         n_pixels=n_pixels,
-        trial_scales=trials,
-        objective=objective,
+        trial_scales=nothing,
+        objective=nothing,
         covariance=covariance,
     )
 
@@ -278,10 +292,9 @@ def _block_sums(values: NDArray, rows: int, columns: int) -> NDArray:
     return np.moveaxis(values.reshape(*values.shape[:-2], -1), -1, 0)
 
 
-def _objective(
-    bins: Bins, solution: Solution, responses: NDArray, n_trials: int = 31
-) -> tuple[NDArray, NDArray]:
+def _objective(bins: Bins, solution: Solution, n_trials: int = 31) -> tuple[NDArray, NDArray]:
     """Robust loss against a common factor of the templates, everything else fitted anew."""
+    responses, _ = influence(bins, solution)
     strongest = solution.scales.max()
     direction = solution.scales / strongest if strongest > 0 else np.ones_like(solution.scales)
     trials = np.linspace(0.0, max(2 * strongest, 1.0), n_trials)

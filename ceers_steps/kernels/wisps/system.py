@@ -161,6 +161,16 @@ class Solution:
     normal: NDArray  # (k, k), row levels and background eliminated
     projection: NDArray  # (2 k, m) background in components and instruments
 
+    def of(self, numbers: NDArray) -> Solution:
+        """Return the same without components whose scale is 0: they have no part in it."""
+        k = len(self.scales)
+        return replace(
+            self,
+            scales=self.scales[numbers],
+            normal=self.normal[np.ix_(numbers, numbers)],
+            projection=self.projection[np.concatenate([numbers, k + numbers])],
+        )
+
 
 def solve(bins: Bins, start: Solution | None = None, iterations: int = 8) -> Solution | None:
     """Fit the bins; outliers lose weight from one iteration to the next.
