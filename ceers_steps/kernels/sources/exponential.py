@@ -1,16 +1,84 @@
 """The exponential in which a profile of light ends."""
 
+from dataclasses import dataclass
+
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["faded_at", "last_exponential"]
+__all__ = [
+    "NO_LIGHT",
+    "OUTER",
+    "ExponentialSettings",
+    "OuterExponential",
+    "fit_outer_exponential",
+    "radius_at_level",
+]
 
-_EDGE = 0.03
-"""Light that is too faint to be masked, in units of the noise of a pixel."""
+
+@dataclass(frozen=True)
+class ExponentialSettings:
+    """How the end of a profile is fitted; brightness in units of the noise of a pixel.
+
+    "Profiles": chosen by the errors of lengths in ``tests/kernels/sources/test_exponential.py``.
+    "Benchmark": ``benchmarks/mosaic_background.py``.
+    """
+
+    last_factor: float = 5.0
+    """The fit begins where the profile is this many times as bright as where it is lost: what lies
+    further in is steeper or flatter (benchmark) ..."""
+    fewest_above: int = 3
+    """... but at least so many points before it is lost ..."""
+    fewest_points: int = 4
+    """... and so many points in all: one more than the numbers that are fitted."""
+    shape_error: float = 0.1
+    """Part of its height by which a profile is off an exponential, from one point to the next
+    (benchmark)."""
+    sky_error: float = 0.01
+    """Structure of the sky from one point to the next that no mean averages out (benchmark)."""
+    constant_error: float = 0.1
+    """Sky that is left under a whole profile: twice what a point must have to be followed. What is
+    larger must be seen in the profile itself (profiles)."""
+    clip: float = 1.5
+    """Points further off than so many of their errors lose weight: Huber's usual limit."""
+    passes: int = 4
+    """Fits, each with the weights and the first point that the one before tells."""
+    shortest: float = 0.3
+    """Shortest scale length that is tried, bins: a third of the first step ..."""
+    longest: float = 2.0
+    """... the longest, in units of the longest distance, over which it falls by 0.6 ..."""
+    n_lengths: int = 120
+    """... and the number of lengths: 5% apart, between which a parabola is exact to 0.1%."""
 
 
-def faded_at(level: NDArray | float, length: NDArray | float) -> NDArray | float:
-    """Return the distance at which ``exp(level - distance / length)`` is `_EDGE`.
+OUTER = ExponentialSettings()
+
+
+@dataclass(frozen=True)
+class OuterExponential:
+    """``exp(level - distance / length)`` beside a constant.
+
+    Attributes
+    ----------
+    level : float
+        Logarithm of the profile at distance 0, in units of the noise.
+    length : float
+        Scale length, bins; 0 when there is no light at all.
+    constant : float
+        What does not fall with the distance: sky.
+    """
+
+    level: float
+    length: float
+    constant: float = 0.0
+
+
+NO_LIGHT = OuterExponential(0.0, 0.0)
+
+
+def radius_at_level(
+    level: NDArray | float, length: NDArray | float, faintest: float
+) -> NDArray | float:
+    """Return the distance at which ``exp(level - distance / length)`` is so faint.
 
     Parameters
     ----------
@@ -18,49 +86,106 @@ def faded_at(level: NDArray | float, length: NDArray | float) -> NDArray | float
         Logarithm of the profile at its start, in units of the noise.
     length : float or ndarray
         Scale length, bins.
+    faintest : float
+        In units of the noise.
 
     Returns
     -------
     float or ndarray
         Bins from the start.
     """
-    return length * (level - np.log(_EDGE))
+    return length * (level - np.log(faintest))
 
 
-def last_exponential(
-    distance: NDArray, profile: NDArray, limit: NDArray, known: NDArray[np.bool_]
-) -> tuple[float, float]:
-    """Fit ``exp(level - distance / length)`` to where a profile fades below a limit.
+def fit_outer_exponential(
+    distance: NDArray,
+    profile: NDArray,
+    error: NDArray,
+    faintest: float,
+    known: NDArray[np.bool_] | None = None,
+    settings: ExponentialSettings = OUTER,
+) -> OuterExponential:
+    """Fit ``exp(level - distance / length) + constant`` to the end of a profile.
+
+    Length and constant are fitted together, with all points from where the profile has its last
+    shape to the end: a mean of the last points, taken for the sky, has light in it, and makes the
+    length too short.
 
     Parameters
     ----------
-    distance, profile, limit : ndarray, shape (n,)
-        From the edge of the sources outwards.
-    known : ndarray of bool, shape (n,)
-        True where there is a profile.
+    distance, profile, error : ndarray, shape (n,)
+        From the edge of the sources outwards, bins; mean light, and its standard error, in units
+        of the noise of a pixel.
+    faintest : float
+        Light below which a profile is no longer followed; three errors are needed besides.
+    known : ndarray of bool, shape (n,), optional
+        True where there is a profile; default: everywhere.
+    settings : ExponentialSettings
+        Constants of the method.
 
     Returns
     -------
-    level, length : float
-        Length 0 when there is no light at all.
+    OuterExponential
+        `NO_LIGHT` when there is none, or what there is does not fall.
     """
-    distance, profile, limit = distance[known], profile[known], limit[known]
-    if len(profile) < 4:
-        return 0.0, 0.0
-    # structure of the sky that is wider than the source
-    profile = profile - np.mean(profile[-max(2, len(profile) // 5) :])
-    faded = np.flatnonzero(profile < limit)
-    last = faded[0] if faded.size else len(profile)
-    if last == 0:
-        return 0.0, 0.0
-    # over the last factor of five or so, at least three points
-    first = min(np.flatnonzero(profile[:last] >= 5.0 * profile[last - 1])[-1:].tolist() or [0])
-    first = max(0, min(first, last - 3))
-    if last - first < 2:
-        return float(np.log(profile[last - 1]) + 1.0), float(distance[last - 1])
-    logs = np.log(profile[first:last])
-    slope = np.polyfit(distance[first:last], logs, 1)[0]
-    if slope >= 0.0:
-        return 0.0, 0.0  # what does not fall is the light of something else
-    length = min(-1.0 / slope, distance[last - 1])
-    return float(logs[-1] + distance[last - 1] / length), float(length)
+    if known is not None:
+        distance, profile, error = distance[known], profile[known], error[known]
+    if len(profile) < settings.fewest_points:
+        return NO_LIGHT
+    limit = np.maximum(faintest, 3.0 * error)
+    variance = error**2 + settings.sky_error**2
+    variance += (settings.shape_error * np.maximum(profile, 0.0)) ** 2
+    weight = 1.0 / variance
+    found, first = NO_LIGHT, 0
+    for _ in range(settings.passes):
+        part = slice(first, None)
+        found = _fit(distance[part], profile[part], weight[part], settings)
+        light = profile - found.constant
+        lost = np.flatnonzero(light < limit)
+        last = int(lost[0]) if lost.size else len(profile)
+        if last == 0 or found.length == 0.0:
+            return NO_LIGHT
+        bright = np.flatnonzero(light[:last] >= settings.last_factor * light[last - 1])
+        first = int(bright[-1]) if bright.size else 0
+        first = min(first, last - settings.fewest_above, len(profile) - settings.fewest_points)
+        first = max(first, 0)
+        if first == (part.start or 0):
+            break
+    return found
+
+
+def _fit(
+    distance: NDArray, profile: NDArray, weight: NDArray, settings: ExponentialSettings
+) -> OuterExponential:
+    """Return the best of many scale lengths; to each, height and constant are linear."""
+    longest = settings.longest * distance[-1]
+    lengths = np.geomspace(settings.shortest, longest, settings.n_lengths)
+    shape = np.exp(-distance / lengths[:, np.newaxis])
+    prior = settings.constant_error**-2
+    robust = np.ones_like(weight)
+    for _ in range(settings.passes):
+        w = weight * robust
+        ones, total = w.sum() + prior, w @ profile
+        cross, square, moment = shape @ w, shape**2 @ w, shape @ (w * profile)
+        height = (moment * ones - cross * total) / (square * ones - cross**2)
+        constant = (total - height * cross) / ones
+        residual = profile - height[:, np.newaxis] * shape - constant[:, np.newaxis]
+        chi2 = residual**2 @ w + prior * constant**2
+        # light is positive: what rises outwards is that of something else
+        chi2[height <= 0.0] = np.inf
+        best = int(np.argmin(chi2))
+        if not height[best] > 0.0:
+            return NO_LIGHT
+        pull = np.abs(residual[best]) * np.sqrt(weight)
+        robust = settings.clip / np.maximum(pull, settings.clip)
+    shift = 0.0
+    if 0 < best < len(lengths) - 1 and np.isfinite(chi2[best - 1 : best + 2]).all():
+        before, here, after = chi2[best - 1 : best + 2]
+        curvature = before - 2.0 * here + after
+        shift = 0.5 * (before - after) / curvature if curvature > 0.0 else 0.0
+    place = best + shift
+    index = np.arange(len(lengths))
+    length = float(np.exp(np.interp(place, index, np.log(lengths))))
+    # height and constant change little from one length to the next
+    level = float(np.log(np.interp(place, index, np.maximum(height, 1e-300))))
+    return OuterExponential(level, length, float(np.interp(place, index, constant)))

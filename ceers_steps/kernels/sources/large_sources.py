@@ -10,8 +10,12 @@ from ceers_steps.kernels.blocks import block_rows, enlarged, enlarged_rows
 from ceers_steps.kernels.discs import grown_box
 from ceers_steps.kernels.parts import EIGHT_NEIGHBOURS, label_parts
 from ceers_steps.kernels.rows import LazyRows
-from ceers_steps.kernels.sources.exponential import faded_at, last_exponential
-from ceers_steps.kernels.sources.residual import LARGE_BIN, SMALL_BIN, SkyResidual
+from ceers_steps.kernels.sources.exponential import (
+    OuterExponential,
+    fit_outer_exponential,
+    radius_at_level,
+)
+from ceers_steps.kernels.sources.residual import FAINTEST, LARGE_BIN, SMALL_BIN, SkyResidual
 from ceers_steps.kernels.sources.sectors import N_SECTORS, sectors_around
 
 __all__ = ["LargeSources", "around_large", "light_of_large"]
@@ -129,18 +133,18 @@ def light_of_large(residual: SkyResidual, n_threads: int) -> LargeSources:
         use = (count[window] > 0) & ~own & ~others & ~mask[window] & ~rough[window]
         size = np.sqrt(area[number] / np.pi)
         reach = min(_SIZES * size, _REACH / factor)
-        level, length = _profile(
+        outer = _profile(
             (value[window] - light[window])[use],
             distance[use],
             sectors_around(own)[use],
             2.0 * reach,
         )
         # outskirts are no wider than what they surround: the rest is sky
-        length = min(length, size)
-        radius = np.clip(faded_at(level, length), 1.0, reach)
+        length = min(outer.length, size)
+        radius = np.clip(radius_at_level(outer.level, length, FAINTEST), 1.0, reach)
         mask[window] |= (distance <= radius) & (own | ~rough[window])
         if length > 0.0:
-            light[window] += np.exp(level - np.maximum(distance, radius) / length)
+            light[window] += np.exp(outer.level - np.maximum(distance, radius) / length)
     light[mask | rough] = 0.0
     return LargeSources(mask, light)
 
@@ -164,8 +168,8 @@ def _elliptical_distance(own: NDArray[np.bool_]) -> NDArray[np.float64]:
 
 def _profile(
     value: NDArray, distance: NDArray, sector: NDArray[np.intp], outermost: float
-) -> tuple[float, float]:
-    """Return the exponential that the outskirts of one source end in; length 0 without any.
+) -> OuterExponential:
+    """Return the exponential that the outskirts of one source end in.
 
     The profile is the median over sectors, to twice as far as outskirts may reach: a step of the
     sky is on one side of a source, and a slope goes up on one side and down on the other.
@@ -182,7 +186,6 @@ def _profile(
     profile = np.ma.median(means, axis=0).filled(0.0)
     # noise of a bin's mean: that of a pixel, correlated over neighbours
     error = _MEDIAN_ERROR * 2.0 / LARGE_BIN / np.sqrt(np.maximum(n.sum(axis=0), 1))
-    limit = np.maximum(_FADED, 3.0 * error)
     middle = 0.5 * (edges[1:] + edges[:-1])
     known = 2 * np.count_nonzero(~few, axis=0) >= N_SECTORS
-    return last_exponential(middle, profile, limit, known)
+    return fit_outer_exponential(middle, profile, error, _FADED, known)

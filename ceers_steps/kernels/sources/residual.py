@@ -9,10 +9,13 @@ from ceers_steps.kernels.blocks import block_rows, block_sum
 from ceers_steps.kernels.rows import RowImage, Strip, for_each_strip
 from ceers_steps.kernels.sources.background import BackgroundMesh
 
-__all__ = ["LARGE_BIN", "SMALL_BIN", "SkyResidual"]
+__all__ = ["FAINTEST", "LARGE_BIN", "SMALL_BIN", "SkyResidual"]
 
 LARGE_BIN, SMALL_BIN = 4, 2
 """Pixels that are averaged for profiles of large and of small sources."""
+
+FAINTEST = 0.03
+"""Light that is too faint to be masked, in units of the noise of a pixel."""
 
 
 @dataclass(frozen=True)

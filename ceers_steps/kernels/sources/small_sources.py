@@ -9,9 +9,9 @@ from scipy import ndimage
 from ceers_steps.kernels.blocks import block_rows
 from ceers_steps.kernels.parts import label_parts
 from ceers_steps.kernels.rows import Strip, for_each_strip
-from ceers_steps.kernels.sources.exponential import faded_at, last_exponential
+from ceers_steps.kernels.sources.exponential import fit_outer_exponential, radius_at_level
 from ceers_steps.kernels.sources.large_sources import LargeSources
-from ceers_steps.kernels.sources.residual import SMALL_BIN, SkyResidual
+from ceers_steps.kernels.sources.residual import FAINTEST, SMALL_BIN, SkyResidual
 
 __all__ = ["light_of_small"]
 
@@ -130,9 +130,8 @@ def _profiles(
     for kind in np.flatnonzero(n.sum(axis=1)):
         profile = light[kind] / np.maximum(n[kind], 1)
         error = 2.0 / SMALL_BIN / np.sqrt(np.maximum(n[kind], 1))
-        limit = np.maximum(_FADED, 3.0 * error)
-        found = last_exponential(middle, profile, limit, n[kind] > 10)
-        if found[1] > 0.0:
-            level[kind], length[kind] = found
-    radius = np.clip(faded_at(level, length), 1.0, _REACH / SMALL_BIN)
+        outer = fit_outer_exponential(middle, profile, error, _FADED, n[kind] > 10)
+        if outer.length > 0.0:
+            level[kind], length[kind] = outer.level, outer.length
+    radius = np.clip(radius_at_level(level, length, FAINTEST), 1.0, _REACH / SMALL_BIN)
     return level, length, radius
