@@ -16,14 +16,9 @@ from ceers_steps.kernels.stripes.median import (
 )
 from ceers_steps.kernels.stripes.posterior import fit_stripes
 from ceers_steps.kernels.stripes.readout import ReadoutLayout
+from ceers_steps.kernels.stripes.settings import MEDIAN
 
 __all__ = ["Stripes", "add_tilted", "find_by_median", "find_by_wiener", "with_zero_mean"]
-
-_PUBLISHED_HISTOGRAM = (-1.0, 1.5, 0.001)
-"""Bins of the published pedestal: from, to, width, DN/s."""
-
-_SKY_SAMPLE = 1_000_000
-"""Pixels that the sky level is measured from: its error is then a thousandth of their noise."""
 
 
 @dataclass(frozen=True)
@@ -98,8 +93,10 @@ def find_by_median(
     """
     work = np.asarray(image, np.float32) if flat is None else flatten(image, flat)
     mask = mask | ~np.isfinite(work)
-    sky = sky_level(subsample(work[~mask], _SKY_SAMPLE)).value
-    pedestal = gaussian_peak(work[~mask], *_PUBLISHED_HISTOGRAM) if published_pedestal else None
+    sky = sky_level(subsample(work[~mask], MEDIAN.sky_sample)).value
+    pedestal = None
+    if published_pedestal:
+        pedestal = gaussian_peak(work[~mask], *MEDIAN.published_histogram)
     fit = median_stripes(work, mask, n_outputs, mask_threshold, pedestal)
     figures = {"mask_threshold": fit.threshold, "full_rows": float(fit.full_rows.sum())}
     rest = work - np.float32(sky) - fit.total

@@ -6,31 +6,16 @@ holds nothing but stripes and white noise, so that its stripes are one posterior
 covariance that all differences share.
 """
 
-from dataclasses import dataclass
-
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from ceers_steps.kernels.stripes.readout import ReadoutLayout
 from ceers_steps.kernels.stripes.series import Samples, StripeSeries
+from ceers_steps.kernels.stripes.settings import GROUPS, GroupStripeSettings
 
 __all__ = ["GroupStripes"]
 
 Float = NDArray[np.float32]
-
-
-@dataclass(frozen=True)
-class GroupStripeSettings:
-    """Constants of the method."""
-
-    first_passes: int = 3
-    """Solutions for the first difference: the covariance is learnt twice between them, as in
-    `fit_stripes` while its trends are free."""
-    clip: float = 5.0
-    """Samples farther from the model are left out, units of their noise: as for rates."""
-
-
-GROUP_STRIPES = GroupStripeSettings()
 
 
 class _NoLight:
@@ -51,9 +36,7 @@ class GroupStripes:
         Constants of the method.
     """
 
-    def __init__(
-        self, layout: ReadoutLayout, settings: GroupStripeSettings = GROUP_STRIPES
-    ) -> None:
+    def __init__(self, layout: ReadoutLayout, settings: GroupStripeSettings = GROUPS) -> None:
         self._layout = layout
         self._settings = settings
         self._covariance: NDArray[np.float64] | None = None

@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ceers_steps.kernels.stats import biweight_scale, clipped_row_medians, mad_sigma, subsample
+from ceers_steps.kernels.stripes.settings import MEDIAN
 
 __all__ = [
     "MedianStripes",
@@ -22,18 +23,6 @@ __all__ = [
     "rough_stripes",
     "tilted_stripes",
 ]
-
-_BLOCK_ROWS = 16
-"""Rows over which errors are averaged when they are compared."""
-
-_STATISTICS_SIZE = 500_000
-"""Pixels used for the noise of a whole image."""
-
-_MEDIAN_VARIANCE = 2.7
-"""Variance of the median of normal values clipped at 2 sigma over that of their mean.
-
-Measured for 250 values and more; 2.3 for 32. Without clipping it is pi / 2.
-"""
 
 
 @dataclass(frozen=True)
@@ -278,15 +267,16 @@ def _shrunken_levels(
     ``expand`` takes levels to the shape of the values, ``add_up`` takes such an array to sums
     per line, and ``count`` is the number of values of each line.
     """
-    sample = subsample(values, _STATISTICS_SIZE)
+    sample = subsample(values, MEDIAN.sample)
     sample = sample[sample != 0.0]
     sigma = np.float32(mad_sigma(sample)) if sample.size else np.float32(0)
     start = float(np.median(sample)) if sample.size else 0.0
     levels = np.full(count.size, start, dtype=np.float32)
+    limit = MEDIAN.clip * sigma
     for _ in range(max_iterations):
         deviation = values - expand(levels)
-        inside = add_up(np.abs(deviation) <= 2 * sigma)
-        np.clip(deviation, -2 * sigma, 2 * sigma, out=deviation)
+        inside = add_up(np.abs(deviation) <= limit)
+        np.clip(deviation, -limit, limit, out=deviation)
         levels += (add_up(deviation) / np.maximum(inside, 1)).astype(np.float32)
     levels -= np.average(levels, weights=count).astype(np.float32)
     noise = sigma**2 / np.maximum(count, 1)
@@ -309,12 +299,13 @@ def _choose_by_error(
 ) -> tuple[NDArray[np.bool_], float]:
     """Return where the whole row has the smaller predicted error, and the masked fraction of it.
 
-    Errors are those of a mean over `_BLOCK_ROWS` rows: noise goes down with their number, slow
-    drifts of one output against the others do not, and it is these that spoil photometry.
+    Errors are those of a mean over ``MEDIAN.block_rows`` rows: noise goes down with their number,
+    slow drifts of one output against the others do not, and it is these that spoil photometry.
     """
     n_outputs = outputs.shape[1]
     width = image.shape[1] // n_outputs
-    white = _MEDIAN_VARIANCE * _pixel_sigma(image, mask) ** 2 / _BLOCK_ROWS
+    height = MEDIAN.block_rows
+    white = MEDIAN.median_variance * _pixel_sigma(image, mask) ** 2 / height
     total = counts.sum(axis=1, keepdims=True)
     error_output = white / np.maximum(counts, 1)
     error_whole = white / np.maximum(total, 1)
@@ -322,7 +313,7 @@ def _choose_by_error(
     # Spread of one output about the row: measured where both are well determined, its own noise
     # taken off. The mean of the outputs holds a part of each, hence the last factor.
     well = counts > width / 2
-    blocks = well[: len(well) // _BLOCK_ROWS * _BLOCK_ROWS].reshape(-1, _BLOCK_ROWS, n_outputs)
+    blocks = well[: len(well) // height * height].reshape(-1, height, n_outputs)
     whole_blocks = blocks.all(axis=1)
     if np.count_nonzero(whole_blocks) >= 2 * n_outputs:
         difference = (outputs - whole[:, np.newaxis])[: blocks.size // n_outputs]
@@ -346,6 +337,6 @@ def _choose_by_error(
 
 def _pixel_sigma(image: NDArray, mask: NDArray[np.bool_]) -> float:
     """Return the noise of single pixels, from differences between neighbours along rows."""
-    pairs = subsample(~(mask[:, 1:] | mask[:, :-1]), _STATISTICS_SIZE)
-    difference = subsample(image[:, 1:] - image[:, :-1], _STATISTICS_SIZE)
+    pairs = subsample(~(mask[:, 1:] | mask[:, :-1]), MEDIAN.sample)
+    difference = subsample(image[:, 1:] - image[:, :-1], MEDIAN.sample)
     return mad_sigma(difference[pairs]) / np.sqrt(2.0)

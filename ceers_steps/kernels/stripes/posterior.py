@@ -20,21 +20,12 @@ from scipy.ndimage import gaussian_filter
 
 from ceers_steps.kernels.stripes.readout import ReadoutLayout
 from ceers_steps.kernels.stripes.series import Samples, StripeSeries
+from ceers_steps.kernels.stripes.settings import LIGHT, POSTERIOR
 from ceers_steps.kernels.stripes.smooth_light import SmoothLight
 
 __all__ = ["StripeFit", "fit_stripes"]
 
 Float = NDArray[np.float32]
-
-_SPACING = 32.0  # nodes of the smooth light, pixels
-_KERNEL_LENGTH = 90.0  # of the smooth light, pixels
-_FIRST_AMPLITUDE = 0.03  # prior of light in the first pass, units of the noise of a pixel
-_LEAST_AMPLITUDE = 1e-3  # and its floor
-_PASSES = 5
-_FREE_PASSES = 3  # in which trends of the sky are free
-_CLIP = 5.0  # samples farther from the model are left out, units of their noise
-_CLIPPED_PASSES = 2  # passes after which that is decided
-_EVIDENCE = 25.0  # gain in chi2 for which a trend of the sky is accepted
 
 
 @dataclass(frozen=True)
@@ -120,32 +111,32 @@ def fit_stripes(
     light = _smooth_light(samples)
     series = StripeSeries(samples)
     covariance = series.first_covariance()
-    sources = np.full(light.shape, _FIRST_AMPLITUDE * samples.white_sigma)
+    sources = np.full(light.shape, POSTERIOR.first_amplitude * samples.white_sigma)
     trend = np.where(light.degrees == 0, np.inf, samples.white_sigma)
-    least = _LEAST_AMPLITUDE * samples.white_sigma
+    least = POSTERIOR.least_amplitude * samples.white_sigma
     modes = None
     n_iter = 0
-    for i in range(_PASSES):
+    for i in range(POSTERIOR.passes):
         light.set_amplitude(sources, trend)
         modes, iterations = series.solve(covariance, light, modes)
         n_iter += iterations
         pattern = series.to_image(modes)
         rest = samples.value - pattern
         field, polynomials = light.fit(samples.weight * rest)
-        if i == _PASSES - 1:
+        if i == POSTERIOR.passes - 1:
             break
         spread = gaussian_filter(light.sources(field) ** 2, 1.0, mode="nearest")
         sources = np.maximum(np.sqrt(spread), least)
         if i > 0:
             covariance = series.updated_covariance(covariance, modes)
-        if i == _FREE_PASSES - 1:
+        if i == POSTERIOR.free_passes - 1:
             errors = series.trend_errors(covariance, light)
             for degree in range(1, light.degrees[-1] + 1):
                 members = light.degrees == degree
                 trend[members] = _common_spread(polynomials[members], errors[members])
-        if i < _CLIPPED_PASSES:
+        if i < POSTERIOR.clipped_passes:
             rest -= light.image(field, polynomials)
-            samples = everything.without(rest**2 * everything.weight > _CLIP**2)
+            samples = everything.without(rest**2 * everything.weight > POSTERIOR.clip**2)
             light = _smooth_light(samples)
             series = StripeSeries(samples)
     stripes = np.repeat(pattern, samples.binning, axis=1)
@@ -176,8 +167,8 @@ def _smooth_light(samples: Samples) -> SmoothLight:
         samples.weight,
         samples.response,
         binning=samples.binning,
-        spacing=_SPACING,
-        kernel_length=_KERNEL_LENGTH,
+        spacing=LIGHT.spacing,
+        kernel_length=LIGHT.kernel_length,
     )
 
 
@@ -187,11 +178,13 @@ def _common_spread(values: NDArray, errors: NDArray) -> float:
     Light knows no direction.  A trend along y, which stripes could make too, is therefore as
     strong as those along x, which they cannot make, unless it stands out by itself.
     """
-    spread = np.geomspace(1e-2 * errors.min(), 10 * (np.abs(values).max() + errors.max()), 200)
+    first, last, n_trials = POSTERIOR.spread_limits
+    largest = np.abs(values).max() + errors.max()
+    spread = np.geomspace(first * errors.min(), last * largest, n_trials)
     for sure in (errors < 3 * errors.min(), errors > 0):
         variance = spread[:, None] ** 2 + errors[sure] ** 2
         misfit = np.sum(np.log(variance) + values[sure] ** 2 / variance, axis=1)
         best = np.argmin(misfit)
-        if misfit[0] - misfit[best] > _EVIDENCE:
+        if misfit[0] - misfit[best] > POSTERIOR.evidence:
             return float(spread[best])
     return float(spread[0])

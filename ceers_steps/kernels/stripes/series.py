@@ -15,25 +15,13 @@ from numpy.typing import ArrayLike, NDArray
 
 from ceers_steps.kernels.stats import mad_sigma, subsample
 from ceers_steps.kernels.stripes.readout import ReadoutLayout
+from ceers_steps.kernels.stripes.settings import SERIES
 from ceers_steps.kernels.stripes.smooth_light import SmoothLight
 
 __all__ = ["Samples", "StripeSeries"]
 
 Float = NDArray[np.float32]
 Modes = NDArray[np.complex64]
-
-_BINNINGS = (4, 2, 1)  # columns per sample; stripes hold no power on scales this short
-_PADDING = 1.05  # length of the periodic series relative to the read-out
-_TOLERANCE = 1e-3  # of the conjugate gradients
-_MAX_ITERATIONS = 60
-_LEAST_PAIRS = 1000  # of samples, to measure the noise
-_LEAST_ROWS = 16  # pairs of rows, to measure the stripes
-_LEAST_COVERAGE = 0.25  # of a row of an output, to take part in that
-_LEAST_EXCESS = 0.02  # of stripes over white noise in differences of rows
-_SHRINKAGE = 4.0  # weight of the power law in the estimated spectrum, in Fourier modes
-_TREND_BLOCKS = 128  # blocks of rows that the errors of trends are computed from
-_TREND_CYCLES = 4  # of stripes per read-out, up to which trends look the same
-_TREND_PERIODS = 8  # drifts as slow as this many read-outs count
 
 
 @dataclass(frozen=True)
@@ -75,9 +63,8 @@ class Samples:
                 "no pixel is left to find stripes in: all are masked or not finite; "
                 "use a smaller source mask or leave the exposure out"
             )
-        binning = next(
-            n for n in _BINNINGS if layout.output_width % n == 0 and layout.row_overhead % n == 0
-        )
+        lengths = layout.output_width, layout.row_overhead
+        binning = next(n for n in SERIES.binnings if not any(length % n for length in lengths))
 
         def summed(array: Float) -> Float:
             ny, nx = layout.shape
@@ -95,18 +82,19 @@ class Samples:
         if flat is not None:
             response = summed(where_used(flat, pixel_weight)) * inverse
         sky = value if response is None else value / np.where(there, response, 1)
-        level = float(np.median(subsample(sky[there], 100_000)))
+        level = float(np.median(subsample(sky[there], SERIES.level_sample)))
         value -= np.float32(level) * (there if response is None else response)
 
         # Neighbouring samples share light and stripes: their differences are white noise.
         pairs = there[:, 1:] & there[:, :-1]
         noise_scale = 1.0
-        if pairs.sum() > _LEAST_PAIRS:
+        if pairs.sum() > SERIES.least_pairs:
             difference = np.diff(value, axis=1)[pairs]
             noise = np.sqrt(inverse[:, 1:] + inverse[:, :-1])[pairs]
-            noise_scale = mad_sigma(subsample(difference / noise, 200_000)) or 1.0
+            noise_scale = mad_sigma(subsample(difference / noise, SERIES.noise_sample)) or 1.0
         weight /= np.float32(noise_scale**2)
-        typical = np.median(subsample(np.broadcast_to(sigma, layout.shape)[used], 100_000))
+        of_used = np.broadcast_to(sigma, layout.shape)[used]
+        typical = np.median(subsample(of_used, SERIES.level_sample))
         return cls(
             layout, binning, used, value, weight, response, level,
             float(typical) * noise_scale, noise_scale,
@@ -130,11 +118,12 @@ class StripeSeries:
         layout = samples.layout
         self._samples = samples
         n = layout.shape[0] * layout.row_ticks // samples.binning
-        self._length = scipy.fft.next_fast_len(int(_PADDING * n), real=True)
+        self._length = scipy.fft.next_fast_len(int(SERIES.padding * n), real=True)
         self._series = np.zeros((layout.n_outputs, self._length), np.float32)
         self._precision = float(samples.weight.sum(dtype=np.float64)) / self._series.size
         n_frequencies = self._length // 2 + 1
-        edges = np.geomspace(1, n_frequencies, 1 + round(3 * np.log2(n_frequencies)))
+        n_bins = round(SERIES.bins_per_octave * np.log2(n_frequencies))
+        edges = np.geomspace(1, n_frequencies, 1 + n_bins)
         self._edges = np.unique(np.round(edges).astype(int))
         self._counts = np.diff(self._edges)
         self.frequency = np.sqrt(self._edges[:-1] * (self._edges[1:] - 1)) / self._length
@@ -170,7 +159,7 @@ class StripeSeries:
         preconditioner = 1 / (1 + prior.root**2 * np.float32(self._precision))
         value = self._samples.weight * self._samples.value
         residual = prior.colour_adjoint(self.to_modes(light.residual(value)))
-        goal = _TOLERANCE**2 * _dot(residual, preconditioner * residual)
+        goal = SERIES.tolerance**2 * _dot(residual, preconditioner * residual)
         if start is None:
             x = np.zeros_like(residual)
         else:
@@ -179,7 +168,7 @@ class StripeSeries:
         direction = preconditioner * residual
         norm = _dot(residual, direction)
         iterations = 0
-        while norm > goal and iterations < _MAX_ITERATIONS:
+        while norm > goal and iterations < SERIES.max_iterations:
             image = normal(direction)
             step = np.float32(norm / _dot(direction, image))
             x += step * direction
@@ -201,7 +190,7 @@ class StripeSeries:
         ny = len(samples.weight)
         weight = samples.weight.reshape(ny, n_outputs, -1)
         total = weight.sum(axis=2)
-        good = (total > _LEAST_COVERAGE * total.max()).all(axis=1)
+        good = (total > SERIES.least_coverage * total.max()).all(axis=1)
         good = good[1:] & good[:-1]
         inverse = 1 / np.maximum(total, np.finfo(np.float32).tiny)
         mean = (weight * samples.value.reshape(weight.shape)).sum(axis=2) * inverse
@@ -210,10 +199,10 @@ class StripeSeries:
         difference = np.diff(mean, axis=0)[good] @ outputs.T
         typical = np.median(noise) if good.any() else 2 / total.max()
         excess = np.full(2, typical)
-        if good.sum() >= _LEAST_ROWS:
+        if good.sum() >= SERIES.least_rows:
             excess[0] = mad_sigma(difference[:, 0]) ** 2 - typical
             excess[1] = mad_sigma(difference[:, -(n_outputs - 1) :]) ** 2 - typical
-        common, own = np.maximum(excess, _LEAST_EXCESS * typical) / self._row_difference()
+        common, own = np.maximum(excess, SERIES.least_excess * typical) / self._row_difference()
         between = own * np.eye(n_outputs) + (common - own) / n_outputs
         return between / self.frequency[:, None, None]
 
@@ -227,7 +216,8 @@ class StripeSeries:
             values, vectors = np.linalg.eigh(covariance[i])
             posterior = (vectors * (values / (1 + values * self._precision))) @ vectors.T
             found = (some @ some.conj().T).real + (last - first) * posterior
-            updated[i] = (found + _SHRINKAGE * covariance[i]) / (last - first + _SHRINKAGE)
+            held = SERIES.shrinkage
+            updated[i] = (found + held * covariance[i]) / (last - first + held)
         return updated
 
     def trend_errors(
@@ -240,7 +230,7 @@ class StripeSeries:
         """
         samples, n_outputs = self._samples, self._samples.layout.n_outputs
         ny = len(samples.weight)
-        rows = -(-ny // _TREND_BLOCKS)
+        rows = -(-ny // SERIES.trend_blocks)
         edges = np.arange(0, ny, rows)
 
         def blocks(image: Float) -> NDArray[np.float64]:
@@ -261,7 +251,8 @@ class StripeSeries:
         stripes = np.interp(1 / ticks, self.frequency, power)
         within /= 1 + stripes * samples.binning / samples.white_sigma**2
 
-        frequency = np.geomspace(self.frequency[0] / _TREND_PERIODS, 0.5 / (rows * ticks), 500)
+        slowest = self.frequency[0] / SERIES.trend_periods
+        frequency = np.geomspace(slowest, 0.5 / (rows * ticks), 500)
         lags = np.arange(len(edges)) * rows * ticks
         waves = 2 * np.cos(2 * np.pi * np.outer(lags, frequency)) * np.gradient(frequency)
         size = len(edges)
@@ -288,7 +279,7 @@ class StripeSeries:
         self, covariance: NDArray[np.float64], frequency: NDArray[np.float64]
     ) -> NDArray[np.float64]:
         """Covariance at other frequencies, 1/f below those that trends may have a part of."""
-        first = _TREND_CYCLES / self._length
+        first = SERIES.trend_cycles / self._length
         slow = np.mean(
             [c * f for c, f in zip(covariance, self.frequency, strict=True)
              if first < f <= 8 * first], axis=0,

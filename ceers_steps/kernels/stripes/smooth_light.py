@@ -18,10 +18,11 @@ from numpy.typing import NDArray
 from scipy.interpolate import BSpline
 from scipy.linalg import cho_solve_banded, cholesky_banded
 
+from ceers_steps.kernels.stripes.settings import LIGHT
+
 __all__ = ["SmoothLight"]
 
-_DEGREE = 3
-_TREND_DEGREE = 3
+_DEGREE = 3  # of the splines
 _PRIOR_REACH = 4  # nodes coupled by the prior precision, on each side
 
 Float = NDArray[np.float32]
@@ -298,15 +299,14 @@ def _banded_times(lower: NDArray[np.float64], columns: NDArray[np.float64]) -> N
 
 
 def _polynomials(shape: tuple[int, int]) -> tuple[NDArray[np.float64], NDArray[np.int_]]:
-    """Legendre products up to the total degree `_TREND_DEGREE`: ``(ny * nx, n)``, degrees.
+    """Legendre products up to the total degree ``LIGHT.trend_degree``: ``(ny * nx, n)``, degrees.
 
     Taken as spline coefficients, which makes polynomials of the same degree.
     """
-    y, x = (
-        [Legendre.basis(d)(np.linspace(-1, 1, n)) for d in range(_TREND_DEGREE + 1)] for n in shape
-    )
+    degrees_of_one = range(LIGHT.trend_degree + 1)
+    y, x = ([Legendre.basis(d)(np.linspace(-1, 1, n)) for d in degrees_of_one] for n in shape)
     columns, degrees = [], []
-    for degree in range(_TREND_DEGREE + 1):
+    for degree in range(LIGHT.trend_degree + 1):
         for along_x in range(degree + 1):
             columns.append(np.outer(y[degree - along_x], x[along_x]).ravel())
             degrees.append(degree)

@@ -1,0 +1,138 @@
+"""Constants of the methods that find stripes: value, unit, and what chose each.
+
+"Model": the accuracy in ``docs/striping_model.md`` is that of this value; what is said there of
+others was measured. "Benchmark": ``benchmarks/striping.py``. "Choice": no benchmark varies it; what
+speaks for it stands there.
+"""
+
+from dataclasses import dataclass
+
+__all__ = [
+    "GROUPS",
+    "LIGHT",
+    "MEDIAN",
+    "POSTERIOR",
+    "SERIES",
+    "GroupStripeSettings",
+    "LightSettings",
+    "MedianSettings",
+    "PosteriorSettings",
+    "SeriesSettings",
+]
+
+
+@dataclass(frozen=True)
+class PosteriorSettings:
+    """How stripes and smooth light are fitted together."""
+
+    passes: int = 5
+    """Solutions, between which both priors are learnt (model)."""
+    free_passes: int = 3
+    """First passes, in which trends of the sky are free; free for good they cost a half more noise
+    (model)."""
+    clip: float = 5.0
+    """Samples farther from the model are left out, units of their noise: one in two million by
+    chance ..."""
+    clipped_passes: int = 2
+    """... after each of the first so many passes (model)."""
+    first_amplitude: float = 0.03
+    """Prior of smooth light in the first pass, units of the noise of a pixel: a start for
+    what is learnt (choice) ..."""
+    least_amplitude: float = 1e-3
+    """... and its floor, far below what is seen, so that matrices stay regular (choice)."""
+    evidence: float = 25.0
+    """Gain in chi squared for which a trend of the sky is accepted: 5 sigma (model)."""
+    spread_limits: tuple[float, float, int] = (1e-2, 10.0, 200)
+    """Spreads of the trends that are tried: first, in units of the smallest error; last, of the
+    largest value and error; number of them (choice)."""
+
+
+@dataclass(frozen=True)
+class LightSettings:
+    """The model of smooth light."""
+
+    spacing: float = 32.0
+    """Pixels from node to node of the splines: a third of the kernel (choice) ..."""
+    kernel_length: float = 90.0
+    """... whose length this is, pixels: 70, 60 and 45 take 3, 6 and 10% of the benchmark's galaxy
+    in place of 0.9%."""
+    trend_degree: int = 3
+    """Of the polynomials over the whole image: skies of a detector are no rougher (choice)."""
+
+
+@dataclass(frozen=True)
+class SeriesSettings:
+    """Stripes as time series."""
+
+    binnings: tuple[int, ...] = (4, 2, 1)
+    """Columns per sample, the first that divides an output: 1/f noise has no power on scales this
+    short beside white noise (choice)."""
+    padding: float = 1.05
+    """Length of the periodic series over that of the read-out: its ends do not touch (choice)."""
+    tolerance: float = 1e-3
+    """Of the conjugate gradients, relative to the right-hand side: below the noise (choice) ..."""
+    max_iterations: int = 60
+    """... which they reach after 40 to 60 iterations in all passes (model); a bound on time."""
+    least_pairs: int = 1000
+    """Pairs of samples that tell the noise: to 3%."""
+    least_rows: int = 16
+    """Pairs of rows that tell the strength of stripes: to a quarter, for a start (choice)."""
+    least_coverage: float = 0.25
+    """Part of a row of an output, of the fullest, that must be used for it to take part in that
+    (choice)."""
+    least_excess: float = 0.02
+    """Least variance of stripes in differences of rows, units of that of white noise: none at all
+    could never grow (choice)."""
+    shrinkage: float = 4.0
+    """Weight of the spectrum before in the one learnt, in Fourier modes: bins of few modes are held
+    to the power law (choice)."""
+    trend_blocks: int = 128
+    """Blocks of rows from which the errors of trends are computed: many for degree 3 (choice)."""
+    trend_cycles: int = 4
+    """Cycles of stripes per read-out up to which trends look the same: a cubic has no more ..."""
+    trend_periods: int = 8
+    """... and read-outs, over which the slowest drifts that count repeat (choice)."""
+    noise_sample: int = 200_000
+    """Pairs that tell the noise, to 0.2% ..."""
+    level_sample: int = 100_000
+    """... and samples that tell its level and that of the sky, to 0.4% of a sigma."""
+    bins_per_octave: int = 3
+    """Bins of the spectrum that is learnt (model)."""
+
+
+@dataclass(frozen=True)
+class GroupStripeSettings:
+    """Stripes of the differences between groups."""
+
+    first_passes: int = 3
+    """Solutions for the first difference: the covariance is learnt twice between them, as in
+    `fit_stripes` while its trends are free."""
+    clip: float = 5.0
+    """Samples farther from the model are left out, units of their noise: as for rates."""
+
+
+@dataclass(frozen=True)
+class MedianSettings:
+    """Stripes from clipped medians; the published recipe but for the first three."""
+
+    block_rows: int = 16
+    """Rows over which errors are averaged when they are compared: the size of the blocks whose
+    noise the benchmark reads."""
+    sample: int = 500_000
+    """Pixels that tell the noise of an image: to 0.1%."""
+    median_variance: float = 2.7
+    """Variance of the median of normal values clipped at 2 sigma over that of their mean: measured
+    for 250 values and more; 2.3 for 32. Without clipping it is pi / 2."""
+    clip: float = 2.0
+    """Sigma at which deviations from the level of a line are cut, as in the published medians."""
+    sky_sample: int = 1_000_000
+    """Pixels that the sky level is measured from: its error is then a thousandth of their noise."""
+    published_histogram: tuple[float, float, float] = (-1.0, 1.5, 0.001)
+    """Bins of the published pedestal: from, to, width, DN/s (Bagley et al. 2023, section 3.1)."""
+
+
+POSTERIOR = PosteriorSettings()
+LIGHT = LightSettings()
+SERIES = SeriesSettings()
+GROUPS = GroupStripeSettings()
+MEDIAN = MedianSettings()
