@@ -7,6 +7,7 @@ all, which in a group of a ramp is around the few large events.
 """
 
 import math
+from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
@@ -18,8 +19,17 @@ from ceers_steps.kernels.parts import Box, label_parts
 
 __all__ = ["dilate", "disc", "disc_filled", "disc_median", "grown_box", "windows"]
 
-_BLOCK = 8
-"""Side of the blocks that are counted first, pixels."""
+
+@dataclass(frozen=True)
+class DiscSettings:
+    """How discs are counted."""
+
+    block: int = 8
+    """Side of the blocks that are counted first, pixels: the counts of the smallest disc that is
+    asked for span few of them."""
+
+
+DISCS = DiscSettings()
 
 
 def disc(radius: int) -> NDArray[np.bool_]:
@@ -161,17 +171,18 @@ def _crowded(
     padded: NDArray[np.bool_], radius: int, needed: int, shape: tuple[int, ...]
 ) -> list[Box]:
     """Return windows of the unpadded image outside which no disc can hold `needed` pixels."""
-    counts = block_sum(padded, _BLOCK, beyond=0, dtype=np.int32)
+    side = DISCS.block
+    counts = block_sum(padded, side, beyond=0, dtype=np.int32)
     # a disc on a pixel of unpadded block b covers padded pixels 8 b ... 8 b + 7 + 2 radius
-    reach = (_BLOCK - 1 + 2 * radius) // _BLOCK + 1
+    reach = (side - 1 + 2 * radius) // side + 1
     total = np.cumsum(np.cumsum(np.pad(counts, ((1, reach), (1, reach))), axis=0), axis=1)
     around = total[reach:, reach:] + total[:-reach, :-reach]
     around -= total[reach:, :-reach] + total[:-reach, reach:]
     blocks = around >= needed
     found = []
     for rows, cols in windows(blocks, 0):
-        y0, y1 = rows.start * _BLOCK, min(rows.stop * _BLOCK, shape[0])
-        x0, x1 = cols.start * _BLOCK, min(cols.stop * _BLOCK, shape[1])
+        y0, y1 = rows.start * side, min(rows.stop * side, shape[0])
+        x0, x1 = cols.start * side, min(cols.stop * side, shape[1])
         if y0 < y1 and x0 < x1:
             found.append((slice(y0, y1), slice(x0, x1)))
     return found

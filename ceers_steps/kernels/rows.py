@@ -8,15 +8,34 @@ from typing import Any, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["LazyRows", "RowImage", "Strip", "crossing", "flagged", "for_each_strip", "row_blocks"]
+__all__ = [
+    "ROWS",
+    "LazyRows",
+    "RowImage",
+    "RowSettings",
+    "Strip",
+    "crossing",
+    "flagged",
+    "for_each_strip",
+    "row_blocks",
+]
 
-_BLOCK_SIZE, _STRIP_SIZE = 4_000_000, 8_000_000
-"""Pixels of a block of rows, and of a strip without its overlap: small beside a mosaic, and large
-enough for the work on them to take longer than the calls."""
 
-_ALIGNMENT = 64
-"""The first row of a strip is a multiple of this many rows: bins and the nets of positions are
-those of the whole image."""
+@dataclass(frozen=True)
+class RowSettings:
+    """How images are cut."""
+
+    block_size: int = 4_000_000
+    """Pixels of a block of rows: small beside a mosaic, and the work on it takes longer than the
+    calls ..."""
+    strip_size: int = 8_000_000
+    """... and of a strip, without its overlap."""
+    alignment: int = 64
+    """The first row of a strip is a multiple of this many rows: blocks and the nets of positions
+    are those of the whole image."""
+
+
+ROWS = RowSettings()
 
 
 class RowImage(Protocol):
@@ -120,7 +139,7 @@ def for_each_strip(
     n_threads: int = 1,
     *,
     size: int | None = None,
-    alignment: int = _ALIGNMENT,
+    alignment: int | None = None,
 ) -> list:
     """Do some work on all strips of an image, and return what it returns, in their order.
 
@@ -135,17 +154,17 @@ def for_each_strip(
     n_threads : int
         Strips worked on at a time.
     size : int, optional
-        Pixels of a strip, about; at least one row of `alignment`.
-    alignment : int
-        Strips start at multiples of so many rows.
+        Pixels of a strip, about; it has at least `alignment` rows. Default: of `ROWS`.
+    alignment : int, optional
+        Strips start at multiples of so many rows. Default: of `ROWS`.
 
     Returns
     -------
     list
         One result a strip.
     """
+    strips = _strips(shape, overlap, size or ROWS.strip_size, alignment or ROWS.alignment)
     with ThreadPoolExecutor(n_threads) as pool:
-        strips = _strips(shape, overlap, _STRIP_SIZE if size is None else size, alignment)
         return list(pool.map(work, strips))
 
 
@@ -162,7 +181,7 @@ def row_blocks(shape: tuple[int, ...]) -> list[slice]:
     list of slice
         Rows from the first to the last.
     """
-    return [strip.rows for strip in _strips(shape, 0, _BLOCK_SIZE, _ALIGNMENT)]
+    return [strip.rows for strip in _strips(shape, 0, ROWS.block_size, ROWS.alignment)]
 
 
 def _strips(shape: tuple[int, ...], overlap: int, size: int, alignment: int) -> Iterator[Strip]:

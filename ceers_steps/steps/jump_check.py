@@ -6,13 +6,13 @@ import numpy as np
 from stdatamodels.jwst.datamodels import GainModel, RampModel, ReadnoiseModel, dqflags
 
 from ceers_steps.errors import CeersError
+from ceers_steps.kernels.dq import JUMP_DET
 from ceers_steps.kernels.jumps.check import (
     CheckedJumps,
     GroupNoise,
     check_jumps,
     subtract_stripes_inplace,
 )
-from ceers_steps.kernels.jumps.differences import JUMP_DET
 from ceers_steps.kernels.jumps.settings import JUMPS
 from ceers_steps.steps.base import CeersStep
 from ceers_steps.steps.readout import readout_layout

@@ -10,6 +10,7 @@ from astropy.wcs import WCS
 from jwst.datamodels import ModelLibrary
 from stdatamodels.jwst import datamodels
 
+from ceers_steps.kernels.rows import RowSettings
 from ceers_steps.kernels.sources.mosaic_tiers import CORE
 from ceers_steps.mosaics.regions import read_fits_mask
 from ceers_steps.steps.base import StepError
@@ -521,8 +522,7 @@ def all_planes(model):
 @pytest.fixture
 def small_strips(monkeypatch):
     """Strips of 64 rows."""
-    monkeypatch.setattr("ceers_steps.kernels.rows._BLOCK_SIZE", 1)
-    monkeypatch.setattr("ceers_steps.kernels.rows._STRIP_SIZE", 1)
+    monkeypatch.setattr("ceers_steps.kernels.rows.ROWS", RowSettings(1, 1))
     monkeypatch.setattr("ceers_steps.kernels.sources.background._STRIP_SIZE", 1)
 
 

@@ -12,6 +12,8 @@ from numpy.typing import NDArray
 from scipy import ndimage
 from scipy.spatial import cKDTree
 
+from ceers_steps.kernels.astrometry.settings import CENTROIDS
+
 __all__ = [
     "BLENDED",
     "CLOSE",
@@ -39,13 +41,6 @@ LOST = 32
 """Flag: the centroid wandered off."""
 CLOSE = 64
 """Flag: another source has the same centroid."""
-
-_WINDOW_PER_RADIUS = 2 / 2.35  # Source Extractor: sigma of the window per half-light radius
-_REACH = 4.0  # of the window, in its sigma
-_TOUCHED_WEIGHT = 0.03  # part of the weight that unusable pixels may have
-_BLEND = 0.1  # part of the light in the window that neighbours may add
-_PHASE = 0.005  # pixels: what the place within a pixel does to a centroid
-_LARGEST_WINDOW = 10.0  # sigma, pixels: a galaxy is centred on its middle
 
 
 @dataclass(frozen=True)
@@ -231,29 +226,32 @@ def _measure(
     settings: CatalogSettings,
 ) -> SourceList:
     """Measure centroids, sizes and uncertainties of what was found."""
-    reach = np.clip(3 * found["a"], 5, 40)
+    axes, nearest, farthest = CENTROIDS.radius_reach
+    reach = np.clip(axes * found["a"], nearest, farthest)
     radius, _ = sep.flux_radius(image, found["x"], found["y"], reach, 0.5, normflux=None, subpix=5)
     unusable = ~np.isfinite(radius) | (radius <= 0)
     radius = np.where(unusable, settings.min_radius, radius)
-    window = np.clip(radius * _WINDOW_PER_RADIUS, 0.425, _LARGEST_WINDOW)
+    window = np.clip(radius * CENTROIDS.window_per_radius, *CENTROIDS.window_limits)
     x, y, _ = sep.winpos(image, found["x"], found["y"], window)
     snr, sigma, touched = _window_sums(image, noise, bad, x, y, window)
     ny, nx = image.shape
-    margin = np.maximum(2 * window, 3)
-    flags = np.where(_added_light(x, y, window, radius, found["flux"]) > _BLEND, BLENDED, 0)
-    flags |= np.where(touched > _TOUCHED_WEIGHT, TOUCHED, 0)
+    in_windows, in_pixels = CENTROIDS.margin
+    margin = np.maximum(in_windows * window, in_pixels)
+    added = _added_light(x, y, window, radius, found["flux"])
+    flags = np.where(added > CENTROIDS.blend, BLENDED, 0)
+    flags |= np.where(touched > CENTROIDS.touched_weight, TOUCHED, 0)
     inside = (x > margin) & (x < nx - 1 - margin) & (y > margin) & (y < ny - 1 - margin)
     flags |= np.where(inside & (found["flag"] & sep.OBJ_TRUNC == 0), 0, EDGE)
     flags |= np.where((radius < settings.min_radius) | unusable, COMPACT, 0)
     flags |= np.where((snr >= settings.snr_threshold) & np.isfinite(sigma), 0, FAINT)
     moved = np.hypot(x - found["x"], y - found["y"])
-    flags |= np.where(moved < np.maximum(2.0, found["a"]), 0, LOST)
+    flags |= np.where(moved < np.maximum(CENTROIDS.wandered, found["a"]), 0, LOST)
     order = np.argsort(-found["flux"], kind="stable")
     flags = _flag_doubles(x, y, flags, order)
     return SourceList(
         x=x[order],
         y=y[order],
-        sigma=np.hypot(sigma, _PHASE)[order],
+        sigma=np.hypot(sigma, CENTROIDS.phase)[order],
         flux=found["flux"][order].astype(float),
         snr=snr[order],
         size=radius[order],
@@ -274,14 +272,15 @@ def _window_sums(
     The uncertainty is that of Source Extractor's windowed centroid, taken from the noise of each
     pixel, and doubled as that centroid's steps are.
     """
-    half = int(np.ceil(_REACH * window.max()))
+    half = int(np.ceil(CENTROIDS.reach * window.max()))
     ny, nx = image.shape
     snr, sigma, touched = (np.zeros(len(x)) for _ in range(3))
     # some wander out of the image
     finite = (np.abs(x - nx / 2) < nx) & (np.abs(y - ny / 2) < ny)
     column, row = (np.rint(np.where(finite, a, 0)).astype(int) for a in (x, y))
     # stamps of similar size at once
-    for size in np.unique(sizes := np.minimum(4 * np.ceil(window * _REACH / 4), half).astype(int)):
+    sizes = np.minimum(4 * np.ceil(window * CENTROIDS.reach / 4), half).astype(int)
+    for size in np.unique(sizes):
         which = np.flatnonzero((sizes == size) & finite)
         offset = np.arange(-size, size + 1)
         rows = row[which, None, None] + offset[:, None]
@@ -292,7 +291,7 @@ def _window_sums(
         distance2 = dx**2 + dy**2
         width = window[which, None, None]
         weight = np.exp(-0.5 * distance2 / width**2)
-        weight[(distance2 > (_REACH * width) ** 2)] = 0
+        weight[(distance2 > (CENTROIDS.reach * width) ** 2)] = 0
         total = weight.sum(axis=(1, 2))
         touched[which] = (weight * (bad[at] | outside)).sum(axis=(1, 2)) / total
         weight[outside] = 0
@@ -334,7 +333,7 @@ def _flag_doubles(x: NDArray, y: NDArray, flags: NDArray, order: NDArray) -> NDA
     rank = np.empty(len(order), int)
     rank[order] = np.arange(len(order))
     tree = cKDTree(np.column_stack([x[finite], y[finite]]))
-    for one, other in tree.query_pairs(1.0):
+    for one, other in tree.query_pairs(CENTROIDS.double):
         first, second = finite[one], finite[other]
         flags[first if rank[first] > rank[second] else second] |= CLOSE
     return flags

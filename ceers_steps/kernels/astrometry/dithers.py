@@ -16,27 +16,9 @@ from ceers_steps.kernels.astrometry.fit import (
     fit_list,
 )
 from ceers_steps.kernels.astrometry.matching import MatchSettings, match_lists
+from ceers_steps.kernels.astrometry.settings import DITHERS
 
 __all__ = ["AlignedPart", "ReferenceFit", "align_dithers", "align_to_reference"]
-
-_REACH = 4.0
-"""Sources of lists that the guide star holds together are the same within so many sigma."""
-
-_AWAY = 5.0
-"""A list whose shift is off by more than so many sigma is not held: the guide star was lost."""
-
-_EXPECTED_COMMON = 8
-"""So many sources in the overlap of two lists and not one in common: the lists do not belong
-together, whatever the guide star says (at 50% completeness 1 in 250)."""
-
-_LEAST_MATCHES = 6
-"""Matches with a reference below which only a shift is fitted."""
-
-_ROTATED = 4.0
-"""A rotation that is off the expected one by more than so many sigma is fitted freely."""
-
-_EXPECTED_ROTATION = np.deg2rad(30 / 3600)
-"""Standard deviation of the rotations of a telescope, radians (`FitSettings.prior`)."""
 
 
 @dataclass(frozen=True)
@@ -184,9 +166,9 @@ def _tie(
 def _put_together(one: _Part, other: _Part, near: MatchSettings, sigma: float) -> _Part | None:
     """Return two parts of one visit as one, or None if they cannot be of one place."""
     typical = np.median(np.concatenate([one.weights, other.weights])) ** -0.5
-    tolerance = min(near.tolerance, _REACH * np.sqrt(2 * (sigma**2 + typical**2)))
+    tolerance = min(near.tolerance, DITHERS.reach * np.sqrt(2 * (sigma**2 + typical**2)))
     pairs = match_lists(one.positions, other.positions, replace(near, tolerance=tolerance))
-    if len(pairs) == 0 and _in_overlap(one.positions, other.positions) >= _EXPECTED_COMMON:
+    if len(pairs) == 0 and _in_overlap(one.positions, other.positions) >= DITHERS.expected_common:
         return None
     return _joined(one, other, pairs.reference, pairs.positions, np.zeros(2))
 
@@ -270,7 +252,7 @@ def _holds(visits: Sequence[str | None], free: JointFit, sigma: float) -> list[H
             # half the squared length of a vector of two normal numbers has the median ln 2
             square = 0.5 * (off[known] ** 2).sum(axis=1) / np.log(2) - errors[known] ** 2
             sigma_here = float(np.sqrt(max(sigma**2, np.median(square))))
-            far = known & (np.hypot(*off.T) > _AWAY * np.hypot(sigma_here, errors))
+            far = known & (np.hypot(*off.T) > DITHERS.away * np.hypot(sigma_here, errors))
             members = members[~far]
         else:
             sigma_here = sigma
@@ -332,7 +314,7 @@ def align_to_reference(
 
 def _fit_that_suits(n: int, fit: FitSettings) -> FitSettings:
     """Return the fit asked for, or that of a shift where there are too few sources for it."""
-    if n < _LEAST_MATCHES and GEOMETRIES[fit.geometry] > GEOMETRIES["shift"]:
+    if n < DITHERS.least_matches and GEOMETRIES[fit.geometry] > GEOMETRIES["shift"]:
         return replace(fit, geometry="shift")
     return fit
 
@@ -340,8 +322,8 @@ def _fit_that_suits(n: int, fit: FitSettings) -> FitSettings:
 def _is_rotated(free: ListFit, positions: NDArray[np.float64]) -> bool:
     """Say whether a free fit shows a rotation that no pointing error explains."""
     places = positions[free.used]
-    if len(places) < _LEAST_MATCHES:
+    if len(places) < DITHERS.least_matches:
         return False
     lever = np.sqrt(((places - places.mean(axis=0)) ** 2).sum())
-    sigma = np.hypot(free.rmse / np.sqrt(2) / lever, _EXPECTED_ROTATION)
-    return abs(np.deg2rad(free.rotation)) > _ROTATED * sigma
+    sigma = np.hypot(free.rmse / np.sqrt(2) / lever, DITHERS.expected_rotation)
+    return abs(np.deg2rad(free.rotation)) > DITHERS.rotated * sigma

@@ -12,22 +12,13 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from scipy import sparse
 
+from ceers_steps.kernels.astrometry.settings import CORRECTIONS
 from ceers_steps.kernels.stats import MAD_TO_SIGMA
 
 __all__ = ["GEOMETRIES", "FitSettings", "Hold", "JointFit", "ListFit", "fit_jointly", "fit_list"]
 
 GEOMETRIES = {"shift": 2, "rshift": 3, "rscale": 4, "general": 6}
 """Number of parameters: shifts, with a rotation, with a scale, any linear map."""
-
-_LOOSE = np.array([5.0, 5.0, 0.05, 0.05, 0.05, 0.05])
-"""Prior of the parameters (arcsec, radians) that decides what the data leave open."""
-
-_ROWS = 5_000
-"""Positions whose derivatives by all parameters are in memory at once."""
-
-_ARCSEC = np.pi / 180 / 3600
-_EXPECTED = np.array([5.0, 5.0, 30 * _ARCSEC, 1e-4, 1e-4, 1e-4])
-"""Prior of a pointing error: shifts are free, a rotation is about 30 arcsec, a scale 1e-4."""
 
 
 @dataclass(frozen=True)
@@ -63,8 +54,7 @@ class FitSettings:
     @property
     def prior(self) -> NDArray[np.float64]:
         """Standard deviation of each parameter."""
-        prior = _EXPECTED if self.expected_rotation else _LOOSE
-        return prior[: GEOMETRIES[self.geometry]]
+        return CORRECTIONS.prior(pointing=self.expected_rotation)[: GEOMETRIES[self.geometry]]
 
 
 @dataclass(frozen=True)
@@ -286,10 +276,12 @@ def fit_jointly(
         common_design = by_source.multiply(1 / total[:, None]).tocsr()
         own = np.empty(n)
         # a part at a time: of hundreds of exposures, all rows at once are gigabytes
-        for start in range(0, n, _ROWS):
-            rows = slice(2 * start, 2 * (start + _ROWS))
+        height = CORRECTIONS.rows_at_once
+        for start in range(0, n, height):
+            rows = slice(2 * start, 2 * (start + height))
             part = (design[rows] - common_design[coordinate[rows]]).toarray()
-            own[start : start + _ROWS] = _leverage(part, covariance, weights[start : start + _ROWS])
+            here = slice(start, start + height)
+            own[here] = _leverage(part, covariance, weights[here])
         free = 1 - share - own
         extra = _extra_scatter(residuals, sigma, extra, free, used & ~alone)
         if turn >= 3 and turn < settings.nclip + 3:

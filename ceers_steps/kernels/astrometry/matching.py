@@ -8,13 +8,10 @@ from numpy.typing import ArrayLike, NDArray
 from scipy.spatial import cKDTree
 from scipy.stats import poisson
 
+from ceers_steps.kernels.astrometry.settings import MATCHING
 from ceers_steps.kernels.stats import MAD_TO_SIGMA
 
 __all__ = ["Match", "MatchSettings", "combine_lists", "match_lists"]
-
-_FALSE_ALARM = 1e-4  # probability that unrelated lists match as well at any shift of the search
-
-_MOST_PAIRS = 1_000_000
 
 
 @dataclass(frozen=True)
@@ -111,7 +108,7 @@ def match_lists(reference: ArrayLike, positions: ArrayLike, settings: MatchSetti
     trials = max(1.0, (settings.search_radius / radius) ** 2)
     chance = max(votes - len(i), 0.0) * (radius / _reach(settings)) ** 2
     probability = poisson.sf(len(i) - 1, chance) * trials
-    significant = len(i) >= max(settings.minimum, 1) and probability < _FALSE_ALARM
+    significant = len(i) >= max(settings.minimum, 1) and probability < MATCHING.false_alarm
     return Match(rows[i], columns[j], offset + shift, float(chance), bool(significant))
 
 
@@ -172,7 +169,7 @@ def _densest_shift(
     if total == 0:
         return np.zeros(2), 0.0
     # in a crowded field a part of the list finds the shift as well
-    step = -(-total // _MOST_PAIRS)
+    step = -(-total // MATCHING.most_pairs)
     near = tree.query_ball_point(moved[::step], reach)
     count = np.array([len(found) for found in near])
     pairs = np.repeat(np.arange(len(count)), count)

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from scipy import ndimage
 
 from ceers_steps.kernels.blocks import block_sum
-from ceers_steps.kernels.jumps.differences import DO_NOT_USE, JUMP_DET, SATURATED
+from ceers_steps.kernels.dq import DO_NOT_USE, JUMP_DET, SATURATED
 from ceers_steps.kernels.jumps.settings import JUMPS, JumpSettings
 from ceers_steps.kernels.parts import find_parts
 from ceers_steps.kernels.stats import mad_sigma, nan_median, subsample

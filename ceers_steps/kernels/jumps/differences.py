@@ -6,25 +6,17 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ceers_steps.kernels.discs import grown_box
+from ceers_steps.kernels.dq import DO_NOT_USE, JUMP_DET, SATURATED
+from ceers_steps.kernels.jumps.settings import DIFFERENCES
 from ceers_steps.kernels.parts import Box
 from ceers_steps.kernels.stats import MAD_TO_SIGMA, finite_median, nan_median
 
 __all__ = [
-    "DO_NOT_USE",
-    "JUMP_DET",
-    "SATURATED",
     "Noise",
     "Ramp",
     "Window",
     "measure_noise",
 ]
-
-# the bits of GROUPDQ that matter here
-DO_NOT_USE = 1
-SATURATED = 2
-JUMP_DET = 4
-
-_SAMPLE = 100  # columns of an output that are enough to know the level of a row
 
 
 @dataclass(frozen=True)
@@ -124,7 +116,7 @@ def measure_noise(ramp: Ramp, events: list[tuple[int, Box]], n_outputs: int) -> 
     """
     nx = ramp.bad.shape[1]
     # an odd stride takes odd and even columns, which have levels of their own
-    stride = nx // n_outputs // _SAMPLE // 2 * 2 + 1
+    stride = nx // n_outputs // DIFFERENCES.sample // 2 * 2 + 1
     sample = ramp.window((slice(None), slice(None, None, stride)))
     nothing = np.float32(np.nan)
     differences = np.where(sample.steady, sample.differences, nothing)
@@ -143,4 +135,4 @@ def measure_noise(ramp: Ramp, events: list[tuple[int, Box]], n_outputs: int) -> 
     pairs = (above[2:] - above[:-2]) / np.float32(np.sqrt(2.0))
     if not np.isfinite(pairs).any():
         pairs = above
-    return Noise(MAD_TO_SIGMA * finite_median(np.abs(pairs[:, :: _SAMPLE // 16])), levels)
+    return Noise(MAD_TO_SIGMA * finite_median(np.abs(pairs[:, :: DIFFERENCES.noise_step])), levels)

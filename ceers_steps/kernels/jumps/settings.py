@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 
-__all__ = ["JUMPS", "JumpSettings"]
+__all__ = ["DIFFERENCES", "JUMPS", "DifferenceSettings", "JumpSettings"]
 
 
 @dataclass(frozen=True)
@@ -36,4 +36,15 @@ class JumpSettings:
     flagged out to four times the radius of the core."""
 
 
+@dataclass(frozen=True)
+class DifferenceSettings:
+    """How the noise of group differences is measured."""
+
+    sample: int = 100
+    """Columns of an output that tell the level of a row: to an eighth of their noise ..."""
+    noise_step: int = 6
+    """... and from one row to the next of those that tell the noise itself."""
+
+
 JUMPS = JumpSettings()
+DIFFERENCES = DifferenceSettings()

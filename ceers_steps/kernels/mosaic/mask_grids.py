@@ -6,6 +6,7 @@ over 64 pixels of 30 mas two of them part from a linear map by less than 1e-4 pi
 """
 
 from collections.abc import Callable
+from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
@@ -15,7 +16,17 @@ __all__ = ["PixelMap", "sample_nearest"]
 PixelMap = Callable[[NDArray, NDArray], tuple[NDArray, NDArray]]
 """Takes x and y of pixels of one grid, returns x and y on another (NaN where it has none)."""
 
-_NET = 64
+
+@dataclass(frozen=True)
+class NetSettings:
+    """How positions are interpolated."""
+
+    step: int = 64
+    """Pixels from one position that is transformed exactly to the next: two tangent planes part
+    from a linear map by less than 1e-4 pixels over it."""
+
+
+NET = NetSettings()
 
 
 def sample_nearest(
@@ -48,11 +59,11 @@ def sample_nearest(
     values = np.full((len(y), n_columns), fill, source.dtype)
     covered = np.zeros(values.shape, bool)
     x = np.arange(n_columns)
-    column = np.clip((x - net_x[0]) // _NET, 0, len(net_x) - 2)
-    across = (x - net_x[column]) / _NET
+    column = np.clip((x - net_x[0]) // NET.step, 0, len(net_x) - 2)
+    across = (x - net_x[column]) / NET.step
     for line, row in enumerate(y):
-        k = min((row - net_y[0]) // _NET, len(net_y) - 2)
-        down = (row - net_y[k]) / _NET
+        k = min((row - net_y[0]) // NET.step, len(net_y) - 2)
+        down = (row - net_y[k]) / NET.step
         place = []
         for net in (ys, xs):
             between = (1.0 - down) * net[k] + down * net[k + 1]
@@ -69,5 +80,5 @@ def sample_nearest(
 
 
 def _net(start: int, stop: int) -> NDArray[np.intp]:
-    """Return pixels `_NET` apart, from the first to the last or beyond."""
-    return start + _NET * np.arange(-(-max(stop - start - 1, 1) // _NET) + 1)
+    """Return pixels `NET.step` apart, from the first to the last or beyond."""
+    return start + NET.step * np.arange(-(-max(stop - start - 1, 1) // NET.step) + 1)

@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from ceers_steps.kernels.dq import DO_NOT_USE, REFERENCE_PIXEL, SATURATED
 from ceers_steps.kernels.sky.evidence import SkyEvidence, judge_sky
 from ceers_steps.kernels.sky.noise_scale import (
     BLOCKS,
@@ -25,9 +26,6 @@ from ceers_steps.kernels.sky.variance import (
 from ceers_steps.kernels.sources.tiers import mask_sources
 
 __all__ = ["SkyCorrection", "SkySettings", "correct_sky"]
-
-DO_NOT_USE, SATURATED, REFERENCE_PIXEL = 1, 2, 1 << 31
-"""Bits of DQ."""
 
 UNEVEN = 0.02
 """Block sizes whose scatter is off by more than this after the scaling are reported."""

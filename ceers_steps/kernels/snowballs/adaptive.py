@@ -11,13 +11,8 @@ from numpy.typing import NDArray
 from scipy import ndimage
 
 from ceers_steps.kernels.discs import dilate, disc_filled
-from ceers_steps.kernels.jumps.differences import (
-    DO_NOT_USE,
-    JUMP_DET,
-    SATURATED,
-    Ramp,
-    measure_noise,
-)
+from ceers_steps.kernels.dq import DO_NOT_USE, JUMP_DET, SATURATED
+from ceers_steps.kernels.jumps.differences import Ramp, measure_noise
 from ceers_steps.kernels.parts import Box, find_parts
 from ceers_steps.kernels.snowballs.event import Event, Mark, measure_event
 from ceers_steps.kernels.snowballs.settings import EVENTS

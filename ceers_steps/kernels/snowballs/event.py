@@ -7,12 +7,8 @@ from numpy.typing import NDArray
 from scipy import ndimage
 
 from ceers_steps.kernels.discs import grown_box
-from ceers_steps.kernels.jumps.differences import (
-    JUMP_DET,
-    SATURATED,
-    Noise,
-    Ramp,
-)
+from ceers_steps.kernels.dq import JUMP_DET, SATURATED
+from ceers_steps.kernels.jumps.differences import Noise, Ramp
 from ceers_steps.kernels.parts import Box
 from ceers_steps.kernels.snowballs.halo import halo_region, radial_region, smooth_rate
 from ceers_steps.kernels.snowballs.settings import EVENTS, HALO

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from ceers_steps.kernels.jumps.differences import JUMP_DET
+from ceers_steps.kernels.dq import JUMP_DET
 from ceers_steps.kernels.snowballs.adaptive import Snowball, measure_snowballs
 from ceers_steps.kernels.snowballs.published import published_flags
 

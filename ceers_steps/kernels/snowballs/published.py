@@ -6,7 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ceers_steps.kernels.discs import dilate, disc_median
-from ceers_steps.kernels.jumps.differences import JUMP_DET, SATURATED
+from ceers_steps.kernels.dq import JUMP_DET, SATURATED
 
 __all__ = ["published_flags"]
 

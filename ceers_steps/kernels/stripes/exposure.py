@@ -6,6 +6,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 from numpy.typing import NDArray
 
+from ceers_steps.kernels.dq import DO_NOT_USE, REFERENCE_PIXEL
 from ceers_steps.kernels.sources.tiers import RATE_TIERS, mask_sources
 from ceers_steps.kernels.stripes.frame import (
     Stripes,
@@ -18,10 +19,6 @@ from ceers_steps.kernels.stripes.median import flatten, rough_stripes
 from ceers_steps.kernels.stripes.readout import ReadoutLayout
 
 __all__ = ["Destriping", "StripeSettings", "destripe_inplace"]
-
-DO_NOT_USE = 1
-REFERENCE_PIXEL = 1 << 31
-"""Bits of DQ."""
 
 WIDEST_TIER = 0b10
 """Bit of the source mask that 'wiener' does without: wide faint light is in its model, and where

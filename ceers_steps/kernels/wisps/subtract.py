@@ -8,6 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from ceers_steps.kernels.dq import DO_NOT_USE
 from ceers_steps.kernels.wisps.fit import WispFit, fit_wisp
 from ceers_steps.kernels.wisps.published import (
     cold_source_mask,
@@ -17,9 +18,6 @@ from ceers_steps.kernels.wisps.published import (
 from ceers_steps.kernels.wisps.template import WispTemplate, prepare_template
 
 __all__ = ["WispSettings", "WispSubtraction", "subtract_wisps_inplace"]
-
-DO_NOT_USE = 1
-"""Bit of DQ."""
 
 
 @dataclass(frozen=True)

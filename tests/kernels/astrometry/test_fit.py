@@ -6,6 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from ceers_steps.kernels.astrometry.fit import FitSettings, fit_jointly, fit_list
+from ceers_steps.kernels.astrometry.settings import CorrectionSettings
 
 ARCSEC = np.pi / 180 / 3600
 
@@ -166,7 +167,9 @@ class TestJointFit:
     def test_parts_of_the_rows_give_the_same(self, monkeypatch):
         _, positions, sigmas, sources, _ = exposures(4, 2)
         whole = fit_jointly(positions, sigmas, sources, FitSettings("rshift"))
-        monkeypatch.setattr("ceers_steps.kernels.astrometry.fit._ROWS", 7)
+        monkeypatch.setattr(
+            "ceers_steps.kernels.astrometry.fit.CORRECTIONS", CorrectionSettings(rows_at_once=7)
+        )
         parts = fit_jointly(positions, sigmas, sources, FitSettings("rshift"))
         for one, other in zip(whole.fits, parts.fits, strict=True):
             np.testing.assert_allclose(one.shift, other.shift, atol=1e-9)

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from scipy import ndimage
 
 from ceers_steps.kernels.discs import disc
-from ceers_steps.kernels.jumps.differences import DO_NOT_USE, JUMP_DET, SATURATED
+from ceers_steps.kernels.dq import DO_NOT_USE, JUMP_DET, SATURATED
 from ceers_steps.kernels.snowballs.adaptive import measure_snowballs
 from ceers_steps.kernels.snowballs.published import published_flags
 from ceers_steps.simulate.detector.events import Snowball, snowball_stamp

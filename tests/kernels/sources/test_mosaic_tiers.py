@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 
 from ceers_steps.kernels.mosaic.mask_grids import sample_nearest
+from ceers_steps.kernels.rows import RowSettings
 from ceers_steps.kernels.sources.background import fit_mesh
 from ceers_steps.kernels.sources.mosaic_tiers import CORE, MOSAIC_TIERS, mask_mosaic
 from ceers_steps.kernels.sources.outskirts import measure_outskirts
@@ -34,7 +35,7 @@ def test_strips_do_not_matter(monkeypatch):
     border[:, :8] = True
     border[300:330, 50:90] = True
     whole = mask_mosaic(image, border, MOSAIC_TIERS["NIRCAM"])
-    monkeypatch.setattr("ceers_steps.kernels.rows._STRIP_SIZE", 200 * 64)
+    monkeypatch.setattr("ceers_steps.kernels.rows.ROWS", RowSettings(strip_size=200 * 64))
     parts = mask_mosaic(image, border, MOSAIC_TIERS["NIRCAM"], n_threads=3)
     np.testing.assert_array_equal(parts, whole)
 
