@@ -17,7 +17,7 @@ from ceers_steps.files.atomic import write_atomic
 from ceers_steps.files.source_masks import find_mask, read_bits
 from ceers_steps.kernels.sky.evidence import exposures_without_sky, off_from_overlaps
 from ceers_steps.kernels.sky.exposure import SkyCorrection, SkySettings, correct_sky
-from ceers_steps.kernels.sky.noise_scale import BLOCKS
+from ceers_steps.kernels.sky.settings import NOISE
 from ceers_steps.kernels.sky.variance import smooth_sky
 from ceers_steps.names import effective_filter, exposure_name
 from ceers_steps.steps.base import CeersStep
@@ -122,7 +122,7 @@ class SkyVarStep(CeersStep):
             "per_amplifier": self.per_amplifier,
             "scale_variance": self.scale_variance,
             "variance_method": self.variance_method,
-            "variance_blocks": tuple(self.variance_blocks or BLOCKS),
+            "variance_blocks": tuple(self.variance_blocks or NOISE.blocks),
             "fill_holes": self.fill_holes,
             "level_saturated": self.level_saturated,
             "source_mask": origin,
@@ -156,7 +156,7 @@ def _correct_arrays(
                 fill_holes=step.fill_holes,
                 level_saturated=step.level_saturated,
                 variance_method=step.variance_method,
-                blocks=tuple(step.variance_blocks or BLOCKS),
+                blocks=tuple(step.variance_blocks or NOISE.blocks),
                 sky_in_rnoise=_sky_is_in_rnoise(model, step.class_alias),
             ),
         )

@@ -6,52 +6,10 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from ceers_steps.kernels.sky.settings import EVIDENCE, EvidenceSettings
 from ceers_steps.kernels.stats import mad_sigma, subsample
 
-__all__ = [
-    "EvidenceSettings",
-    "SkyEvidence",
-    "exposures_without_sky",
-    "judge_sky",
-    "off_from_overlaps",
-]
-
-
-@dataclass(frozen=True)
-class EvidenceSettings:
-    """When a level is not taken for the sky; chosen on the galaxy that fills a frame (docs).
-
-    Attributes
-    ----------
-    least_pixels : int
-        Fewer unmasked pixels are no sky.
-    parts : int
-        The image is cut into so many parts along each axis.
-    most_spread : float
-        Scatter of the levels of the parts above which they are not the sky, in units of the noise
-        of a pixel: real skies rise by up to 5 noises over a detector, a scatter of 1.5.
-    most_relative_spread : float
-        The same relative to the level; both must be exceeded.
-    most_excess : float
-        Excess over the exposures with the least light above which a level is not the sky, in
-        units of that of those.
-    most_noise, most_sources : float
-        Noise of a pixel over its error, and part of the image that is masked as sources, above
-        which, both, a source fills the frame. Frames that a star fills: 3 to 5 and 0.52; wrong
-        errors alone (a single group) leave the second small, a crowded field the first.
-    most_difference : float
-        Difference from what the overlaps with other exposures say above which a level is not the
-        sky, in units of the noise of a pixel; `most_relative_spread` must be exceeded too.
-    """
-
-    least_pixels: int = 1000
-    parts: int = 4
-    most_spread: float = 3.0
-    most_relative_spread: float = 0.2
-    most_excess: float = 1.0
-    most_noise: float = 2.0
-    most_sources: float = 0.4
-    most_difference: float = 1.0
+__all__ = ["SkyEvidence", "exposures_without_sky", "judge_sky", "off_from_overlaps"]
 
 
 @dataclass(frozen=True)
@@ -77,10 +35,6 @@ class SkyEvidence:
     spread: float
     uncertainty: float
     reason: str
-
-
-_VALUES = 200_000
-"""Pixels, and differences of pixels, from which medians are taken."""
 
 
 def judge_sky(
@@ -113,11 +67,11 @@ def judge_sky(
     -------
     SkyEvidence
     """
-    settings = settings or EvidenceSettings()
+    settings = settings or EVIDENCE
     n_pixels = int(np.count_nonzero(usable))
     both = usable[:, 1:] & usable[:, :-1]
     steps = (residual[:, 1:] - residual[:, :-1])[both]
-    noise = mad_sigma(subsample(steps, _VALUES)) / np.sqrt(2.0) if steps.size else 0.0
+    noise = mad_sigma(subsample(steps, settings.sample)) / np.sqrt(2.0) if steps.size else 0.0
     ny, nx = residual.shape
     least = max(16, settings.least_pixels // settings.parts**2)
     levels = []
@@ -126,7 +80,7 @@ def judge_sky(
             part = np.ix_(rows, columns)
             values = residual[part][usable[part]]
             if values.size >= least:
-                levels.append(float(np.median(subsample(values, _VALUES))))
+                levels.append(float(np.median(subsample(values, settings.sample))))
     spread = mad_sigma(np.array(levels)) if len(levels) > 1 else 0.0
     reason = ""
     if n_pixels < settings.least_pixels:
@@ -176,7 +130,7 @@ def exposures_without_sky(
         Those whose level is above the lower quartile of all by more than that and 3 noises.
         None of fewer than three exposures: one cannot tell which is right.
     """
-    settings = settings or EvidenceSettings()
+    settings = settings or EVIDENCE
     if len(levels) < 3:
         return []
     usual = float(np.quantile(levels, 0.25))

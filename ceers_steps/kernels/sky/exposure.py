@@ -10,13 +10,13 @@ from numpy.typing import NDArray
 from ceers_steps.kernels.dq import DO_NOT_USE, REFERENCE_PIXEL, SATURATED
 from ceers_steps.kernels.sky.evidence import SkyEvidence, judge_sky
 from ceers_steps.kernels.sky.noise_scale import (
-    BLOCKS,
     WIDE_TIERS,
     NoiseScale,
     published_noise_scale,
     sky_noise_scale,
 )
 from ceers_steps.kernels.sky.pedestal import Pedestal, find_pedestal, pedestal_image
+from ceers_steps.kernels.sky.settings import NOISE
 from ceers_steps.kernels.sky.variance import (
     Variances,
     level_saturated,
@@ -26,9 +26,6 @@ from ceers_steps.kernels.sky.variance import (
 from ceers_steps.kernels.sources.tiers import mask_sources
 
 __all__ = ["SkyCorrection", "SkySettings", "correct_sky"]
-
-UNEVEN = 0.02
-"""Block sizes whose scatter is off by more than this after the scaling are reported."""
 
 
 @dataclass(frozen=True)
@@ -57,7 +54,7 @@ class SkySettings:
     fill_holes: bool = True
     level_saturated: bool = True
     variance_method: str = "sky"
-    blocks: tuple[int, ...] = BLOCKS
+    blocks: tuple[int, ...] = NOISE.blocks
     sky_in_rnoise: bool = False
 
 
@@ -107,7 +104,7 @@ class SkyCorrection:
         return tuple(
             f"{ratio:.3f} in blocks of {side}"
             for side, ratio, error in every
-            if abs(ratio - 1.0) > UNEVEN + 2.0 * error
+            if abs(ratio - 1.0) > NOISE.uneven + 2.0 * error
         )
 
 

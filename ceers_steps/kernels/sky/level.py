@@ -6,15 +6,10 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.optimize import curve_fit
 
+from ceers_steps.kernels.sky.settings import LEVEL
 from ceers_steps.kernels.stats import finite_values
 
 __all__ = ["SkyLevel", "gaussian_peak", "sky_level"]
-
-_WINDOW = (-2.0, 1.0)
-"""Range used around the mode, in standard deviations: short on the side of the sources."""
-_BINS = 30
-_MIN_VALUES = 200
-"""Below this many values a histogram says nothing that the median does not."""
 
 
 @dataclass(frozen=True)
@@ -69,10 +64,10 @@ def sky_level(values: NDArray, max_iterations: int = 20) -> SkyLevel:
     lower, median = np.quantile(values, [0.158655, 0.5])
     centre, sigma = float(median), float(median - lower)
     fallback = SkyLevel(centre, 1.2533 * sigma / values.size**0.5, sigma, values.size)
-    if values.size < _MIN_VALUES or sigma == 0.0:
+    if values.size < LEVEL.least_values or sigma == 0.0:
         return fallback
     for _ in range(max_iterations):
-        edges = np.linspace(*_WINDOW, _BINS + 1)
+        edges = np.linspace(*LEVEL.window, LEVEL.n_bins + 1)
         counts, _ = np.histogram(values, bins=centre + sigma * edges)
         fit = _fit_log_parabola(0.5 * (edges[1:] + edges[:-1]), counts)
         if fit is None:

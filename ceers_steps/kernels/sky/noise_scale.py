@@ -5,23 +5,20 @@ from dataclasses import dataclass, replace
 import numpy as np
 from numpy.typing import NDArray
 
-from ceers_steps.kernels.blocks import block_sum
+from ceers_steps.kernels.blocks import block_sum, enlarged
+from ceers_steps.kernels.sky.settings import NOISE
 from ceers_steps.kernels.sky.variance import smooth_sky
 from ceers_steps.kernels.sources.background import fit_background
 from ceers_steps.kernels.sources.tiers import RATE_TIERS, Tier, TierSet, mask_sources
 from ceers_steps.kernels.stats import biweight_location, biweight_scale, mad_sigma, subsample
 
 __all__ = [
-    "BLOCKS",
     "PUBLISHED_TIERS",
     "WIDE_TIERS",
     "NoiseScale",
     "published_noise_scale",
     "sky_noise_scale",
 ]
-
-BLOCKS = (1, 2, 4, 8, 16)
-"""Sides of the blocks on which the noise is measured by default, pixels."""
 
 WIDE_TIERS = 0b110
 """Bits of the two widest tiers of `RATE_TIERS`, which a mask for measuring noise does without.
@@ -40,19 +37,6 @@ PUBLISHED_TIERS = TierSet(
 """The published mask for measuring the noise."""
 
 _SMALL_TIERS = replace(RATE_TIERS, tiers=RATE_TIERS.tiers[2:])
-_CLIP = 5.0
-"""Pixels further than this from the background, in standard deviations, are not noise."""
-_MIN_BLOCKS = 100
-_TOLERANCE = 0.01
-"""How well one factor is asked to hold for every block size, as a fraction of the scatter: a size
-that is measured better than this has no more weight than one that is measured so well."""
-_STATISTICS_SIZE = 500_000
-_CONTROL_SIZE = 2_000_000
-"""Pixels of white noise that are measured for comparison: part of an image, or several times it."""
-_MOST_CONTROLS = 8
-_BAND = 64
-"""Height of the bands of rows that are measured where the image is larger, pixels."""
-_PUBLISHED_BLOCK = 7
 
 
 @dataclass(frozen=True)
@@ -90,7 +74,7 @@ def sky_noise_scale(
     fixed: NDArray,
     mask: NDArray[np.bool_],
     *,
-    blocks: tuple[int, ...] = BLOCKS,
+    blocks: tuple[int, ...] = NOISE.blocks,
 ) -> NoiseScale:
     """Find the factor with which ``factor * scaled + fixed`` predicts the scatter of the sky.
 
@@ -129,11 +113,11 @@ def sky_noise_scale(
         raise ValueError(f"blocks={blocks}: give sides of 1 pixel or more")
     total = scaled + fixed
     usable = ~mask & np.isfinite(image) & (total > 0.0) & np.isfinite(total)
-    sides = [side for side in sorted(set(blocks)) if _n_blocks(usable, side) >= _MIN_BLOCKS]
+    sides = [side for side in sorted(set(blocks)) if _n_blocks(usable, side) >= NOISE.least_blocks]
     if not sides:
         raise ValueError(
-            f"no block size of {', '.join(map(str, blocks))} pixels has {_MIN_BLOCKS} blocks that "
-            "are half free of bad pixels and sources"
+            f"no block size of {', '.join(map(str, blocks))} pixels has {NOISE.least_blocks} "
+            "blocks that are half free of bad pixels and sources"
         )
     measured, counts = _scatter(image - smooth_sky(image, ~usable), total, usable, sides)
     found = np.array(measured) / _lost_scatter(total, usable, sides)
@@ -143,7 +127,7 @@ def sky_noise_scale(
     share = mean_scaled / (mean_scaled + mean_fixed)
     factors = (found**2 - (1.0 - share)) / share
     variance = (2.0 * found**2 * errors / share) ** 2
-    weight = 1.0 / (variance + (2.0 * _TOLERANCE / share) ** 2)
+    weight = 1.0 / (variance + (2.0 * NOISE.tolerance / share) ** 2)
     factor = float(np.average(factors, weights=weight))
     if not factor > 0.0:
         raise ValueError(
@@ -189,23 +173,22 @@ def published_noise_scale(image: NDArray, rnoise: NDArray, mask: NDArray[np.bool
     ValueError
         With fewer than 100 blocks.
     """
-    side = _PUBLISHED_BLOCK
+    side = NOISE.published_block
     masked = mask_sources(image, mask, PUBLISHED_TIERS) > 0
     usable = ~masked
     full = block_sum(usable, side) == side**2
     n = int(np.count_nonzero(full))
-    if n < _MIN_BLOCKS:
+    if n < NOISE.least_blocks:
         raise ValueError(
             f"{n} blocks of {side} x {side} pixels are free of bad pixels and sources; "
-            f"{_MIN_BLOCKS} are needed"
+            f"{NOISE.least_blocks} are needed"
         )
-    background = fit_background(image, masked, box_size=5, filter_size=3)
+    boxes = {"box_size": NOISE.published_box, "filter_size": NOISE.published_filter}
+    background = fit_background(image, masked, **boxes)
     sums = block_sum(np.where(usable, image - background, 0.0), side)[full]
     ny, nx = full.shape
-    in_full = np.repeat(np.repeat(full, side, axis=0), side, axis=1)
-    typical = biweight_location(
-        subsample(rnoise[: ny * side, : nx * side][in_full], _STATISTICS_SIZE)
-    )
+    in_full = enlarged(full, side, (ny * side, nx * side))
+    typical = biweight_location(subsample(rnoise[: ny * side, : nx * side][in_full], NOISE.sample))
     factor = biweight_scale(sums) ** 2 / side**2 / typical
     error = float(np.sqrt(0.5 / (0.9 * n)))
     return NoiseScale(
@@ -225,7 +208,7 @@ def _scatter(
     """Return scatter over prediction for each block size, and the number of blocks."""
     with np.errstate(invalid="ignore", divide="ignore"):
         pull = residual / np.sqrt(variance)
-    limit = _CLIP * mad_sigma(subsample(pull[usable], _STATISTICS_SIZE))
+    limit = NOISE.clip * mad_sigma(subsample(pull[usable], NOISE.sample))
     with np.errstate(invalid="ignore"):
         kept = usable & (np.abs(pull) < limit)
     residual = np.where(kept, residual, np.float32(0.0))
@@ -235,10 +218,10 @@ def _scatter(
         if side == 1:
             pulls = pull[kept]
         else:
-            full = block_sum(kept, side) >= 0.5 * side**2
+            full = block_sum(kept, side) >= NOISE.full * side**2
             predicted = block_sum(variance, side)[full]
             pulls = block_sum(residual, side)[full] / np.sqrt(predicted)
-        scatter.append(biweight_scale(subsample(pulls, _STATISTICS_SIZE)))
+        scatter.append(biweight_scale(subsample(pulls, NOISE.sample)))
         counts.append(pulls.size)
     return scatter, counts
 
@@ -248,7 +231,7 @@ def _lost_scatter(
 ) -> NDArray[np.float64]:
     """Return what search and background leave of the scatter of white noise, per block size."""
     variance, usable = _bands(variance, usable)
-    n_controls = int(np.clip(_CONTROL_SIZE // usable.size, 1, _MOST_CONTROLS))
+    n_controls = int(np.clip(NOISE.control_size // usable.size, 1, NOISE.most_controls))
     # always the same noise: the same image gives the same factor
     rng = np.random.default_rng(0)
     sigma = np.sqrt(np.where(usable, variance, 0.0)).astype(np.float32)
@@ -271,15 +254,15 @@ def _bands(variance: NDArray, usable: NDArray[np.bool_]) -> tuple[NDArray, NDArr
     The first rows alone can be all masked, or noisier than the rest.
     """
     ny, nx = usable.shape
-    if ny * nx <= _CONTROL_SIZE + nx:
+    if ny * nx <= NOISE.control_size + nx:
         return variance, usable
-    n_bands = ny // _BAND
-    kept = max(1, round(n_bands * _CONTROL_SIZE / (ny * nx)))
-    starts = _BAND * np.unique(np.linspace(0, n_bands - 1, kept).round().astype(int))
-    rows = (starts[:, np.newaxis] + np.arange(_BAND)).ravel()
+    n_bands = ny // NOISE.band
+    kept = max(1, round(n_bands * NOISE.control_size / (ny * nx)))
+    starts = NOISE.band * np.unique(np.linspace(0, n_bands - 1, kept).round().astype(int))
+    rows = (starts[:, np.newaxis] + np.arange(NOISE.band)).ravel()
     return variance[rows], usable[rows]
 
 
 def _n_blocks(usable: NDArray[np.bool_], side: int) -> int:
     """Return the number of blocks at least half of whose pixels are usable."""
-    return int(np.count_nonzero(block_sum(usable, side) >= 0.5 * side**2))
+    return int(np.count_nonzero(block_sum(usable, side) >= NOISE.full * side**2))

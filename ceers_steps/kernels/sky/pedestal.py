@@ -7,15 +7,9 @@ from numpy.typing import NDArray
 
 from ceers_steps.kernels.blocks import block_sum
 from ceers_steps.kernels.sky.level import SkyLevel, gaussian_peak, sky_level
+from ceers_steps.kernels.sky.settings import PEDESTAL
 
 __all__ = ["Pedestal", "find_pedestal", "pedestal_image"]
-
-_BLOCK = 8
-"""Side of the blocks whose means are taken, pixels."""
-_MIN_BLOCKS = 200
-"""Below this many blocks, smaller ones are taken: a mode needs as many values."""
-_CLIP = 5.0
-"""Pixels further than this from the mode, in standard deviations, are left out of the means."""
 
 
 @dataclass(frozen=True)
@@ -117,13 +111,13 @@ def pedestal_image(pedestal: Pedestal, shape: tuple[int, int]) -> NDArray[np.flo
 def _block_mode(image: NDArray, usable: NDArray[np.bool_]) -> SkyLevel:
     """Return the mode of block means."""
     pixels = sky_level(image[usable])
-    kept = usable & (np.abs(image - pixels.value) <= _CLIP * pixels.sigma)
-    block = _BLOCK
+    kept = usable & (np.abs(image - pixels.value) <= PEDESTAL.clip * pixels.sigma)
+    block = PEDESTAL.block
     while block > 1:
         count = block_sum(kept, block)
         # one that is mostly masked is noisier than the others, and beside a source
-        full = count >= 0.5 * block**2
-        if np.count_nonzero(full) >= _MIN_BLOCKS:
+        full = count >= PEDESTAL.full * block**2
+        if np.count_nonzero(full) >= PEDESTAL.least_blocks:
             total = block_sum(np.where(kept, image, 0.0), block)
             return sky_level(total[full] / count[full])
         block //= 2
@@ -136,7 +130,7 @@ def _gaussian(image: NDArray, usable: NDArray[np.bool_]) -> SkyLevel:
     start = sky_level(values)
     if start.sigma == 0.0:
         return start
-    lower, upper = start.value - 10.0 * start.sigma, start.value + 5.0 * start.sigma
-    # 0.001 MJy/sr, as published, is about this fraction of the noise of those exposures
-    peak = gaussian_peak(values, lower, upper, start.sigma / 16.0)
+    below, above = PEDESTAL.published_range
+    lower, upper = start.value - below * start.sigma, start.value + above * start.sigma
+    peak = gaussian_peak(values, lower, upper, start.sigma * PEDESTAL.published_step)
     return SkyLevel(peak, start.sigma / np.sqrt(start.n), start.sigma, start.n)

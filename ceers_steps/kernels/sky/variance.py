@@ -5,19 +5,11 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from ceers_steps.kernels.sky.settings import VARIANCE
 from ceers_steps.kernels.sources.background import fit_background
 from ceers_steps.kernels.stats import biweight_location
 
 __all__ = ["Variances", "level_saturated", "mend_variances", "smooth_sky", "split_sky_photons"]
-
-_BOX, _FILTER = 64, 3
-"""Boxes of the smooth part, pixels, and of its median filter, boxes."""
-
-_OWN_LIGHT = 20.0
-"""Signal over noise above which a pixel was saturated by its own light and not by a snowball.
-
-Before its last good group such a pixel has collected a good part of the well: over 100.
-"""
 
 
 @dataclass(frozen=True)
@@ -156,7 +148,7 @@ def level_saturated(
     signal = image[where] - np.median(image[sky])
     noise = np.sqrt(rnoise[where] + poisson[where])
     own = np.zeros(rnoise.shape, bool)
-    own[where] = signal > _OWN_LIGHT * noise  # False for NaN
+    own[where] = signal > VARIANCE.own_light * noise  # False for NaN
     if own.any():
         level = smooth_sky(rnoise, ~(sky & (rnoise > 0.0)))
         rnoise[own] = np.minimum(rnoise[own], level[own])
@@ -180,6 +172,6 @@ def smooth_sky(image: NDArray, mask: NDArray[np.bool_]) -> NDArray[np.float32]:
         The biweight location everywhere if too few pixels are left for boxes.
     """
     try:
-        return fit_background(image, mask, box_size=_BOX, filter_size=_FILTER)
+        return fit_background(image, mask, box_size=VARIANCE.box, filter_size=VARIANCE.filter)
     except ValueError:
         return np.full(image.shape, biweight_location(image[~mask]), np.float32)

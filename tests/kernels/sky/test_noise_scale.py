@@ -4,11 +4,11 @@ import numpy as np
 import pytest
 
 from ceers_steps.kernels.sky.noise_scale import (
-    BLOCKS,
     WIDE_TIERS,
     published_noise_scale,
     sky_noise_scale,
 )
+from ceers_steps.kernels.sky.settings import NOISE
 from ceers_steps.kernels.sources.tiers import mask_sources
 
 SIGMA = 0.016
@@ -34,7 +34,7 @@ def predicted(image, share=1.0):
 def test_factor_of_white_noise(share):
     image = white()
     scale = sky_noise_scale(image, *predicted(image, share), nothing(image.shape))
-    assert scale.blocks == BLOCKS
+    assert scale.blocks == NOISE.blocks
     assert abs(scale.factor * share - 1.0) < 4 * scale.uncertainty * share
     assert scale.uncertainty * share < 0.05
     for ratio, error in zip(scale.after, scale.errors, strict=True):

@@ -1,0 +1,150 @@
+"""Constants of the measurement of sky and variances: value, unit, and what chose each.
+
+"Benchmark": ``benchmarks/skyvar.py``. "Choice": no benchmark varies it; what speaks for it stands
+there. Widths and limits without unit are in standard deviations.
+"""
+
+from dataclasses import dataclass
+
+__all__ = [
+    "EVIDENCE",
+    "LEVEL",
+    "NOISE",
+    "PEDESTAL",
+    "VARIANCE",
+    "EvidenceSettings",
+    "LevelSettings",
+    "NoiseSettings",
+    "PedestalSettings",
+    "VarianceSettings",
+]
+
+
+@dataclass(frozen=True)
+class LevelSettings:
+    """How the mode of pixel values is found."""
+
+    window: tuple[float, float] = (-2.0, 1.0)
+    """Range around the mode that is used: short on the side of the sources (benchmark)."""
+    n_bins: int = 30
+    """Bins of that range: a tenth of a sigma each, over which a Gaussian is straight (choice)."""
+    least_values: int = 200
+    """Below this many values a histogram says nothing that the median does not (choice)."""
+
+
+@dataclass(frozen=True)
+class PedestalSettings:
+    """How the mode of block means is found."""
+
+    block: int = 8
+    """Side of the blocks whose means are taken, pixels: their distribution is symmetric
+    (benchmark)."""
+    least_blocks: int = 200
+    """Below this many blocks, smaller ones are taken: a mode needs as many values."""
+    clip: float = 5.0
+    """Pixels further than this from the mode are left out of the means: none by noise."""
+    full: float = 0.5
+    """Part of its pixels that a block must have: others are noisier, and beside a source
+    (choice)."""
+    published_range: tuple[float, float] = (10.0, 5.0)
+    """Range of the published histogram below and above the mode ..."""
+    published_step: float = 1.0 / 16.0
+    """... and its bins: 0.001 MJy/sr, as published, is about this fraction of the noise there."""
+
+
+@dataclass(frozen=True)
+class EvidenceSettings:
+    """When a level is not taken for the sky; chosen on the galaxy that fills a frame (docs).
+
+    Attributes
+    ----------
+    least_pixels : int
+        Fewer unmasked pixels are no sky.
+    parts : int
+        The image is cut into so many parts along each axis.
+    most_spread : float
+        Scatter of the levels of the parts above which they are not the sky, in units of the noise
+        of a pixel: real skies rise by up to 5 noises over a detector, a scatter of 1.5.
+    most_relative_spread : float
+        The same relative to the level; both must be exceeded.
+    most_excess : float
+        Excess over the exposures with the least light above which a level is not the sky, in
+        units of that of those.
+    most_noise, most_sources : float
+        Noise of a pixel over its error, and part of the image that is masked as sources, above
+        which, both, a source fills the frame. Frames that a star fills: 3 to 5 and 0.52; wrong
+        errors alone (a single group) leave the second small, a crowded field the first.
+    most_difference : float
+        Difference from what the overlaps with other exposures say above which a level is not the
+        sky, in units of the noise of a pixel; `most_relative_spread` must be exceeded too.
+    sample : int
+        Pixels, and differences of pixels, from which medians are taken: to 0.3% of the noise.
+    """
+
+    least_pixels: int = 1000
+    parts: int = 4
+    most_spread: float = 3.0
+    most_relative_spread: float = 0.2
+    most_excess: float = 1.0
+    most_noise: float = 2.0
+    most_sources: float = 0.4
+    most_difference: float = 1.0
+    sample: int = 200_000
+
+
+@dataclass(frozen=True)
+class NoiseSettings:
+    """How the scatter of the sky is compared with its variance."""
+
+    blocks: tuple[int, ...] = (1, 2, 4, 8, 16)
+    """Sides of the blocks on which the noise is measured by default, pixels: the sizes of sources
+    whose photometry depends on it."""
+    clip: float = 5.0
+    """Pixels further than this from the background are not noise."""
+    least_blocks: int = 100
+    """Blocks that tell a scatter: to 7%."""
+    full: float = 0.5
+    """Part of its pixels that a block must have (choice)."""
+    tolerance: float = 0.01
+    """How well one factor is asked to hold for every block size, as a fraction of the scatter: a
+    size that is measured better than this has no more weight than one that is measured so well
+    (choice: what correlated noise makes of it)."""
+    sample: int = 500_000
+    """Pixels that tell a scatter: to 0.1%."""
+    control_size: int = 2_000_000
+    """Pixels of white noise that are measured for comparison: part of an image, or several times
+    it ..."""
+    most_controls: int = 8
+    """... but no more often than so."""
+    band: int = 64
+    """Height of the bands of rows that are measured where the image is larger, pixels: that of the
+    boxes of the smooth part."""
+    uneven: float = 0.02
+    """Block sizes whose scatter is off by more than this after the scaling are reported."""
+    published_block: int = 7
+    """Side of the published blocks, pixels ..."""
+    published_box: int = 5
+    """... of the boxes of its background, pixels ..."""
+    published_filter: int = 3
+    """... and of its median filter, boxes (Bagley et al. 2023, section 3.2)."""
+
+
+@dataclass(frozen=True)
+class VarianceSettings:
+    """How variances are smoothed and mended."""
+
+    box: int = 64
+    """Boxes of the smooth part, pixels: wide enough to leave blocks of 16 pixels their noise
+    (benchmark) ..."""
+    filter: int = 3
+    """... and of its median filter, boxes."""
+    own_light: float = 20.0
+    """Signal over noise above which a pixel was saturated by its own light and not by a snowball:
+    before its last good group such a pixel has collected a good part of the well, over 100."""
+
+
+LEVEL = LevelSettings()
+PEDESTAL = PedestalSettings()
+EVIDENCE = EvidenceSettings()
+NOISE = NoiseSettings()
+VARIANCE = VarianceSettings()
