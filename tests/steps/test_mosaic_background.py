@@ -12,6 +12,7 @@ from stdatamodels.jwst import datamodels
 
 from ceers_steps.kernels.rows import RowSettings
 from ceers_steps.kernels.sources.mosaic_tiers import CORE
+from ceers_steps.kernels.sources.settings import MeshSettings
 from ceers_steps.mosaics.regions import read_fits_mask
 from ceers_steps.steps.base import StepError
 from ceers_steps.steps.mosaic_background import MosaicBackgroundStep
@@ -523,7 +524,7 @@ def all_planes(model):
 def small_strips(monkeypatch):
     """Strips of 64 rows."""
     monkeypatch.setattr("ceers_steps.kernels.rows.ROWS", RowSettings(1, 1))
-    monkeypatch.setattr("ceers_steps.kernels.sources.background._STRIP_SIZE", 1)
+    monkeypatch.setattr("ceers_steps.kernels.sources.background.MESH", MeshSettings(strip_size=1))
 
 
 @pytest.mark.slow

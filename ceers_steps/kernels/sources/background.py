@@ -15,24 +15,10 @@ from scipy.spatial import cKDTree
 
 from ceers_steps.kernels.blocks import as_blocks
 from ceers_steps.kernels.rows import RowImage, Strip, for_each_strip
+from ceers_steps.kernels.sources.settings import MESH
 from ceers_steps.kernels.stats import clipped_row_biweights, mad_sigma, nan_median
 
 __all__ = ["BackgroundMesh", "fit_background", "fit_mesh"]
-
-_STRIP_SIZE = 2_000_000
-"""Pixels handled at a time: their sorted copies and cumulative sums are eight times as large."""
-
-_NEIGHBOURS = 10
-"""Boxes from which an excluded box is filled."""
-
-_ENOUGH = 0.25
-"""Part of a Gaussian that must lie on known boxes."""
-
-_PLANE_PASSES = 5
-"""Fits of a plane to boxes, each without the outliers of the one before."""
-
-_BOXES_PER_DEGREE = 3
-"""Boxes along a side for each degree of a polynomial: fewer would let it follow single sources."""
 
 _SPLINE_REACH = 2
 """Boxes beyond the edge whose splines reach into the image."""
@@ -192,7 +178,7 @@ def fit_mesh(
         plane that fits best is taken out first, so that neither this nor the filter flattens it.
     max_degree : int
         Of the polynomial that is taken out in place of the plane: above 1 only as far as there
-        are `_BOXES_PER_DEGREE` boxes for each degree along the shorter side.
+        are ``MESH.boxes_per_degree`` boxes for each degree along the shorter side.
     n_threads : int
         Strips of boxes that are worked on at a time.
 
@@ -263,7 +249,7 @@ def _box_locations(
         location[count <= (1.0 - exclude_fraction) * height * width] = np.nan
         mesh[first:last] = location.reshape(last - first, n_columns)
 
-    for_each_strip(measure, image.shape, 0, n_threads, size=_STRIP_SIZE, alignment=height)
+    for_each_strip(measure, image.shape, 0, n_threads, size=MESH.strip_size, alignment=height)
     if np.isnan(mesh).all():
         raise ValueError(
             f"no box of {height} x {width} pixels has more than "
@@ -279,7 +265,7 @@ def _fill_nearest(mesh: NDArray[np.float64]) -> NDArray[np.float64]:
         return mesh
     known = np.argwhere(~empty)
     values = mesh[~empty]
-    n = min(_NEIGHBOURS, len(values))
+    n = min(MESH.neighbours, len(values))
     distance, index = cKDTree(known).query(np.argwhere(empty), k=np.arange(1, n + 1))
     weight = 1.0 / distance
     filled = mesh.copy()
@@ -289,7 +275,7 @@ def _fill_nearest(mesh: NDArray[np.float64]) -> NDArray[np.float64]:
 
 def _polynomial(mesh: NDArray[np.float64], max_degree: int) -> NDArray[np.float64]:
     """Return the polynomial that fits the known boxes best, without outliers."""
-    degree = max(1, min(max_degree, min(mesh.shape) // _BOXES_PER_DEGREE))
+    degree = max(1, min(max_degree, min(mesh.shape) // MESH.boxes_per_degree))
     y, x = np.indices(mesh.shape)
     if degree > 1:
         # from -1 to 1, so that high powers do not swamp the others
@@ -300,10 +286,10 @@ def _polynomial(mesh: NDArray[np.float64], max_degree: int) -> NDArray[np.float6
     terms = np.stack([(y**i * x**j).ravel().astype(float) for i, j in powers], axis=1)
     values = mesh.ravel()
     keep = known = ~np.isnan(values)
-    for _ in range(_PLANE_PASSES):
+    for _ in range(MESH.plane_passes):
         solution = np.linalg.lstsq(terms[keep], values[keep], rcond=None)[0]
         rest = values - terms @ solution
-        near = known & (np.abs(rest) <= 3.0 * mad_sigma(rest))
+        near = known & (np.abs(rest) <= MESH.plane_clip * mad_sigma(rest))
         if 2 * np.count_nonzero(near) < np.count_nonzero(known):
             break
         keep = near
@@ -313,8 +299,8 @@ def _polynomial(mesh: NDArray[np.float64], max_degree: int) -> NDArray[np.float6
 def _fill_gaussian(mesh: NDArray[np.float64]) -> NDArray[np.float64]:
     """Fill boxes without a value with means under Gaussians of 1, 2, 4, ... boxes.
 
-    Each counts by how much of it lies on known boxes, in full from `_ENOUGH` on; the next one has
-    what it leaves.
+    Each counts by how much of it lies on known boxes, in full from ``MESH.enough`` on; the next one
+    has what it leaves.
     """
     known = ~np.isnan(mesh)
     weight, value = known.astype(float), np.nan_to_num(mesh)
@@ -322,7 +308,7 @@ def _fill_gaussian(mesh: NDArray[np.float64]) -> NDArray[np.float64]:
     sigma = 1.0
     while rest.any() and sigma < max(mesh.shape):
         share, total = (ndimage.gaussian_filter(each, sigma) for each in (weight, value))
-        part = rest * np.minimum(share / _ENOUGH, 1.0)
+        part = rest * np.minimum(share / MESH.enough, 1.0)
         filled += part * total / np.maximum(share, 1e-9)
         rest -= part
         sigma *= 2.0

@@ -5,52 +5,14 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from ceers_steps.kernels.sources.settings import OUTER, ExponentialSettings
+
 __all__ = [
     "NO_LIGHT",
-    "OUTER",
-    "ExponentialSettings",
     "OuterExponential",
     "fit_outer_exponential",
     "radius_at_level",
 ]
-
-
-@dataclass(frozen=True)
-class ExponentialSettings:
-    """How the end of a profile is fitted; brightness in units of the noise of a pixel.
-
-    "Profiles": chosen by the errors of lengths in ``tests/kernels/sources/test_exponential.py``.
-    "Benchmark": ``benchmarks/mosaic_background.py``.
-    """
-
-    last_factor: float = 5.0
-    """The fit begins where the profile is this many times as bright as where it is lost: what lies
-    further in is steeper or flatter (benchmark) ..."""
-    fewest_above: int = 3
-    """... but at least so many points before it is lost ..."""
-    fewest_points: int = 4
-    """... and so many points in all: one more than the numbers that are fitted."""
-    shape_error: float = 0.1
-    """Part of its height by which a profile is off an exponential, from one point to the next
-    (benchmark)."""
-    sky_error: float = 0.01
-    """Structure of the sky from one point to the next that no mean averages out (benchmark)."""
-    constant_error: float = 0.1
-    """Sky that is left under a whole profile: twice what a point must have to be followed. What is
-    larger must be seen in the profile itself (profiles)."""
-    clip: float = 1.5
-    """Points further off than so many of their errors lose weight: Huber's usual limit."""
-    passes: int = 4
-    """Fits, each with the weights and the first point that the one before tells."""
-    shortest: float = 0.3
-    """Shortest scale length that is tried, bins: a third of the first step ..."""
-    longest: float = 2.0
-    """... the longest, in units of the longest distance, over which it falls by 0.6 ..."""
-    n_lengths: int = 120
-    """... and the number of lengths: 5% apart, between which a parabola is exact to 0.1%."""
-
-
-OUTER = ExponentialSettings()
 
 
 @dataclass(frozen=True)

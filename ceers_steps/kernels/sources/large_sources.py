@@ -15,40 +15,11 @@ from ceers_steps.kernels.sources.exponential import (
     fit_outer_exponential,
     radius_at_level,
 )
-from ceers_steps.kernels.sources.residual import FAINTEST, LARGE_BIN, SMALL_BIN, SkyResidual
-from ceers_steps.kernels.sources.sectors import N_SECTORS, sectors_around
+from ceers_steps.kernels.sources.residual import SkyResidual
+from ceers_steps.kernels.sources.sectors import sectors_around
+from ceers_steps.kernels.sources.settings import LARGE, PROFILES, SECTORS
 
 __all__ = ["LargeSources", "around_large", "light_of_large"]
-
-_LARGE = 960
-"""Pixels above the threshold that make a source large."""
-
-_REACH = 480
-"""Pixels by which masks are grown at most."""
-
-_SIZES = 4.0
-"""The same in units of the source's size above the threshold (radius of a disc of its area)."""
-
-_FADED = 0.07
-"""Light, in units of the noise of a pixel, below which a profile is no longer followed: structure
-of the sky remains around a single source."""
-
-_HIDDEN = 1.5
-"""What lies within this distance of a source, in units of its size, is left out where the first
-sky is measured; benchmark `mosaic_background.py`: with 1 a sky with steps, with 2 a hilly one
-is taken for outskirts."""
-
-_FEW_BINS = 2
-"""Bins that a sector needs in a ring to count."""
-
-_FEWEST_EDGES = 8
-"""Edges of rings that a profile has at least."""
-
-_MEDIAN_ERROR = 1.25
-"""Error of a median in units of that of a mean."""
-
-_FLATTEST = 0.3
-"""Smallest axis ratio of the ellipses along which the light is averaged."""
 
 
 @dataclass(frozen=True)
@@ -60,9 +31,12 @@ class LargeSources:
 
     def half(self, rows: slice, n_columns: int) -> tuple[NDArray[np.bool_], NDArray[np.float32]]:
         """Return both for some rows of an image (from a whole bin on), in bins of two by two."""
-        part = block_rows(rows, LARGE_BIN)
-        shape = -(-(rows.stop - rows.start) // SMALL_BIN), -(-n_columns // SMALL_BIN)
-        factor = LARGE_BIN // SMALL_BIN
+        part = block_rows(rows, PROFILES.large_bin)
+        shape = (
+            -(-(rows.stop - rows.start) // PROFILES.small_bin),
+            -(-n_columns // PROFILES.small_bin),
+        )
+        factor = PROFILES.large_bin // PROFILES.small_bin
         return enlarged(self.mask[part], factor, shape), enlarged(self.light[part], factor, shape)
 
 
@@ -81,15 +55,15 @@ def around_large(residual: SkyResidual, n_threads: int) -> LazyRows:
     LazyRows of bool, shape (ny, nx)
         True = within 1.5 times its size of a source.
     """
-    factor = LARGE_BIN
+    factor = PROFILES.large_bin
     _, _, core = residual.all_binned(factor, n_threads)
     labels = label_parts(core)
     mask = np.zeros(core.shape, bool)
     for number, box in enumerate(ndimage.find_objects(labels), start=1):
         area = np.count_nonzero(labels[box] == number)
-        if area * factor**2 < _LARGE:
+        if area * factor**2 < LARGE.smallest:
             continue
-        growth = min(_HIDDEN * np.sqrt(area / np.pi), _REACH / factor)
+        growth = min(LARGE.hidden * np.sqrt(area / np.pi), LARGE.reach / factor)
         window = grown_box(box, int(growth) + 1, core.shape)
         mask[window] |= _elliptical_distance(labels[window] == number) <= growth
     shape = residual.image.shape
@@ -111,7 +85,7 @@ def light_of_large(residual: SkyResidual, n_threads: int) -> LargeSources:
     LargeSources
         Mask and light in bins.
     """
-    factor = LARGE_BIN
+    factor = PROFILES.large_bin
     value, count, core = residual.all_binned(factor, n_threads)
     rough = residual.rough_bins(slice(0, residual.image.shape[0]), factor)
     binned = value.shape
@@ -119,12 +93,12 @@ def light_of_large(residual: SkyResidual, n_threads: int) -> LargeSources:
     boxes = ndimage.find_objects(labels)
     area = np.bincount(labels.ravel(), minlength=len(boxes) + 1)
     flux = np.bincount(labels.ravel(), weights=value.ravel(), minlength=len(boxes) + 1)
-    large = np.flatnonzero(area * factor**2 >= _LARGE)
+    large = np.flatnonzero(area * factor**2 >= LARGE.smallest)
     large = large[large > 0]
     mask, light = np.zeros(binned, bool), np.zeros(binned, np.float32)
     # the brightest first: what lies in its outskirts is not taken for those of another
     for number in large[np.argsort(-flux[large])]:
-        window = grown_box(boxes[number - 1], _REACH // factor, binned)
+        window = grown_box(boxes[number - 1], LARGE.reach // factor, binned)
         own = labels[window] == number
         others = ndimage.binary_dilation(
             (labels[window] > 0) & ~own, EIGHT_NEIGHBOURS, iterations=2
@@ -132,7 +106,7 @@ def light_of_large(residual: SkyResidual, n_threads: int) -> LargeSources:
         distance = _elliptical_distance(own)
         use = (count[window] > 0) & ~own & ~others & ~mask[window] & ~rough[window]
         size = np.sqrt(area[number] / np.pi)
-        reach = min(_SIZES * size, _REACH / factor)
+        reach = min(LARGE.sizes * size, LARGE.reach / factor)
         outer = _profile(
             (value[window] - light[window])[use],
             distance[use],
@@ -141,7 +115,7 @@ def light_of_large(residual: SkyResidual, n_threads: int) -> LargeSources:
         )
         # outskirts are no wider than what they surround: the rest is sky
         length = min(outer.length, size)
-        radius = np.clip(radius_at_level(outer.level, length, FAINTEST), 1.0, reach)
+        radius = np.clip(radius_at_level(outer.level, length, PROFILES.faintest), 1.0, reach)
         mask[window] |= (distance <= radius) & (own | ~rough[window])
         if length > 0.0:
             light[window] += np.exp(outer.level - np.maximum(distance, radius) / length)
@@ -156,7 +130,7 @@ def _elliptical_distance(own: NDArray[np.bool_]) -> NDArray[np.float64]:
     isophotes of a flat galaxy are flat.
     """
     variance, axes = np.linalg.eigh(np.cov(np.argwhere(own).T))
-    ratio = np.maximum(np.sqrt(np.maximum(variance, 0.0) / variance[1]), _FLATTEST)
+    ratio = np.maximum(np.sqrt(np.maximum(variance, 0.0) / variance[1]), LARGE.flattest)
     stretch = (axes * np.sqrt(ratio[0]) / ratio) @ axes.T
     nearest = ndimage.distance_transform_edt(~own, return_distances=False, return_indices=True)
     rows, columns = np.ogrid[: own.shape[0], : own.shape[1]]
@@ -174,18 +148,21 @@ def _profile(
     The profile is the median over sectors, to twice as far as outskirts may reach: a step of the
     sky is on one side of a source, and a slope goes up on one side and down on the other.
     """
-    edges = np.concatenate([[0.5, 1.5, 2.5, 3.5], np.geomspace(4.5, _REACH / LARGE_BIN, 20)])
-    edges = edges[: max(np.searchsorted(edges, outermost) + 1, _FEWEST_EDGES)]
-    shape = N_SECTORS, len(edges) + 1
+    first, n_far = LARGE.far_edges
+    farthest = LARGE.reach / PROFILES.large_bin
+    edges = np.concatenate([LARGE.edges, np.geomspace(first, farthest, n_far)])
+    edges = edges[: max(np.searchsorted(edges, outermost) + 1, LARGE.fewest_edges)]
+    shape = SECTORS.number, len(edges) + 1
     which = np.digitize(distance, edges) + shape[1] * sector
-    size = N_SECTORS * shape[1]
+    size = SECTORS.number * shape[1]
     n = np.bincount(which, minlength=size).reshape(shape)[:, 1:-1]
-    total = np.bincount(which, np.clip(value, -10.0, 10.0), size).reshape(shape)[:, 1:-1]
-    few = n < _FEW_BINS
+    light = np.clip(value, -LARGE.clip, LARGE.clip)
+    total = np.bincount(which, light, size).reshape(shape)[:, 1:-1]
+    few = n < LARGE.few_bins
     means = np.ma.array(total / np.maximum(n, 1), mask=few)
     profile = np.ma.median(means, axis=0).filled(0.0)
     # noise of a bin's mean: that of a pixel, correlated over neighbours
-    error = _MEDIAN_ERROR * 2.0 / LARGE_BIN / np.sqrt(np.maximum(n.sum(axis=0), 1))
+    error = LARGE.median_error * 2.0 / PROFILES.large_bin / np.sqrt(np.maximum(n.sum(axis=0), 1))
     middle = 0.5 * (edges[1:] + edges[:-1])
-    known = 2 * np.count_nonzero(~few, axis=0) >= N_SECTORS
-    return fit_outer_exponential(middle, profile, error, _FADED, known)
+    known = 2 * np.count_nonzero(~few, axis=0) >= SECTORS.number
+    return fit_outer_exponential(middle, profile, error, LARGE.followed, known)

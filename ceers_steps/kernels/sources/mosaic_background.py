@@ -9,6 +9,7 @@ from ceers_steps.kernels.rows import RowImage, flagged, row_blocks
 from ceers_steps.kernels.sources.background import BackgroundMesh, fit_mesh
 from ceers_steps.kernels.sources.mosaic_tiers import CORE
 from ceers_steps.kernels.sources.outskirts import measure_outskirts
+from ceers_steps.kernels.sources.settings import FOLLOWED
 
 __all__ = [
     "BORDER",
@@ -21,15 +22,6 @@ __all__ = [
 
 BORDER, OUTSKIRTS, REGION = np.uint8(1), np.uint8(32), np.uint8(64)
 """Bits of the mask beside those of the tiers (1 to 4) and `CORE` (7)."""
-
-_SMALLEST_BOX = 8
-"""Boxes are halved where the sky has structure, if they have this side after it, pixels."""
-
-_FOLLOWED = 0.15
-"""Structure, in units of the noise of a pixel, from which on they are."""
-
-_SKY_DEGREE = 4
-"""Highest degree of the polynomial that neither filter nor filling of holes flattens."""
 
 _FAINT = np.uint8(0b11000)
 """Bits of the tiers of faint sources."""
@@ -137,9 +129,9 @@ def measure_mosaic_background(
         if cleared is not None:
             bits[cleared] &= BORDER
     mesh = _mesh(image, bits, settings, settings.box_size)
-    if adaptive and settings.box_size >= 2 * _SMALLEST_BOX:
+    if adaptive and settings.box_size >= 2 * FOLLOWED.smallest_box:
         fine = _mesh(image, bits, settings, settings.box_size // 2)
-        mesh = mesh.followed(fine, _FOLLOWED * outskirts.noise)
+        mesh = mesh.followed(fine, FOLLOWED.structure * outskirts.noise)
     return MosaicBackground(mesh, bits, _metrics(mesh, bits))
 
 
@@ -155,7 +147,7 @@ def _mesh(
         sigma_clip=settings.sigma_clip,
         exclude_fraction=settings.exclude_fraction,
         fill="gaussian" if settings.method == "adaptive" else "nearest",
-        max_degree=_SKY_DEGREE if settings.method == "adaptive" else 1,
+        max_degree=FOLLOWED.degree if settings.method == "adaptive" else 1,
         n_threads=settings.n_threads,
     )
 

@@ -16,6 +16,7 @@ from ceers_steps.kernels.discs import dilate
 from ceers_steps.kernels.parts import without_small_parts
 from ceers_steps.kernels.rows import RowImage, Strip, crossing, for_each_strip
 from ceers_steps.kernels.sources.background import fit_mesh
+from ceers_steps.kernels.sources.settings import SEARCH
 from ceers_steps.kernels.sources.tiers import (
     Tier,
     TierSet,
@@ -30,15 +31,6 @@ __all__ = ["CORE", "MOSAIC_TIERS", "mask_mosaic"]
 
 CORE = np.uint8(128)
 """Bit of pixels above the threshold of a tier, before sources are grown."""
-
-_CONNECTED = 32
-"""Rows more in which a source can connect to as many pixels as a tier asks for."""
-
-_SAMPLE_SIZE = 500_000
-"""Pixels used for the location and scale of the whole image."""
-
-_CLIP_BOX, _CLIP_FILTER, _CLIP_SIGMA = 100, 3, 5.0
-"""Background above which bright pixels are left out of ring medians, and how far above it."""
 
 
 def _published(nsigma: tuple[float, ...], npixels: tuple[int, ...]) -> TierSet:
@@ -93,8 +85,9 @@ def mask_mosaic(
         raise ValueError("a mosaic is searched with noise='pixel' and at most six tiers")
     sky = _RingSky.measure(image, border, parameters, n_threads)
     scale = sky.noise(image, border)
-    grow = {tier.growth for tier in parameters.tiers}
-    overlap = math.ceil(max(4 * tier.sigma for tier in parameters.tiers)) + max(grow) + _CONNECTED
+    grow = max(tier.growth for tier in parameters.tiers)
+    widest = math.ceil(max(4 * tier.sigma for tier in parameters.tiers))
+    overlap = widest + grow + SEARCH.connected_rows
     bits = np.zeros(image.shape, np.uint8)
 
     def search(strip: Strip) -> None:
@@ -133,12 +126,16 @@ class _RingSky:
     ) -> "_RingSky":
         """Take the ring medians with bright pixels replaced by the location of the others."""
         level = fit_mesh(
-            image, border, box_size=_CLIP_BOX, filter_size=_CLIP_FILTER, n_threads=n_threads
+            image,
+            border,
+            box_size=SEARCH.clip_box,
+            filter_size=SEARCH.clip_filter,
+            n_threads=n_threads,
         )
         rows, columns, good = _sample(image, border)
         sample = np.asarray(crossing(image, rows, columns), np.float32)
         residual = sample - level.at(rows, columns)
-        ceiling = _CLIP_SIGMA * biweight_scale(residual[good])
+        ceiling = SEARCH.clip * biweight_scale(residual[good])
         location = np.float32(biweight_location(sample[good & ~(residual > ceiling)]))
         factor = bin_factor(parameters.ring_radius / 10.0)
         binned = np.empty([-(-size // factor) for size in image.shape], np.float32)
@@ -168,7 +165,7 @@ class _RingSky:
 
     def noise(self, image: RowImage, border: RowImage) -> float:
         """Return the biweight scale of the image without the sky, from a sample of its rows."""
-        step = max(1, math.prod(image.shape) // _SAMPLE_SIZE)
+        step = max(1, math.prod(image.shape) // SEARCH.sample)
         parts = []
         for start in range(0, image.shape[0], step):
             row = slice(start, start + 1)
@@ -184,7 +181,7 @@ def _sample(
     image: RowImage, border: RowImage
 ) -> tuple[NDArray[np.intp], NDArray[np.intp], NDArray[np.bool_]]:
     """Return rows and columns evenly spread over an image, and which of their pixels are good."""
-    step = max(1, int(math.sqrt(math.prod(image.shape) / _SAMPLE_SIZE)))
+    step = max(1, int(math.sqrt(math.prod(image.shape) / SEARCH.sample)))
     while True:
         rows, columns = (np.arange(step // 2, size, step) for size in image.shape)
         good = ~crossing(border, rows, columns) & np.isfinite(crossing(image, rows, columns))

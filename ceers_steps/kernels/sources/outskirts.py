@@ -22,43 +22,13 @@ from ceers_steps.kernels.parts import label_parts
 from ceers_steps.kernels.rows import LazyRows, RowImage, Strip, crossing, for_each_strip
 from ceers_steps.kernels.sources.background import BackgroundMesh, fit_mesh
 from ceers_steps.kernels.sources.large_sources import around_large, light_of_large
-from ceers_steps.kernels.sources.residual import LARGE_BIN, SMALL_BIN, SkyResidual
+from ceers_steps.kernels.sources.residual import SkyResidual
 from ceers_steps.kernels.sources.sectors import fades_on_all_sides
+from ceers_steps.kernels.sources.settings import FOLLOWED, PROFILES, SEARCH, SKY
 from ceers_steps.kernels.sources.small_sources import light_of_small
 from ceers_steps.kernels.stats import mad_sigma
 
 __all__ = ["Outskirts", "measure_outskirts"]
-
-_WIDE_SKY, _SMOOTH_SKY, _FINE_SKY = (100, 11), (100, 5), (20, 5)
-"""Boxes (pixels) and median filter (boxes) of the sky under extended sources, which it would hide
-if it followed them; of the sky that profiles are measured from; and of the one that shows where
-that is not smooth."""
-
-_FOLLOWED = 0.15
-"""Structure, in units of the noise of a pixel, up to which the smooth sky stands: a box of the
-fine one is known to 0.03."""
-
-_ROUGH, _ROUGH_GROWTH = 0.4, 2
-"""Structure above which no outskirts are looked for, and boxes around it in which there are none
-either; benchmark `mosaic_background.py`."""
-
-_SKY_DEGREE = 4
-"""Highest degree of the polynomial that is taken out before the median filter, which would leave
-a sky that rises to the borders, where it has boxes on one side only, as light of sources."""
-
-_SKY_EXCLUDE = 0.97
-"""Fraction of masked pixels above which a box is left out: 300 pixels are enough for a mean."""
-
-_FAINT_SIGMA, _FAINT_NSIGMA = 2.0, 4.5
-"""Smoothing (pixels) and threshold (noise of the smoothed image) of the search for faint ones."""
-
-_EXTENDED_SIGMA, _EXTENDED_CLIP = 12.0, 3.0
-_EXTENDED_LEVEL, _EXTENDED_NSIGMA = 0.4, 4.0
-"""Search for extended sources: smoothing (pixels), largest value of a bin, and threshold, in units
-of the noise of a pixel and of that of the smoothed image."""
-
-_SAMPLE_STEP = 7
-"""Every so manieth row and column is used for the noise."""
 
 
 @dataclass(frozen=True)
@@ -86,14 +56,17 @@ class Outskirts:
     def mask(self) -> LazyRows:
         """Pixels of the bins, True = sources."""
         return LazyRows(
-            self.shape, lambda rows: enlarged_rows(self.bins, SMALL_BIN, rows, self.shape[1])
+            self.shape,
+            lambda rows: enlarged_rows(self.bins, PROFILES.small_bin, rows, self.shape[1]),
         )
 
     def subtract_from(self, image: RowImage) -> LazyRows:
         """Return an image without the light outside the mask."""
 
+        side, n_columns = PROFILES.small_bin, self.shape[1]
+
         def work(rows: slice) -> NDArray:
-            return image[rows] - enlarged_rows(self.light, SMALL_BIN, rows, self.shape[1])
+            return image[rows] - enlarged_rows(self.light, side, rows, n_columns)
 
         return LazyRows(self.shape, work)
 
@@ -130,7 +103,7 @@ def measure_outskirts(
     """
     core_bins = _any_in_bins(core, n_threads)
     seen = _union(mask, border)
-    sky, noise = _sky(image, seen, _WIDE_SKY, n_threads)
+    sky, noise = _sky(image, seen, SKY.wide, n_threads)
     residual = SkyResidual(image, border, core_bins, sky, noise)
     _add_extended_inplace(core_bins, residual, n_threads)
     seen = _union(seen, around_large(residual, n_threads))
@@ -164,11 +137,11 @@ def _residual(
     The sky is a smooth one; where a finer one differs from it by more than sources could cause,
     the sky has structure, and is followed.
     """
-    smooth, noise = _sky(clean, mask, _SMOOTH_SKY, n_threads)
-    fine, _ = _sky(clean, mask, _FINE_SKY, n_threads)
-    sky = smooth.followed(fine, _FOLLOWED * noise)
+    smooth, noise = _sky(clean, mask, SKY.smooth, n_threads)
+    fine, _ = _sky(clean, mask, SKY.fine, n_threads)
+    sky = smooth.followed(fine, FOLLOWED.structure * noise)
     size = np.abs(fine.values - smooth.at_boxes(fine)) / noise
-    rough = ndimage.binary_dilation(size > _ROUGH, iterations=_ROUGH_GROWTH)
+    rough = ndimage.binary_dilation(size > SKY.rough, iterations=SKY.rough_growth)
     return SkyResidual(image, border, core_bins, sky, _noise(clean, mask, sky), rough)
 
 
@@ -181,9 +154,9 @@ def _sky(
         mask,
         box_size=boxes[0],
         filter_size=boxes[1],
-        exclude_fraction=_SKY_EXCLUDE,
+        exclude_fraction=SKY.exclude,
         fill="gaussian",
-        max_degree=_SKY_DEGREE,
+        max_degree=FOLLOWED.degree,
         n_threads=n_threads,
     )
     return sky, _noise(image, mask, sky)
@@ -198,14 +171,14 @@ def _any_in_bins(mask: RowImage, n_threads: int) -> NDArray[np.bool_]:
     """Return the bins of two by two pixels in which a mask has a pixel."""
 
     def work(strip: Strip) -> NDArray[np.bool_]:
-        return block_sum(mask[strip.rows], SMALL_BIN, beyond=0) > 0
+        return block_sum(mask[strip.rows], PROFILES.small_bin, beyond=0) > 0
 
     return np.concatenate(for_each_strip(work, mask.shape, 0, n_threads))
 
 
 def _noise(image: RowImage, mask: RowImage, sky: BackgroundMesh) -> float:
     """Return the noise of a pixel outside the mask."""
-    rows, columns = (np.arange(size)[::_SAMPLE_STEP] for size in image.shape)
+    rows, columns = (np.arange(size)[:: SKY.sample_step] for size in image.shape)
     difference = crossing(image, rows, columns) - sky.at(rows, columns)
     difference = difference[~crossing(mask, rows, columns)]
     noise = mad_sigma(difference)
@@ -217,30 +190,31 @@ def _noise(image: RowImage, mask: RowImage, sky: BackgroundMesh) -> float:
 def _add_faint_inplace(core: NDArray[np.bool_], residual: SkyResidual, n_threads: int) -> None:
     """Add sources that the tiers leave: significant in the smoothed image, below a threshold."""
 
-    def search(strip: Strip) -> NDArray[np.bool_]:
-        value, count, _ = residual.binned(strip.outer, SMALL_BIN)
-        smoothed = ndimage.gaussian_filter(value, _FAINT_SIGMA / SMALL_BIN, truncate=4.0)
-        noise = mad_sigma(smoothed[count > 0]) if count.any() else np.inf
-        found = (smoothed > _FAINT_NSIGMA * noise) & (count > 0)
-        found &= ~residual.rough_bins(strip.outer, SMALL_BIN)
-        return found[block_rows(strip.inner, SMALL_BIN)]
+    side, overlap = PROFILES.small_bin, SEARCH.connected_rows
 
-    core |= np.concatenate(for_each_strip(search, residual.image.shape, 32, n_threads))
+    def search(strip: Strip) -> NDArray[np.bool_]:
+        value, count, _ = residual.binned(strip.outer, side)
+        smoothed = ndimage.gaussian_filter(value, SKY.faint_sigma / side, truncate=4.0)
+        noise = mad_sigma(smoothed[count > 0]) if count.any() else np.inf
+        found = (smoothed > SKY.faint_nsigma * noise) & (count > 0)
+        found &= ~residual.rough_bins(strip.outer, side)
+        return found[block_rows(strip.inner, side)]
+
+    core |= np.concatenate(for_each_strip(search, residual.image.shape, overlap, n_threads))
 
 
 def _add_extended_inplace(core: NDArray[np.bool_], residual: SkyResidual, n_threads: int) -> None:
     """Add what is wider than the ring of the search, and was taken for sky by it."""
-    value, count, _ = residual.all_binned(LARGE_BIN, n_threads)
+    value, count, _ = residual.all_binned(PROFILES.large_bin, n_threads)
     # compact sources, cut off at a few times the noise, do not reach the threshold
-    light = np.clip(value, -_EXTENDED_CLIP, _EXTENDED_CLIP) * (count > 0)
+    light = np.clip(value, -SKY.extended_clip, SKY.extended_clip) * (count > 0)
     share = (count > 0).astype(np.float32)
-    smoothed, share = (
-        ndimage.gaussian_filter(each, _EXTENDED_SIGMA / LARGE_BIN) for each in (light, share)
-    )
+    sigma = SKY.extended_sigma / PROFILES.large_bin
+    smoothed, share = (ndimage.gaussian_filter(each, sigma) for each in (light, share))
     smoothed /= np.maximum(share, 0.1)
     # structure of the sky counts as noise here
     noise = mad_sigma(smoothed[count > 0])
-    threshold = max(_EXTENDED_LEVEL, _EXTENDED_NSIGMA * noise)
+    threshold = max(SKY.extended_level, SKY.extended_nsigma * noise)
     found = (smoothed > threshold) & (count > 0)
     found = fades_on_all_sides(label_parts(found), smoothed, share > 0.5, 0.5 * threshold)
-    core |= enlarged(found, LARGE_BIN // SMALL_BIN, core.shape)
+    core |= enlarged(found, PROFILES.large_bin // PROFILES.small_bin, core.shape)

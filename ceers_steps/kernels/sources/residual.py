@@ -8,14 +8,9 @@ from numpy.typing import NDArray
 from ceers_steps.kernels.blocks import block_rows, block_sum
 from ceers_steps.kernels.rows import RowImage, Strip, for_each_strip
 from ceers_steps.kernels.sources.background import BackgroundMesh
+from ceers_steps.kernels.sources.settings import PROFILES
 
-__all__ = ["FAINTEST", "LARGE_BIN", "SMALL_BIN", "SkyResidual"]
-
-LARGE_BIN, SMALL_BIN = 4, 2
-"""Pixels that are averaged for profiles of large and of small sources."""
-
-FAINTEST = 0.03
-"""Light that is too faint to be masked, in units of the noise of a pixel."""
+__all__ = ["SkyResidual"]
 
 
 @dataclass(frozen=True)
@@ -53,8 +48,8 @@ class SkyResidual:
         level = self.sky.rows(rows.start, rows.stop)
         value = np.where(good, (self.image[rows] - level) / np.float32(self.noise), np.float32(0))
         total, count = (_sum(array, factor) for array in (value, good.astype(np.float32)))
-        core = self.core[block_rows(rows, SMALL_BIN)]
-        core = _sum(core, factor // SMALL_BIN) > 0
+        core = self.core[block_rows(rows, PROFILES.small_bin)]
+        core = _sum(core, factor // PROFILES.small_bin) > 0
         return total / np.maximum(count, 1), count, core
 
     def all_binned(self, factor: int, n_threads: int) -> tuple[NDArray, NDArray, NDArray]:

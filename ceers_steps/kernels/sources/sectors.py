@@ -5,20 +5,9 @@ from numpy.typing import NDArray
 from scipy import ndimage
 
 from ceers_steps.kernels.discs import grown_box
+from ceers_steps.kernels.sources.settings import SECTORS
 
-__all__ = ["N_SECTORS", "fades_on_all_sides", "sectors_around"]
-
-N_SECTORS = 12
-"""Sectors around a source, of 30 degrees each."""
-
-_RING, _RING_MARGIN = (1.5, 2.5), (3.0, 8.0)
-"""Ring in which a source must have faded: its radii in units of the source's, and bins more."""
-
-_FADED_SECTORS = 0.75
-"""Part of the sectors in which it must."""
-
-_ENOUGH_BINS = 4
-"""A sector with no more than so many is not known."""
+__all__ = ["fades_on_all_sides", "sectors_around"]
 
 
 def sectors_around(own: NDArray[np.bool_]) -> NDArray[np.intp]:
@@ -32,12 +21,12 @@ def sectors_around(own: NDArray[np.bool_]) -> NDArray[np.intp]:
     Returns
     -------
     ndarray of int, shape (ny, nx)
-        From 0 to `N_SECTORS` - 1.
+        From 0 to ``SECTORS.number - 1``.
     """
     row, column = np.argwhere(own).mean(axis=0)
     rows, columns = np.ogrid[: own.shape[0], : own.shape[1]]
     turns = np.arctan2(rows - row, columns - column) / (2.0 * np.pi) + 0.5
-    return np.minimum((turns * N_SECTORS).astype(np.intp), N_SECTORS - 1)
+    return np.minimum((turns * SECTORS.number).astype(np.intp), SECTORS.number - 1)
 
 
 def fades_on_all_sides(
@@ -64,9 +53,8 @@ def fades_on_all_sides(
     kept = np.zeros(labels.shape, bool)
     for number, box in enumerate(ndimage.find_objects(labels), start=1):
         size = np.sqrt(np.count_nonzero(labels[box] == number) / np.pi)
-        inner, outer = (
-            times * size + more for times, more in zip(_RING, _RING_MARGIN, strict=True)
-        )
+        rings = zip(SECTORS.ring, SECTORS.ring_margin, strict=True)
+        inner, outer = (times * size + more for times, more in rings)
         window = grown_box(box, int(outer), labels.shape)
         own = labels[window] == number
         row, column = np.argwhere(own).mean(axis=0)
@@ -74,8 +62,8 @@ def fades_on_all_sides(
         distance = np.hypot(rows - row, columns - column)
         ring = (distance > inner) & (distance < outer) & seen[window]
         sector = sectors_around(own)[ring]
-        n = np.bincount(sector, minlength=N_SECTORS)
-        mean = np.bincount(sector, image[window][ring], N_SECTORS) / np.maximum(n, 1)
-        fades = np.count_nonzero((n > _ENOUGH_BINS) & (mean < level))
-        kept[window] |= own & (fades >= _FADED_SECTORS * N_SECTORS)
+        n = np.bincount(sector, minlength=SECTORS.number)
+        mean = np.bincount(sector, image[window][ring], SECTORS.number) / np.maximum(n, 1)
+        fades = np.count_nonzero((n > SECTORS.few_bins) & (mean < level))
+        kept[window] |= own & (fades >= SECTORS.faded * SECTORS.number)
     return kept

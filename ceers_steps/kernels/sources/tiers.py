@@ -16,6 +16,7 @@ from scipy import ndimage, sparse
 from ceers_steps.kernels.blocks import as_blocks, block_median
 from ceers_steps.kernels.discs import dilate
 from ceers_steps.kernels.parts import without_small_parts
+from ceers_steps.kernels.sources.settings import SEARCH
 from ceers_steps.kernels.stats import (
     biweight_location,
     biweight_scale,
@@ -35,9 +36,6 @@ __all__ = [
     "smooth",
     "subtract_ring_median",
 ]
-
-_STATISTICS_SIZE = 500_000
-"""Pixels used for the location and scale of a whole image."""
 
 
 @dataclass(frozen=True)
@@ -134,7 +132,7 @@ def mask_sources(
     if bad.all():
         raise ValueError("no pixel left to search for sources: all are masked or NaN")
     flat = subtract_ring_median(image, bad, parameters.ring_radius, parameters.ring_width)
-    scale = biweight_scale(subsample(flat[~bad], _STATISTICS_SIZE))
+    scale = biweight_scale(subsample(flat[~bad], SEARCH.sample))
     bits = bad.astype(np.uint8 if len(parameters.tiers) <= 7 else np.uint32)
     excluded = bad.copy()
     for number, tier in enumerate(parameters.tiers, start=1):
@@ -173,7 +171,7 @@ def subtract_ring_median(
     ndarray of float32, shape (ny, nx)
         0 in masked pixels.
     """
-    location = biweight_location(subsample(image[~mask], _STATISTICS_SIZE))
+    location = biweight_location(subsample(image[~mask], SEARCH.sample))
     filled = np.where(mask, np.float32(location), image).astype(np.float32, copy=False)
     factor = bin_factor(radius / 10.0)
     sky = ring_median(block_median(filled, factor, beyond=location), radius, width, factor)

@@ -8,6 +8,7 @@ from hypothesis import strategies as st
 from photutils.background import Background2D, BiweightLocationBackground
 
 from ceers_steps.kernels.sources.background import fit_background, fit_mesh
+from ceers_steps.kernels.sources.settings import MeshSettings
 
 NOISE = 0.02
 
@@ -127,7 +128,9 @@ def test_noise_in_a_hole():
 def test_strips_and_threads_do_not_matter(monkeypatch):
     image, mask = sky_with_sources()
     expected = fit_mesh(image, mask, box_size=10, filter_size=5)
-    monkeypatch.setattr("ceers_steps.kernels.sources.background._STRIP_SIZE", 5000)
+    monkeypatch.setattr(
+        "ceers_steps.kernels.sources.background.MESH", MeshSettings(strip_size=5000)
+    )
     mesh = fit_mesh(image, mask, box_size=10, filter_size=5, n_threads=3)
     np.testing.assert_array_equal(mesh.values, expected.values)
     rows = np.concatenate([mesh.rows(start, min(start + 7, 230)) for start in range(0, 230, 7)])

@@ -1,0 +1,244 @@
+"""Constants of searches for sources and of mosaic backgrounds: value, unit, what chose each.
+
+Brightness is in units of the noise of a pixel where nothing else is said. "Benchmark":
+``benchmarks/mosaic_background.py``. "Choice": no benchmark varies it; what speaks for it stands
+there.
+"""
+
+from dataclasses import dataclass
+
+__all__ = [
+    "FOLLOWED",
+    "LARGE",
+    "MESH",
+    "OUTER",
+    "PROFILES",
+    "SEARCH",
+    "SECTORS",
+    "SKY",
+    "SMALL",
+    "ExponentialSettings",
+    "FollowedSettings",
+    "LargeSettings",
+    "MeshSettings",
+    "ProfileSettings",
+    "SearchSettings",
+    "SectorSettings",
+    "SkySettings",
+    "SmallSettings",
+]
+
+
+@dataclass(frozen=True)
+class SearchSettings:
+    """The tiered search, beside its published tiers."""
+
+    sample: int = 500_000
+    """Pixels that tell location and scale of a whole image: to 0.1% of the noise."""
+    connected_rows: int = 32
+    """Rows more in a strip, in which a source can connect to as many pixels as a tier asks for."""
+    clip_box: int = 100
+    """Boxes of the background above which bright pixels are left out of ring medians, pixels ..."""
+    clip_filter: int = 3
+    """... its median filter, boxes ..."""
+    clip: float = 5.0
+    """... and how far above it, sigma (Bagley et al. 2023, section 3.3)."""
+
+
+@dataclass(frozen=True)
+class MeshSettings:
+    """A background in boxes, and what fills those without a value."""
+
+    strip_size: int = 2_000_000
+    """Pixels handled at a time: their sorted copies and cumulative sums are eight times as
+    large."""
+    neighbours: int = 10
+    """Boxes from which an excluded box is filled (Source Extractor, photutils)."""
+    enough: float = 0.25
+    """Part of a Gaussian that must lie on known boxes for it to count in full (benchmark)."""
+    plane_passes: int = 5
+    """Fits of a polynomial to boxes, each without the outliers of the one before ..."""
+    plane_clip: float = 3.0
+    """... which are so many sigma off: the usual clip."""
+    boxes_per_degree: int = 3
+    """Boxes along a side for each degree of a polynomial: fewer would let it follow single
+    sources."""
+
+
+@dataclass(frozen=True)
+class ProfileSettings:
+    """Bins in which light around sources is measured, and what of it matters."""
+
+    small_bin: int = 2
+    """Pixels that are averaged for profiles of small sources: what is narrower is in the mask of
+    the search ..."""
+    large_bin: int = 4
+    """... and of large ones, which are looked at far out."""
+    faintest: float = 0.03
+    """Light that is too faint to be masked: then less than 0.02 is left under faint sources
+    (benchmark)."""
+
+
+@dataclass(frozen=True)
+class SmallSettings:
+    """Outskirts of small sources, of one brightness together."""
+
+    reach: int = 60
+    """Pixels by which masks are grown at most: small sources are no wider (choice)."""
+    followed: float = 0.05
+    """Light below which a profile is no longer followed (benchmark)."""
+    class_step: float = 2.5
+    """Ratio of fluxes from one class of sources to the next: one magnitude ..."""
+    n_classes: int = 24
+    """... and number of classes: all fluxes."""
+    edges: tuple[float, ...] = (0.5, 1.5, 2.5, 3.5, 4.5, 6, 8, 10, 13, 16, 20, 25, 30)
+    """Distances between which the light around sources is averaged, bins."""
+    clip: float = 3.0
+    """Largest light of a bin: single neighbours do not make a profile."""
+    fewest_bins: int = 10
+    """A mean of no more bins is not known: to a third of the noise of one."""
+
+
+@dataclass(frozen=True)
+class LargeSettings:
+    """Outskirts of large sources, each alone."""
+
+    smallest: int = 960
+    """Pixels above the threshold that make a source large: its own profile is then known
+    (benchmark)."""
+    reach: int = 480
+    """Pixels by which masks are grown at most: a galaxy of half-light radius 3" at 30 mas has faded
+    there (benchmark) ..."""
+    sizes: float = 4.0
+    """... and the same in units of the source's size above the threshold (radius of a disc of its
+    area)."""
+    followed: float = 0.07
+    """Light below which a profile is no longer followed: structure of the sky remains around a
+    single source."""
+    hidden: float = 1.5
+    """What lies within this distance of a source, in units of its size, is left out where the first
+    sky is measured: with 1 a sky with steps, with 2 a hilly one is taken for outskirts
+    (benchmark)."""
+    few_bins: int = 2
+    """Bins that a sector needs in a ring to count (choice)."""
+    fewest_edges: int = 8
+    """Edges of rings that a profile has at least: a fit needs points (choice)."""
+    median_error: float = 1.25
+    """Error of a median in units of that of a mean: the root of pi / 2."""
+    flattest: float = 0.3
+    """Smallest axis ratio of the ellipses along which the light is averaged: that of a disc seen
+    from the side."""
+    clip: float = 10.0
+    """Largest light of a bin: single neighbours do not make a profile."""
+    edges: tuple[float, ...] = (0.5, 1.5, 2.5, 3.5)
+    """Distances between which the light is averaged, bins ..."""
+    far_edges: tuple[float, int] = (4.5, 20)
+    """... and farther out: the first, and number of them, of equal ratios up to the reach."""
+
+
+@dataclass(frozen=True)
+class SectorSettings:
+    """Sides of a source: its light is on all of them, structure of the sky on some."""
+
+    number: int = 12
+    """Sectors around a source, of 30 degrees each."""
+    ring: tuple[float, float] = (1.5, 2.5)
+    """Ring in which a source must have faded: its radii in units of the source's ..."""
+    ring_margin: tuple[float, float] = (3.0, 8.0)
+    """... and bins more."""
+    faded: float = 0.75
+    """Part of the sectors in which it must (choice)."""
+    few_bins: int = 4
+    """A sector with no more bins in the ring is not known."""
+
+
+@dataclass(frozen=True)
+class SkySettings:
+    """The sky that outskirts are measured from, and searches on it."""
+
+    wide: tuple[int, int] = (100, 11)
+    """Boxes (pixels) and median filter (boxes) of the sky under extended sources, which it would
+    hide if it followed them ..."""
+    smooth: tuple[int, int] = (100, 5)
+    """... of the sky that profiles are measured from ..."""
+    fine: tuple[int, int] = (20, 5)
+    """... and of the one that shows where that is not smooth."""
+    rough: float = 0.4
+    """Structure above which no outskirts are looked for ..."""
+    rough_growth: int = 2
+    """... and boxes around it in which there are none either (benchmark)."""
+    exclude: float = 0.97
+    """Fraction of masked pixels above which a box is left out: 300 pixels are enough for a mean."""
+    sample_step: int = 7
+    """Every so many-th row and column tells the noise."""
+    faint_sigma: float = 2.0
+    """Search for faint sources: smoothing, pixels ..."""
+    faint_nsigma: float = 4.5
+    """... and threshold, noise of the smoothed image: one false source in 300,000 bins."""
+    extended_sigma: float = 12.0
+    """Search for extended sources: smoothing, pixels ..."""
+    extended_clip: float = 3.0
+    """... largest value of a bin: compact sources, cut off there, do not reach the threshold ..."""
+    extended_level: float = 0.4
+    """... and threshold ..."""
+    extended_nsigma: float = 4.0
+    """... also in units of the noise of the smoothed image (benchmark)."""
+
+
+@dataclass(frozen=True)
+class FollowedSettings:
+    """Where a background follows structure of the sky in smaller boxes."""
+
+    structure: float = 0.15
+    """Structure up to which the smooth sky stands: a box of the fine one is known to 0.03."""
+    smallest_box: int = 8
+    """Boxes are halved where the sky has structure, if they have this side after it, pixels."""
+    degree: int = 4
+    """Highest degree of the polynomial that neither median filter nor filling of holes flattens: a
+    sky that rises to the borders, where it has boxes on one side only, passed for light of
+    sources."""
+
+
+@dataclass(frozen=True)
+class ExponentialSettings:
+    """How the end of a profile is fitted.
+
+    "Profiles": chosen by the errors of lengths in ``tests/kernels/sources/test_exponential.py``.
+    """
+
+    last_factor: float = 5.0
+    """The fit begins where the profile is this many times as bright as where it is lost: what lies
+    further in is steeper or flatter (benchmark) ..."""
+    fewest_above: int = 3
+    """... but at least so many points before it is lost ..."""
+    fewest_points: int = 4
+    """... and so many points in all: one more than the numbers that are fitted."""
+    shape_error: float = 0.1
+    """Part of its height by which a profile is off an exponential, from one point to the next
+    (benchmark)."""
+    sky_error: float = 0.01
+    """Structure of the sky from one point to the next that no mean averages out (benchmark)."""
+    constant_error: float = 0.1
+    """Sky that is left under a whole profile: twice what a point must have to be followed. What is
+    larger must be seen in the profile itself (profiles)."""
+    clip: float = 1.5
+    """Points further off than so many of their errors lose weight: Huber's usual limit."""
+    passes: int = 4
+    """Fits, each with the weights and the first point that the one before tells."""
+    shortest: float = 0.3
+    """Shortest scale length that is tried, bins: a third of the first step ..."""
+    longest: float = 2.0
+    """... the longest, in units of the longest distance, over which it falls by 0.6 ..."""
+    n_lengths: int = 120
+    """... and the number of lengths: 5% apart, between which a parabola is exact to 0.1%."""
+
+
+SEARCH = SearchSettings()
+MESH = MeshSettings()
+PROFILES = ProfileSettings()
+SMALL = SmallSettings()
+LARGE = LargeSettings()
+SECTORS = SectorSettings()
+SKY = SkySettings()
+FOLLOWED = FollowedSettings()
+OUTER = ExponentialSettings()
