@@ -171,7 +171,7 @@ def off_from_overlaps(
         Those whose level is not the sky. None of fewer than three exposures: one cannot tell
         which is right.
     """
-    settings = settings or EvidenceSettings()
+    settings = settings or EVIDENCE
     off = np.subtract(levels, matched)
     off -= np.median(off)
     if len(off) < 3:
