@@ -1,5 +1,6 @@
 """The demo, on a subarray: from nothing to mosaics and a report."""
 
+import os
 import pickle
 import re
 from dataclasses import replace
@@ -81,7 +82,12 @@ def test_what_is_gone_is_made_again(tmp_path):
     record.write_text("{}")
     forget_incomplete(plan)
     assert record.exists()
-    for spoil in (mosaic.unlink, lambda: result.write_bytes(b"of another version")):
+    spoilers = (
+        mosaic.unlink,
+        lambda: result.write_bytes(b"of another version"),
+        lambda: result.write_bytes(pickle.dumps([os.system])),  # of somebody else
+    )
+    for spoil in spoilers:
         record.write_text("{}")
         spoil()
         forget_incomplete(plan)
