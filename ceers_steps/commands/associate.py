@@ -12,6 +12,9 @@ __all__ = ["add_parser", "run"]
 MOSAIC = "i2d"
 """Suffix of files that are combined already."""
 
+CALIBRATED = ("cal", "crf", "match")
+"""Suffixes of exposures that have been through stage 2."""
+
 
 def add_parser(subparsers: Any) -> None:
     """Add the command to those of ``ceers``; ``args.run`` runs it."""
@@ -74,26 +77,30 @@ def add_parser(subparsers: Any) -> None:
 
 def run(args: argparse.Namespace) -> None:
     """Run the command."""
+    from ceers_steps.files.membership import list_left_out
     from ceers_steps.survey.select.association_files import write_associations
     from ceers_steps.survey.select.associations import group_exposures, incomplete, name_products
 
-    exposures, notes = _exposures(args)
+    exposures, left_out, notes = _exposures(args)
     groups = name_products(group_exposures(exposures, args.by), args.product)
     mosaics = args.suffix == MOSAIC
     if mosaics and (args.grid, args.pixel_scale, args.rotation) != (None, None, None):
         raise CeersError(f"--suffix {MOSAIC}: mosaics have their grids; leave those options out.")
     if not mosaics:
         groups = [replace(group, grid=_grid(group, args, notes)) for group in groups]
-    paths = write_associations(groups, args.output, mosaics=mosaics, force=args.force)
+    paths = write_associations(
+        groups, args.output, mosaics=mosaics, left_out=left_out, force=args.force
+    )
     _show(groups)
+    notes += list_left_out(left_out)
     notes += [f"incomplete: {line}" for line in incomplete(groups)]
     for note in notes:
         print(note)
     print(f"{len(paths)} files in {args.output}")
 
 
-def _exposures(args: argparse.Namespace) -> tuple[Sequence[Any], list[str]]:
-    """Return the exposures, and notes on what was left out."""
+def _exposures(args: argparse.Namespace) -> tuple[Sequence[Any], list[Any], list[str]]:
+    """Return the exposures, those that are left out, and notes."""
     from ceers_steps.files.parameter_files import list_parameter_files
     from ceers_steps.survey.select.exposures import find_files, plan_exposures, read_exposures
 
@@ -106,10 +113,10 @@ def _exposures(args: argparse.Namespace) -> tuple[Sequence[Any], list[str]]:
             for name in (file.name, file.name.rpartition(".")[0])
         }
         table = packaged.get(args.exposures, args.exposures)
-        return plan_exposures(table, args.inputs[0], args.suffix), []
+        return plan_exposures(table, args.inputs[0], args.suffix), [], []
     files, other_level = find_files(args.inputs, args.suffix)
-    exposures, other_kind = read_exposures(files)
-    return exposures, [note for note in (other_level, other_kind) if note]
+    exposures, left_out = read_exposures(files, calibrated=args.suffix in CALIBRATED)
+    return exposures, left_out, [other_level] if other_level else []
 
 
 def _grid(group: Any, args: argparse.Namespace, notes: list[str]) -> Any:

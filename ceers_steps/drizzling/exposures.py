@@ -16,6 +16,7 @@ from stcal.alignment.util import sregion_to_footprint
 from stdatamodels.jwst.datamodels import ImageModel
 
 from ceers_steps.errors import CeersError
+from ceers_steps.files.membership import check_one_filter, keywords_of
 from ceers_steps.mosaics.grid import Window
 
 __all__ = ["INPUT_ARRAYS", "Exposures", "digest_of"]
@@ -43,7 +44,8 @@ class Exposures:
     Raises
     ------
     CeersError
-        When an exposure has no outline or cannot be read. Others are found when one is opened.
+        When an exposure has no outline or cannot be read, or there are several filters. Other
+        faults are found when an exposure is opened.
     """
 
     def __init__(self, library: Any, as_on_disk: bool) -> None:
@@ -55,20 +57,24 @@ class Exposures:
             names = [os.path.join(library.asn_dir, name) for name in names]
         self._names = names
         with library:
-            self._regions = [self._region(index, as_on_disk) for index in range(len(library))]
+            found = [self._header(index, as_on_disk) for index in range(len(library))]
+        self._regions = [region for region, _ in found]
+        check_one_filter((keywords for _, keywords in found), "The mosaic")
 
-    def _region(self, index: int, as_on_disk: bool) -> Any:
-        """Return the S_REGION of an exposure; of a file that takes 1 ms, to open it 150 ms."""
+    def _header(self, index: int, as_on_disk: bool) -> tuple[Any, dict[str, object]]:
+        """Return S_REGION and keywords; of a file that takes 1 ms, to open it 150 ms."""
         name = self._names[index]
         if as_on_disk and self.library.on_disk:
             with _said(name), fits.open(name) as hdus:
                 region = hdus["SCI"].header.get("S_REGION") if "SCI" in hdus else None
+                keywords = {key: hdus[0].header.get(key) for key in ("FILTER", "PUPIL")}
         else:
             with _said(name):
-                region = self.library.read_metadata(index).get("meta.wcsinfo.s_region")
+                metadata = self.library.read_metadata(index)
+            region, keywords = metadata.get("meta.wcsinfo.s_region"), keywords_of(metadata)
         if not region:
             raise CeersError(_NO_WCS.format(os.path.basename(name)))
-        return region
+        return region, keywords
 
     def __len__(self) -> int:
         return len(self._regions)

@@ -176,12 +176,14 @@ def read_association(path: str | os.PathLike) -> dict[str, Any]:
         raise CeersError(f"Association {path} has no members. Make it again: ceers associate")
     for member in members:
         member["expname"] = os.path.join(folder, member["expname"])
+        if isinstance(member.get("exptype"), str):
+            member["exptype"] = member["exptype"].lower()  # as a library compares it
     missing = [member["expname"] for member in members if not os.path.isfile(member["expname"])]
     if missing:
         raise CeersError(_tell_missing(path, folder, missing, len(members)))
     for product in products:
         kinds = [str(member.get("exptype")) for member in product["members"]]
-        if "science" not in (kind.lower() for kind in kinds):
+        if "science" not in kinds:
             raise CeersError(
                 f"Association {path}: product {product.get('name')} has no member with exptype "
                 f"'science' (found: {', '.join(dict.fromkeys(kinds)) or 'no member'}). Make it "

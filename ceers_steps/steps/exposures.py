@@ -1,5 +1,6 @@
 """One exposure or many: what a step of stage 3 was given, and where its files are."""
 
+import json
 import logging
 import os
 
@@ -14,16 +15,21 @@ from ceers_steps.files.associations import (
     read_association,
 )
 from ceers_steps.files.headers.check import filled_metadata
-from ceers_steps.names import effective_filter, exposure_name
+from ceers_steps.files.membership import (
+    check_one_filter,
+    filter_of,
+    group_problems,
+    keywords_of,
+    left_out_reason,
+)
+from ceers_steps.names import exposure_name
 
-__all__ = ["is_image_file", "open_library", "product_name"]
+__all__ = ["is_image_file", "open_library", "product_name", "without_strangers"]
 
 log = logging.getLogger(__name__)
 
 _STEMS = (19, 13, 10, 7)
 """Lengths of the names of activity, visit, observation and program: jw01345001001_02201."""
-
-_WHEELS = ("meta.instrument.filter", "meta.instrument.pupil")
 
 
 def is_image_file(input_data):
@@ -103,6 +109,74 @@ def _fill_keywords(step, library):
                 library.shelve(model, index)
 
 
+def without_strangers(step, library, name=None):
+    """Leave out the exposures that belong to no mosaic; refuse those that do not fit into this one.
+
+    Parameters
+    ----------
+    step : `~ceers_steps.steps.base.CeersMixin`
+        With which the library was opened.
+    library : `~jwst.datamodels.ModelLibrary`
+        Exposures of one product.
+    name : str or None
+        Of the product, for messages.
+
+    Returns
+    -------
+    `~jwst.datamodels.ModelLibrary`
+        The same, or a new one where an exposure is left out; why is a warning.
+
+    Raises
+    ------
+    CeersError
+        When no exposure is left, or one is not calibrated or of another filter, pupil or unit than
+        most.
+    """
+    with library:
+        found = [library.read_metadata(index) for index in range(len(library))]
+    keywords = [keywords_of(each) for each in found]
+    reasons = [left_out_reason(each) for each in keywords]
+    names = [
+        str(each.get("meta.filename") or f"exposure {index}") for index, each in enumerate(found)
+    ]
+    told = [f"{each}: {why}" for each, why in zip(names, reasons, strict=True) if why]
+    for line in told:
+        log.warning("Left out of %s: %s", name or "the mosaic", line)
+    keep = [index for index, why in enumerate(reasons) if why is None]
+    if not keep:
+        raise CeersError(
+            f"No exposure of {name or 'the list'} belongs to a mosaic: {'; '.join(told[:3])}"
+            f"{'; ...' if len(told) > 3 else ''}. Give calibrated images of the sky."
+        )
+    check_one_filter((keywords[index] for index in keep), f"Product {name}" if name else "The list")
+    problems = group_problems([(f"{index} {names[index]}", keywords[index]) for index in keep])
+    if problems:
+        lines = [f"{each.partition(' ')[2]}: {why}" for each, why in problems.items()]
+        raise CeersError(
+            f"{len(lines)} of the {len(keep)} exposures of {name or 'the list'} do not fit into "
+            f"one mosaic: {'; '.join(lines[:3])}{'; ...' if len(lines) > 3 else ''}. Or take them "
+            "out of the association."
+        )
+    return library if len(keep) == len(found) else _part(step, library, keep)
+
+
+def _part(step, library, keep):
+    """Return the library of some of the exposures."""
+    if library.asn_dir is None:
+        with library:
+            models = [library.borrow(index) for index in keep]
+            for index, model in zip(keep, models, strict=True):
+                library.shelve(model, index, modify=False)
+        return ModelLibrary(models)
+    association = json.loads(json.dumps(library.asn, default=dict))
+    product = association["products"][0]
+    product["members"] = [product["members"][index] for index in keep]
+    part = ModelLibrary(association, on_disk=library.on_disk)
+    if step.parent is None:
+        _fill_keywords(step, part)
+    return part
+
+
 def product_name(library):
     """Return the name of what is made of the exposures of a library.
 
@@ -120,23 +194,21 @@ def product_name(library):
     Raises
     ------
     CeersError
-        When the exposures of a list are of several filters.
+        When the exposures are of several filters.
     """
     name = library.asn["products"][0].get("name")
-    if name or len(library) == 1:
+    if len(library) == 1:
         return name
     with library:
         found = [library.read_metadata(index) for index in range(len(library))]
-    filters = sorted({effective_filter(*(each.get(key) for key in _WHEELS)) for each in found})
-    if len(filters) > 1:
-        raise CeersError(
-            f"The list has exposures in {' and '.join(filters)}, which would become one mosaic. "
-            "Give one list per filter, or an association (ceers associate)."
-        )
+    keywords = [keywords_of(each) for each in found]
+    check_one_filter(keywords, f"Product {name}" if name else "The list")
+    if name:
+        return name
     names = [exposure_name(each.get("meta.filename") or "exposure") for each in found]
     common = (n for n in _STEMS if len({exposure[:n] for exposure in names}) == 1)
     parts = [names[0][: next(common, None)]]
     detectors = {exposure.rpartition("_")[2] for exposure in names}
     if len(detectors) == 1 and parts != names[:1]:
         parts += detectors
-    return "_".join([*parts, filters[0].lower()])
+    return "_".join([*parts, filter_of(keywords[0]).lower()])

@@ -194,12 +194,17 @@ def _name_after_product(step: TiledResampleStep, input_data: Any) -> None:
             f"The association has {len(products)} products ({names}), but a mosaic is made "
             "of one. Give one association per product, or run ceers_steps.CeersImage3."
         )
-    if step.search_attr("output_file") is not None:
+    named = step.search_attr("output_file") is not None
+    if isinstance(input_data, ModelLibrary):
+        name = products[0].get("name")
+    elif products and step.tile_size is not None:
+        name = products[0].get("name")  # filters are checked where the outlines are read
+    elif products or (isinstance(input_data, Sequence) and not isinstance(input_data, str)):
+        name = product_name(_library_of(step, input_data))
+    else:
         return
-    if products:
-        step.output_file = products[0].get("name")
-    elif isinstance(input_data, Sequence) and not isinstance(input_data, str):
-        step.output_file = product_name(_library_of(step, input_data))
+    if not named:
+        step.output_file = name
 
 
 def _library_of(step: TiledResampleStep, input_data: Any) -> ModelLibrary:

@@ -3,6 +3,7 @@
 import json
 
 import pytest
+from astropy.table import Table
 
 from ceers_steps import cli
 from ceers_steps.survey.select.grids import find_grid
@@ -47,6 +48,40 @@ def test_it_writes_what_strun_needs_and_tells(calibrated, tmp_path, capsys):
     assert associate(calibrated, "-o", out, "--rotation", "0") == 1
     assert "--force" in capsys.readouterr().err
     assert associate(calibrated, "-o", out, "--rotation", "0", "--force") == 0
+
+
+def test_images_of_wavefront_sensing_are_in_no_association(calibrated, tmp_path, capsys):
+    sensing = "jw01727001001_02101_00007_nrcb4"
+    lens = {"band": "F150W2", "pupil": "WLP8"}
+    write_file(calibrated, f"{sensing}_cal.fits", square(0, 0, 64), **lens)
+    out = tmp_path / "asn"
+    assert associate(calibrated, "-o", out) == 0
+    reason = "wavefront sensing with a weak lens (PUPIL WLP8)"
+    assert f"left out, {reason}: 1 ({sensing})" in capsys.readouterr().out
+    assert not any(sensing in path.read_text() for path in out.glob("*_asn.json"))
+    table = Table.read(out / "left_out.ecsv", format="ascii.ecsv")
+    assert [tuple(row) for row in table] == [(sensing, reason, f"../cal/{sensing}_cal.fits")]
+    # the list of an earlier call does not stay
+    (calibrated / f"{sensing}_cal.fits").unlink()
+    assert associate(calibrated, "-o", out, "--force") == 0
+    assert len(Table.read(out / "left_out.ecsv", format="ascii.ecsv")) == 0
+
+
+@pytest.mark.parametrize(
+    ("changes", "reason"),
+    [
+        ({"S_PHOTOM": "SKIPPED", "BUNIT": "DN/s"}, "photom is SKIPPED"),
+        ({"S_FLAT": None}, "flat_field is not done"),
+        ({"BUNIT": "DN/s"}, "its unit (BUNIT) is DN/s, that of most of the 3 exposures MJy/sr"),
+    ],
+)
+def test_what_is_not_calibrated_is_refused(calibrated, tmp_path, capsys, changes, reason):
+    name = "jw01727001001_02101_00007_nrcblong_cal.fits"
+    write_file(calibrated, name, square(0, 0, 129), band="F277W", **changes)
+    assert associate(calibrated, "-o", tmp_path / "asn") == 1
+    told = capsys.readouterr().err
+    assert f"{name}: {reason}" in told
+    assert not (tmp_path / "asn").exists()
 
 
 def test_grids_can_be_given(calibrated, tmp_path, capsys):

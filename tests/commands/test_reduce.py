@@ -281,10 +281,17 @@ def test_what_failed_can_be_left_out_as_the_message_says(folder, work, monkeypat
     told = capsys.readouterr()
     assert "5 tasks done, 5 valid before" in told.out
     page = (folder / "reduced" / "summary.html").read_text()
-    assert "left out: 1 (jw01727001001_02101_00002_nrcblong)" in page
+    left_out = "left out, named in exclude: 1 (jw01727001001_02101_00002_nrcblong)"
+    assert left_out in page
+    table = Table.read(folder / "reduced" / "left_out.ecsv", format="ascii.ecsv")
+    assert list(table["exposure"]) == ["jw01727001001_02101_00002_nrcblong"]
+    assert (folder / "reduced" / table["file"][0]).is_file()
     assert "To go on without" not in page
     assert ceers("plan", "survey.toml") == 0
-    assert "left out: 1 (jw01727001001_02101_00002_nrcblong)" in capsys.readouterr().out
+    assert (
+        "left out, named in exclude: 1 (jw01727001001_02101_00002_nrcblong)"
+        in capsys.readouterr().out
+    )
     # without a file it is an option
     assert ceers("reduce", "uncal", "-o", "again") == 1
     told = capsys.readouterr().err.splitlines()[-1]

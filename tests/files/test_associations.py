@@ -64,6 +64,13 @@ def test_a_list_has_each_file_once_and_no_id():
     assert "asn_id" not in found
 
 
+def test_types_of_members_are_those_that_a_library_takes(tmp_path, members):
+    shouted = product("a", *members[:1])
+    shouted["members"][0]["exptype"] = "SCIENCE"
+    found = read_association(write(tmp_path, [shouted]))
+    assert found["products"][0]["members"][0]["exptype"] == "science"
+
+
 def test_yaml_and_a_byte_order_mark_are_read(tmp_path, members):
     text = "products:\n- name: f150w\n  members:\n  - {expname: a_cal.fits, exptype: science}\n"
     (tmp_path / "my_asn.yaml").write_text(text)

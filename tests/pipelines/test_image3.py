@@ -10,7 +10,9 @@ from jwst.pipeline import Image3Pipeline
 from stdatamodels.jwst import datamodels
 from stpipe import config_parser
 
-from ceers_steps import CeersImage2, CeersImage3, SkyVarStep, UpdateWcsStep
+from ceers_steps import CeersImage2, CeersImage3, SkyVarStep, TiledResampleStep, UpdateWcsStep
+from ceers_steps.files.associations import as_json, build_association
+from ceers_steps.files.membership import PATHS
 from ceers_steps.files.parameter_files import parameter_files_dir
 from ceers_steps.simulate import SimulationConfig, active, read_truth
 from ceers_steps.steps.base import StepError
@@ -376,6 +378,83 @@ class TestList:
             StepError, match=r"exposures in F150W and F277W, .* one list per filter"
         ):
             CeersImage3.call(cals, steps=FAST)
+
+
+def copy_of(cal, folder, number, **changes):
+    """Write a cal as that of another dither, with other keywords; return its path."""
+    path = folder / cal.name.replace("_00001_", f"_{number:05d}_")
+    with datamodels.open(cal) as model:
+        for name, value in changes.items():
+            model[PATHS[name]] = value
+        model.save(path)
+    return path
+
+
+@pytest.mark.slow
+class TestStrangers:
+    """Exposures that belong to no mosaic, or not to this one."""
+
+    STEPS = {**FAST, "skymatch": {"skip": True}, "resample": {"skip": True}}
+
+    @pytest.fixture
+    def cals(self, field, tmp_path):
+        (cal,) = field.glob("*_00001_nrcb4_cal.fits")
+        return [copy_of(cal, tmp_path, number) for number in (3, 4)], cal
+
+    def test_a_weak_lens_is_left_out_and_named(self, cals, tmp_path, caplog):
+        good, cal = cals
+        lens = copy_of(cal, tmp_path, 5, PUPIL="WLP8")
+        steps = {**self.STEPS, "outlier_detection": {"skip": False, "save_results": True}}
+        for number, given in enumerate((True, False)):
+            caplog.clear()
+            out = tmp_path / str(number)
+            CeersImage3.call(
+                [*map(str, good), str(lens)],
+                in_memory=given,
+                output_dir=str(out),
+                save_results=True,
+                steps=steps,
+            )
+            assert f"{lens.name}: wavefront sensing with a weak lens (PUPIL WLP8)" in caplog.text
+            assert len(names_in(out)) == 2
+            assert not any("_00005_" in name for name in names_in(out))
+
+    def test_models_are_left_out_too(self, cals, tmp_path, caplog):
+        good, cal = cals
+        lens = copy_of(cal, tmp_path, 5, VISITYPE="PRIME_WFSC_ROUTINE")
+        models = [datamodels.open(path) for path in (*good, lens)]
+        CeersImage3.call(models, steps=self.STEPS)
+        assert f"{lens.name}: wavefront sensing (VISITYPE" in caplog.text
+
+    def test_nothing_left_is_an_error(self, cals, tmp_path):
+        lens = copy_of(cals[1], tmp_path, 5, PUPIL="WLM8")
+        with pytest.raises(StepError, match=r"No exposure .*00005_nrcb4_cal.fits: wavefront"):
+            CeersImage3.call(str(lens), steps=self.STEPS)
+
+    @pytest.mark.parametrize(
+        ("changes", "reason"),
+        [
+            ({"S_PHOTOM": "SKIPPED", "BUNIT": "DN/s"}, "photom is SKIPPED"),
+            ({"BUNIT": "DN/s"}, r"its unit \(BUNIT\) is DN/s, that of most of the 3 .* MJy/sr"),
+        ],
+    )
+    def test_what_is_not_calibrated_is_refused(self, cals, tmp_path, changes, reason):
+        good, cal = cals
+        other = copy_of(cal, tmp_path, 5, **changes)
+        with pytest.raises(StepError, match=rf"1 of the 3 .*00005_nrcb4_cal.fits: {reason}"):
+            CeersImage3.call([*map(str, good), str(other)], steps=self.STEPS)
+
+    @pytest.mark.filterwarnings("ignore:Input association file contains path")
+    @pytest.mark.parametrize("tile_size", [None, 400])
+    def test_two_filters_in_one_product_are_refused(self, field, tmp_path, tile_size):
+        cals = [str(path) for path in sorted(field.glob("*_cal.fits"))]
+        path = tmp_path / "my_asn.json"
+        path.write_bytes(as_json(build_association({"both": cals})))
+        for run in (CeersImage3, TiledResampleStep):
+            extra = {"tile_size": tile_size} if run is TiledResampleStep else {"steps": self.STEPS}
+            with pytest.raises(StepError, match="exposures in F150W and F277W"):
+                run.call(str(path), output_dir=str(tmp_path), **extra)
+        assert not list(tmp_path.glob("*_i2d.fits"))
 
 
 @pytest.mark.slow

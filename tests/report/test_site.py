@@ -137,10 +137,13 @@ def test_excluded_exposures_are_left_out_and_notes_change_nothing(tmp_path):
     exposures = make_exposures(tmp_path / "uncal")
     out, noted = exposures[0].name, exposures[1].name
     table = tmp_path / "overrides.csv"
-    table.write_text(f"exposure,exclude,note\n{out},true,\n{noted},,a look\n")
+    table.write_text(f"exposure,exclude,note\n{out},true,too many snowballs\n{noted},,a look\n")
     before = make_plan(tmp_path, exposures=exposures)
     plan = make_plan(tmp_path, exposures=exposures, overrides=table)
     assert f"exposure/{out}" not in plan.tasks
+    assert [(each.name, each.reason) for each in plan.left_out] == [
+        (out, f"column exclude of {table}: too many snowballs")
+    ]
     assert any(out in note for note in plan.notes)
     task = f"exposure/{noted}"
     assert plan.tasks[task].settings == before.tasks[task].settings

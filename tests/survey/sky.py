@@ -27,7 +27,7 @@ def s_region(*polygons):
 def write_file(folder, name, *footprint, band="F150W", pupil="CLEAR", **changes):
     """Write a FITS file with the headers of an exposure; return its path.
 
-    A keyword set to None is left out.
+    A keyword set to None is left out. BUNIT is that of the image.
     """
     detector = name.split("_")[3] if name.count("_") > 3 else "nrcb4"
     keywords = {
@@ -41,13 +41,21 @@ def write_file(folder, name, *footprint, band="F150W", pupil="CLEAR", **changes)
         "OBSERVTN": name[7:10],
         "VISIT": name[10:13],
         "TARGPROP": "FIELD",
-    } | changes
+    }
+    unit = "DN"
+    if name.partition(".")[0].endswith(("_cal", "_crf", "_match")):
+        keywords |= dict.fromkeys(("S_WCS", "S_FLAT", "S_PHOTOM"), "COMPLETE")
+        unit = "MJy/sr"
+    keywords |= changes
+    unit = keywords.pop("BUNIT", unit)
     primary = fits.PrimaryHDU()
     # long before the keywords of interest, so that the header takes several blocks
     for number in range(50):
         primary.header[f"FILLER{number}"] = number
     primary.header.update({key: value for key, value in keywords.items() if value is not None})
     image = fits.ImageHDU(np.zeros((2, 2), np.float32), name="SCI")
+    if unit is not None:
+        image.header["BUNIT"] = unit
     if footprint:
         image.header["S_REGION"] = (s_region(*footprint), "Spatial footprint")
     path = Path(folder) / name

@@ -67,11 +67,8 @@ def survey_of(args: argparse.Namespace) -> "tuple[Plan, SurveyConfig]":
     options = {name: getattr(args, name) for name in options_of()} | {"inputs": inputs}
     config = load_config(path, options=options, settings=args.set)
     table = getattr(args, "exposures", None)
-    if table is None:
-        exposures, notes = find_exposures(config)
-    else:
-        exposures, notes = table_exposures(config, _packaged(table))
-    return build_plan(config, exposures, notes), config
+    found = find_exposures(config) if table is None else table_exposures(config, _packaged(table))
+    return build_plan(config, found.exposures, found.notes, found.left_out), config
 
 
 def _packaged(table: str) -> str | Path:

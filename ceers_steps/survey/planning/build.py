@@ -7,12 +7,9 @@ from pathlib import Path
 from typing import Any
 
 from ceers_steps.errors import CeersError
+from ceers_steps.files.membership import LeftOut, list_left_out
 from ceers_steps.files.parameter_files import parameter_files_dir
-from ceers_steps.files.wisp_templates import (
-    AFFECTED_DETECTORS,
-    AFFECTED_FILTERS,
-    find_templates,
-)
+from ceers_steps.files.wisp_templates import AFFECTED_DETECTORS, AFFECTED_FILTERS, find_templates
 from ceers_steps.survey.config.presets import PRESETS, read_preset, versions
 from ceers_steps.survey.config.settings import SurveyConfig
 from ceers_steps.survey.planning import estimates
@@ -49,7 +46,10 @@ class _Context:
 
 
 def build_plan(
-    config: SurveyConfig, exposures: Sequence[Exposure], notes: Iterable[str] = ()
+    config: SurveyConfig,
+    exposures: Sequence[Exposure],
+    notes: Iterable[str] = (),
+    left_out: Sequence[LeftOut] = (),
 ) -> Plan:
     """Make the plan of a survey.
 
@@ -61,6 +61,8 @@ def build_plan(
         Its raw exposures.
     notes
         What is known of them already, for `Plan.notes`.
+    left_out
+        Exposures that are not used, for `Plan.left_out`.
 
     Returns
     -------
@@ -77,7 +79,7 @@ def build_plan(
     table = config.overrides
     if table is None and config.preset == "dr05":
         table = parameter_files_dir() / "dr05" / "exposures.ecsv"
-    exposures, rows, notes = apply_table(table, exposures, tuple(notes))
+    exposures, rows, left_out = apply_table(table, exposures, left_out)
     groups = _groups(config, exposures)
     context = _Context(config, presets, rows)
     tasks = [_exposure_task(context, exposure, table) for exposure in exposures]
@@ -93,11 +95,9 @@ def build_plan(
             path = names["mosaic"].format(group=group.name)
             presets = {**presets, "mosaic": read_preset(path)}
         tasks += _mosaic_tasks(replace(context, presets=presets), group, members)
+    notes = (*notes, *list_left_out(left_out), *(f"incomplete: {x}" for x in incomplete(groups)))
     return Plan(
-        config.output,
-        {task.id: task for task in tasks},
-        versions(),
-        (*notes, *(f"incomplete: {line}" for line in incomplete(groups))),
+        config.output, {task.id: task for task in tasks}, versions(), notes, left_out=left_out
     )
 
 

@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from ceers_steps.errors import CeersError
+from ceers_steps.files.membership import LeftOut
 from ceers_steps.files.overrides import read_overrides
 from ceers_steps.survey.select.exposures import Exposure
 
@@ -14,8 +15,8 @@ FOR_STEPS_NOT = {"exclude", "note"}
 
 
 def apply_table(
-    table: Path | None, exposures: Sequence[Exposure], notes: Sequence[str]
-) -> tuple[list[Exposure], dict[str, dict], tuple[str, ...]]:
+    table: Path | None, exposures: Sequence[Exposure], left_out: Sequence[LeftOut]
+) -> tuple[list[Exposure], dict[str, dict], tuple[LeftOut, ...]]:
     """Leave out the exposures that a table excludes.
 
     Parameters
@@ -24,13 +25,13 @@ def apply_table(
         Table of per-exposure values; None for none.
     exposures
         All exposures.
-    notes
-        What is known of the survey already.
+    left_out
+        What is left out already.
 
     Returns
     -------
     tuple
-        The exposures that stay, the values of steps by exposure, and the notes.
+        The exposures that stay, the values of steps by exposure, and all that is left out.
 
     Raises
     ------
@@ -39,15 +40,19 @@ def apply_table(
     """
     rows = read_overrides(table) if table else {}
     stay = [each for each in exposures if not rows.get(each.name, {}).get("exclude")]
-    gone = [each.name for each in exposures if rows.get(each.name, {}).get("exclude")]
+    reason = f"column exclude of {table}"
+    gone = [
+        LeftOut(each.path, each.name, f"{reason}: {note}" if note else reason)
+        for each in exposures
+        if (row := rows.get(each.name, {})).get("exclude")
+        for note in [row.get("note")]
+    ]
     if gone and not stay:
         raise CeersError(
             f"overrides={table}: column exclude leaves no exposure. Set it to false for some."
         )
-    if gone:
-        notes = (*notes, f"left out by {table}: {', '.join(gone)}")
     values = {
         name: {key: value for key, value in row.items() if key not in FOR_STEPS_NOT}
         for name, row in rows.items()
     }
-    return stay, values, tuple(notes)
+    return stay, values, (*left_out, *gone)

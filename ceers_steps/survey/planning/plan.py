@@ -14,6 +14,7 @@ from typing import Any
 from ceers_steps.errors import CeersError
 from ceers_steps.files.atomic import write_atomic
 from ceers_steps.files.json_files import has_types
+from ceers_steps.files.membership import LeftOut
 from ceers_steps.survey.planning.records import Record, read_record
 
 __all__ = [
@@ -106,6 +107,8 @@ class Plan:
         Module whose ``WORK`` has the function of each stage.
     titles : mapping of str to str
         Stages in the order of the work, and what is done in each, for people.
+    left_out : tuple of LeftOut
+        Exposures that are not used, and why.
     """
 
     output: Path
@@ -114,6 +117,7 @@ class Plan:
     notes: tuple[str, ...] = ()
     work: str = "ceers_steps.survey.running.work"
     titles: Mapping[str, str] = field(default_factory=lambda: dict(TITLES))
+    left_out: tuple[LeftOut, ...] = ()
 
     def record_path(self, task: Task) -> Path:
         """Return where the record of a task is."""
@@ -265,6 +269,7 @@ def write_plan(plan: Plan, path: str | os.PathLike) -> None:
         "notes": plan.notes,
         "work": plan.work,
         "titles": dict(plan.titles),
+        "left_out": [(str(each.path), each.name, each.reason) for each in plan.left_out],
         "tasks": [asdict(task) for task in plan.tasks.values()],
     }
     text = json.dumps(tree, indent=0)
@@ -282,10 +287,16 @@ def read_plan(path: str | os.PathLike) -> Plan:
     try:
         tree: Mapping = json.loads(Path(path).read_text(encoding="utf-8"))
         if not has_types(
-            dict(tree), output=str, versions=dict, notes=list, work=str, titles=dict, tasks=list
+            dict(tree),
+            **dict.fromkeys(("output", "work"), str),
+            **dict.fromkeys(("versions", "titles"), dict),
+            **dict.fromkeys(("notes", "left_out", "tasks"), list),
         ):
             raise TypeError("an entry is missing or of another type")
         tasks = [_read_task(entry) for entry in tree["tasks"]]
+        left_out = tuple(
+            LeftOut(Path(path), name, reason) for path, name, reason in tree["left_out"]
+        )
         unknown = {name for task in tasks for name in task.after} - {task.id for task in tasks}
         if unknown:
             raise KeyError(min(unknown))
@@ -300,6 +311,7 @@ def read_plan(path: str | os.PathLike) -> Plan:
         tuple(tree["notes"]),
         tree["work"],
         dict(tree["titles"]),
+        left_out,
     )
 
 

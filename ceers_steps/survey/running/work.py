@@ -12,6 +12,7 @@ from typing import Any
 
 from ceers_steps.errors import CeersError
 from ceers_steps.files.associations import as_json, build_association
+from ceers_steps.files.membership import group_problems, keywords_of
 from ceers_steps.files.wcs_files import find_wcs_file
 from ceers_steps.names import exposure_name
 from ceers_steps.survey.planning.plan import Plan, Task
@@ -50,6 +51,9 @@ def exposure(plan: Plan, task: Task, scratch: Path) -> Made:
     )
     own, steps = _split(settings["image2"])
     (cal,) = CeersImage2.call(rate, output_dir=str(scratch), save_results=True, steps=steps, **own)
+    problems = group_problems([(task.key, keywords_of(cal))])
+    if problems:
+        raise CeersError(f"{task.key} would fit into no mosaic: {problems[task.key]}.")
     return Made(_references(cal), {task.key: step_merit(cal.meta.instance)})
 
 

@@ -11,11 +11,12 @@ from astropy.table import Table
 from ceers_steps.errors import CeersError
 from ceers_steps.files.associations import as_json, build_association
 from ceers_steps.files.atomic import write_atomic
+from ceers_steps.files.membership import LeftOut
 from ceers_steps.survey.select.associations import ALL, Group
 from ceers_steps.survey.select.exposures import Exposure
 from ceers_steps.survey.select.grids import grid_table
 
-__all__ = ["write_associations"]
+__all__ = ["left_out_table", "write_associations"]
 
 PARAMETERS = """\
 #ASDF 1.0.0
@@ -54,6 +55,7 @@ def write_associations(
     folder: str | os.PathLike,
     *,
     mosaics: bool = False,
+    left_out: Sequence[LeftOut] = (),
     force: bool = False,
 ) -> list[Path]:
     """Write the associations, grids and parameter files of all groups, and the tables.
@@ -67,6 +69,8 @@ def write_associations(
     mosaics
         The members are mosaics already, not to be combined but to have their background
         subtracted together: only the association of all filters is written, with one product.
+    left_out
+        Files that are in no association, for a table of them.
     force
         Replace existing files that differ.
 
@@ -75,7 +79,7 @@ def write_associations(
     list of Path
         ``<product>_asn.json`` for each filter and one with all filters as products,
         ``<group>_grid.asdf`` and ``<group>_image3.asdf`` where there is a grid,
-        ``associations.ecsv`` and ``grids.ecsv``.
+        ``associations.ecsv``, ``grids.ecsv``, and ``left_out.ecsv`` where something is left out.
 
     Raises
     ------
@@ -87,6 +91,8 @@ def write_associations(
     for group in groups:
         contents |= _group_files(group, folder, mosaics)
     contents["associations.ecsv"] = _as_ecsv(_membership(groups, folder, mosaics))
+    if left_out or (folder / "left_out.ecsv").exists():
+        contents["left_out.ecsv"] = _as_ecsv(left_out_table(left_out, folder))
     grids = {group.name: group.grid for group in groups if group.grid is not None}
     if grids and not mosaics:
         contents["grids.ecsv"] = _as_ecsv(grid_table(grids))
@@ -103,6 +109,28 @@ def write_associations(
     for name, content in changed.items():
         write_atomic(folder / name, partial(_write, content))
     return [folder / name for name in contents]
+
+
+def left_out_table(left_out: Iterable[LeftOut], folder: Path) -> Table:
+    """Return the table of what was left out, and why.
+
+    Parameters
+    ----------
+    left_out
+        The files.
+    folder
+        Paths in the table are relative to it.
+
+    Returns
+    -------
+    `~astropy.table.Table`
+        Columns ``exposure``, ``reason`` and ``file``; it may have no rows.
+    """
+    rows = [(each.name, each.reason, _relative(each.path, folder)) for each in left_out]
+    names = ["exposure", "reason", "file"]
+    table = Table(rows=rows or None, names=names, dtype=[str] * 3)
+    table.meta["comments"] = ["Files that are in no mosaic; paths relative to this folder"]
+    return table
 
 
 def _group_files(group: Group, folder: Path, mosaics: bool) -> dict[str, bytes]:

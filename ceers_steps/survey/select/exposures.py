@@ -1,5 +1,6 @@
 """What exposures there are: read from the headers of files, or from a table, fast."""
 
+import contextlib
 import os
 import re
 import stat
@@ -17,6 +18,15 @@ from numpy.typing import NDArray
 from ceers_steps.errors import CeersError
 from ceers_steps.files.associations import ASN_ID
 from ceers_steps.files.limits import check_regular
+from ceers_steps.files.membership import (
+    KEYWORDS,
+    SCI_KEYWORDS,
+    LeftOut,
+    filter_of,
+    group_problems,
+    left_out_reason,
+    list_left_out,
+)
 from ceers_steps.names import effective_filter, exposure_name
 
 __all__ = [
@@ -34,10 +44,7 @@ BLOCK = 2880
 CARD = 80
 """Bytes of a header card."""
 
-PRIMARY = (
-    *("INSTRUME", "EXP_TYPE", "FILTER", "PUPIL", "DETECTOR"),
-    *("PROGRAM", "OBSERVTN", "VISIT", "TARGPROP", "NAXIS"),
-)
+PRIMARY = (*KEYWORDS, "DETECTOR", "PROGRAM", "OBSERVTN", "VISIT", "TARGPROP", "NAXIS")
 """Keywords of the primary header that are looked at."""
 
 AFTER_STAGE_3 = ("crf", "match")
@@ -143,7 +150,9 @@ def find_files(inputs: Iterable[str | os.PathLike], suffix: str) -> tuple[list[P
     return sorted(found.values(), key=lambda file: (file.name, str(file))), note
 
 
-def read_exposures(files: Iterable[Path]) -> tuple[list[Exposure], str]:
+def read_exposures(
+    files: Iterable[Path], calibrated: bool = False
+) -> tuple[list[Exposure], list[LeftOut]]:
     """Read what belongs to what from the headers of files.
 
     Only the cards that are needed are parsed, and no data are read.
@@ -152,32 +161,39 @@ def read_exposures(files: Iterable[Path]) -> tuple[list[Exposure], str]:
     ----------
     files
         FITS files of NIRCam.
+    calibrated
+        They are to be calibrated, and those of one filter alike.
 
     Returns
     -------
     exposures : list of Exposure
         In the order of their names.
-    note : str
-        What was left out since it is no NIRCam imaging; empty if nothing was.
+    left_out : list of LeftOut
+        What belongs to no mosaic of NIRCam, and why.
 
     Raises
     ------
     UnusableFiles
-        When files cannot be read, or an exposure occurs twice.
+        When files cannot be read, an exposure occurs twice, or one is not calibrated.
     CeersError
         When no imaging is among them.
     """
     exposures: list[Exposure] = []
+    left_out: list[LeftOut] = []
     unreadable: dict[Path, Exception] = {}
-    others: Counter[str] = Counter()
+    of_filter: dict[str, list[tuple[Path, fits.Header]]] = {}
     for file in files:
         try:
-            header, s_region = _read_headers(file)
-            kind = f"{header.get('INSTRUME', 'no INSTRUME')} {header.get('EXP_TYPE', '')}".strip()
-            if kind != "NIRCAM NRC_IMAGE":
-                others[kind] += 1
-                continue
-            exposures.append(_from_header(file, header, s_region))
+            header = _read_header(file)
+            instrument = str(header.get("INSTRUME", "no INSTRUME")).strip()
+            reason = left_out_reason(header)
+            if instrument != "NIRCAM":
+                reason = f"{instrument}, not NIRCam"
+            if reason is None:
+                exposures.append(_from_header(file, header))
+                of_filter.setdefault(filter_of(header), []).append((file, header))
+            else:
+                left_out.append(LeftOut(file, exposure_name(file), reason))
         except (OSError, EOFError, ValueError, KeyError, fits.VerifyError) as err:
             unreadable[file] = err
     if unreadable:
@@ -189,12 +205,21 @@ def read_exposures(files: Iterable[Path]) -> tuple[list[Exposure], str]:
             f"{'; ...' if len(told) > 3 else ''}. Make or fetch them again, or move them away.",
             [exposure_name(file) for file in unreadable],
         )
-    listed = ", ".join(f"{count} {name}" for name, count in sorted(others.items()))
     if not exposures:
-        raise CeersError(f"No NIRCam imaging among the files ({listed or 'no file'}).")
+        lines = "; ".join(list_left_out(left_out)) or "no file"
+        raise CeersError(f"No NIRCam imaging among the files ({lines}).")
     _check_unique(exposures)
-    note = f"left out, being no NIRCam imaging: {told}" if others else ""
-    return sorted(exposures, key=lambda exposure: exposure.name), note
+    problems: dict[str, str] = {}
+    for members in of_filter.values() if calibrated else ():
+        problems |= group_problems(members)
+    if problems:
+        told = [f"{file}: {reason}" for file, reason in problems.items()]
+        raise UnusableFiles(
+            f"{len(told)} exposure(s) fit into no mosaic: {'; '.join(told[:3])}"
+            f"{'; ...' if len(told) > 3 else ''}. Or move them away.",
+            [exposure_name(file) for file in problems],
+        )
+    return sorted(exposures, key=lambda exposure: exposure.name), left_out
 
 
 def plan_exposures(
@@ -281,7 +306,7 @@ def parse_s_region(text: str) -> tuple[NDArray[np.float64], ...]:
     return tuple(polygons)
 
 
-def _from_header(file: Path, header: fits.Header, s_region: str) -> Exposure:
+def _from_header(file: Path, header: fits.Header) -> Exposure:
     """Make an `Exposure` of header cards; a missing keyword is taken from the file name."""
     name = exposure_name(file)
     match = _NAME.match(name)
@@ -292,7 +317,8 @@ def _from_header(file: Path, header: fits.Header, s_region: str) -> Exposure:
         if not value:
             raise ValueError(f"no keyword {keyword}")
         numbers[key] = value.zfill(5 if key == "program" else 3)
-    band = effective_filter(header["FILTER"], header.get("PUPIL"))
+    # every exposure of NIRCam has a PUPIL; without it stage 2 finds no photometry and goes on
+    band = effective_filter(header["FILTER"], header["PUPIL"])
     return Exposure(
         path=file,
         name=name,
@@ -300,7 +326,7 @@ def _from_header(file: Path, header: fits.Header, s_region: str) -> Exposure:
         detector=header["DETECTOR"].strip(),
         filter=band,
         target=str(header.get("TARGPROP", "")).strip(),
-        footprint=parse_s_region(s_region),
+        footprint=parse_s_region(str(header.get("S_REGION", ""))),
     )
 
 
@@ -320,18 +346,17 @@ def _check_unique(exposures: list[Exposure]) -> None:
         )
 
 
-def _read_headers(file: Path) -> tuple[fits.Header, str]:
-    """Read the cards of interest of the primary header, and S_REGION of the first extension."""
+def _read_header(file: Path) -> fits.Header:
+    """Read the cards of interest of the primary header and the first extension."""
     if not stat.S_ISREG(os.stat(file).st_mode):
         raise OSError("a pipe or device, no file")  # which would wait for ever
     with open(file, "rb", buffering=16 * BLOCK) as stream:
         primary = _read_cards(stream, PRIMARY)
         if primary.get("NAXIS", 0) != 0:
-            return primary, ""
-        try:
-            return primary, str(_read_cards(stream, ("S_REGION",)).get("S_REGION", ""))
-        except EOFError:
-            return primary, ""
+            return primary
+        with contextlib.suppress(EOFError):
+            primary.update(_read_cards(stream, ("S_REGION", *SCI_KEYWORDS)))
+        return primary
 
 
 def _read_cards(stream: BinaryIO, keywords: tuple[str, ...]) -> fits.Header:

@@ -6,10 +6,12 @@ import json
 import shlex
 import tomllib
 from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
 from fnmatch import fnmatchcase
 from pathlib import Path, PurePath
 
 from ceers_steps.errors import CeersError
+from ceers_steps.files.membership import LeftOut
 from ceers_steps.names import exposure_name
 from ceers_steps.survey.config.checks import line_of
 from ceers_steps.survey.config.settings import SurveyConfig
@@ -21,13 +23,32 @@ from ceers_steps.survey.select.exposures import (
     read_exposures,
 )
 
-__all__ = ["FEW", "find_exposures", "how_to_exclude", "table_exposures"]
+__all__ = ["FEW", "Selection", "find_exposures", "how_to_exclude", "table_exposures"]
 
 FEW = 20
 """Exposures that are left out one by one; what more of them suffer from is to be mended."""
 
 
-def find_exposures(config: SurveyConfig) -> tuple[list[Exposure], tuple[str, ...]]:
+@dataclass(frozen=True)
+class Selection:
+    """What a survey is made of.
+
+    Attributes
+    ----------
+    exposures : list of Exposure
+        In the order of their names.
+    left_out : tuple of LeftOut
+        Files of the right level that are not used, and why.
+    notes : tuple of str
+        What else people should know.
+    """
+
+    exposures: list[Exposure]
+    left_out: tuple[LeftOut, ...] = ()
+    notes: tuple[str, ...] = ()
+
+
+def find_exposures(config: SurveyConfig) -> Selection:
     """Find the raw exposures of a survey.
 
     Parameters
@@ -37,10 +58,8 @@ def find_exposures(config: SurveyConfig) -> tuple[list[Exposure], tuple[str, ...
 
     Returns
     -------
-    exposures : list of Exposure
-        In the order of their names.
-    notes : tuple of str
-        What was left out.
+    Selection
+        Exposures, and what was left out.
 
     Raises
     ------
@@ -59,17 +78,15 @@ def find_exposures(config: SurveyConfig) -> tuple[list[Exposure], tuple[str, ...
     files, other_level = find_files(paths, "uncal")
     files, excluded = _leave_out(config, [path.absolute() for path in files])
     try:
-        exposures, other_kind = read_exposures(files)
+        exposures, no_imaging = read_exposures(files)
     except UnusableFiles as err:
         if len(err.names) > FEW:
             raise
         raise CeersError(f"{err} Or leave out: {how_to_exclude(config, err.names)}.") from err
-    return exposures, tuple(note for note in (excluded, other_level, other_kind) if note)
+    return Selection(exposures, (*excluded, *no_imaging), (other_level,) if other_level else ())
 
 
-def table_exposures(
-    config: SurveyConfig, table: str | Path
-) -> tuple[list[Exposure], tuple[str, ...]]:
+def table_exposures(config: SurveyConfig, table: str | Path) -> Selection:
     """Take the exposures of a table, as raw files in the first input folder.
 
     Parameters
@@ -81,10 +98,8 @@ def table_exposures(
 
     Returns
     -------
-    exposures : list of Exposure
-        In the order of their names.
-    notes : tuple of str
-        What was left out.
+    Selection
+        Exposures, and what was left out.
 
     Raises
     ------
@@ -92,9 +107,9 @@ def table_exposures(
         When the table cannot be used.
     """
     exposures = plan_exposures(table, config.inputs[0], "uncal")
-    kept, note = _leave_out(config, [exposure.path for exposure in exposures])
+    kept, excluded = _leave_out(config, [exposure.path for exposure in exposures])
     chosen = set(kept)
-    return [exposure for exposure in exposures if exposure.path in chosen], (note,) if note else ()
+    return Selection([each for each in exposures if each.path in chosen], excluded)
 
 
 def how_to_exclude(config: SurveyConfig, names: Iterable[str]) -> str:
@@ -114,25 +129,24 @@ def how_to_exclude(config: SurveyConfig, names: Iterable[str]) -> str:
     return f"exclude = {listed} (in {config.path}, above the first [table])"
 
 
-def _leave_out(config: SurveyConfig, files: Sequence[Path]) -> tuple[list[Path], str]:
-    """Split what is excluded from files; return those that are left, and a note for people."""
+def _leave_out(
+    config: SurveyConfig, files: Sequence[Path]
+) -> tuple[list[Path], tuple[LeftOut, ...]]:
+    """Split what is excluded from files; return those that are left, and those that are not."""
     out: set[Path] = set()
     for entry in config.exclude:
         found = {path for path in files if _is_named(path, entry)}
         if not found:
             raise CeersError(f"{_place(config, entry)} {entry!r} names {_hint(entry, files)}.")
         out |= found
-    if not out:
-        return list(files), ""
     kept = [path for path in files if path not in out]
-    if not kept:
+    if out and not kept:
         raise CeersError(
             f"exclude = {list(config.exclude)} leaves none of the {len(files)} exposures. Take "
             "some of it out."
         )
-    names = sorted(exposure_name(path) for path in out)
-    told = ", ".join(names[:3]) + (", ..." if len(names) > 3 else "")
-    return kept, f"left out: {len(out)} ({told})"
+    excluded = (LeftOut(path, exposure_name(path), "named in exclude") for path in sorted(out))
+    return kept, tuple(excluded)
 
 
 def _is_named(path: Path, entry: str) -> bool:

@@ -26,6 +26,7 @@ from ceers_steps.survey.planning.plan import STATE, TITLES, Plan, Task
 from ceers_steps.survey.planning.records import Record, read_record
 from ceers_steps.survey.running.progress import duration
 from ceers_steps.survey.running.run import Failure, Outcome
+from ceers_steps.survey.select.association_files import left_out_table
 from ceers_steps.survey.summary.metrics import write_survey_metrics
 from ceers_steps.survey.summary.quality import BY_NAME, QUANTITIES, Quality, gather_quality, too_few
 
@@ -35,7 +36,9 @@ log = logging.getLogger(__name__)
 
 
 def write_summary(plan: Plan, outcome: Outcome, remedy: str = "") -> Path:
-    """Write ``summary.html``, and its tables ``summary.ecsv`` and ``quality.ecsv``.
+    """Write ``summary.html``, and its tables.
+
+    They are ``summary.ecsv``, ``quality.ecsv`` and ``left_out.ecsv``.
 
     Parameters
     ----------
@@ -60,6 +63,7 @@ def write_summary(plan: Plan, outcome: Outcome, remedy: str = "") -> Path:
     table = _write_table(tasks, plan.output / "summary.ecsv")
     _write_table(quality.table, plan.output / "quality.ecsv")
     write_survey_metrics(plan, records)
+    _write_table(left_out_table(plan.left_out, plan.output), plan.output / "left_out.ecsv")
     try:
         return write_survey_page(
             plan.output / "summary.html",
@@ -79,7 +83,8 @@ def write_summary(plan: Plan, outcome: Outcome, remedy: str = "") -> Path:
                 "all tasks": "summary.ecsv",
                 "quality of exposures": "quality.ecsv",
                 "metrics of all products": "metrics.ecsv",
-            },
+            }
+            | ({"exposures left out": "left_out.ecsv"} if plan.left_out else {}),
         )
     except CeersError as err:
         log.warning("No summary.html: %s", err)

@@ -458,8 +458,8 @@ def test_exposures_are_found_in_folders_patterns_and_files(tmp_path):
 
     def found(*inputs):
         config = SurveyConfig(None, tuple(tmp_path / name for name in inputs), tmp_path / "out")
-        exposures, notes = find_exposures(config)
-        return [exposure.name[20:25] for exposure in exposures], notes
+        found = find_exposures(config)
+        return [exposure.name[20:25] for exposure in found.exposures], found.notes
 
     assert found("night 2 [a]") == (["00002"], ())
     assert found("night*", "night 2 [a]") == (

@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 
 from ceers_steps.errors import CeersError
+from ceers_steps.files.membership import list_left_out
 from ceers_steps.survey.select.exposures import (
     find_files,
     parse_s_region,
@@ -18,8 +19,8 @@ NAME = "jw01727002001_04101_00003_nrcb4_cal.fits"
 def test_headers_are_read(tmp_path):
     footprint = square(0, 0, 64, angle=13)
     path = write_file(tmp_path, NAME, footprint, band="F115W", TARGPROP="COSMOS")
-    (exposure,), note = read_exposures([path])
-    assert note == ""
+    (exposure,), left_out = read_exposures([path])
+    assert left_out == []
     assert exposure.path == path
     assert exposure.name == "jw01727002001_04101_00003_nrcb4"
     assert exposure.dither == "jw01727002001_04101_00003"
@@ -36,7 +37,6 @@ def test_headers_are_read(tmp_path):
         ("F150W2", "F162M", "F162M"),
         ("F444W", "F470N", "F470N"),
         ("F322W2", "F323N", "F323N"),
-        ("F200W", "WLP8", "F200W"),
     ],
 )
 def test_a_filter_in_the_pupil_wheel_counts(tmp_path, wheel, pupil, name):
@@ -61,11 +61,35 @@ def test_other_modes_are_left_out_and_told(tmp_path):
         write_file(tmp_path, "b_cal.fits", INSTRUME="MIRI", EXP_TYPE="MIR_IMAGE"),
         write_file(tmp_path, "c_cal.fits", INSTRUME="MIRI", EXP_TYPE="MIR_IMAGE"),
     ]
-    exposures, note = read_exposures(files)
+    exposures, left_out = read_exposures(files)
     assert len(exposures) == 1
-    assert note == "left out, being no NIRCam imaging: 2 MIRI MIR_IMAGE, 1 NIRCAM NRC_WFSS"
-    with pytest.raises(CeersError, match=r"No NIRCam imaging among the files .*MIR_IMAGE"):
+    assert list_left_out(left_out) == (
+        "left out, MIRI, not NIRCam: 2 (b, c)",
+        "left out, grism spectra (EXP_TYPE NRC_WFSS): 1 (a)",
+    )
+    with pytest.raises(CeersError, match=r"No NIRCam imaging among the files .*EXP_TYPE NRC_WFSS"):
         read_exposures(files[1:])
+
+
+def test_a_file_without_a_type_is_left_out_and_told(tmp_path):
+    other = NAME.replace("nrcb4", "nrcb3")
+    files = [write_file(tmp_path, NAME), write_file(tmp_path, other, EXP_TYPE=None)]
+    exposures, left_out = read_exposures(files)
+    assert [exposure.path for exposure in exposures] == files[:1]
+    assert [(each.path, each.reason) for each in left_out] == [(files[1], "it has no EXP_TYPE")]
+
+
+def test_images_of_wavefront_sensing_are_left_out(tmp_path):
+    names = [NAME.replace("00003", f"{number:05d}") for number in range(1, 5)]
+    files = [
+        write_file(tmp_path, names[0]),
+        write_file(tmp_path, names[1], pupil="WLP8"),
+        write_file(tmp_path, names[2], band="F212N", pupil="WLM8"),
+        write_file(tmp_path, names[3], VISITYPE="PRIME_WFSC_ROUTINE"),
+    ]
+    exposures, left_out = read_exposures(files)
+    assert [exposure.path for exposure in exposures] == files[:1]
+    assert [each.path for each in left_out] == files[1:]
 
 
 @pytest.mark.parametrize(
@@ -75,6 +99,7 @@ def test_other_modes_are_left_out_and_told(tmp_path):
         (lambda whole: b"not FITS" * 1000, "not a complete FITS file"),
         (lambda whole: whole[:3000], "not a complete FITS file"),
         (lambda whole: whole.replace(b"FILTER  ", b"FILTERED"), "FILTER"),
+        (lambda whole: whole.replace(b"PUPIL   ", b"PUPILS  "), "PUPIL"),
     ],
 )
 def test_unreadable_files_are_named(tmp_path, content, problem):

@@ -49,15 +49,12 @@ def survey(folder, exclude):
     ],
 )
 def test_what_is_left_out(folder, entries, left_out):
-    exposures, notes = find_exposures(survey(folder, f"exclude = {entries}\n"))
+    found = find_exposures(survey(folder, f"exclude = {entries}\n"))
     expected = [name for number, name in enumerate(NAMES) if number not in left_out]
-    assert [exposure.name for exposure in exposures] == expected
-    if left_out:
-        first = ", ".join(NAMES[number] for number in left_out[:3])
-        more = ", ..." if len(left_out) > 3 else ""
-        assert notes == (f"left out: {len(left_out)} ({first}{more})",)
-    else:
-        assert notes == ()
+    assert [exposure.name for exposure in found.exposures] == expected
+    assert {(each.name, each.reason) for each in found.left_out} == {
+        (NAMES[number], "named in exclude") for number in left_out
+    }
 
 
 @pytest.mark.parametrize(
@@ -102,7 +99,7 @@ def test_a_broken_file_can_be_left_out_as_the_message_says(folder):
     _, _, remedy = str(caught.value).partition("Or leave out: ")
     text, _, place = remedy.partition(" (in ")
     assert place == f"{folder / 'survey.toml'}, above the first [table])."
-    exposures, _ = find_exposures(survey(folder, text + "\n"))
+    exposures = find_exposures(survey(folder, text + "\n")).exposures
     assert [exposure.name for exposure in exposures] == NAMES[2:]
 
 
@@ -111,7 +108,7 @@ def test_an_exposure_in_two_folders_can_be_left_out_in_one(folder):
     with pytest.raises(CeersError, match="occur twice") as caught:
         find_exposures(survey(folder, ""))
     text = str(caught.value).partition("Or leave out: ")[2].partition(" (in ")[0] + "\n"
-    exposures, _ = find_exposures(survey(folder, text))
+    exposures = find_exposures(survey(folder, text)).exposures
     assert [exposure.name for exposure in exposures] == NAMES
     assert exposures[0].path.parent.name == "uncal"
 
@@ -127,6 +124,6 @@ def test_exposures_of_a_table_are_left_out_too(folder):
     rows = "".join(f"{name} F150W\n" for name in NAMES)
     table = write_table(folder / "t.ecsv", ROWS + "exposure filter\n" + rows)
     config = survey(folder, "exclude = ['*_nrcb4', 'jw01727001001_04101_00002_nrca1_uncal.fits']\n")
-    exposures, notes = table_exposures(config, table)
-    assert [exposure.name for exposure in exposures] == [NAMES[0], NAMES[2], NAMES[4]]
-    assert notes[0].startswith("left out: 5 (")
+    found = table_exposures(config, table)
+    assert [exposure.name for exposure in found.exposures] == [NAMES[0], NAMES[2], NAMES[4]]
+    assert [each.reason for each in found.left_out] == ["named in exclude"] * 5
