@@ -7,6 +7,8 @@ from typing import Any
 from jwst.pipeline import Detector1Pipeline
 from stdatamodels.jwst.datamodels import JwstDataModel
 
+from ceers_steps.errors import CeersError
+from ceers_steps.files.membership import is_calibrated_unit
 from ceers_steps.pipelines.base import CeersPipeline
 from ceers_steps.steps.jump_check import JumpCheckStep
 from ceers_steps.steps.remstriping import RemStripingStep
@@ -101,6 +103,11 @@ class CeersDetector1(CeersPipeline, Detector1Pipeline):
             The rate image, in DN/s.
         """
         ramp = self.prepare_output(input_data, open_as_ramp=True)
+        if is_calibrated_unit(ramp.meta.bunit_data):
+            raise CeersError(
+                f"{ramp.meta.filename} is calibrated already (BUNIT {ramp.meta.bunit_data}). Give "
+                "the *_uncal.fits file of this exposure."
+            )
         if not is_nircam_imaging(ramp):
             return self._run_stock(ramp)
 

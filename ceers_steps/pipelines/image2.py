@@ -10,6 +10,7 @@ from stdatamodels.jwst.datamodels import JwstDataModel, read_metadata
 
 from ceers_steps.errors import CeersError
 from ceers_steps.files.associations import is_association_path
+from ceers_steps.files.membership import is_calibrated_unit
 from ceers_steps.pipelines.base import CeersPipeline
 
 __all__ = ["CeersImage2"]
@@ -130,8 +131,12 @@ def _check_not_calibrated(exposure: Any) -> None:
     meta = exposure.meta.instance if in_memory else read_metadata(exposure, flatten=False)["meta"]
     status = meta.get("cal_step", {})
     done = [name for name in ("flat_field", "photom", "resample") if status.get(name) == "COMPLETE"]
+    found = f"{', '.join(done)} COMPLETE"
+    if not done and is_calibrated_unit(meta.get("bunit_data")):
+        # statuses can get lost, in a file that another program has written
+        done, found = ["photom"], f"BUNIT {meta['bunit_data']}"
     if done:
         raise CeersError(
-            f"{meta.get('filename')} is calibrated already ({', '.join(done)} COMPLETE). "
+            f"{meta.get('filename')} is calibrated already ({found}). "
             "Give the *_rate.fits file of this exposure."
         )

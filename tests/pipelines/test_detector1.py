@@ -390,6 +390,14 @@ class TestBadInput:
         with pytest.raises(StepError, match=r"holds a ImageModel; this takes Level1bModel"):
             CeersDetector1.call(str(path))
 
+    def test_ramp_that_is_calibrated_by_its_unit(self, simulated_field, tmp_path):
+        with datamodels.open(simulated_field.uncal("NRCB4", "sub640")) as raw:
+            ramp = datamodels.RampModel(raw.data.astype(np.float32))
+            ramp.update(raw)
+        ramp.meta.bunit_data = "MJy/sr"
+        with pytest.raises(StepError, match=r"calibrated already \(BUNIT MJy/sr\).*_uncal"):
+            CeersDetector1.call(ramp)
+
     def test_parameter_that_does_not_exist(self, simulated_field):
         process = strun("ceers_detector1", "--steps.snowball.radius=3", "x_uncal.fits")
         assert process.returncode != 0

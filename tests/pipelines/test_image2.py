@@ -268,6 +268,14 @@ class TestBadInput:
         with pytest.raises(StepError, match=r"flat_field, photom COMPLETE.*_rate\.fits"):
             CeersImage2.call(given)
 
+    @pytest.mark.parametrize("in_memory", [True, False])
+    def test_calibrated_by_its_unit(self, rate, tmp_path, in_memory):
+        """Another program may lose the statuses; flux would be calibrated twice."""
+        rate.meta.bunit_data = "MJy/sr"
+        given = rate if in_memory else str(rate.save(tmp_path / "x_rate.fits"))
+        with pytest.raises(StepError, match=r"calibrated already \(BUNIT MJy/sr\).*_rate\.fits"):
+            CeersImage2.call(given)
+
     def test_missing_reference(self, rate, monkeypatch, simulated_field, tmp_path):
         monkeypatch.setenv("CRDS_PATH", str(tmp_path))
         with pytest.raises(StepError, match="CRDS has no usable"):
