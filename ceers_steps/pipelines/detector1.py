@@ -202,16 +202,17 @@ class CeersDetector1(CeersPipeline, Detector1Pipeline):
         snowballs = not self.snowball.skip and self.snowball.method != "none"
         if snowballs and self.jump.expand_large_events:
             log.warning(
-                "jump.expand_large_events is on as well as the snowball step: snowballs are "
-                "flagged twice and too much is lost. Set steps.jump.expand_large_events=false "
-                "or steps.snowball.skip=true."
+                "jump.expand_large_events is on as well as the snowball step, which is left out "
+                "where it finds snowballs: flagged twice, too much is lost. Set "
+                "steps.jump.expand_large_events=false or steps.snowball.skip=true."
             )
         elif snowballs:
             log.info("Snowballs are left to the snowball step: jump.expand_large_events is off")
         if not self.clean_flicker_noise.skip and not self.remstriping.skip:
             log.warning(
-                "clean_flicker_noise is on as well as remstriping: 1/f noise is fitted twice. "
-                "Set steps.clean_flicker_noise.skip=true or steps.remstriping.skip=true."
+                "clean_flicker_noise is on as well as remstriping, which is left out then: 1/f "
+                "noise would be fitted twice. Set steps.clean_flicker_noise.skip=true or "
+                "steps.remstriping.skip=true."
             )
 
 

@@ -22,7 +22,14 @@ from ceers_steps.files.limits import check_parameter_file
 from ceers_steps.files.overrides import read_overrides
 from ceers_steps.names import exposure_name
 
-__all__ = ["CeersMixin", "CeersStep", "StepError", "save_atomic", "set_card", "status_keyword"]
+__all__ = [
+    "CeersMixin",
+    "CeersStep",
+    "StepError",
+    "save_atomic",
+    "set_card",
+    "status_keyword",
+]
 
 log = logging.getLogger(__name__)
 
@@ -217,6 +224,15 @@ class CeersMixin:
                     missing[kind] = problem.__cause__
             kinds = ", ".join(missing) or "reference files"
             raise CeersError(_crds_message(kinds, input_file, *missing.values() or [err])) from err
+
+    # -- what has been done
+
+    def has_run(self, model):
+        """Say whether this step has run on an exposure, by its status in the tree or the header."""
+        cards = model.instance.get("extra_fits", {}).get("PRIMARY", {}).get("header", [])
+        keyword = status_keyword(self.class_alias)
+        status = model.meta.cal_step.instance.get(self.class_alias)
+        return "COMPLETE" in (status, *(card[1] for card in cards if card[0] == keyword))
 
     # -- per-exposure values
 

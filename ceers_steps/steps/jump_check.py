@@ -61,7 +61,7 @@ class JumpCheckStep(CeersStep):
             The same with other JUMP_DET flags in GROUPDQ, and its groups less their stripes.
         """
         model = self.prepare_output(input_data)
-        if model.meta.cal_step.instance.get(self.class_alias) == "COMPLETE":
+        if self.has_run(model):
             log.warning("%s has its jumps checked already: nothing done", model.meta.filename)
             return model
         reason = self.reason_to_skip(model)

@@ -10,6 +10,7 @@ from stdatamodels.jwst.datamodels import JwstDataModel
 
 from ceers_steps.errors import CeersError
 from ceers_steps.files.atomic import write_atomic
+from ceers_steps.files.headers.other_tools import already_done
 from ceers_steps.files.source_masks import read_bits
 from ceers_steps.kernels.sources.tiers import RATE_TIERS
 from ceers_steps.kernels.stripes.exposure import Destriping, StripeSettings, destripe_inplace
@@ -48,6 +49,7 @@ class RemStripingStep(CeersStep):
         save_patterns = boolean(default=False)  # Write what is subtracted, DN/s: *_horiz.fits, *_vert.fits, and *_tilt.fits with tilted_angles (*_horizints.fits ... of rateints)
         save_mask = boolean(default=True)  # Write the source mask, *_1fmask.fits, which stage 3 uses again
         save_plots = boolean(default=False)  # Draw the (first) frame before and after, *_1f.png
+        force = boolean(default=False)  # Run also where this step, or another program, has taken the stripes out already
         overrides = input_file(default=None)  # Table (.ecsv or .csv) of per-exposure values: mask_threshold, skip_remstriping
     """  # noqa: E501
 
@@ -66,7 +68,7 @@ class RemStripingStep(CeersStep):
             The same without stripes.
         """
         model = self.prepare_output(input_data)
-        if model.meta.cal_step.instance.get(self.class_alias) == "COMPLETE":
+        if self.has_run(model) and not self.force:
             log.warning("%s is free of stripes already: nothing done", model.meta.filename)
             return model
         row = self.overrides_row(model)
@@ -99,7 +101,7 @@ class RemStripingStep(CeersStep):
             return "the overrides table says so"
         if model.meta.instrument.name != "NIRCAM" or model.meta.exposure.type != "NRC_IMAGE":
             return f"not NIRCam imaging (EXP_TYPE {model.meta.exposure.type})"
-        return ""
+        return "" if self.force else already_done(model, "stripes")
 
     def _parameters_used(self, threshold: float | None, flat: NDArray | None) -> dict[str, Any]:
         """Return the parameters that this run depended on."""

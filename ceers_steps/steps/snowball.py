@@ -13,6 +13,7 @@ from stdatamodels.jwst.datamodels import RampModel, dqflags
 
 from ceers_steps.errors import CeersError
 from ceers_steps.files.atomic import write_atomic
+from ceers_steps.files.headers.other_tools import already_done
 from ceers_steps.kernels.dq import JUMP_DET
 from ceers_steps.kernels.snowballs.adaptive import Snowball
 from ceers_steps.kernels.snowballs.flagging import SnowballFlags, flag_snowballs
@@ -61,6 +62,7 @@ class SnowballStep(CeersStep):
         carry_to_next_integration = boolean(default=True)  # adaptive: flag a saturated core in the next integrations as well, within after_core_time
         max_flagged_fraction = float(min=0, max=1, default=0.5)  # adaptive: a group with a larger fraction of its pixels flagged, before or after, is left as it is
         save_events = boolean(default=False)  # adaptive: write a table of the events, *_snowballs.ecsv
+        force = boolean(default=False)  # Run also where this step, or another program, has flagged the snowballs already
         overrides = input_file(default=None)  # Table (.ecsv or .csv) of per-exposure values: skip_snowball
     """  # noqa: E501
 
@@ -79,7 +81,7 @@ class SnowballStep(CeersStep):
             The same with more of GROUPDQ flagged as JUMP_DET.
         """
         model = self.prepare_output(input_data)
-        if model.meta.cal_step.instance.get(self.class_alias) == "COMPLETE":
+        if self.has_run(model) and not self.force:
             log.warning("%s has its snowballs flagged already: nothing done", model.meta.filename)
             return model
         reason = self.reason_to_skip(model)
@@ -134,7 +136,7 @@ class SnowballStep(CeersStep):
             return f"not NIRCam imaging (EXP_TYPE {exposure.type})"
         if n_groups < 3 or model.meta.cal_step.jump == "SKIPPED":
             return few_groups(n_groups) or "the jump step was skipped, there are no jumps"
-        return ""
+        return "" if self.force else already_done(model, "snowballs")
 
 
 def few_groups(n_groups: int) -> str:

@@ -8,6 +8,7 @@ from stdatamodels.jwst.datamodels import CubeModel, ImageModel, JwstDataModel
 
 from ceers_steps.errors import CeersError
 from ceers_steps.files.atomic import user_path, write_atomic
+from ceers_steps.files.headers.other_tools import already_done
 from ceers_steps.files.wisp_package import HOST_NOTE, package_label
 from ceers_steps.files.wisp_templates import (
     AFFECTED_DETECTORS,
@@ -59,6 +60,7 @@ class WispSubStep(CeersStep):
         template_frame = option('auto', 'flat', 'raw', default='auto')  # Whether the flat is divided out of the template ('flat') or not ('raw') (lsq); 'auto': raw for STScI's RATE, else flat
         save_wisp_model = boolean(default=False)  # Save what is subtracted (*_wispmodel.fits)
         save_plots = boolean(default=False)  # Save a figure: before, model, after, objective (*_wisp.png)
+        force = boolean(default=False)  # Run also where this step, or another program, has subtracted the wisp already
         overrides = input_file(default=None)  # Table (.ecsv or .csv) of per-exposure wisp_scale and skip_wispsub
     """  # noqa: E501
 
@@ -77,11 +79,13 @@ class WispSubStep(CeersStep):
             The same without the wisp.
         """
         model = self.prepare_output(input_data)
-        if model.meta.cal_step.instance.get(self.class_alias) == "COMPLETE":
+        if self.has_run(model) and not self.force:
             log.warning("%s is free of wisps already: nothing done", model.meta.filename)
             return model
         row = self.overrides_row(model)
         paths, reason = self.template_files(model, row)
+        if paths and not self.force and (done := already_done(model, "wisps")):
+            paths, reason = [], done
         if not paths:
             self.record(model, "SKIPPED", note=reason)
             return model

@@ -262,8 +262,8 @@ class TestOneTreatmentOfEachKind:
         )
         with caplog.at_level(logging.WARNING, "ceers_steps"):
             pipeline._warn_of_double_treatment()
-        assert "snowballs are flagged twice" in caplog.text
-        assert "1/f noise is fitted twice" in caplog.text
+        assert "where it finds snowballs: flagged twice" in caplog.text
+        assert "1/f noise would be fitted twice" in caplog.text
 
     def test_one_alone_is_no_reason_to_warn(self, caplog):
         pipeline = CeersDetector1(

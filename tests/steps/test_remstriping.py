@@ -331,6 +331,22 @@ def test_bad_threshold(rate, flat_file, value):
         clean(rate, flat_file, mask_threshold=value)
 
 
+def test_stripes_that_jwst_has_taken_out(rate, flat_file, caplog):
+    expected = clean(rate, flat_file).data
+    rate.meta.cal_step.clean_flicker_noise = "COMPLETE"
+    left = clean(rate, flat_file)
+    np.testing.assert_array_equal(left.data, rate.data)
+    assert left.meta.cal_step.instance["ceers_remstriping"] == "SKIPPED"
+    assert "S_CLNFNS" in caplog.text
+    np.testing.assert_array_equal(clean(rate, flat_file, force=True).data, expected)
+
+
+def test_done_before_is_known_by_the_header_alone(rate, flat_file):
+    done = clean(rate, flat_file)
+    del done.meta.cal_step.instance["ceers_remstriping"]  # as when the ASDF extension is lost
+    np.testing.assert_array_equal(clean(done, flat_file).data, done.data)
+
+
 @pytest.mark.parametrize("keyword", ["fastaxis", "slowaxis"])
 def test_read_out_order_follows_from_the_detector(rate, flat_file, keyword):
     expected = clean(rate, flat_file).data

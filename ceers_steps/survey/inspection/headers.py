@@ -36,10 +36,12 @@ _META = {
     "exposure.type": "EXP_TYPE",
     "exposure.noutputs": "NOUTPUTS",
     "exposure.group_time": "TGROUP",
+    "exposure.extended_emission_events": "EXTNCRS",
     "subarray.name": "SUBARRAY",
     "subarray.fastaxis": "FASTAXIS",
     "subarray.slowaxis": "SLOWAXIS",
     "cal_step.jump": "S_JUMP",
+    "cal_step.clean_flicker_noise": "S_CLNFNS",
 }
 """Where data models keep the keywords that steps look at."""
 
@@ -80,7 +82,8 @@ class FileHeaders:
         Returns
         -------
         SimpleNamespace
-            ``meta`` as in a data model, None where a keyword is missing, and ``data.shape``.
+            ``meta`` as in a data model, None where a keyword is missing, ``data.shape``, and all
+            cards in ``instance["extra_fits"]``, where data models keep those that they do not know.
         """
         meta = SimpleNamespace(filename=self.path.name)
         for place, keyword in _META.items():
@@ -88,7 +91,13 @@ class FileHeaders:
             if not hasattr(meta, group):
                 setattr(meta, group, SimpleNamespace())
             setattr(getattr(meta, group), name, self.primary.get(keyword))
-        return SimpleNamespace(meta=meta, data=SimpleNamespace(shape=self.shape))
+        meta.cal_step.instance = dict(vars(meta.cal_step))
+        cards = [[key, value] for key, value in self.primary.items()]
+        return SimpleNamespace(
+            meta=meta,
+            data=SimpleNamespace(shape=self.shape),
+            instance={"extra_fits": {"PRIMARY": {"header": cards}}},
+        )
 
 
 def read_headers(path: str | os.PathLike) -> FileHeaders:

@@ -6,6 +6,7 @@ from typing import Any
 
 from ceers_steps.errors import CeersError
 from ceers_steps.files.headers.check import Wanted, check_input, filled_values
+from ceers_steps.files.headers.other_tools import already_done
 from ceers_steps.survey.inspection.headers import LEVELS, FileHeaders
 
 __all__ = ["Inspection", "Verdict", "inspect_file"]
@@ -171,6 +172,8 @@ def _rate_steps(headers: FileHeaders, template_dir: str | None) -> Iterator[Verd
     wisps = ceers_steps.WispSubStep(template_dir=template_dir)
     try:
         paths, reason = wisps.template_files(model, {})
+        if paths and (reason := already_done(model, "wisps")):
+            paths = []
     except CeersError as err:
         yield Verdict("wispsub", STOPS, str(err))
     else:

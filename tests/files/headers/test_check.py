@@ -139,5 +139,5 @@ def test_empty_planes_are_missing(path):
     def change(hdus):
         hdus["VAR_RNOISE"].data = None
 
-    with pytest.raises(CeersError, match=r"x_rate\.fits has no VAR_RNOISE \(found: SCI, ERR"):
+    with pytest.raises(CeersError, match=r"x_rate\.fits has no VAR_RNOISE \(found: SCI, DQ, ERR"):
         check_input(edit(path, change), WANTED, "Step")

@@ -121,6 +121,12 @@ def test_the_steps_decide_by_their_own_rules(tmp_path, templates):
     assert states(other)["wispsub"] == "skipped"
 
 
+def test_corrections_of_other_programs(tmp_path, templates):
+    path = write(tmp_path / "a.fits", "ImageModel", IMAGE, S_CLNFNS="COMPLETE", WISPBKG=0.1)
+    found = states(path, template_dir=templates)
+    assert found["wispsub"] == found["remstriping"] == "skipped"
+
+
 def test_a_missing_template_stops(tmp_path, templates):
     path = write(tmp_path / "a.fits", "ImageModel", IMAGE, FILTER="F277W", PUPIL="CLEAR")
     assert states(path, template_dir=templates)["wispsub"] == "skipped"
