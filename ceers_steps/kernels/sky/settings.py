@@ -141,6 +141,11 @@ class VarianceSettings:
     own_light: float = 20.0
     """Signal over noise above which a pixel was saturated by its own light and not by a snowball:
     before its last good group such a pixel has collected a good part of the well, over 100."""
+    flank: int = 3
+    """Pixels around saturated ones in which the flanks of a star are seen ..."""
+    flank_light: float = 5.0
+    """... and the least median of their signal over noise: around a snowball there is sky, whatever
+    is left in its core (test of cores without flanks)."""
 
 
 LEVEL = LevelSettings()

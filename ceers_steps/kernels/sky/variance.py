@@ -5,6 +5,8 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from ceers_steps.kernels.discs import dilate, grown_box
+from ceers_steps.kernels.parts import find_parts
 from ceers_steps.kernels.sky.settings import VARIANCE
 from ceers_steps.kernels.sources.background import fit_background
 from ceers_steps.kernels.stats import biweight_location
@@ -124,7 +126,7 @@ def level_saturated(
 
     They lost groups, so their read noise is up to a hundred times that of their neighbours, and
     so much less would the peak of a star weigh in a mosaic than its flanks. Of their noise it is
-    next to nothing. Pixels that snowballs saturated keep theirs.
+    next to nothing. Pixels that snowballs saturated keep theirs: there is no light around them.
 
     Parameters
     ----------
@@ -150,9 +152,29 @@ def level_saturated(
     own = np.zeros(rnoise.shape, bool)
     own[where] = signal > VARIANCE.own_light * noise  # False for NaN
     if own.any():
+        own &= _has_flanks(image - np.median(image[sky]), rnoise + poisson, saturated)
+    if own.any():
         level = smooth_sky(rnoise, ~(sky & (rnoise > 0.0)))
         rnoise[own] = np.minimum(rnoise[own], level[own])
     return rnoise
+
+
+def _has_flanks(
+    signal: NDArray, variance: NDArray, saturated: NDArray[np.bool_]
+) -> NDArray[np.bool_]:
+    """Return the saturated pixels that have light around them, or nothing to tell."""
+    found = np.zeros(saturated.shape, bool)
+    with np.errstate(invalid="ignore"):
+        bright = signal / np.sqrt(variance)
+    for part in find_parts(saturated):
+        window = grown_box(part.box, VARIANCE.flank, saturated.shape)
+        own = np.zeros([side.stop - side.start for side in window], bool)
+        y, x = (inner.start - side.start for inner, side in zip(part.box, window, strict=True))
+        own[y : y + part.pixels.shape[0], x : x + part.pixels.shape[1]] = part.pixels
+        flank = dilate(own, VARIANCE.flank) & ~saturated[window] & np.isfinite(bright[window])
+        if not flank.any() or np.median(bright[window][flank]) > VARIANCE.flank_light:
+            found[window] |= own
+    return found
 
 
 def smooth_sky(image: NDArray, mask: NDArray[np.bool_]) -> NDArray[np.float32]:

@@ -14,6 +14,7 @@ from ceers_steps.kernels.discs import dilate, disc_filled
 from ceers_steps.kernels.dq import DO_NOT_USE, JUMP_DET, SATURATED
 from ceers_steps.kernels.jumps.differences import Ramp, measure_noise
 from ceers_steps.kernels.parts import Box, find_parts
+from ceers_steps.kernels.snowballs.before_saturation import contaminated_before_saturation
 from ceers_steps.kernels.snowballs.event import Event, Mark, measure_event
 from ceers_steps.kernels.snowballs.settings import EVENTS
 
@@ -156,6 +157,8 @@ def measure_snowballs(
                 if carry_to_next_integration and event.discharging is not None:
                     _carry(flags[i + 1 :], event.discharging, g + after_groups - ngroups)
                 events.append(_record(i, g, event))
+        if places:
+            flags[i] |= contaminated_before_saturation(ramp, noise)
         capped.update((i, g) for g in _cap(flags[i], groupdq[i], max_flagged_fraction))
     n_lost = _count_lost(flags, groupdq)
     return MeasuredSnowballs(flags, tuple(events), tuple(sorted(capped)), n_lost)

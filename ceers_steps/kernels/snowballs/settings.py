@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 
-__all__ = ["EVENTS", "HALO", "EventSettings", "HaloSettings"]
+__all__ = ["EVENTS", "HALO", "LAST", "EventSettings", "HaloSettings", "LastDifferenceSettings"]
 
 
 @dataclass(frozen=True)
@@ -77,5 +77,19 @@ class HaloSettings:
     narrowest Gaussian has 0.04."""
 
 
+@dataclass(frozen=True)
+class LastDifferenceSettings:
+    """When a difference before saturation is not that of steady light."""
+
+    excess_sigma: float = 5.0
+    """Excess over the level of the frame, sigma of a difference: of the 50,000 pixels that events
+    saturate in a crowded frame none by noise."""
+    dark_sigma: float = 3.0
+    """Excess of the first group over the frame, in its scatter there, up to which it is dark."""
+    steady_ratio: float = 1.5
+    """Ratio to the least other difference of the pixel up to which it is steady light."""
+
+
 EVENTS = EventSettings()
 HALO = HaloSettings()
+LAST = LastDifferenceSettings()

@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+from scipy import ndimage
 
 from ceers_steps.kernels.sky.variance import (
     level_saturated,
@@ -135,7 +136,7 @@ def test_smooth_sky_where_too_little_is_left_for_boxes():
     np.testing.assert_allclose(smooth_sky(image, mask), 1.0, atol=4 * 0.1 / 4)
 
 
-def saturated_star(*, signal=100.0, sky=0.2):
+def saturated_star(*, signal=100.0, sky=0.2, flanks=True):
     """A pixel whose read noise grew by a factor of 15 with the groups that it lost."""
     rnoise, poisson, _ = planes()
     image = np.full(SHAPE, sky, np.float32)
@@ -143,6 +144,9 @@ def saturated_star(*, signal=100.0, sky=0.2):
     saturated[HOLE] = True
     rnoise[HOLE] *= 15
     image[HOLE] = sky + signal * np.sqrt(rnoise[HOLE] + poisson[HOLE])
+    if flanks:
+        around = ndimage.binary_dilation(saturated, iterations=4) & ~saturated
+        image[around] = sky + 0.3 * signal * np.sqrt(rnoise[around] + poisson[around])
     return image, rnoise, poisson, saturated
 
 
@@ -159,6 +163,12 @@ def test_the_peak_of_a_star_weighs_as_its_flanks(sky):
 def test_what_a_snowball_saturated_keeps_its_read_noise(sky):
     # what is left of it in the rate may be several times the noise
     given = saturated_star(signal=10.0, sky=sky)
+    np.testing.assert_array_equal(level_saturated(*given, nothing()), given[1])
+
+
+def test_a_bright_core_without_flanks_is_no_star():
+    """What a snowball leaves in a last difference is bright as a star, and the sky is around it."""
+    given = saturated_star(signal=750.0, flanks=False)
     np.testing.assert_array_equal(level_saturated(*given, nothing()), given[1])
 
 

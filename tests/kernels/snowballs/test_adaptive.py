@@ -378,6 +378,37 @@ def test_what_an_event_contaminates_is_never_given_back(group):
         assert found.n_lost > 0
 
 
+def last_frames(part=0.02, seed=23, light=0.0):
+    """An event in the last frames of group 1: a small part in it, the rest saturates group 2."""
+    ball = replace(ROUND, time=0.5 * GROUP_TIME, core_radius=10.0, core_charge=200_000.0)
+    y, x = np.mgrid[: SHAPE[0], : SHAPE[1]]
+    rate = RATE + light * np.exp(-0.5 * ((y - 40) ** 2 + (x - 50) ** 2) / 3.0**2)
+    return ramp([ball], seed=seed, split=part, rate=rate)
+
+
+def test_the_first_charge_before_saturation_is_no_rate():
+    """One difference is left of these pixels: no other tells that it is too high by 4000 e-."""
+    data, groupdq, event = last_frames()
+    core = event[0, 1] > 1000
+    given = usable_differences(groupdq)[0, 0] & core
+    assert given.sum() > 100
+    found = measure(data, groupdq)
+    usable = usable_differences(groupdq | found.flags * np.uint8(JUMP_DET))
+    assert not (usable[:, 0] & (event[:, 1] > 10 * SIGMA)).any()
+
+
+def test_stars_that_saturate_keep_their_differences():
+    """Their light is in the first group too."""
+    data, groupdq, _ = last_frames(light=35_000.0)
+    star = (data[0, 0] > 25_000) & ((groupdq[0, 3] & SATURATED) != 0)
+    assert star.sum() > 10
+    found = measure(data, groupdq)
+    assert len(found.events) > 0
+    steady = star & ((groupdq[0, 1] & (SATURATED | JUMP_DET)) == 0)
+    assert steady.sum() > 10
+    assert not found.flags[0, 1][steady].any()
+
+
 def test_a_pixel_that_another_integration_sees_is_not_lost():
     """What a saturated core leaves in the next integration is left out of it."""
     data, groupdq, _ = ramp([ROUND], seed=22, n_integrations=2)

@@ -1,0 +1,62 @@
+"""Differences before a pixel saturates: an event that arrives in an averaged group is in them."""
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ceers_steps.kernels.jumps.differences import DO_NOT_USE, JUMP_DET, SATURATED, Noise, Ramp
+from ceers_steps.kernels.snowballs.settings import HALO, LAST
+from ceers_steps.kernels.stats import finite_median, mad_sigma
+
+__all__ = ["contaminated_before_saturation"]
+
+_STRIDE = 7
+"""Every seventh row and column tells the level of the frame."""
+
+
+def contaminated_before_saturation(ramp: Ramp, noise: Noise) -> NDArray[np.bool_]:
+    """Find differences that hold the first charge of what then saturates their pixel.
+
+    An event in the last frames of an averaged group leaves a small part of its charge in it, and
+    the next group is saturated. If that is the last difference of a pixel, nothing in its ramp
+    tells that it is too high, and all pixels around it are alike. What tells is the first group,
+    which is dark, where a star that saturates has its light from the start.
+
+    Parameters
+    ----------
+    ramp
+        The integration, with the flags of its events.
+    noise
+        Of this integration.
+
+    Returns
+    -------
+    ndarray of bool, shape (ngroups, ny, nx)
+        True = the difference that ends in this group is not that of a steady source.
+    """
+    found = np.zeros(ramp.groupdq.shape, bool)
+    saturates = ((ramp.groupdq & SATURATED) != 0).any(axis=0) & ~ramp.bad
+    if not noise.sigma > 0 or not saturates.any():
+        return found
+    y, x = np.nonzero(saturates)
+    groupdq = ramp.groupdq[:, y, x]
+    differences = np.diff(ramp.data[:, y, x].astype(np.float32, copy=False), axis=0)
+    broken = (groupdq & (DO_NOT_USE | SATURATED)) != 0
+    usable = ~(broken[1:] | broken[:-1] | ((groupdq[1:] & JUMP_DET) != 0) | ramp.flags[1:, y, x])
+    usable &= np.isfinite(differences)
+    sample = slice(None, None, _STRIDE)
+    window = ramp.window((sample, sample))
+    steady = np.where(window.steady, window.differences, np.float32(np.nan))
+    level = np.array([finite_median(each) for each in steady])[:, None]
+    first = ramp.data[0][sample, sample][~ramp.bad[sample, sample]]
+    dark, scatter = finite_median(first), float(mad_sigma(first))
+    light = np.maximum(ramp.data[0][y, x] - dark - LAST.dark_sigma * scatter, 0.0)
+    bound = np.where(np.isfinite(level), level, 0.0) + LAST.excess_sigma * noise.sigma
+    bound = bound + HALO.first_group_ratio * light
+    for k, difference in enumerate(differences):
+        # what the others of the pixel agree with is steady light
+        others = np.where(usable, differences, np.float32(np.nan))
+        others[k] = np.nan
+        least = np.nanmin(np.where(np.isnan(others), np.float32(np.inf), others), axis=0)
+        steady_too = np.isfinite(least) & (difference <= LAST.steady_ratio * least)
+        found[k + 1, y, x] = usable[k] & (difference > bound[k]) & ~steady_too
+    return found
