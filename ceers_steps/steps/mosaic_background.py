@@ -4,6 +4,7 @@ import logging
 import math
 import os
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -16,6 +17,7 @@ from ceers_steps.files.associations import is_association_path, list_association
 from ceers_steps.files.atomic import write_atomic
 from ceers_steps.files.disk import check_space
 from ceers_steps.files.fits_planes import virtual_array
+from ceers_steps.files.headers.check import Wanted
 from ceers_steps.kernels.rows import row_blocks
 from ceers_steps.kernels.sources.mosaic_background import (
     BackgroundSettings,
@@ -80,6 +82,11 @@ class MosaicBackgroundStep(CeersStep):
         in_memory = boolean(default=True)  # False: mosaics given by their file names are read and written in strips, whatever their size
         stream_above = float(min=0, default=100.0)  # The same for those of more pixels than this, millions: they need not fit into memory
     """  # noqa: E501
+
+    @classmethod
+    def wanted(cls) -> Wanted:
+        """Return what is needed of a mosaic: its keywords are those of an exposure."""
+        return replace(super().wanted(), exposures=False)
 
     def process(self, input_data: Any) -> Any:
         """

@@ -72,6 +72,9 @@ def mosaic(wcs=None, band="F150W", image=None, **keywords):
     model.meta.instrument.name = "NIRCAM"
     model.meta.instrument.filter = band
     model.meta.exposure.type = "NRC_IMAGE"
+    # as resample leaves them, of the exposures
+    model.meta.subarray.name, model.meta.subarray.xstart, model.meta.subarray.ystart = "FULL", 1, 1
+    model.meta.subarray.xsize = model.meta.subarray.ysize = 2048
     model.meta.cal_step.resample = "COMPLETE"
     model.meta.filename = f"field_{band.lower()}_i2d.fits"
     model.meta.bunit_data = "MJy/sr"

@@ -45,6 +45,9 @@ class Wanted:
         Keywords that only later stages need.
     wcs : bool
         Whether a world coordinate system has to be there.
+    exposures : bool
+        False for mosaics: their headers have the keywords of an exposure, which do not agree with
+        their arrays.
     """
 
     types: tuple[str, ...] = ()
@@ -52,6 +55,7 @@ class Wanted:
     keywords: tuple[str, ...] = ()
     later_keywords: tuple[str, ...] = ()
     wcs: bool = False
+    exposures: bool = True
 
     @property
     def all_keywords(self) -> tuple[str, ...]:
@@ -105,7 +109,9 @@ def filled_values(dataset: object, wanted: Wanted) -> dict[str, Any]:
     """
     for item, _ in _members(dataset, ""):
         found = look(item, wanted.all_keywords, "")
-        return {} if found is None else _by_path(_complete(found, wanted))
+        if found is None or not wanted.exposures:
+            return {}
+        return _by_path(_complete(found, wanted))
     return {}
 
 
@@ -183,7 +189,8 @@ def _check(found: Found, wanted: Wanted, step_name: str) -> None:
             f"{name} has no world coordinate system (assign_wcs has not run, or the ASDF extension "
             "is lost). Give *_cal.fits files, made with: strun ceers_image2 <exposure>_rate.fits"
         )
-    _complete(found, wanted)
+    if wanted.exposures:
+        _complete(found, wanted)
 
 
 def _check_level(found: Found, types: tuple[str, ...], step_name: str) -> None:

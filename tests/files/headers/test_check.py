@@ -10,7 +10,7 @@ from astropy.io import fits
 from stdatamodels.jwst import datamodels
 
 from ceers_steps.errors import CeersError
-from ceers_steps.files.headers.check import Wanted, check_input
+from ceers_steps.files.headers.check import Wanted, check_input, filled_values
 
 SHAPE = (16, 24)
 PLANES = ("ERR", "DQ", "VAR_POISSON", "VAR_RNOISE")
@@ -141,3 +141,15 @@ def test_empty_planes_are_missing(path):
 
     with pytest.raises(CeersError, match=r"x_rate\.fits has no VAR_RNOISE \(found: SCI, DQ, ERR"):
         check_input(edit(path, change), WANTED, "Step")
+
+
+def test_a_mosaic_has_the_keywords_of_an_exposure_and_not_its_array(tmp_path):
+    """As resample leaves them: SUBSIZE is that of the detector."""
+    model = make()
+    model.meta.subarray.name, model.meta.subarray.xsize = "SUB640", 640
+    model.meta.subarray.ysize = 640
+    for item in (model, model.save(tmp_path / "x_i2d.fits")):
+        with pytest.raises(CeersError, match="SUBSIZE1=640"):
+            check_input(item, WANTED, "Step")
+        check_input(item, Wanted(types=("ImageModel",), exposures=False), "Step")
+        assert filled_values(item, Wanted(types=("ImageModel",), exposures=False)) == {}
