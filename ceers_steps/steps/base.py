@@ -344,7 +344,19 @@ def status_keyword(alias: str) -> str:
 
 
 def set_card(model, keyword, value, comment):
-    """Write a keyword that jwst does not know into the primary header of a model."""
+    """Write a keyword that jwst does not know into the primary header of a model.
+
+    Parameters
+    ----------
+    model : DataModel
+        Changed.
+    keyword : str
+        Of FITS.
+    value : str, int, float or bool
+        What it says.
+    comment : str
+        Of the card.
+    """
     primary = model.instance.setdefault("extra_fits", {}).setdefault("PRIMARY", {})
     others = [card for card in primary.get("header", []) if card[0] != keyword]
     primary["header"] = [*others, [keyword, value, comment]]

@@ -2,20 +2,27 @@
 
 import math
 from collections.abc import Sequence
+from dataclasses import dataclass
 
-__all__ = ["LARGEST", "PIXEL_SCALES", "grid_problem"]
+__all__ = ["GRID", "GridSettings", "grid_problem"]
 
-LARGEST = 10_000_000_000
-"""Pixels of a grid, at most: above, one plane of a mosaic takes over 40 GB."""
 
-PIXEL_SCALES = (0.001, 10.0)
-"""Smallest and largest side of a pixel, arcsec."""
+@dataclass(frozen=True)
+class GridSettings:
+    """What a grid may be; choices, far beyond any mosaic that is made."""
 
-RATIOS = (0.01, 100.0)
-"""Smallest and largest side of a pixel, in pixels of the exposures."""
+    largest: int = 10_000_000_000
+    """Pixels of a grid, at most: above, one plane of a mosaic takes over 40 GB."""
+    pixel_scales: tuple[float, float] = (0.001, 10.0)
+    """Smallest and largest side of a pixel, arcsec."""
+    ratios: tuple[float, float] = (0.01, 100.0)
+    """Smallest and largest side of a pixel, in pixels of the exposures."""
+    farthest: float = 1e7
+    """Pixels from the first one to the tangent point, at most: at 0.03 arcsec they are 83
+    degrees."""
 
-FARTHEST = 1e7
-"""Pixels from the first one to the tangent point, at most: at 0.03 arcsec they are 83 degrees."""
+
+GRID = GridSettings()
 
 
 def grid_problem(
@@ -52,13 +59,13 @@ def grid_problem(
     for name, numbers in (("crpix", crpix), ("crval", crval)):
         if numbers is not None and not all(math.isfinite(number) for number in numbers):
             return f"{name} is {', '.join(map(str, numbers))}, not finite"
-    if crpix is not None and max(map(abs, crpix)) > FARTHEST:
-        return f"crpix {', '.join(map(str, crpix))} is more than {FARTHEST:.0e} pixels away"
+    if crpix is not None and max(map(abs, crpix)) > GRID.farthest:
+        return f"crpix {', '.join(map(str, crpix))} is more than {GRID.farthest:.0e} pixels away"
     if rotation is not None and not math.isfinite(rotation):
         return f"rotation is {rotation}, not finite"
     limits = [
-        ("pixel_scale", pixel_scale, PIXEL_SCALES, " arcsec"),
-        ("pixel_scale_ratio", pixel_scale_ratio, RATIOS, ""),
+        ("pixel_scale", pixel_scale, GRID.pixel_scales, " arcsec"),
+        ("pixel_scale_ratio", pixel_scale_ratio, GRID.ratios, ""),
     ]
     for name, value, (low, high), unit in limits:
         if value is not None and not low <= value <= high:
@@ -69,6 +76,6 @@ def grid_problem(
         nx, ny = output_shape
         if nx < 1 or ny < 1:
             return f"{nx} x {ny} pixels (nx, ny) are no image"
-        if nx * ny > LARGEST:
-            return f"{nx} x {ny} pixels (nx, ny) are more than {LARGEST:.0e}"
+        if nx * ny > GRID.largest:
+            return f"{nx} x {ny} pixels (nx, ny) are more than {GRID.largest:.0e}"
     return ""

@@ -13,8 +13,8 @@ from dataclasses import dataclass, field, replace
 import numpy as np
 from numpy.typing import NDArray
 
+from ceers_steps.kernels.wisps.settings import WISP_FIT
 from ceers_steps.kernels.wisps.system import (
-    HUBER,
     Bins,
     Pixels,
     Solution,
@@ -25,21 +25,6 @@ from ceers_steps.kernels.wisps.system import (
 from ceers_steps.kernels.wisps.template import WispTemplate
 
 __all__ = ["WispFit", "fit_wisp"]
-
-MARGIN = 48
-"""Rows of sky added on either side of the wisp, in pixels."""
-
-COMPONENT_SIGNIFICANCE = 3.0
-"""A component whose factor is less than this many times its error is left out."""
-
-MASK_PASSES = 2
-"""Times the sources are looked for in the residual of the fit before the last fit."""
-
-ERROR_BLOCKS = ((32, 32), (64, 64), (128, 128), (16, None), (64, None))
-"""Rows and columns over which residuals may be correlated, in pixels; None is all columns.
-
-Squares for sources and for a template that does not quite fit; strips of rows for 1/f noise, which
-all outputs share as they are read together."""
 
 
 @dataclass(frozen=True)
@@ -144,7 +129,7 @@ def fit_wisp(
     )
     region, width = _fit_region(template, n_outputs)
     pixels = Pixels.take(image, err, mask, template, region, flat, flatten_template)
-    reaching = np.flatnonzero([(c * pixels.weight).any() for c in pixels.instruments])
+    reaching = np.flatnonzero([(c * pixels.weight).any() for c in pixels.smoothed_components])
     if reaching.size == 0:
         return none
     if reaching.size < k:  # in a subarray some components may be absent
@@ -152,7 +137,7 @@ def fit_wisp(
 
     sources = np.zeros(pixels.data.shape, bool)
     solution = None
-    for last in [False] * MASK_PASSES + [True]:
+    for last in [False] * WISP_FIT.mask_passes + [True]:
         bins = Bins.average(pixels, pixels.weight * ~sources, width)
         solution = solve(bins, solution)
         if last or solution is None:
@@ -195,7 +180,7 @@ def _significant(
         known = np.where(fit.scale_errs > 0, fit.scale_errs, np.inf)
         significance = np.where(fit.scales > 0, fit.scales / known, 0.0)
         weakest = int(significance.argmin())
-        if len(used) == 1 or significance[weakest] >= COMPONENT_SIGNIFICANCE:
+        if len(used) == 1 or significance[weakest] >= WISP_FIT.component_significance:
             break
         # those with a factor of 0 go at once: the others are what they are without them
         rest = np.flatnonzero(significance) if significance.any() else np.array([0])
@@ -228,7 +213,7 @@ def _fit_region(template: WispTemplate, n_outputs: int) -> tuple[tuple[slice, sl
     ny, nx = template.shape
     width = nx // n_outputs
     rows, cols = template.box
-    y = slice(max(rows.start - MARGIN, 0), min(rows.stop + MARGIN, ny))
+    y = slice(max(rows.start - WISP_FIT.margin, 0), min(rows.stop + WISP_FIT.margin, ny))
     x = slice(cols.start // width * width, -(-cols.stop // width) * width)
     return (y, x), width
 
@@ -272,7 +257,7 @@ def _covariance(
     gradient = weighted * solution.residual
     curvature = weighted[:, np.newaxis] * responses
     n_columns = bins.data.shape[1] * bins.data.shape[2]
-    for rows, columns in ERROR_BLOCKS:
+    for rows, columns in WISP_FIT.error_blocks:
         per_block = n_columns if columns is None else max(columns // bins.columns, 1)
         blocks = _block_sums(gradient, rows, per_block)
         shares = _block_sums(curvature, rows, per_block) @ inverse
@@ -303,7 +288,9 @@ def _objective(bins: Bins, solution: Solution, n_trials: int = 31) -> tuple[NDAr
     residual = solution.residual[used] * norm
     response = np.tensordot(direction, responses, axes=1)[used] * norm
     loss = np.empty(n_trials)
+    limit = WISP_FIT.huber
     for i, trial in enumerate(trials):
         size = np.abs(residual + (strongest - trial) * response)
-        loss[i] = np.where(size < HUBER, size**2 / 2, HUBER * (size - HUBER / 2)).sum()
+        linear = limit * (size - limit / 2)
+        loss[i] = np.where(size < limit, size**2 / 2, linear).sum()
     return trials, loss

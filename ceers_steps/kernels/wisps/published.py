@@ -14,6 +14,7 @@ from scipy import ndimage
 
 from ceers_steps.kernels.parts import without_small_parts
 from ceers_steps.kernels.wisps.fit import WispFit
+from ceers_steps.kernels.wisps.settings import PUBLISHED
 
 __all__ = ["cold_source_mask", "fit_wisp_published", "published_box"]
 
@@ -24,24 +25,6 @@ PUBLISHED_BOXES = {
     "NRCB4": (slice(850, 2046), slice(900, 1600)),
 }
 """Rows and columns in which the published method scales the wisp of a detector."""
-
-COEFFICIENTS = np.arange(0.01, 1.2, 0.02)
-"""Scales that are tried."""
-
-TEMPLATE_SIGMA = 2.0
-"""Gaussian sigma by which the template is smoothed, in pixels."""
-
-BACKGROUND_BOX = 256
-"""Size of the background boxes of the source mask, in pixels."""
-
-DETECTION_SIGMA = 5.5
-"""Detection threshold of the source mask, in errors above the background."""
-
-MIN_PIXELS = 15
-"""Connected pixels of a source."""
-
-GROWTH = 15
-"""Size of the square by which sources are grown, in pixels."""
 
 
 def published_box(
@@ -102,28 +85,30 @@ def fit_wisp_published(
     if not image.shape == mask.shape == template.shape:
         raise ValueError(f"shapes differ: {image.shape}, {mask.shape}, {template.shape}")
     template = np.where(image == 0, 0, np.nan_to_num(template, nan=0.0)).astype(np.float32)
-    template = ndimage.gaussian_filter(template, TEMPLATE_SIGMA, mode="constant", truncate=3.5)[box]
+    sigma = PUBLISHED.template_sigma
+    template = ndimage.gaussian_filter(template, sigma, mode="constant", truncate=3.5)[box]
     data = np.where(mask, 0, image).astype(np.float32)[box]
     known = np.isfinite(data)
     data, template = data[known], template[known]
     if data.size == 0:
         raise ValueError(f"no pixel with a finite value in rows {box[0]}, columns {box[1]}")
 
-    spread = np.empty(len(COEFFICIENTS))
-    for i, coefficient in enumerate(COEFFICIENTS):
+    coefficients = np.arange(*PUBLISHED.trial_scales)
+    spread = np.empty(len(coefficients))
+    for i, coefficient in enumerate(coefficients):
         residual = data - np.float32(coefficient) * template
         spread[i] = np.median(np.abs(residual - np.median(residual))) ** 2
-    parabola = np.polyval(np.polyfit(COEFFICIENTS, spread, 2), COEFFICIENTS)
-    scale = COEFFICIENTS[np.argmin(parabola)]
+    parabola = np.polyval(np.polyfit(coefficients, spread, 2), coefficients)
+    scale = coefficients[np.argmin(parabola)]
     return WispFit(
         scales=np.array([scale]),
         scale_errs=np.array([np.nan]),
         significance=np.nan,
         chi2=np.nan,
         n_pixels=int((~mask[box]).sum()),
-        trial_scales=COEFFICIENTS.copy(),
+        trial_scales=coefficients.copy(),
         objective=spread,
-        at_bound=bool(scale in (COEFFICIENTS[0], COEFFICIENTS[-1])),
+        at_bound=bool(scale in (coefficients[0], coefficients[-1])),
     )
 
 
@@ -156,13 +141,11 @@ def cold_source_mask(image: NDArray, err: NDArray) -> NDArray[np.bool_]:
     bright = without_small_parts(_blur(filled) > middle + 5 * known.std(), 5)
     bright = ndimage.maximum_filter(bright, size=11)
 
-    background = sep.Background(
-        filled, mask=bright | missing, bw=BACKGROUND_BOX, bh=BACKGROUND_BOX, fw=3, fh=3
-    ).back()
-    sources = without_small_parts(
-        (filled > background + DETECTION_SIGMA * err) & ~missing, MIN_PIXELS
-    )
-    return ndimage.maximum_filter(sources, size=GROWTH)
+    side = PUBLISHED.background_box
+    background = sep.Background(filled, mask=bright | missing, bw=side, bh=side, fw=3, fh=3).back()
+    above = (filled > background + PUBLISHED.detection_sigma * err) & ~missing
+    sources = without_small_parts(above, PUBLISHED.smallest_source)
+    return ndimage.maximum_filter(sources, size=PUBLISHED.growth)
 
 
 def _blur(image: NDArray) -> NDArray:

@@ -12,12 +12,12 @@ from scipy import ndimage
 
 from ceers_steps.kernels.blocks import as_blocks, enlarged
 from ceers_steps.kernels.stats import MAD_TO_SIGMA
+from ceers_steps.kernels.wisps.settings import WISP_FIT
 
 if TYPE_CHECKING:
     from ceers_steps.kernels.wisps.template import WispTemplate
 
 __all__ = [
-    "HUBER",
     "Bins",
     "Pixels",
     "Solution",
@@ -26,21 +26,6 @@ __all__ = [
     "solve",
     "solve_non_negative",
 ]
-
-BIN = 8
-"""Columns that are averaged before the fit; rows stay apart, they carry the 1/f noise."""
-
-BACKGROUND_DEGREE = 3
-"""Degree of the background polynomial; its terms in y alone are part of the row levels."""
-
-HUBER = 2.0
-"""Residuals beyond this many standard deviations lose weight."""
-
-SPARSE = 3
-"""Every how manieth value (along each axis) is looked at for a measure of scatter."""
-
-SOURCE_SCALES = ((1, 1.5, 5.0), (4, 1.0, 5.0), (4, 3.0, 5.0))
-"""Search for sources: block size (pixels), Gaussian sigma (blocks), threshold (sigma)."""
 
 
 @dataclass(frozen=True)
@@ -51,7 +36,7 @@ class Pixels:
     good: NDArray[np.bool_]
     weight: NDArray  # inverse variance, zero where not good
     components: NDArray  # (k, ny, nx)
-    instruments: NDArray  # (k, ny, nx) smoothed components
+    smoothed_components: NDArray  # (k, ny, nx) smoothed components
 
     @classmethod
     def take(
@@ -68,12 +53,12 @@ class Pixels:
         data = image[region].astype(np.float32)
         sigma = err[region].astype(np.float32)
         components = template.images[:, *region]
-        instruments = np.zeros_like(components)
+        smoothed = np.zeros_like(components)
         inner = [
             slice(side.start - part.start, side.stop - part.start)
             for side, part in zip(template.box, region, strict=True)
         ]
-        instruments[:, *inner] = template.instruments
+        smoothed[:, *inner] = template.smoothed_components
         good = ~mask[region] & np.isfinite(data) & np.isfinite(sigma) & (sigma > 0)
         good &= np.isfinite(components).all(axis=0)
         components = np.where(good, components, 0)
@@ -83,19 +68,21 @@ class Pixels:
             flat = np.where(good, flat, np.float32(1))
             data, sigma = data / flat, sigma / flat
             if flatten_template:
-                components, instruments = components / flat, instruments / flat
+                components, smoothed = components / flat, smoothed / flat
         data[~good] = 0
         # The error contains the photon noise of the pixel's own fluctuation, so pixels that
         # happen to be low must not gain weight: no error counts as less than the median.
         typical = np.median(sigma[good]) if good.any() else np.float32(1)
         weight = np.zeros_like(data)
         weight[good] = 1 / np.maximum(sigma[good], typical) ** 2
-        return cls(data, good, weight, components, instruments)
+        return cls(data, good, weight, components, smoothed)
 
     def of(self, numbers: NDArray) -> Pixels:
         """Return the same with some of the components only."""
         return replace(
-            self, components=self.components[numbers], instruments=self.instruments[numbers]
+            self,
+            components=self.components[numbers],
+            smoothed_components=self.smoothed_components[numbers],
         )
 
 
@@ -106,7 +93,7 @@ class Bins:
     weight: NDArray
     data: NDArray
     components: NDArray  # (k, ...)
-    instruments: NDArray  # (k, ...)
+    smoothed_components: NDArray  # (k, ...)
     background: NDArray  # (m, ...)
     columns: int  # of a bin
 
@@ -114,7 +101,7 @@ class Bins:
     def average(cls, pixels: Pixels, weight: NDArray, width: int) -> Bins:
         """Average pixels with the given weights; ``width`` is that of an output in pixels."""
         ny, nx = pixels.data.shape
-        columns = next(n for n in range(BIN, 0, -1) if width % n == 0)
+        columns = next(n for n in range(WISP_FIT.bin, 0, -1) if width % n == 0)
         shape = (ny, nx // width, width // columns)
 
         def total(values: NDArray) -> NDArray:
@@ -124,20 +111,20 @@ class Bins:
         weights = total(weight)
         scale = np.divide(1.0, weights, out=np.zeros(shape), where=weights > 0)
         mean = [total(weight * values) * scale for values in (pixels.data, *pixels.components)]
-        instruments = [total(weight * values) * scale for values in pixels.instruments]
+        smoothed = [total(weight * values) * scale for values in pixels.smoothed_components]
         y, x = np.meshgrid(
             np.linspace(-1, 1, ny), np.linspace(-1, 1, nx // columns), indexing="ij", sparse=True
         )
         background = [
             (x**i * y**j).reshape(shape)
-            for i in range(1, BACKGROUND_DEGREE + 1)
-            for j in range(BACKGROUND_DEGREE + 1 - i)
+            for i in range(1, WISP_FIT.background_degree + 1)
+            for j in range(WISP_FIT.background_degree + 1 - i)
         ]
         return cls(
             weights,
             mean[0],
             np.array(mean[1:]),
-            np.array(instruments),
+            np.array(smoothed),
             np.array(background),
             columns,
         )
@@ -145,7 +132,9 @@ class Bins:
     def of(self, numbers: NDArray) -> Bins:
         """Return the same with some of the components only."""
         return replace(
-            self, components=self.components[numbers], instruments=self.instruments[numbers]
+            self,
+            components=self.components[numbers],
+            smoothed_components=self.smoothed_components[numbers],
         )
 
 
@@ -159,7 +148,7 @@ class Solution:
     weight: NDArray  # of the bins, outliers reduced
     sigma: float  # robust scatter of a bin in units of its formal error
     normal: NDArray  # (k, k), row levels and background eliminated
-    projection: NDArray  # (2 k, m) background in components and instruments
+    projection: NDArray  # (2 k, m) background in components, plain and smoothed
 
     def of(self, numbers: NDArray) -> Solution:
         """Return the same without components whose scale is 0: they have no part in it."""
@@ -179,8 +168,8 @@ def solve(bins: Bins, start: Solution | None = None, iterations: int = 8) -> Sol
     eliminated exactly without ever entering a matrix; then the background is, and a system of
     the size of the number of components is left.
 
-    Smoothed templates serve as instruments: the noise of a template pixel is independent of its
-    neighbourhood in other rows, so that noise in the template does not dilute the scale.
+    Smoothed components serve as instrumental variables: the noise of a template pixel is
+    independent of its neighbourhood in other rows, so that it does not dilute the scale.
 
     Parameters
     ----------
@@ -198,7 +187,7 @@ def solve(bins: Bins, start: Solution | None = None, iterations: int = 8) -> Sol
     """
     k, m = len(bins.components), len(bins.background)
     terms = np.concatenate(
-        [bins.components, bins.instruments, bins.background, bins.data[np.newaxis]]
+        [bins.components, bins.smoothed_components, bins.background, bins.data[np.newaxis]]
     )
     flat_terms = terms.reshape(len(terms), -1)
     formal = np.sqrt(bins.weight)
@@ -226,7 +215,7 @@ def solve(bins: Bins, start: Solution | None = None, iterations: int = 8) -> Sol
         residual = (coefficients @ flat_terms).reshape(weight.shape)
         residual -= (np.tensordot(coefficients, levels, axes=1) * share)[..., np.newaxis]
         normed = residual * formal
-        sigma = MAD_TO_SIGMA * np.median(np.abs(normed[bins.weight > 0][::SPARSE]))
+        sigma = MAD_TO_SIGMA * np.median(np.abs(normed[bins.weight > 0][:: WISP_FIT.sample_step]))
         previous, solution = (
             solution,
             Solution(
@@ -240,7 +229,7 @@ def solve(bins: Bins, start: Solution | None = None, iterations: int = 8) -> Sol
 
 
 def influence(bins: Bins, solution: Solution) -> tuple[NDArray, NDArray]:
-    """Return components and instruments with row levels and background taken out.
+    """Return components, plain and smoothed, with row levels and background taken out.
 
     Parameters
     ----------
@@ -255,7 +244,7 @@ def influence(bins: Bins, solution: Solution) -> tuple[NDArray, NDArray]:
         ``(k, ny, n_outputs, n_bins)``: by how much the model changes with every scale, and what
         the residuals are correlated with.
     """
-    terms = np.concatenate([bins.components, bins.instruments])
+    terms = np.concatenate([bins.components, bins.smoothed_components])
     terms -= np.tensordot(solution.projection, bins.background, axes=1)
     total = solution.weight.sum(axis=-1)
     share = np.divide(1.0, total, out=np.zeros_like(total), where=total > 0)
@@ -324,10 +313,10 @@ def find_sources(pixels: Pixels, bins: Bins, solution: Solution) -> NDArray[np.b
         residual -= np.float32(scale) * component
     residual[~pixels.good] = 0
     found = np.zeros((ny, nx), bool)
-    for block, sigma, threshold in SOURCE_SCALES:
+    for block, sigma, threshold in WISP_FIT.source_scales:
         image = as_blocks(residual, block, beyond="edge").mean(axis=(2, 3))
         image = ndimage.gaussian_filter(image, sigma, mode="nearest", truncate=3.0)
-        sample = image[::SPARSE, ::SPARSE]
+        sample = image[:: WISP_FIT.sample_step, :: WISP_FIT.sample_step]
         middle = np.median(sample)
         noise = MAD_TO_SIGMA * np.median(np.abs(sample - middle))
         peaks = (image - middle > threshold * noise).astype(np.uint8)
@@ -338,7 +327,7 @@ def find_sources(pixels: Pixels, bins: Bins, solution: Solution) -> NDArray[np.b
 
 def _huber(normed: NDArray, sigma: float) -> NDArray | float:
     """Return the factors by which outliers lose weight."""
-    limit = HUBER * sigma
+    limit = WISP_FIT.huber * sigma
     return limit / np.maximum(np.abs(normed), limit) if limit > 0 else 1.0
 
 

@@ -12,26 +12,9 @@ from scipy import ndimage
 from ceers_steps.kernels.blocks import as_blocks
 from ceers_steps.kernels.parts import find_parts, without_small_parts
 from ceers_steps.kernels.stats import MAD_TO_SIGMA
+from ceers_steps.kernels.wisps.settings import TEMPLATE
 
 __all__ = ["WispTemplate", "prepare_template"]
-
-BLOCK = 8
-"""Size of the blocks in which the extent of a wisp is found, in pixels."""
-
-FAINTEST = 0.01
-"""Brightness at which a wisp ends, as a fraction of its peak in blocks."""
-
-N_SIGMA = 3.0
-"""A wisp ends at this many standard deviations of the template's block noise, if that is more."""
-
-MIN_ISLAND = 16
-"""Smallest part of a wisp, in blocks."""
-
-GROW = 3
-"""Blocks by which the extent is grown; over them the template fades to zero."""
-
-INSTRUMENT_SIGMA = 2.0
-"""Gaussian sigma of the smoothed copy against which the image is correlated, in pixels."""
 
 
 @dataclass(frozen=True)
@@ -47,7 +30,7 @@ class WispTemplate:
         Rows and columns that hold the extent of the wisp.
     taper : ndarray
         ``(height, width)`` of the box, 1 on the wisp, falling to 0 around it.
-    instruments : ndarray
+    smoothed_components : ndarray
         ``(k, height, width)`` tapered and smoothed components.
     brightness : ndarray
         ``(k,)`` mean of every component over the wisp, in DN/s.
@@ -58,7 +41,7 @@ class WispTemplate:
     images: NDArray[np.float32]
     box: tuple[slice, slice]
     taper: NDArray[np.float32]
-    instruments: NDArray[np.float32]
+    smoothed_components: NDArray[np.float32]
     brightness: NDArray[np.float64]
     variances: tuple[NDArray[np.float32] | float, ...]
 
@@ -141,7 +124,7 @@ class WispTemplate:
             self.images[:, *outer],
             (box[0], box[1]),
             self.taper[*inner],
-            self.instruments[:, *inner],
+            self.smoothed_components[:, *inner],
             self.brightness,
             tuple(v[*inner] if isinstance(v, np.ndarray) else v for v in self.variances),
         )
@@ -186,19 +169,19 @@ def prepare_template(
         if not extent.any():
             raise ValueError(f"component {number} holds no wisp above its noise")
     extent = np.logical_or.reduce(extents)
-    wide = ndimage.binary_dilation(extent, iterations=GROW)
+    wide = ndimage.binary_dilation(extent, iterations=TEMPLATE.growth)
     pedestals = [np.median(block[~wide]) if not wide.all() else 0.0 for block in blocks]
     images = images - np.array(pedestals, np.float32)[:, np.newaxis, np.newaxis]
 
     padded = np.pad(wide, 1, mode="edge")  # a wisp that the edge of the detector cuts stays full
     depth = ndimage.distance_transform_cdt(padded, "chessboard")[1:-1, 1:-1]
-    fade = np.minimum(depth / (GROW + 1), 1.0)
+    fade = np.minimum(depth / (TEMPLATE.growth + 1), 1.0)
     rows, cols = ndimage.find_objects(wide.astype(np.uint8))[0]
-    rows = slice(rows.start * BLOCK, min(rows.stop * BLOCK, images.shape[1]))
-    cols = slice(cols.start * BLOCK, min(cols.stop * BLOCK, images.shape[2]))
+    rows = slice(rows.start * TEMPLATE.block, min(rows.stop * TEMPLATE.block, images.shape[1]))
+    cols = slice(cols.start * TEMPLATE.block, min(cols.stop * TEMPLATE.block, images.shape[2]))
     taper = _interpolate(fade, rows, cols)
     inside = np.nan_to_num(images[:, rows, cols], nan=0.0)
-    instruments = np.stack([_smooth_from_other_rows(part * taper) for part in inside])
+    smoothed = np.stack([_smooth_from_other_rows(part * taper) for part in inside])
     brightness = (inside * taper).sum(axis=(1, 2), dtype=np.float64) / taper.sum()
     variances = []
     for image, error in zip(images, errors or [None] * len(images), strict=True):
@@ -207,7 +190,7 @@ def prepare_template(
         else:
             part = np.nan_to_num(error[rows, cols], nan=0.0, posinf=0.0).astype(np.float32)
             variances.append(part**2)
-    return WispTemplate(images, (rows, cols), taper, instruments, brightness, tuple(variances))
+    return WispTemplate(images, (rows, cols), taper, smoothed, brightness, tuple(variances))
 
 
 def _noise(image: NDArray, wide: NDArray[np.bool_]) -> float:
@@ -215,16 +198,17 @@ def _noise(image: NDArray, wide: NDArray[np.bool_]) -> float:
     # every fourth pair of rows is enough
     pairs = image[: len(image) // 4 * 4].reshape(-1, 4, image.shape[1])
     differences = pairs[:, 1] - pairs[:, 0]
-    rows = np.arange(len(differences)) * 4 // BLOCK
-    outside = ~np.repeat(wide, BLOCK, axis=1)[rows, : image.shape[1]] & np.isfinite(differences)
+    rows = np.arange(len(differences)) * 4 // TEMPLATE.block
+    outside = ~np.repeat(wide, TEMPLATE.block, axis=1)[rows, : image.shape[1]]
+    outside &= np.isfinite(differences)
     if not outside.any():
         return 0.0
-    return float(1.4826 * np.median(np.abs(differences[outside])) / np.sqrt(2))
+    return float(MAD_TO_SIGMA * np.median(np.abs(differences[outside])) / np.sqrt(2))
 
 
 def _blocks(image: NDArray) -> NDArray:
     """Average square blocks over the pixels with data; 0 where there are none."""
-    blocks = as_blocks(image, BLOCK, beyond=np.nan)
+    blocks = as_blocks(image, TEMPLATE.block, beyond=np.nan)
     valid = np.isfinite(blocks)
     total = np.where(valid, blocks, 0).sum(axis=(2, 3), dtype=np.float64)
     return total / np.maximum(valid.sum(axis=(2, 3)), 1)
@@ -234,17 +218,18 @@ def _extent(blocks: NDArray) -> NDArray[np.bool_]:
     """Blocks that belong to the wisp."""
     # the differences of neighbours show the noise where the wisp is everywhere, too
     steps = np.abs(np.diff(blocks, axis=1))
-    smooth = ndimage.gaussian_filter(blocks, 1.0, mode="nearest")
-    noise = 0.282 * MAD_TO_SIGMA * np.median(steps) / np.sqrt(2) if steps.size else 0.0
+    smooth = ndimage.gaussian_filter(blocks, TEMPLATE.smoothing, mode="nearest")
+    of_blocks = MAD_TO_SIGMA * np.median(steps) / np.sqrt(2) if steps.size else 0.0
+    noise = TEMPLATE.smoothed_noise * of_blocks
     # the lower half of the blocks is free of wisp even under an extended one
-    pedestal = np.quantile(smooth, 0.25)
+    pedestal = np.quantile(smooth, TEMPLATE.pedestal_quantile)
     smooth = smooth - pedestal
-    found = smooth > max(FAINTEST * smooth.max(), N_SIGMA * noise)
+    found = smooth > max(TEMPLATE.faintest * smooth.max(), TEMPLATE.n_sigma * noise)
     parts = find_parts(found, corners=False)
     if not parts:
         return found
     largest = max(int(np.count_nonzero(part.pixels)) for part in parts)
-    return without_small_parts(found, min(MIN_ISLAND, largest), corners=False)
+    return without_small_parts(found, min(TEMPLATE.smallest_part, largest), corners=False)
 
 
 def _smooth_from_other_rows(image: NDArray) -> NDArray:
@@ -253,19 +238,20 @@ def _smooth_from_other_rows(image: NDArray) -> NDArray:
     The result knows nothing of the noise in its own row, so that a product of the two holds the
     wisp only.  (Smoothed with its own row, noise in the template dilutes the scale by percents.)
     """
-    impulse = np.zeros(2 * round(4 * INSTRUMENT_SIGMA) + 1)
+    impulse = np.zeros(2 * round(4 * TEMPLATE.component_sigma) + 1)
     impulse[len(impulse) // 2] = 1
-    kernel = ndimage.gaussian_filter1d(impulse, INSTRUMENT_SIGMA)
+    kernel = ndimage.gaussian_filter1d(impulse, TEMPLATE.component_sigma)
     kernel[len(kernel) // 2] = 0
     image = ndimage.correlate1d(image, kernel / kernel.sum(), axis=0, mode="nearest")
-    return ndimage.gaussian_filter1d(image, INSTRUMENT_SIGMA, axis=1, mode="nearest")
+    return ndimage.gaussian_filter1d(image, TEMPLATE.component_sigma, axis=1, mode="nearest")
 
 
 def _interpolate(blocks: NDArray, rows: slice, cols: slice) -> NDArray:
     """Interpolate block values bilinearly to the pixels of a box."""
 
     def positions(part: slice, n_blocks: int) -> tuple[NDArray, NDArray, NDArray]:
-        centres = np.clip((np.arange(part.start, part.stop) + 0.5) / BLOCK - 0.5, 0, n_blocks - 1)
+        centres = (np.arange(part.start, part.stop) + 0.5) / TEMPLATE.block - 0.5
+        centres = np.clip(centres, 0, n_blocks - 1)
         low = np.minimum(centres.astype(int), max(n_blocks - 2, 0))
         return low, np.minimum(low + 1, n_blocks - 1), (centres - low).astype(np.float32)
 

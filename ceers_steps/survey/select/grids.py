@@ -17,7 +17,7 @@ from shapely import MultiPoint
 from ceers_steps.errors import CeersError
 from ceers_steps.files.limits import asdf_tree_problem, check_regular
 from ceers_steps.files.parameter_files import list_parameter_files, parameter_files_dir
-from ceers_steps.kernels.mosaic.limits import LARGEST, PIXEL_SCALES, grid_problem
+from ceers_steps.kernels.mosaic.limits import GRID, grid_problem
 from ceers_steps.survey.select.footprints import Positions, sky_center, to_plane, to_sky
 
 __all__ = ["Grid", "check_size", "find_grid", "fit_grid", "grid_table"]
@@ -138,7 +138,7 @@ def check_size(grid: Grid, group: str, n_exposures: int) -> Grid:
         When it has more pixels than any mosaic.
     """
     nx, ny = grid.pixel_shape
-    if nx * ny > LARGEST:
+    if nx * ny > GRID.largest:
         raise CeersError(
             f"{group}: the grid that covers its {n_exposures} exposures would have {nx} x {ny} "
             "pixels. Are they of one field? Combine less with --by pointing, or give coarser "
@@ -180,7 +180,7 @@ def fit_grid(
         For footprints that are not on one half of the sky, and for a scale or rotation that no
         image has.
     """
-    low, high = PIXEL_SCALES
+    low, high = GRID.pixel_scales
     if not low <= pixel_scale <= high:
         raise CeersError(
             f"--pixel-scale {pixel_scale}: give arcsec from {low:g} to {high:g}, 0.03 for instance."
