@@ -1,7 +1,6 @@
 """``ceers sort`` and ``ceers table``: exposures into folders of data sets, and into a table."""
 
 import argparse
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -97,8 +96,7 @@ def run_sort(args: argparse.Namespace) -> None:
 
 def run_table(args: argparse.Namespace) -> None:
     """Run ``ceers table``."""
-    from ceers_steps.files.atomic import write_atomic
-    from ceers_steps.survey.datasets.table import exposure_table
+    from ceers_steps.survey.datasets.table import exposure_table, write_table
 
     table = exposure_table(_find(args, args.suffix))
     base = Path(args.output)
@@ -106,7 +104,5 @@ def run_table(args: argparse.Namespace) -> None:
         base = base.with_suffix("")
     if base.is_dir():
         raise CeersError(f"-o {base} is a folder. Give the path of the table, without extension.")
-    for ending, kind in ((".ecsv", "ascii.ecsv"), (".csv", "ascii.csv")):
-        path = base.with_name(base.name + ending)
-        write_atomic(path, partial(table.write, format=kind, overwrite=True))
+    write_table(table, base)
     print(f"{len(table)} exposures in {base}.ecsv and {base}.csv")

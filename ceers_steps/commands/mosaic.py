@@ -75,6 +75,7 @@ def run(args: argparse.Namespace) -> None:
         mosaic_table,
         observation_list,
     )
+    from ceers_steps.survey.datasets.table import write_table
     from ceers_steps.survey.select.exposures import find_files, read_exposures
 
     if not 0.001 <= args.pixel_scale <= 10:
@@ -107,11 +108,7 @@ def run(args: argparse.Namespace) -> None:
         for name, members in group.filters.items()
     }
     table = mosaic_table(made)
-    for ending, kind in (("ecsv", "ascii.ecsv"), ("csv", "ascii.csv")):
-        write_atomic(
-            folder / f"{TABLE}.{ending}",
-            lambda scratch, kind=kind: table.write(scratch, format=kind, overwrite=True),
-        )
+    write_table(table, folder / TABLE)
     write_atomic(folder / LIST, lambda scratch: scratch.write_text(observation_list(exposures)))
     for path, members in made.items():
         print(f"{path}: {len(members)} exposures, {members[0].filter}")

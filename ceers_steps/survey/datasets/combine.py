@@ -1,6 +1,5 @@
 """Which calibrated exposures are combined, what the mosaics are called, and a table of them."""
 
-import os
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -91,7 +90,7 @@ def observation_list(exposures: Sequence[Exposure]) -> str:
     return "\n".join(lines) + "\n"
 
 
-def mosaic_table(mosaics: Mapping[str | os.PathLike, Sequence[Exposure]]) -> Table:
+def mosaic_table(mosaics: Mapping[Path, Sequence[Exposure]]) -> Table:
     """Return the table of mosaics.
 
     Parameters
@@ -105,7 +104,7 @@ def mosaic_table(mosaics: Mapping[str | os.PathLike, Sequence[Exposure]]) -> Tab
         Product, number and names of its exposures, filter, pixel scale (arcsec), shape (ny, nx)
         and exposure time (s), as its header has them.
     """
-    rows = [_row(Path(path), exposures) for path, exposures in mosaics.items()]
+    rows = [_row(path, exposures) for path, exposures in mosaics.items()]
     table = Table(
         rows=rows,
         names=("product", "n_exposures", "filter", "pixel_scale", "ny", "nx", "exposure_time"),

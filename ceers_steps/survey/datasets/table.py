@@ -1,14 +1,17 @@
 """The table of exposures: who took what, where, when, for how long, and what belongs together."""
 
 from collections.abc import Iterable, Sequence
+from functools import partial
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 from astropy.table import Table
 
+from ceers_steps.files.atomic import write_atomic
 from ceers_steps.survey.datasets.files import DataSet
 
-__all__ = ["COLUMNS", "exposure_table"]
+__all__ = ["COLUMNS", "exposure_table", "write_table"]
 
 COLUMNS = {
     "dataset": ("", "name of the exposure and detector"),
@@ -86,3 +89,19 @@ def _number(text: str) -> float:
         return float(text)
     except ValueError:
         return np.nan
+
+
+def write_table(table: Table, base: Path) -> None:
+    """Write a table as ``<base>.ecsv`` and ``<base>.csv``, replacing what is there.
+
+    Parameters
+    ----------
+    table : `~astropy.table.Table`
+        The table.
+    base : Path
+        Path without extension.
+    """
+    for ending, kind in ((".ecsv", "ascii.ecsv"), (".csv", "ascii.csv")):
+        write_atomic(
+            base.with_name(base.name + ending), partial(table.write, format=kind, overwrite=True)
+        )
