@@ -3,6 +3,7 @@
 import logging
 import os
 import re
+import warnings
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import ClassVar
@@ -150,7 +151,10 @@ class CeersMixin:
     @classmethod
     def _get_crds_parameters(cls, dataset):
         """Return what CRDS chooses references by, with what is filled in."""
-        parameters, observatory = super()._get_crds_parameters(dataset)
+        with warnings.catch_warnings():
+            # members in another folder are what ceers associate writes: nothing is wrong with them
+            warnings.filterwarnings("ignore", "Input association file contains path information")
+            parameters, observatory = super()._get_crds_parameters(dataset)
         return {**parameters, **filled_values(dataset, cls.wanted())}, observatory
 
     def save_model(self, model, *args, **kwargs):
