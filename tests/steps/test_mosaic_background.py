@@ -591,6 +591,6 @@ def test_no_room_for_the_product(tmp_path, monkeypatch):
     path = tmp_path / "field_f150w_i2d.fits"
     mosaic().save(path)
     monkeypatch.setattr("shutil.disk_usage", lambda _: SimpleNamespace(free=1000))
-    with pytest.raises(StepError, match="are free"):
+    with pytest.raises(StepError, match="GB free"):
         MosaicBackgroundStep.call(str(path), output_dir=str(tmp_path / "out"), in_memory=False)
     assert not list((tmp_path / "out").iterdir())
