@@ -44,7 +44,12 @@ def light_of_small(
     def measure(strip: Strip) -> NDArray:
         near = _SmallSources.measure(large, residual, strip)
         use = near.use & (near.distance >= SMALL.edges[0]) & (near.distance < SMALL.edges[-1])
-        key = near.kind[use] * shape[1] + np.digitize(near.distance[use], SMALL.edges) - 1
+        # classes are bytes, their product with the number of distances is none
+        key = (
+            near.kind[use].astype(np.intp) * shape[1]
+            + np.digitize(near.distance[use], SMALL.edges)
+            - 1
+        )
         light = np.bincount(
             key, np.clip(near.value[use], -SMALL.clip, SMALL.clip), shape[0] * shape[1]
         )

@@ -3,13 +3,16 @@
 import numpy as np
 import pytest
 
-from ceers_steps.kernels.sources.background import fit_mesh
+from ceers_steps.kernels.sources.background import BackgroundMesh, fit_mesh
+from ceers_steps.kernels.sources.large_sources import LargeSources
 from ceers_steps.kernels.sources.mosaic_background import (
     BackgroundSettings,
     measure_mosaic_background,
 )
 from ceers_steps.kernels.sources.mosaic_tiers import MOSAIC_TIERS, mask_mosaic
+from ceers_steps.kernels.sources.residual import SkyResidual
 from ceers_steps.kernels.sources.sectors import fades_on_all_sides
+from ceers_steps.kernels.sources.small_sources import light_of_small
 
 NOISE, SIZE = 0.01, 600
 
@@ -80,6 +83,23 @@ def test_finer_boxes_only_where_they_differ():
     # the wide boxes have the step in their middle; the noise of a fine one is 0.1
     assert error[1][:, 150:250].mean() < 0.3 * error[0][:, 150:250].mean()
     assert error[1][:, :100].mean() < 1.2 * error[0][:, :100].mean()
+
+
+def test_a_bright_source_that_is_not_large():
+    """Its class is the twelfth: 12 times 12 distances is more than a byte holds."""
+    noise = np.random.default_rng(6).normal(0.0, 1.0, (200, 200))
+    core = np.zeros(noise.shape, bool)
+    core[80:108, 90:118] = True
+    y, x = np.mgrid[:200, :200]
+    away = np.hypot(np.maximum(abs(y - 93.5) - 13.5, 0), np.maximum(abs(x - 103.5) - 13.5, 0))
+    light = np.where(core, 100.0, 3.0 * np.exp(-away / 6.0))
+    sky = BackgroundMesh(np.zeros((2, 2)), (100, 100), (200, 200))
+    residual = SkyResidual(noise + light, np.zeros(core.shape, bool), core[::2, ::2], sky, 1.0)
+    nothing = LargeSources(np.zeros((50, 50), bool), np.zeros((50, 50), np.float32))
+    bins, _ = light_of_small(nothing, residual, 1)
+    assert bins[core[::2, ::2]].all()
+    # three noises at its edge, followed to 0.03 of the noise
+    assert bins[(light > 0.2)[::2, ::2]].mean() > 0.9
 
 
 def test_only_sources_fade_on_all_sides():
