@@ -332,10 +332,10 @@ def _align_to_reference_inplace(
             member.reference = reference.name
             said = f"aligned with {reference.name}"
             member.end(COMPLETE, f"{said}; {simpler}" if simpler else said)
+            member.note_bound(absolute.at_bound)
     if absolute is None:
         return []
-    title = _title(members) + (" (FAILED)" if reason else "")
-    fit = absolute.fit
+    title, fit = _title(members) + (" (FAILED)" if reason else ""), absolute.fit
     return [Residuals(title, absolute.positions, 1e3 * fit.residuals, fit.used)]
 
 

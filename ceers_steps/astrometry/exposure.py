@@ -105,6 +105,13 @@ class AlignedExposure:
         """Record how it ended."""
         self.status, self.note = status, note
 
+    def note_bound(self, at_bound: bool) -> None:
+        """Note in its last row whether the shift is at the end of the search; doubt it if so."""
+        self.rows[-1]["at_bound"] = at_bound
+        if at_bound:
+            radius = f"its shift is at the end of abs_searchrad={self.settings.abs_searchrad}"
+            self.doubt = "; ".join(filter(None, (self.doubt, f"{radius}: raise it and look")))
+
     def keep(self) -> None:
         """Leave its WCS as it is."""
         self.kept = True
@@ -114,11 +121,11 @@ class AlignedExposure:
     @property
     def merit(self) -> dict[str, Any]:
         """Figures of merit of all fits."""
-        names = ("n_matched", "rmse", "mae", "shift_error", "xshift", "yshift", "rotation", "scale")
+        fit = ("n_matched", "rmse", "mae", "shift_error", "xshift", "yshift", "rotation", "scale")
         return {
             f"{row['alignment']}_{name}": row[name]
             for row in self.rows
-            for name in names
+            for name in (*fit, "at_bound")
             if name in row
         }
 

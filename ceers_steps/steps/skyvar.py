@@ -190,6 +190,13 @@ def _write_back(
         background.method = f"{step.class_alias} {step.sky_method}"
         error = max(found.pedestal.uncertainty, found.evidence.uncertainty)
         metrics = {"sky": background.level, "sky_err": error, "sky_spread": found.evidence.spread}
+        metrics["sky_fitted"] = found.pedestal.fitted
+        if not found.pedestal.fitted:
+            log.warning(
+                "%s: no peak could be fitted to the sky's histogram: its median is taken. Look at "
+                "the source mask; the level may be too high.",
+                model.meta.filename,
+            )
         if len(found.pedestal.levels) > 1:
             metrics["sky_levels"] = [before + level for level in found.pedestal.levels]
         notes = [f"sky {background.level:.6g} +- {error:.2g} {_unit(model)} subtracted"]

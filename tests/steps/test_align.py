@@ -198,6 +198,7 @@ class TestAccuracy:
             entry = model.meta.instance["ceers_steps"]["ceers_align"]
             assert entry["parameters"]["abs_refcat"] == "reference.ecsv"
             assert entry["merit"]["absolute_n_matched"] >= 15
+            assert entry["merit"]["absolute_at_bound"] is False
             assert model.meta.wcs.name == "FIT-LVL3-reference.ecsv"
             (line,) = history(model)
             assert "ceers_align COMPLETE" in line

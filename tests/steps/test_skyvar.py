@@ -141,6 +141,7 @@ def test_sky_and_noise_are_recovered(excess):
     model, light = cal(excess=excess)
     result = SkyVarStep.call(model)
     assert abs(merit(result)["sky"] - SKY) < 4 * merit(result)["sky_err"]
+    assert merit(result)["sky_fitted"] is True
     mask = light > 0.1 * NOISE
     for block in (1, 2, 4, 8):
         noise = block_noise(result.data, light, result.err, mask=mask, block=block)

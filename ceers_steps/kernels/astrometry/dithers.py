@@ -51,12 +51,16 @@ class ReferenceFit:
         Which sources of the reference they are.
     geometry : str
         What was fitted: a shift where sources are too few for more.
+    at_bound : bool
+        The shift was found beyond the search radius, within the tolerance: a better one may lie
+        farther out.
     """
 
     fit: ListFit
     positions: NDArray[np.float64]
     reference: NDArray[np.intp]
     geometry: str
+    at_bound: bool = False
 
 
 @dataclass
@@ -292,7 +296,7 @@ def align_to_reference(
     """
     positions, sigma = np.asarray(positions, float).reshape(-1, 2), np.asarray(sigma, float)
     reference = np.asarray(reference, float).reshape(-1, 2)
-    moved = positions
+    moved, at_bound = positions, False
     near = replace(match, search_radius=0.0, offset=(0.0, 0.0))
     for settings in (match, near):
         pairs = match_lists(reference, moved, settings)
@@ -301,6 +305,8 @@ def align_to_reference(
                 f"{len(pairs)} of {len(positions)} sources match one of {len(reference)} of the "
                 f"reference ({pairs.chance:.1f} by chance, at least {match.minimum} are needed)"
             )
+        if settings is match and match.search_radius > 0:
+            at_bound = bool(np.hypot(*(pairs.shift - match.offset)) > match.search_radius)
         used = _fit_that_suits(len(pairs), fit)
         lists = positions[pairs.positions], reference[pairs.reference], sigma[pairs.positions]
         result = fit_list(*lists, used)
@@ -309,7 +315,8 @@ def align_to_reference(
             if _is_rotated(free, lists[0]):
                 result = free
         moved = result.apply(positions)
-    return ReferenceFit(result, moved[pairs.positions], pairs.reference, used.geometry)
+    places = moved[pairs.positions]
+    return ReferenceFit(result, places, pairs.reference, used.geometry, at_bound)
 
 
 def _fit_that_suits(n: int, fit: FitSettings) -> FitSettings:

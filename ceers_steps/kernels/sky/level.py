@@ -26,12 +26,15 @@ class SkyLevel:
         Standard deviation of the Gaussian core.
     n : int
         Number of finite values.
+    fitted : bool
+        Whether a Gaussian was fitted; False where the median stands for its peak.
     """
 
     value: float
     uncertainty: float
     sigma: float
     n: int
+    fitted: bool = True
 
 
 def sky_level(values: NDArray, max_iterations: int = 20) -> SkyLevel:
@@ -63,7 +66,7 @@ def sky_level(values: NDArray, max_iterations: int = 20) -> SkyLevel:
     values = _finite(values)
     lower, median = np.quantile(values, [0.158655, 0.5])
     centre, sigma = float(median), float(median - lower)
-    fallback = SkyLevel(centre, 1.2533 * sigma / values.size**0.5, sigma, values.size)
+    fallback = SkyLevel(centre, 1.2533 * sigma / values.size**0.5, sigma, values.size, False)
     if values.size < LEVEL.least_values or sigma == 0.0:
         return fallback
     for _ in range(max_iterations):

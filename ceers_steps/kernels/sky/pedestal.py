@@ -22,10 +22,13 @@ class Pedestal:
         One for each strip, from the left, in the unit of the image.
     uncertainties : tuple of float
         Their standard errors for independent pixels.
+    fitted : bool
+        Whether a peak was fitted in all; False where a median stands for one.
     """
 
     levels: tuple[float, ...]
     uncertainties: tuple[float, ...]
+    fitted: bool = True
 
     @property
     def level(self) -> float:
@@ -87,6 +90,7 @@ def find_pedestal(
     return Pedestal(
         tuple(float(level.value) for level in found),
         tuple(float(level.uncertainty) for level in found),
+        all(level.fitted for level in found),
     )
 
 
@@ -133,4 +137,5 @@ def _gaussian(image: NDArray, usable: NDArray[np.bool_]) -> SkyLevel:
     below, above = PEDESTAL.published_range
     lower, upper = start.value - below * start.sigma, start.value + above * start.sigma
     peak = gaussian_peak(values, lower, upper, start.sigma * PEDESTAL.published_step)
-    return SkyLevel(peak, start.sigma / np.sqrt(start.n), start.sigma, start.n)
+    fitted = peak != float(np.median(values))  # which stands for a fit that fails
+    return SkyLevel(peak, start.sigma / np.sqrt(start.n), start.sigma, start.n, fitted)

@@ -190,6 +190,13 @@ class TestReference:
         difference = reference[result.reference] - result.positions
         np.testing.assert_allclose(difference, result.fit.residuals, atol=1e-12)
 
+    @pytest.mark.parametrize(("shift", "at_bound"), [(1.9, False), (2.1, True)])
+    def test_a_shift_at_the_end_of_the_search_is_told(self, shift, at_bound):
+        """Within the tolerance beyond it a shift is found; it may not be the best."""
+        positions, sigma, reference = self.field(shift=(shift, 0.0))
+        settings = MatchSettings(2.0, 0.3, 0.0, 5)
+        assert align_to_reference(positions, sigma, reference, settings, FIT).at_bound is at_bound
+
     def test_shift_beyond_the_search(self):
         positions, sigma, reference = self.field(shift=(5.0, 0.0))
         settings = MatchSettings(2.0, 0.3, 0.0, 5)

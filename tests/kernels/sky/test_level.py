@@ -33,6 +33,7 @@ def test_sources_count_less_than_in_the_median():
     level = sky_level(values)
     assert abs(level.value) < 0.5 * np.median(values)
     assert level.sigma == pytest.approx(1.0, abs=0.1)
+    assert level.fitted
 
 
 @settings(deadline=None, max_examples=40)
@@ -53,6 +54,7 @@ def test_no_gaussian_core_gives_the_median(values):
     level = sky_level(np.array([*values, np.nan]))
     assert level.value == 3.0
     assert level.n == len(values)
+    assert not level.fitted
 
 
 @pytest.mark.parametrize("function", [sky_level, lambda v: gaussian_peak(v, -1, 1.5, 0.001)])

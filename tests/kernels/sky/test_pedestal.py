@@ -28,6 +28,13 @@ def test_level_of_white_noise(method):
     # the limit is NOISE / 512; neither estimate is better, nor ten times worse
     assert 0.98 * NOISE / 512 < found.uncertainty < 5 * NOISE / 512
     assert abs(found.level - SKY) < 4 * 2.2 * NOISE / 512
+    assert found.fitted
+
+
+@pytest.mark.parametrize("method", ["mode", "gaussian"])
+def test_a_median_that_stands_for_the_peak_is_told(method):
+    image = np.full((64, 64), SKY)
+    assert not find_pedestal(image, np.zeros((64, 64), bool), method=method).fitted
 
 
 def test_masked_pixels_and_nan_do_not_count():
