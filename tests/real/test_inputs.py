@@ -1,12 +1,14 @@
 """Real files where a user would give them: each gives a product, or a message that says why not."""
 
 import json
+import shutil
 
 import numpy as np
 import pytest
 from stdatamodels.jwst import datamodels
 
 from ceers_steps import (
+    CeersImage3,
     MosaicBackgroundStep,
     RemStripingStep,
     SkyVarStep,
@@ -79,3 +81,24 @@ def test_listings_where_cals_are_wanted(real, tmp_path, capsys):
     folder = real / "nircam_coron_calints"
     assert main(["associate", str(folder), "-o", str(tmp_path)]) == 1
     assert "2 *_calints" in capsys.readouterr().err
+
+
+@pytest.fixture
+def niriss(real, tmp_path):
+    """Interferometry of one visit, of which no mosaic is made as a rule, as an association."""
+    files = sorted((real / "niriss_cal").glob("jw01093014001_*_cal.fits"))
+    assert len(files) == 3
+    for path in files:
+        shutil.copy(path, tmp_path)
+    members = [{"expname": path.name, "exptype": "science"} for path in files]
+    product = {"name": "niriss", "members": members}
+    path = tmp_path / "niriss_asn.json"
+    path.write_text(json.dumps({"asn_id": "a3001", "products": [product]}))
+    return path
+
+
+def test_niriss_interferometry_is_refused_by_name(niriss, capsys, tmp_path):
+    with pytest.raises(StepError, match=r"jw01093014001_03102_00001_nis.*NIS_AMI"):
+        CeersImage3.call(str(niriss))
+    assert main(["associate", str(tmp_path), "-o", str(tmp_path / "asn")]) == 1
+    assert "NIS_AMI" in capsys.readouterr().err
