@@ -52,7 +52,7 @@ MOSAIC_TIERS = {
 
 
 def mask_mosaic(
-    image: RowImage, border: RowImage, parameters: TierSet, *, n_threads: int = 1
+    image: RowImage, coverage_mask: RowImage, parameters: TierSet, *, n_threads: int = 1
 ) -> NDArray[np.uint8]:
     """Find the sources of a mosaic, from the widest to the smallest.
 
@@ -62,9 +62,9 @@ def mask_mosaic(
     Parameters
     ----------
     image : ndarray, shape (ny, nx)
-        In any unit. NaN are treated as border. It and the border may also be a
+        In any unit. NaN count as not covered. It and the mask may also be a
         `~ceers_steps.kernels.rows.RowImage`, of which strips of rows are asked for.
-    border : ndarray of bool, shape (ny, nx)
+    coverage_mask : ndarray of bool, shape (ny, nx)
         True = do not use: not seen by any detector.
     parameters : TierSet
         At most six tiers, thresholds relative to the pixel noise.
@@ -74,7 +74,7 @@ def mask_mosaic(
     Returns
     -------
     ndarray of uint8, shape (ny, nx)
-        Bit 0: border. Bit k: source of tier k, grown. `CORE`: above the threshold of a tier.
+        Bit 0: not covered. Bit k: source of tier k, grown. `CORE`: above the threshold of a tier.
 
     Raises
     ------
@@ -83,15 +83,15 @@ def mask_mosaic(
     """
     if parameters.noise != "pixel" or len(parameters.tiers) > 6:
         raise ValueError("a mosaic is searched with noise='pixel' and at most six tiers")
-    sky = _RingSky.measure(image, border, parameters, n_threads)
-    scale = sky.noise(image, border)
+    sky = _RingSky.measure(image, coverage_mask, parameters, n_threads)
+    scale = sky.noise(image, coverage_mask)
     grow = max(tier.growth for tier in parameters.tiers)
     widest = math.ceil(max(4 * tier.sigma for tier in parameters.tiers))
     overlap = widest + grow + SEARCH.connected_rows
     bits = np.zeros(image.shape, np.uint8)
 
     def search(strip: Strip) -> None:
-        bad = border[strip.outer] | ~np.isfinite(image[strip.outer])
+        bad = coverage_mask[strip.outer] | ~np.isfinite(image[strip.outer])
         flat = sky.subtract(image, bad, strip.outer)
         found = bad.astype(np.uint8)
         for number, tier in enumerate(parameters.tiers, start=1):
@@ -122,17 +122,17 @@ class _RingSky:
 
     @classmethod
     def measure(
-        cls, image: RowImage, border: RowImage, parameters: TierSet, n_threads: int
+        cls, image: RowImage, coverage_mask: RowImage, parameters: TierSet, n_threads: int
     ) -> "_RingSky":
         """Take the ring medians with bright pixels replaced by the location of the others."""
         level = fit_mesh(
             image,
-            border,
+            coverage_mask,
             box_size=SEARCH.clip_box,
             filter_size=SEARCH.clip_filter,
             n_threads=n_threads,
         )
-        rows, columns, good = _sample(image, border)
+        rows, columns, good = _sample(image, coverage_mask)
         sample = np.asarray(crossing(image, rows, columns), np.float32)
         residual = sample - level.at(rows, columns)
         ceiling = SEARCH.clip * biweight_scale(residual[good])
@@ -142,7 +142,7 @@ class _RingSky:
 
         def work(strip: Strip) -> None:
             part = np.asarray(image[strip.rows], np.float32)
-            use = ~border[strip.rows] & np.isfinite(part)
+            use = ~coverage_mask[strip.rows] & np.isfinite(part)
             use &= ~(part > level.rows(strip.start, strip.stop) + np.float32(ceiling))
             filled = np.where(use, part, location)
             blocks = block_median(filled, factor, beyond=float(location))
@@ -163,13 +163,13 @@ class _RingSky:
         sky = expand(blocks, (height, image.shape[1]), self.factor)[offset:]
         return np.where(bad, np.float32(0.0), image[rows] - sky)
 
-    def noise(self, image: RowImage, border: RowImage) -> float:
+    def noise(self, image: RowImage, coverage_mask: RowImage) -> float:
         """Return the biweight scale of the image without the sky, from a sample of its rows."""
         step = max(1, math.prod(image.shape) // SEARCH.sample)
         parts = []
         for start in range(0, image.shape[0], step):
             row = slice(start, start + 1)
-            bad = border[row] | ~np.isfinite(image[row])
+            bad = coverage_mask[row] | ~np.isfinite(image[row])
             parts.append(self.subtract(image, bad, row)[~bad])
         scale = biweight_scale(np.concatenate(parts))
         if not scale > 0.0:
@@ -178,15 +178,15 @@ class _RingSky:
 
 
 def _sample(
-    image: RowImage, border: RowImage
+    image: RowImage, coverage_mask: RowImage
 ) -> tuple[NDArray[np.intp], NDArray[np.intp], NDArray[np.bool_]]:
     """Return rows and columns evenly spread over an image, and which of their pixels are good."""
     step = max(1, int(math.sqrt(math.prod(image.shape) / SEARCH.sample)))
     while True:
         rows, columns = (np.arange(step // 2, size, step) for size in image.shape)
-        good = ~crossing(border, rows, columns) & np.isfinite(crossing(image, rows, columns))
+        good = ~crossing(coverage_mask, rows, columns) & np.isfinite(crossing(image, rows, columns))
         if good.any():
             return rows, columns, good
         if step == 1:
-            raise ValueError("no pixel left to search for sources: all are border or NaN")
+            raise ValueError("no pixel left to search for sources: all are not covered or NaN")
         step = max(1, step // 4)

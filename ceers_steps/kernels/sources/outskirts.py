@@ -73,7 +73,7 @@ class Outskirts:
 
 def measure_outskirts(
     image: RowImage,
-    border: RowImage,
+    coverage_mask: RowImage,
     mask: RowImage,
     core: RowImage,
     *,
@@ -86,7 +86,7 @@ def measure_outskirts(
     image : ndarray, shape (ny, nx)
         In any unit. It and the masks may also be a `~ceers_steps.kernels.rows.RowImage`, of
         which strips of rows are asked for.
-    border, mask, core : ndarray of bool, shape (ny, nx)
+    coverage_mask, mask, core : ndarray of bool, shape (ny, nx)
         True = no detector has seen this pixel; = sources, generously, where the sky is measured
         first; = above a threshold of the search.
     n_threads : int
@@ -102,16 +102,16 @@ def measure_outskirts(
         When the sources leave no sky.
     """
     core_bins = _any_in_bins(core, n_threads)
-    seen = _union(mask, border)
+    seen = _union(mask, coverage_mask)
     sky, noise = _sky(image, seen, SKY.wide, n_threads)
-    residual = SkyResidual(image, border, core_bins, sky, noise)
+    residual = SkyResidual(image, coverage_mask, core_bins, sky, noise)
     _add_extended_inplace(core_bins, residual, n_threads)
     seen = _union(seen, around_large(residual, n_threads))
-    residual = _residual(image, border, seen, core_bins, image, n_threads)
+    residual = _residual(image, coverage_mask, seen, core_bins, image, n_threads)
     _add_faint_inplace(core_bins, residual, n_threads)
     found = _outskirts(residual, n_threads)
-    masked, clean = _union(found.mask, border), found.subtract_from(image)
-    residual = _residual(image, border, masked, core_bins, clean, n_threads)
+    masked, clean = _union(found.mask, coverage_mask), found.subtract_from(image)
+    residual = _residual(image, coverage_mask, masked, core_bins, clean, n_threads)
     # as large as those to come
     del found, masked, clean
     return _outskirts(residual, n_threads)
@@ -126,7 +126,7 @@ def _outskirts(residual: SkyResidual, n_threads: int) -> Outskirts:
 
 def _residual(
     image: RowImage,
-    border: RowImage,
+    coverage_mask: RowImage,
     mask: RowImage,
     core_bins: NDArray[np.bool_],
     clean: RowImage,
@@ -142,7 +142,7 @@ def _residual(
     sky = smooth.followed(fine, FOLLOWED.structure * noise)
     size = np.abs(fine.values - smooth.at_boxes(fine)) / noise
     rough = ndimage.binary_dilation(size > SKY.rough, iterations=SKY.rough_growth)
-    return SkyResidual(image, border, core_bins, sky, _noise(clean, mask, sky), rough)
+    return SkyResidual(image, coverage_mask, core_bins, sky, _noise(clean, mask, sky), rough)
 
 
 def _sky(

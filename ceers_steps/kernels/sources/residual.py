@@ -18,7 +18,7 @@ class SkyResidual:
     """An image less its sky in units of the noise, to be looked at in bins."""
 
     image: RowImage
-    border: RowImage
+    coverage_mask: RowImage
     core: NDArray[np.bool_]  # in bins of two by two pixels
     sky: BackgroundMesh
     noise: float
@@ -44,7 +44,7 @@ class SkyResidual:
 
     def binned(self, rows: slice, factor: int) -> tuple[NDArray, NDArray, NDArray]:
         """Return the means of bins, the pixels in each mean, and where a core is."""
-        good = ~self.border[rows] & np.isfinite(self.image[rows])
+        good = ~self.coverage_mask[rows] & np.isfinite(self.image[rows])
         level = self.sky.rows(rows.start, rows.stop)
         value = np.where(good, (self.image[rows] - level) / np.float32(self.noise), np.float32(0))
         total, count = (_sum(array, factor) for array in (value, good.astype(np.float32)))

@@ -231,5 +231,5 @@ def _metrics(stripes: Stripes, total: NDArray, sky: NDArray[np.bool_]) -> dict[s
         "sky": stripes.sky,
         "sky_change": -np.mean(values, dtype=float),
         "stripe_rms": np.std(values, dtype=float),
-        **stripes.figures,
+        **stripes.metrics,
     }

@@ -37,8 +37,8 @@ class Stripes:
         Image less stripes and smooth light: noise, and the sources where they are masked.
     sky : float
         Level of the sky, in the units of the image.
-    figures : dict of str to float
-        What else the method tells of itself.
+    metrics : dict of str to float
+        What else the method measures.
     """
 
     horizontal: NDArray[np.float32]
@@ -46,7 +46,7 @@ class Stripes:
     tilted: NDArray[np.float32] | None
     rest: NDArray[np.float32]
     sky: float
-    figures: dict[str, float]
+    metrics: dict[str, float]
 
     @property
     def total(self) -> NDArray[np.float32]:
@@ -98,9 +98,9 @@ def find_by_median(
     if published_pedestal:
         pedestal = gaussian_peak(work[~mask], *MEDIAN.published_histogram)
     fit = median_stripes(work, mask, n_outputs, mask_threshold, pedestal)
-    figures = {"mask_threshold": fit.threshold, "full_rows": float(fit.full_rows.sum())}
+    metrics = {"mask_threshold": fit.threshold, "full_rows": float(fit.full_rows.sum())}
     rest = work - np.float32(sky) - fit.total
-    return Stripes(fit.horizontal, fit.vertical, None, rest, sky, figures)
+    return Stripes(fit.horizontal, fit.vertical, None, rest, sky, metrics)
 
 
 def find_by_wiener(
@@ -140,12 +140,12 @@ def find_by_wiener(
     rest -= fit.light if flat is None else fit.light * flat
     columns = column_stripes(rest, mask)
     rest -= columns
-    figures = {
+    metrics = {
         "white_sigma": fit.white_sigma,
         "noise_scale": fit.noise_scale,
         "predicted_error": fit.predicted_error,
     }
-    return Stripes(fit.stripes, columns, None, rest, fit.sky, figures)
+    return Stripes(fit.stripes, columns, None, rest, fit.sky, metrics)
 
 
 def add_tilted(stripes: Stripes, mask: NDArray[np.bool_], angles: Sequence[float]) -> Stripes:

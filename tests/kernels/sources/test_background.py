@@ -142,8 +142,11 @@ def test_strips_and_threads_do_not_matter(monkeypatch):
 def test_tiny_images(shape, fill):
     image = np.random.default_rng(3).normal(1.0, 0.1, shape)
     mesh = fit_mesh(image, np.zeros(shape, bool), box_size=10, filter_size=3, fill=fill)
-    assert mesh.rows(0, shape[0]).shape == shape
-    assert np.abs(mesh.rows(0, shape[0]) - 1.0).max() < 0.6
+    background = mesh.rows(0, shape[0])
+    assert background.shape == shape
+    # four times the error of a mean of the pixels of a box; a biweight wastes a twentieth of them
+    pixels = min(shape[0], 10) * min(shape[1], 10)
+    assert np.abs(background - 1.0).max() < 4 * 0.1 / np.sqrt(0.95 * pixels)
 
 
 def test_nothing_left():

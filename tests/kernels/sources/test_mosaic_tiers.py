@@ -94,18 +94,25 @@ def outskirts(image):
 
 
 def test_outskirts_follow_the_light():
-    """What is left outside the mask once the outskirts are subtracted is sky."""
-    image, light = scene((800, 800), galaxy=(40.0, 5 * NOISE))
+    """The mask ends where light is lost, and what is beyond it is known."""
+    length, peak = 40.0, 5.0
+    image, light = scene((800, 800), galaxy=(length, peak * NOISE))
     found = outskirts(image)
+    mask = found.mask[:]
     y, x = np.mgrid[:800, :800]
-    ring = np.hypot(y - 400, x - 400) < 300
-    outside = ~found.mask[:] & ring
+    radius = np.hypot(y - 400, x - 400)
+    # 0.03 of the noise is lost; a tenth of this radius is a factor of 1.7 in light
+    lost = length * np.log(peak / 0.03)
+    assert mask[np.abs(radius - 0.9 * lost) < 3].mean() > 0.95
+    assert mask[np.abs(radius - 1.1 * lost) < 3].mean() < 0.1
+    for level, part in ((0.1, 0.01), (0.3, 0.002), (1.0, 0.0)):
+        assert np.mean(~mask[light > level * NOISE]) <= part
+    # what is subtracted beyond is that light, to twice the error of a mean over as many pixels
+    outside = ~mask & (radius < 300)
     modelled = (image - found.subtract_from(image)[:])[outside]
-    true = light[outside]
-    # the profile is followed to 0.15 of the noise; half of what is beyond must be known
-    assert abs(modelled.mean() - true.mean()) < 0.5 * max(true.mean(), 0.02 * NOISE)
-    assert np.all(found.mask[:][light > 2 * NOISE])
-    assert found.bins.mean() < 0.5
+    assert light[outside].mean() > 4 * NOISE / np.sqrt(np.count_nonzero(outside))
+    error = 2 * NOISE / np.sqrt(np.count_nonzero(outside))
+    assert modelled.mean() == pytest.approx(light[outside].mean(), abs=error)
 
 
 @pytest.mark.slow
