@@ -12,7 +12,7 @@ from ceers_steps.errors import CeersError
 from ceers_steps.files.limits import check_regular
 from ceers_steps.names import exposure_name
 
-__all__ = ["COLUMNS", "read_overrides"]
+__all__ = ["COLUMNS", "LIMITS", "read_overrides"]
 
 COLUMNS = {
     "wisp_scale": float,
@@ -30,6 +30,10 @@ COLUMNS = {
 
 LARGEST = 1e8
 """Bytes of a table; a row for each of 10,000 exposures has 1e6."""
+
+LIMITS = {"wisp_scale": (0.0, 100.0), "mask_threshold": (0.0, 1.0)}
+"""Least and largest values: of the wisp scale any more is a mistake, templates are means of real
+exposures; of the threshold by its meaning."""
 
 _TRUE = {"true", "t", "yes", "y", "1"}
 _FALSE = {"false", "f", "no", "n", "0"}
@@ -123,9 +127,16 @@ def _cell(value: object, kind: type, path: Path, column: str, number: int) -> An
             return flag in _TRUE
     else:
         try:
-            return kind(text)
+            value: float = kind(text)
         except ValueError:
             pass
+        else:
+            low, high = LIMITS.get(column, (-np.inf, np.inf))
+            if low <= value <= high:
+                return value
+            raise CeersError(
+                f"overrides={path}: row {number}, column {column}: {text}, use {low:g} to {high:g}."
+            )
     raise CeersError(
         f"overrides={path}: row {number}, column {column}: {text!r} is not a "
         f"{'true/false value' if kind is bool else 'number'}."

@@ -1,6 +1,11 @@
-"""Bits of data quality that kernels look at (those of jwst's data models)."""
+"""Bits of data quality that kernels look at (those of jwst's data models), and what is usable."""
 
-__all__ = ["DO_NOT_USE", "JUMP_DET", "REFERENCE_PIXEL", "SATURATED"]
+from collections.abc import Mapping
+
+import numpy as np
+from numpy.typing import NDArray
+
+__all__ = ["DO_NOT_USE", "JUMP_DET", "REFERENCE_PIXEL", "SATURATED", "why_unusable"]
 
 DO_NOT_USE = 1
 """Of DQ and GROUPDQ: the value means nothing."""
@@ -10,3 +15,36 @@ JUMP_DET = 4
 """Of GROUPDQ: a hit in the difference that ends in this group."""
 REFERENCE_PIXEL = 1 << 31
 """Of DQ: sees no light."""
+
+
+def why_unusable(
+    data: NDArray, dq: NDArray | None, variances: Mapping[str, NDArray | None]
+) -> str | None:
+    """Return why no pixel of an image can be used.
+
+    Parameters
+    ----------
+    data : ndarray, shape (ny, nx)
+        The image.
+    dq : ndarray or None
+        Its data quality; None if it has none.
+    variances : Mapping
+        Planes of variances by name; None where there is none. Values that are not finite, or
+        negative, mean nothing.
+
+    Returns
+    -------
+    str or None
+        The plane and what is wrong with it; None if some pixel can be used.
+    """
+    usable = np.isfinite(data)
+    if not usable.any():
+        return "SCI has no finite value"
+    if dq is not None:
+        usable &= (dq & (DO_NOT_USE | REFERENCE_PIXEL)) == 0
+    if not usable.any():
+        return "DQ flags every pixel with a value as DO_NOT_USE"
+    for name, variance in variances.items():
+        if variance is not None and not (np.isfinite(variance) & (variance >= 0))[usable].any():
+            return f"{name} has no valid value"
+    return None

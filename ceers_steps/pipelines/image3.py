@@ -13,7 +13,12 @@ from ceers_steps.errors import CeersError
 from ceers_steps.files.associations import is_association_path, read_association
 from ceers_steps.pipelines.base import CeersPipeline
 from ceers_steps.steps.align import AlignStep
-from ceers_steps.steps.exposures import open_library, product_name, without_strangers
+from ceers_steps.steps.exposures import (
+    open_library,
+    product_name,
+    without_strangers,
+    without_unusable,
+)
 from ceers_steps.steps.mosaic_background import MosaicBackgroundStep
 from ceers_steps.steps.skyvar import SkyVarStep
 from ceers_steps.steps.tiled_resample import TiledResampleStep
@@ -108,6 +113,7 @@ class CeersImage3(CeersPipeline, Image3Pipeline):
         for number, product in enumerate(products, start=1):
             library = open_library(self, product)
             library = without_strangers(self, library, library.asn["products"][0].get("name"))
+            library = without_unusable(self, library)
             name = product_name(library)
             log.info("Product %d of %d: %s", number, len(products), name or "without a name")
             named = self.output_file is None and name is not None

@@ -22,9 +22,10 @@ from ceers_steps.files.membership import (
     keywords_of,
     left_out_reason,
 )
+from ceers_steps.kernels.dq import why_unusable
 from ceers_steps.names import exposure_name
 
-__all__ = ["is_image_file", "open_library", "product_name", "without_strangers"]
+__all__ = ["is_image_file", "open_library", "product_name", "without_strangers", "without_unusable"]
 
 log = logging.getLogger(__name__)
 
@@ -158,6 +159,45 @@ def without_strangers(step, library, name=None):
             "out of the association."
         )
     return library if len(keep) == len(found) else _part(step, library, keep)
+
+
+def without_unusable(step, library):
+    """Leave out the exposures of which no pixel can be used.
+
+    Parameters
+    ----------
+    step : `~ceers_steps.steps.base.CeersMixin`
+        With which the library was opened.
+    library : `~jwst.datamodels.ModelLibrary`
+        Exposures of one product.
+
+    Returns
+    -------
+    `~jwst.datamodels.ModelLibrary`
+        The same, or a new one where an exposure is left out; why is a warning.
+
+    Raises
+    ------
+    CeersError
+        When no exposure is left.
+    """
+    reasons = {}
+    with library:
+        for index in range(len(library)):
+            model = library.borrow(index)
+            variances = {"VAR_RNOISE": model.var_rnoise, "VAR_POISSON": model.var_poisson}
+            if why := why_unusable(model.data, model.dq, variances):
+                reasons[index] = f"{model.meta.filename}: {why}"
+            library.shelve(model, index, modify=False)
+    for reason in reasons.values():
+        log.warning("Nothing is usable, left out of the mosaic: %s", reason)
+    keep = [index for index in range(len(library)) if index not in reasons]
+    if not keep:
+        raise CeersError(
+            f"Nothing is usable in any of the {len(reasons)} exposures: "
+            f"{'; '.join(list(reasons.values())[:3])}. Look at them, and make them again."
+        )
+    return _part(step, library, keep) if reasons else library
 
 
 def _part(step, library, keep):

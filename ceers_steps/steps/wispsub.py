@@ -9,6 +9,7 @@ from stdatamodels.jwst.datamodels import CubeModel, ImageModel, JwstDataModel
 from ceers_steps.errors import CeersError
 from ceers_steps.files.atomic import user_path, write_atomic
 from ceers_steps.files.headers.other_tools import already_done
+from ceers_steps.files.overrides import LIMITS
 from ceers_steps.files.wisp_package import HOST_NOTE, package_label
 from ceers_steps.files.wisp_templates import (
     AFFECTED_DETECTORS,
@@ -31,8 +32,7 @@ __all__ = ["WispSubStep"]
 
 log = logging.getLogger(__name__)
 
-LARGEST_SCALE = 100.0
-"""Scales above this are mistakes: templates are means of real exposures."""
+LARGEST_SCALE = LIMITS["wisp_scale"][1]
 
 
 class WispSubStep(CeersStep):
@@ -54,7 +54,7 @@ class WispSubStep(CeersStep):
     spec = """
         template_dir = string(default=None)  # Directory with wisps_<detector>_<FILTER>.fits (DN/s); searched before $NIRCAM_WISP_TEMPLATES and the package nmfwisp
         templates = force_list(default=None)  # Template files, one per component, instead of those found by name
-        scale = float(min=0, default=None)  # Scale of the template, by hand; None fits it
+        scale = float(min=0, max=100, default=None)  # Scale of the template, by hand; None fits it
         method = option('lsq', 'ceers', default='lsq')  # 'lsq': robust least squares; 'ceers': as published by CEERS
         min_significance = float(min=0, default=5.0)  # Subtract only if the wisp is this many times its error (lsq)
         template_frame = option('auto', 'flat', 'raw', default='auto')  # Whether the flat is divided out of the template ('flat') or not ('raw') (lsq); 'auto': raw for STScI's RATE, else flat
@@ -91,11 +91,6 @@ class WispSubStep(CeersStep):
             return model
         check_is_rate(model)
         scale = row.get("wisp_scale", self.scale)
-        if scale is not None and not 0 <= scale <= LARGEST_SCALE:
-            raise CeersError(
-                f"{model.meta.filename}: wisp scale {scale} (scale, or wisp_scale in the overrides "
-                f"table); use 0 to {LARGEST_SCALE:g}."
-            )
         templates = read_templates(paths, model)
         frame = templates.frame if self.template_frame == "auto" else self.template_frame
         found = _subtract_inplace(self, model, templates, frame, paths, scale)
@@ -140,6 +135,11 @@ class WispSubStep(CeersStep):
             Why it gets none.
         """
         instrument = model.meta.instrument
+        # before the long part of stage 1, which asks here first; nan passes the limits of the spec
+        if self.scale is not None and not 0 <= self.scale <= LARGEST_SCALE:
+            raise CeersError(
+                f"{model.meta.filename}: wisp scale={self.scale}; use 0 to {LARGEST_SCALE:g}."
+            )
         if row.get("skip_wispsub"):
             return [], "skip_wispsub is set in the overrides table"
         if model.meta.exposure.type != "NRC_IMAGE":

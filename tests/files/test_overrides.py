@@ -97,3 +97,17 @@ def test_json_of_another_survey_says_what_to_do(tmp_path):
 def test_other_json_is_no_table(tmp_path, text):
     with pytest.raises(CeersError, match=r"the table must be a \.ecsv or \.csv file"):
         read_overrides(write(tmp_path / "o.json", text))
+
+
+@pytest.mark.parametrize("value", ["-5", "inf", "1e30", "-inf", "100.5"])
+def test_wisp_scales_that_are_mistakes(tmp_path, value):
+    path = write(tmp_path / "o.csv", f"exposure,wisp_scale\na,0.5\nb,{value}\n")
+    with pytest.raises(CeersError, match=r"row 2, column wisp_scale: .*use 0 to 100"):
+        read_overrides(path)
+
+
+@pytest.mark.parametrize("value", ["-0.1", "1.5", "inf"])
+def test_mask_thresholds_that_are_no_fractions(tmp_path, value):
+    path = write(tmp_path / "o.csv", f"exposure,mask_threshold\na,{value}\n")
+    with pytest.raises(CeersError, match=r"row 1, column mask_threshold: .*use 0 to 1"):
+        read_overrides(path)

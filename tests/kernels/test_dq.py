@@ -1,0 +1,44 @@
+"""Images of which nothing can be used."""
+
+import numpy as np
+import pytest
+
+from ceers_steps.kernels.dq import DO_NOT_USE, REFERENCE_PIXEL, why_unusable
+
+SHAPE = (4, 5)
+
+
+def planes():
+    return np.ones(SHAPE), np.zeros(SHAPE, np.uint32), {"VAR_RNOISE": np.ones(SHAPE)}
+
+
+def test_one_good_pixel_is_enough():
+    data, dq, variances = planes()
+    data[:2], dq[2:], variances["VAR_RNOISE"][:, 1:] = np.nan, DO_NOT_USE, np.inf
+    data[0, 0] = 1
+    assert why_unusable(data, dq, variances) is None
+    data[0, 0] = np.nan
+    assert why_unusable(data, dq, variances) == "DQ flags every pixel with a value as DO_NOT_USE"
+
+
+def test_planes_that_are_not_there():
+    assert why_unusable(np.ones(SHAPE), None, {"VAR_RNOISE": None}) is None
+
+
+@pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf])
+def test_no_finite_value(value):
+    _, dq, variances = planes()
+    assert why_unusable(np.full(SHAPE, value), dq, variances) == "SCI has no finite value"
+
+
+@pytest.mark.parametrize("bit", [DO_NOT_USE, REFERENCE_PIXEL])
+def test_all_flagged(bit):
+    data, dq, variances = planes()
+    assert "DQ flags every pixel" in why_unusable(data, dq | np.uint32(bit), variances)
+
+
+@pytest.mark.parametrize("value", [np.nan, np.inf, -1.0])
+def test_no_valid_variance(value):
+    data, dq, _ = planes()
+    variances = {"VAR_RNOISE": np.ones(SHAPE), "VAR_POISSON": np.full(SHAPE, value)}
+    assert why_unusable(data, dq, variances) == "VAR_POISSON has no valid value"
