@@ -403,3 +403,22 @@ def test_the_console_names_what_needs_a_look(tmp_path, capsys):
     lines = capsys.readouterr().out.splitlines()
     assert lines[0] == "2 exposures need a look: a, c"
     assert lines[1].startswith("To look at the survey: ceers report ")
+
+
+def test_the_console_names_mosaics_that_need_a_look(tmp_path, capsys):
+    from ceers_steps.commands.survey.reduce import _look
+    from ceers_steps.files.metrics import write_metrics
+
+    table = Table({"exposure": ["a"], "outlier": ["x"]})
+    table["outlier"][0] = ""
+    table.write(tmp_path / "quality.ecsv")
+    rows = [
+        {"product": "m1_i2d", "name": "m1", "stage": "mosaic", "depth": 28.0},
+        {"product": "m1_mbkgsub", "name": "m1", "stage": "background", "border_excess": 0.4},
+        {"product": "m2_mbkgsub", "name": "m2", "stage": "background", "border_excess": 0.01},
+        {"product": "m3_mbkgsub", "name": "m3", "stage": "background", "masked_fraction": 0.43},
+        {"product": "e_cal", "name": "e", "stage": "exposure", "noise_scale": 9.0},
+    ]
+    write_metrics(tmp_path, rows)
+    _look(tmp_path)
+    assert capsys.readouterr().out.splitlines()[0] == "2 mosaics need a look: m1, m3"

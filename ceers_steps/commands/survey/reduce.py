@@ -1,6 +1,8 @@
 """``ceers reduce``: raw exposures to background-subtracted mosaics."""
 
 import argparse
+import json
+import math
 import os
 import shlex
 import sys
@@ -81,10 +83,27 @@ def _look(output: Path) -> None:
     table = Table.read(output / "quality.ecsv")
     marks = [str(mark) if mark else "" for mark in table["outlier"].tolist()]
     names = [str(name) for name, mark in zip(table["exposure"], marks, strict=True) if mark]
-    if names:
-        few = f"{', '.join(names[:3])}{', ...' if len(names) > 3 else ''}"
-        print(f"{len(names)} exposure{'s need' if len(names) > 1 else ' needs'} a look: {few}")
+    for kind, found in (("exposure", names), ("mosaic", _strange_mosaics(output))):
+        if found:
+            few = f"{', '.join(found[:3])}{', ...' if len(found) > 3 else ''}"
+            print(f"{len(found)} {kind}{'s need' if len(found) > 1 else ' needs'} a look: {few}")
     print(f"To look at the survey: ceers report {shlex.quote(str(output))} --open")
+
+
+def _strange_mosaics(output: Path) -> list[str]:
+    """Return mosaics with a metric beyond its limits."""
+    from ceers_steps.files.metrics import METRICS
+
+    path = output / "metrics.jsonl"
+    lines = path.read_text(encoding="utf-8").splitlines() if path.is_file() else []
+    rows = [json.loads(line) for line in lines]
+    found = [
+        row["name"]
+        for row in rows
+        if row["stage"] in {"mosaic", "background"}
+        and any(metric.beyond(row.get(metric.name, math.nan)) for metric in METRICS)
+    ]
+    return list(dict.fromkeys(found))
 
 
 def _remedy(plan: "Plan", config: "SurveyConfig", outcome: "Outcome") -> str:
