@@ -175,7 +175,7 @@ def published(path, mask_path):
     full = np.isfinite(blocks).all(axis=1)
     variance = biweight_midvariance(blocks[full].sum(axis=1)) / n**2
     model.var_rnoise *= variance / biweight_location(rnoise[full])
-    # (e) holes, with the typing error mended
+    # (e) holes, with the typing error corrected
     for name in ("var_rnoise", "var_poisson", "var_flat"):
         plane = getattr(model, name)
         plane[plane == 0] = np.inf

@@ -45,7 +45,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     Returns
     -------
     int
-        Exit code: 0, 1 after an error that the user can mend (told in one message), 130 after
+        Exit code: 0, 1 after an error that the user can fix (reported in one message), 130 after
         Ctrl-C. Wrong arguments leave with 2, as argparse does.
     """
     words = sys.argv[1:] if argv is None else argv

@@ -7,7 +7,7 @@ __all__ = ["CeersError", "optional_import"]
 
 
 class CeersError(Exception):
-    """A problem with the input, the parameters or the surroundings, told in one message.
+    """A problem with the input, the parameters or the surroundings, reported in one message.
 
     The command line prints the message without a traceback and exits with code 1.
     """
@@ -15,7 +15,7 @@ class CeersError(Exception):
 
 @contextmanager
 def optional_import(need: str, *, extra: str) -> Iterator[None]:
-    """Import an optional package within this, and a missing one is told with how to install it.
+    """Import an optional package within this, and a missing one is reported with how to install it.
 
     Parameters
     ----------

@@ -65,11 +65,11 @@ class Exposures:
         """Return S_REGION and keywords; of a file that takes 1 ms, to open it 150 ms."""
         name = self._names[index]
         if as_on_disk and self.library.on_disk:
-            with _said(name), fits.open(name) as hdus:
+            with _errors_name_file(name), fits.open(name) as hdus:
                 region = hdus["SCI"].header.get("S_REGION") if "SCI" in hdus else None
                 keywords = {key: hdus[0].header.get(key) for key in ("FILTER", "PUPIL")}
         else:
-            with _said(name):
+            with _errors_name_file(name):
                 metadata = self.library.read_metadata(index)
             region, keywords = metadata.get("meta.wcsinfo.s_region"), keywords_of(metadata)
         if not region:
@@ -95,7 +95,7 @@ class Exposures:
         self._n_read += 1
         if self.library.on_disk and self._n_read % _READS_PER_COLLECTION == 0:
             gc.collect()
-        with _said(self._names[index]):
+        with _errors_name_file(self._names[index]):
             model = self.library.borrow(index)
         if model.data.ndim != 2:
             raise CeersError(
@@ -183,7 +183,7 @@ def _as_dict(model: Any, options: Any) -> dict[str, Any]:
 
 
 @contextmanager
-def _said(name: str) -> Iterator[None]:
+def _errors_name_file(name: str) -> Iterator[None]:
     """Name the file that cannot be read."""
     try:
         yield

@@ -146,7 +146,7 @@ def take_lock(lock: IO[str], *, shared: bool = False, wait: bool = False) -> boo
     Returns
     -------
     bool
-        False when somebody else has it. Where a file system has no locks, that is told and the
+        False when somebody else has it. Where a file system has no locks, that is logged and the
         answer is True.
 
     Raises

@@ -19,8 +19,8 @@ from ceers_steps.kernels.sky.pedestal import Pedestal, find_pedestal, pedestal_i
 from ceers_steps.kernels.sky.settings import NOISE
 from ceers_steps.kernels.sky.variance import (
     Variances,
+    fill_variances,
     level_saturated,
-    mend_variances,
     split_sky_photons,
 )
 from ceers_steps.kernels.sources.tiers import mask_sources
@@ -191,24 +191,24 @@ def correct_sky(
     unusable = np.zeros(data.shape, bool)
     scale, not_scaled = None, ""
     if settings.fill_holes or settings.scale_variance:
-        mended = mend_variances(
+        filled = fill_variances(
             *planes,
             ~np.isfinite(data) | ((dq & DO_NOT_USE) > 0),
             bits > 0,
             poisson_may_be_zero=settings.sky_in_rnoise,
         )
-        if mended.unusable.all():
+        if filled.unusable.all():
             raise ValueError("no pixel has a read noise (VAR_RNOISE)")
-        scaling = _scale(data, bits, mended, settings)
+        scaling = _scale(data, bits, filled, settings)
         scale, not_scaled = scaling.scale, scaling.not_scaled
         if scaling.sky_in_rnoise:
             metrics["sky_photons"] = "VAR_RNOISE"
         metrics |= _scale_metrics(scale)
         if settings.fill_holes:
-            unusable = mended.unusable
+            unusable = filled.unusable
             n_dropped = np.count_nonzero(unusable & ((dq & DO_NOT_USE) == 0))
             data = np.where(unusable, data.dtype.type(np.nan), data)
-            metrics |= {"variances_filled": mended.n_filled, "pixels_dropped": int(n_dropped)}
+            metrics |= {"variances_filled": filled.n_filled, "pixels_dropped": int(n_dropped)}
             planes = scaling.planes
         else:
             planes = _with_holes(planes, scaling.planes)
@@ -219,20 +219,20 @@ def correct_sky(
 
 
 def _scale(
-    data: NDArray, bits: NDArray[np.uint8], mended: Variances, settings: SkySettings
+    data: NDArray, bits: NDArray[np.uint8], filled: Variances, settings: SkySettings
 ) -> _Scaling:
     """Return the variance planes of which the scatter of the sky follows."""
-    rnoise, poisson, flat = mended.rnoise, mended.poisson, mended.flat
+    rnoise, poisson, flat = filled.rnoise, filled.poisson, filled.flat
     unscaled = rnoise, poisson, flat
     in_rnoise = settings.sky_in_rnoise
     if not settings.scale_variance:
         return _Scaling(unscaled, None, in_rnoise)
     try:
         if settings.variance_method == "published":
-            scale = published_noise_scale(data, rnoise, mended.unusable)
+            scale = published_noise_scale(data, rnoise, filled.unusable)
         else:
             # wide tiers would take the noise of large blocks with them
-            mask = mended.unusable | ((bits & ~np.uint8(WIDE_TIERS)) > 0)
+            mask = filled.unusable | ((bits & ~np.uint8(WIDE_TIERS)) > 0)
             if not in_rnoise:
                 sky, poisson = split_sky_photons(poisson, mask)
                 rnoise = rnoise + sky

@@ -131,7 +131,7 @@ class NoiseSettings:
 
 @dataclass(frozen=True)
 class VarianceSettings:
-    """How variances are smoothed and mended."""
+    """How variances are smoothed and filled."""
 
     box: int = 64
     """Boxes of the smooth part, pixels: wide enough to leave blocks of 16 pixels their noise

@@ -11,7 +11,7 @@ from ceers_steps.kernels.sky.settings import VARIANCE
 from ceers_steps.kernels.sources.background import fit_background
 from ceers_steps.kernels.stats import biweight_location
 
-__all__ = ["Variances", "level_saturated", "mend_variances", "smooth_sky", "split_sky_photons"]
+__all__ = ["Variances", "fill_variances", "level_saturated", "smooth_sky", "split_sky_photons"]
 
 
 @dataclass(frozen=True)
@@ -35,7 +35,7 @@ class Variances:
     n_filled: int
 
 
-def mend_variances(
+def fill_variances(
     rnoise: NDArray,
     poisson: NDArray,
     flat: NDArray,

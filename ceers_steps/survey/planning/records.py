@@ -116,7 +116,7 @@ class Record:
     after : dict of str
         Tasks whose products were read, with `made` of their records.
     made : str
-        Identity of this doing of the task: another when it is done again.
+        Identity of this run of the task: another when it is done again.
     seconds : float
         Wall time.
     peak_memory : int

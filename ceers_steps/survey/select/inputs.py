@@ -26,7 +26,7 @@ from ceers_steps.survey.select.exposures import (
 __all__ = ["FEW", "Selection", "find_exposures", "how_to_exclude", "table_exposures"]
 
 FEW = 20
-"""Exposures that are left out one by one; what more of them suffer from is to be mended."""
+"""Exposures that are left out one by one; what more of them suffer from is to be fixed."""
 
 
 @dataclass(frozen=True)

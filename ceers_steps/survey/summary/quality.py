@@ -182,8 +182,8 @@ def mark_outliers(
     for index in map(int, known):
         alike[filters[index], detectors[index]].append(index)
         in_filter[filters[index]].append(index)
-    for (band, _), members in alike.items():
-        compared = members if len(members) >= ENOUGH else in_filter[band]
+    for (filter_name, _), members in alike.items():
+        compared = members if len(members) >= ENOUGH else in_filter[filter_name]
         if len(compared) < ENOUGH:
             continue
         middle = np.median(values[compared])

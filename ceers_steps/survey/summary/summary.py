@@ -52,7 +52,7 @@ def write_summary(plan: Plan, outcome: Outcome, remedy: str = "") -> Path:
     Returns
     -------
     Path
-        The page; the table of tasks where the extra ``report`` is missing, which is told.
+        The page; the table of tasks where the extra ``report`` is missing, which is logged.
     """
     found = {task.id: read_record(plan.record_path(task)) for task in plan.tasks.values()}
     records = {name: record for name, record in found.items() if record is not None}

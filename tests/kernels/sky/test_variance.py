@@ -5,8 +5,8 @@ import pytest
 from scipy import ndimage
 
 from ceers_steps.kernels.sky.variance import (
+    fill_variances,
     level_saturated,
-    mend_variances,
     smooth_sky,
     split_sky_photons,
 )
@@ -31,10 +31,10 @@ def nothing():
 def test_without_read_noise_a_pixel_is_unusable(value):
     given = planes()
     given[0][HOLE] = value
-    mended = mend_variances(*given, nothing(), nothing())
-    assert mended.unusable[HOLE]
-    assert mended.unusable.sum() == 1
-    for plane in (mended.rnoise, mended.poisson, mended.flat):
+    filled = fill_variances(*given, nothing(), nothing())
+    assert filled.unusable[HOLE]
+    assert filled.unusable.sum() == 1
+    for plane in (filled.rnoise, filled.poisson, filled.flat):
         assert np.isnan(plane[HOLE])
 
 
@@ -42,18 +42,18 @@ def test_without_read_noise_a_pixel_is_unusable(value):
 def test_nan_in_any_plane_makes_a_pixel_unusable(number):
     given = planes()
     given[number][HOLE] = np.nan
-    assert mend_variances(*given, nothing(), nothing()).unusable[HOLE]
+    assert fill_variances(*given, nothing(), nothing()).unusable[HOLE]
 
 
 @pytest.mark.parametrize("value", [0.0, -1e-6, np.inf])
 def test_photon_noise_of_the_sky_fills_a_hole(value):
     given = planes()
     given[1][HOLE] = value
-    mended = mend_variances(*given, nothing(), nothing())
-    assert not mended.unusable.any()
-    assert mended.n_filled == 1
+    filled = fill_variances(*given, nothing(), nothing())
+    assert not filled.unusable.any()
+    assert filled.n_filled == 1
     # the mean of thousands of pixels with 15% scatter
-    assert mended.poisson[HOLE] == pytest.approx(3e-4, rel=0.02)
+    assert filled.poisson[HOLE] == pytest.approx(3e-4, rel=0.02)
 
 
 def test_sources_do_not_fill_holes():
@@ -62,30 +62,30 @@ def test_sources_do_not_fill_holes():
     sources[80:140, 100:160] = True
     given[1][sources] *= 50.0
     given[1][HOLE] = 0.0
-    assert mend_variances(*given, nothing(), sources).poisson[HOLE] == pytest.approx(3e-4, rel=0.05)
+    assert fill_variances(*given, nothing(), sources).poisson[HOLE] == pytest.approx(3e-4, rel=0.05)
 
 
 def test_zero_is_valid_where_only_sources_have_photon_noise():
     given = planes()
     given[1][::2] = 0.0
     given[1][HOLE] = np.inf
-    mended = mend_variances(*given, nothing(), nothing(), poisson_may_be_zero=True)
-    assert mended.n_filled == 1
-    assert mended.poisson[HOLE] == 0.0
-    assert not mended.poisson[::2].any()
+    filled = fill_variances(*given, nothing(), nothing(), poisson_may_be_zero=True)
+    assert filled.n_filled == 1
+    assert filled.poisson[HOLE] == 0.0
+    assert not filled.poisson[::2].any()
 
 
 def test_a_flat_without_errors_is_no_hole():
-    mended = mend_variances(*planes(flat=0.0), nothing(), nothing())
-    assert mended.n_filled == 0
-    assert not mended.flat.any()
+    filled = fill_variances(*planes(flat=0.0), nothing(), nothing())
+    assert filled.n_filled == 0
+    assert not filled.flat.any()
 
 
 def test_a_hole_in_the_errors_of_the_flat():
     given = planes(flat=2e-6)
     given[2][HOLE] = 0.0
-    mended = mend_variances(*given, nothing(), nothing())
-    assert mended.flat[HOLE] == pytest.approx(2e-6)
+    filled = fill_variances(*given, nothing(), nothing())
+    assert filled.flat[HOLE] == pytest.approx(2e-6)
 
 
 def test_unusable_pixels_are_nan_in_all_planes_and_input_is_unchanged():
@@ -93,20 +93,20 @@ def test_unusable_pixels_are_nan_in_all_planes_and_input_is_unchanged():
     copies = [plane.copy() for plane in given]
     unusable = nothing()
     unusable[HOLE] = True
-    mended = mend_variances(*given, unusable, nothing())
+    filled = fill_variances(*given, unusable, nothing())
     for plane, other, copy in zip(
-        (mended.rnoise, mended.poisson, mended.flat), given, copies, strict=True
+        (filled.rnoise, filled.poisson, filled.flat), given, copies, strict=True
     ):
         assert np.isnan(plane[HOLE])
         np.testing.assert_array_equal(other, copy)
-    assert mended.n_filled == 0
+    assert filled.n_filled == 0
 
 
 def test_no_valid_photon_noise_at_all():
     rnoise, poisson, flat = planes()
-    mended = mend_variances(rnoise, np.zeros_like(poisson), flat, nothing(), nothing())
-    assert not mended.poisson.any()
-    assert not mended.unusable.any()
+    filled = fill_variances(rnoise, np.zeros_like(poisson), flat, nothing(), nothing())
+    assert not filled.poisson.any()
+    assert not filled.unusable.any()
 
 
 def test_split_leaves_the_photon_noise_of_sources():
