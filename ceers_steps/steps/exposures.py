@@ -1,8 +1,11 @@
-"""One exposure or many: what a step of stage 3 was given, and where its files are."""
+"""What a step of stage 3 was given: one image or many, in files, open, or in an association."""
 
 import json
 import logging
 import os
+from copy import deepcopy
+from pathlib import Path
+from typing import Any
 
 from jwst.datamodels import ModelLibrary
 from stdatamodels.jwst.datamodels import JwstDataModel
@@ -25,7 +28,14 @@ from ceers_steps.files.membership import (
 from ceers_steps.kernels.dq import why_unusable
 from ceers_steps.names import exposure_name
 
-__all__ = ["is_image_file", "open_library", "product_name", "without_strangers", "without_unusable"]
+__all__ = [
+    "association_of",
+    "is_image_file",
+    "open_library",
+    "product_name",
+    "without_strangers",
+    "without_unusable",
+]
 
 log = logging.getLogger(__name__)
 
@@ -33,7 +43,7 @@ _STEMS = (19, 13, 10, 7)
 """Lengths of the names of activity, visit, observation and program: jw01345001001_02201."""
 
 
-def is_image_file(input_data):
+def is_image_file(input_data: object) -> bool:
     """Say whether this is the path of one image, not of an association.
 
     Parameters
@@ -49,7 +59,40 @@ def is_image_file(input_data):
     return isinstance(input_data, (str, os.PathLike)) and not is_association_path(input_data)
 
 
-def open_library(step, input_data):
+def association_of(input_data: Any, name: str | None = None) -> dict[str, Any] | None:
+    """Return the association that is meant by what a step is given.
+
+    Parameters
+    ----------
+    input_data : str, list, dict, data model or container of models
+        Path of an association or of an image, a list of paths, or an association; the latter is
+        copied.
+    name : str, optional
+        Of the product that a list of paths becomes.
+
+    Returns
+    -------
+    dict or None
+        None for models that are open, of which an association cannot name the files.
+
+    Raises
+    ------
+    CeersError
+        For an association that cannot be used.
+    """
+    if isinstance(input_data, dict):
+        return deepcopy(input_data)
+    if is_association_path(input_data):
+        return {**read_association(input_data), "table_name": Path(input_data).name}
+    paths = [input_data] if isinstance(input_data, (str, os.PathLike)) else input_data
+    if isinstance(paths, JwstDataModel) or not all(
+        isinstance(path, (str, os.PathLike)) for path in paths
+    ):
+        return None
+    return list_association(paths, name)
+
+
+def open_library(step: Any, input_data: Any) -> ModelLibrary:
     """Return exposures as a library; of an association, those of all products, each once.
 
     Parameters
@@ -73,28 +116,24 @@ def open_library(step, input_data):
     models = step.prepare_output(input_data, open_models=False)
     if isinstance(models, ModelLibrary):
         return models
-    on_disk = not step.in_memory
-    if is_association_path(models):
-        models = merge_products(read_association(models))
-    elif not isinstance(models, dict):
-        single = isinstance(models, (str, os.PathLike, JwstDataModel))
-        models = [models] if single else list(models)
-        if not models:
-            raise CeersError(
-                f"{type(step).__name__}: the list of exposures is empty. Give *_cal.fits files."
-            )
-        if all(isinstance(model, (str, os.PathLike)) for model in models):
-            # a library keeps on disk only what an association names
-            models = list_association(models)
-        else:
-            on_disk = False
+    association = association_of(models)
+    if association is None:
+        # a library keeps on disk only what an association names
+        models = [models] if isinstance(models, JwstDataModel) else list(models)
+    elif not association["products"][0]["members"]:
+        raise CeersError(
+            f"{type(step).__name__}: the list of exposures is empty. Give *_cal.fits files."
+        )
+    else:
+        models = merge_products(association)
+    on_disk = association is not None and not step.in_memory
     library = ModelLibrary(models, asn_exptypes=["science"], on_disk=on_disk)
     if step.parent is None:
         _fill_keywords(step, library)
     return library
 
 
-def _fill_keywords(step, library):
+def _fill_keywords(step: Any, library: ModelLibrary) -> None:
     """Fill keywords in that the step needs and that follow from others."""
     wanted = step.wanted()
     if not wanted.keywords:
@@ -110,7 +149,7 @@ def _fill_keywords(step, library):
                 library.shelve(model, index)
 
 
-def without_strangers(step, library, name=None):
+def without_strangers(step: Any, library: ModelLibrary, name: str | None = None) -> ModelLibrary:
     """Leave out the exposures that belong to no mosaic; refuse those that do not fit into this one.
 
     Parameters
@@ -161,7 +200,7 @@ def without_strangers(step, library, name=None):
     return library if len(keep) == len(found) else _part(step, library, keep)
 
 
-def without_unusable(step, library):
+def without_unusable(step: Any, library: ModelLibrary) -> ModelLibrary:
     """Leave out the exposures of which no pixel can be used.
 
     Parameters
@@ -200,7 +239,7 @@ def without_unusable(step, library):
     return _part(step, library, keep) if reasons else library
 
 
-def _part(step, library, keep):
+def _part(step: Any, library: ModelLibrary, keep: list[int]) -> ModelLibrary:
     """Return the library of some of the exposures."""
     if library.asn_dir is None:
         with library:
@@ -217,7 +256,7 @@ def _part(step, library, keep):
     return part
 
 
-def product_name(library):
+def product_name(library: ModelLibrary) -> str | None:
     """Return the name of what is made of the exposures of a library.
 
     Parameters

@@ -13,7 +13,7 @@ from jwst.datamodels import ModelLibrary
 from stdatamodels.jwst.datamodels import JwstDataModel
 
 from ceers_steps.errors import CeersError
-from ceers_steps.files.associations import is_association_path, list_association
+from ceers_steps.files.associations import is_association_path
 from ceers_steps.files.atomic import write_atomic
 from ceers_steps.files.disk import check_space
 from ceers_steps.files.fits_planes import virtual_array
@@ -37,6 +37,7 @@ from ceers_steps.mosaics.products import (
 )
 from ceers_steps.mosaics.regions import read_fits_mask
 from ceers_steps.steps.base import CeersStep, set_card
+from ceers_steps.steps.exposures import association_of, is_image_file
 
 __all__ = ["MosaicBackgroundStep"]
 
@@ -134,23 +135,20 @@ def _open(step: MosaicBackgroundStep, input_data: Any) -> Any:
     opened = step.prepare_output(input_data, open_models=False)
     if isinstance(opened, (JwstDataModel, ModelLibrary)):
         return opened
-    if isinstance(opened, (str, os.PathLike)):
-        if not is_association_path(opened):
-            streamed = _is_streamed(step, [opened])
-            return [MosaicFile(opened)] if streamed else step.prepare_output(opened)
-        opened = mosaics_of(opened)
-    opened = list(opened)
+    if is_image_file(opened):
+        return [MosaicFile(opened)] if _is_streamed(step, [opened]) else step.prepare_output(opened)
+    opened = mosaics_of(opened) if is_association_path(opened) else list(opened)
     if not opened:
         raise CeersError("MosaicBackgroundStep: the list of mosaics is empty. Give *_i2d.fits.")
-    if all(isinstance(each, (str, os.PathLike)) for each in opened):
-        if _is_streamed(step, opened):
-            return [MosaicFile(path) for path in opened]
-        # a library keeps only what an association names in files
-        opened = list_association(opened, name="mosaics")
-    elif not step.in_memory:
-        log.warning("in_memory=False: these mosaics are in memory already")
+    association = association_of(opened, name="mosaics")
+    if association is None:
+        if not step.in_memory:
+            log.warning("in_memory=False: these mosaics are in memory already")
         return ModelLibrary(opened)
-    return ModelLibrary(opened, on_disk=not step.in_memory)
+    if _is_streamed(step, opened):
+        return [MosaicFile(path) for path in opened]
+    # a library keeps only what an association names in files
+    return ModelLibrary(association, on_disk=not step.in_memory)
 
 
 def _is_streamed(step: MosaicBackgroundStep, paths: Sequence[Any]) -> bool:

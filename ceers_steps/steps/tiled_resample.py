@@ -3,7 +3,6 @@
 import logging
 import os
 from collections.abc import Sequence
-from copy import deepcopy
 from pathlib import Path
 from typing import Any
 
@@ -21,8 +20,6 @@ from ceers_steps.drizzling.tiled import EXTENSIONS, TiledMosaic
 from ceers_steps.errors import CeersError
 from ceers_steps.files.associations import (
     is_association_path,
-    list_association,
-    read_association,
 )
 from ceers_steps.files.atomic import open_fits, write_atomic
 from ceers_steps.files.disk import check_space
@@ -31,7 +28,7 @@ from ceers_steps.kernels.mosaic.tiles import Tile, cut_grid
 from ceers_steps.mosaics.grid import GRID_PARAMETERS, check_grid
 from ceers_steps.names import exposure_name
 from ceers_steps.steps.base import CeersMixin
-from ceers_steps.steps.exposures import product_name
+from ceers_steps.steps.exposures import association_of, is_image_file, product_name
 
 __all__ = ["TiledResampleStep"]
 
@@ -180,14 +177,11 @@ def _check_kept_only(step: TiledResampleStep) -> None:
 
 def _name_after_product(step: TiledResampleStep, input_data: Any) -> None:
     """Give the mosaic the name of the association's product, unless it has a name."""
-    asn = {}
+    products = []
     if isinstance(input_data, ModelLibrary):
-        asn = input_data.asn
-    elif isinstance(input_data, dict):
-        asn = input_data
-    elif is_association_path(input_data):
-        asn = read_association(input_data)
-    products = asn.get("products", [])
+        products = input_data.asn["products"]
+    elif isinstance(input_data, dict) or is_association_path(input_data):
+        products = (association_of(input_data) or {})["products"]
     if len(products) > 1:
         names = ", ".join(str(product.get("name")) for product in products)
         raise CeersError(
@@ -211,7 +205,7 @@ def _library_of(step: TiledResampleStep, input_data: Any) -> ModelLibrary:
     """Return the exposures as a library; files are opened when they are needed."""
     if isinstance(input_data, ModelLibrary):
         return input_data
-    association = _to_association(input_data)
+    association = association_of(input_data)
     if association is None:
         single = isinstance(input_data, JwstDataModel)
         return ModelLibrary([input_data] if single else list(input_data))
@@ -230,7 +224,7 @@ def _drizzle_parameters(step: TiledResampleStep, input_data: Any) -> dict[str, A
         parameters = step.get_drizpars()
     except ValueError as err:
         raise CeersError(f"{err} Check output_shape, crpix and output_wcs.") from err
-    single = isinstance(input_data, JwstDataModel) or _is_image_file(input_data)
+    single = isinstance(input_data, JwstDataModel) or is_image_file(input_data)
     return {**parameters, "blendheaders": step.blendheaders and not single}
 
 
@@ -313,25 +307,6 @@ def _nowhere(shape: tuple[int, ...]) -> CeersError:
 def _place(tile: Tile) -> str:
     """Return the place of a tile as it stands in names."""
     return f"r{tile.row:02d}c{tile.column:02d}"
-
-
-def _to_association(value: Any) -> dict | None:
-    """Return the association that is meant by a path, a list of paths or itself; else None."""
-    if isinstance(value, dict):
-        return deepcopy(value)
-    if is_association_path(value):
-        return {**read_association(value), "table_name": os.path.basename(value)}
-    paths = [value] if isinstance(value, (str, os.PathLike)) else value
-    if isinstance(value, JwstDataModel) or not all(
-        isinstance(path, (str, os.PathLike)) for path in paths
-    ):
-        return None
-    return list_association(paths)
-
-
-def _is_image_file(value: Any) -> bool:
-    """Say whether a value is the path of an exposure."""
-    return isinstance(value, (str, os.PathLike)) and not is_association_path(value)
 
 
 def _to_hdus(model: JwstDataModel, name: str) -> fits.HDUList:
