@@ -8,7 +8,7 @@ import os
 from pathlib import Path
 from typing import Any
 
-__all__ = ["has_types", "read_note"]
+__all__ = ["has_types", "plain_values", "read_note"]
 
 
 def read_note(path: str | os.PathLike, **types: Any) -> dict[str, Any]:
@@ -53,3 +53,25 @@ def has_types(tree: dict, **types: Any) -> bool:
         isinstance(tree.get(name), kind) and (kind is bool or not isinstance(tree[name], bool))
         for name, kind in types.items()
     )
+
+
+def plain_values(value: Any) -> Any:
+    """Return a value as the types that every reader of JSON, ASDF and FITS knows.
+
+    Parameters
+    ----------
+    value
+        Number, text, path, array, or groups and lists of them.
+
+    Returns
+    -------
+    dict, list, str, int, float, bool or None
+        The same.
+    """
+    if isinstance(value, dict):
+        return {str(key): plain_values(item) for key, item in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [plain_values(item) for item in value]
+    if hasattr(value, "tolist"):
+        return plain_values(value.tolist())
+    return str(value) if isinstance(value, os.PathLike) else value

@@ -13,14 +13,15 @@ from jwst.stpipe import Step, record_step_status
 from jwst.stpipe.core import JwstStep
 from stdatamodels.jwst.datamodels import CubeModel, JwstDataModel
 from stpipe import crds_client
-from stpipe.exceptions import StpipeExitException
+from stpipe.exceptions import StpipeExitException, ValidationError
 
 import ceers_steps
 from ceers_steps.errors import CeersError
 from ceers_steps.files.atomic import write_atomic
 from ceers_steps.files.headers.check import Wanted, check_input, fill_keywords, filled_values
-from ceers_steps.files.limits import check_parameter_file
+from ceers_steps.files.json_files import plain_values
 from ceers_steps.files.overrides import read_overrides
+from ceers_steps.files.parameters.check import check_given, check_parameter_files
 from ceers_steps.names import exposure_name
 
 __all__ = [
@@ -48,6 +49,10 @@ class StepError(CeersError, StpipeExitException):
 
     def __str__(self):
         return self.args[1]
+
+
+class ParameterError(StepError, ValidationError):
+    """A `StepError` about parameters, which stpipe's own callers know as well."""
 
 
 class _AtomicSaver:
@@ -186,11 +191,21 @@ class CeersMixin:
     def build_config(cls, input, **kwargs):
         """Gather the parameters of a `call`, after a look at the input."""
         try:
-            check_parameter_file(kwargs.get("config_file") or "")
+            check_parameter_files(cls, kwargs)
             check_input(input, cls.wanted(), cls.__name__)
         except CeersError as err:
             raise StepError(str(err)) from err
         return super().build_config(input, **kwargs)
+
+    @classmethod
+    def merge_config(cls, config, config_file):
+        """Gather the parameters of ``strun``; what is wrong is told without the help of all."""
+        try:
+            check_given(cls, config.dict(), config_file)
+        except CeersError as err:
+            log.error("%s", err)
+            raise ParameterError(str(err)) from err
+        return super().merge_config(config, config_file)
 
     def run(self, *args):
         """Run the step; outermost, an error that the user can mend becomes one clear message."""
@@ -288,8 +303,8 @@ class CeersMixin:
         entry = {
             "status": status,
             "version": ceers_steps.__version__,
-            "parameters": _plain(parameters or {}),
-            "merit": _plain(merit or {}),
+            "parameters": plain_values(parameters or {}),
+            "merit": plain_values(merit or {}),
             "note": note,
         }
         model.meta.instance.setdefault("ceers_steps", {})[alias] = entry
@@ -377,17 +392,6 @@ def _add_history(model, text):
     history = model.instance.setdefault("history", {})
     entries = history if isinstance(history, list) else history.setdefault("entries", [])
     entries.append(HistoryEntry({"description": text, "time": datetime.now(UTC)}))
-
-
-def _plain(value):
-    """Return a value as the types that every ASDF and FITS reader knows."""
-    if isinstance(value, dict):
-        return {str(key): _plain(item) for key, item in value.items()}
-    if isinstance(value, (list, tuple)):
-        return [_plain(item) for item in value]
-    if hasattr(value, "tolist"):
-        return _plain(value.tolist())
-    return str(value) if isinstance(value, os.PathLike) else value
 
 
 def _short(value):

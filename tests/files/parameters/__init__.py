@@ -1,0 +1,1 @@
+"""Tests of parameters that a user gives."""
