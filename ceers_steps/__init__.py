@@ -4,9 +4,13 @@ The Steps and Pipelines are importable from here (``strun ceers_steps.CeersDetec
 they are loaded on first use, so that ``import ceers_steps`` and the ``ceers`` command start fast.
 """
 
+import os
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from importlib import import_module
 from importlib.metadata import PackageNotFoundError, version
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from ceers_steps.integration import get_steps
 
@@ -64,15 +68,33 @@ __all__ = [
 ]
 
 
-def __getattr__(name):
+@contextmanager
+def _installed_first() -> Iterator[None]:
+    """Find installed packages before files of the same name in the folder that one works in.
+
+    stpipe puts the folder of a parameter file first while it loads the class that the file names;
+    a regions.py or sep.py beside the data would then be run in the place of the package.
+    """
+    before = list(sys.path)
+    near = [*before[:1], *(entry for entry in before[1:] if not os.path.isabs(entry))]
+    sys.path[:] = [entry for entry in before[1:] if os.path.isabs(entry)] + near
+    inside = list(sys.path)
+    try:
+        yield
+    finally:
+        sys.path[:] = before + [entry for entry in sys.path if entry not in inside]
+
+
+def __getattr__(name: str) -> Any:
     if name.startswith("ceers_"):
         # aliases too: hooks of stpipe take import paths only
         classes = {alias: path for path, alias, _ in get_steps()}
         name = classes.get(name, name).rpartition(".")[2]
     if name in _HOME:
-        return getattr(import_module(_HOME[name]), name)
+        with _installed_first():
+            return getattr(import_module(_HOME[name]), name)
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
 
 
-def __dir__():
+def __dir__() -> list[str]:
     return sorted([*globals(), *_HOME])

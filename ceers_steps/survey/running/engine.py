@@ -203,7 +203,7 @@ class Engine:
         """Return the command line of Snakemake."""
         workflow = files("ceers_steps.survey.running") / "workflow"
         command = [
-            *(sys.executable, "-m", "snakemake"),
+            *(sys.executable, "-P", "-m", "snakemake"),
             *("--snakefile", str(workflow / "Snakefile")),
             *("--directory", str(self._folder)),
             *("--scheduler", "greedy"),

@@ -41,7 +41,9 @@ def write_commands(plan: Plan) -> list[tuple[str, int]]:
     written = []
     for number, (stage, tasks) in enumerate(plan.by_stage().items(), start=1):
         lines = [
-            shlex.join([sys.executable, "-m", TASK_MODULE, str(path), task.id]) for task in tasks
+            # -P: no module is loaded from the folder in which the launcher is started
+            shlex.join([sys.executable, "-P", "-m", TASK_MODULE, str(path), task.id])
+            for task in tasks
         ]
         text = "\n".join(lines) + "\n"
         target = plan.output / "commands" / f"{number}_{stage}.txt"
