@@ -1,6 +1,7 @@
 """What the pipelines share."""
 
 from functools import partial
+from typing import Any
 
 from ceers_steps.steps.base import CeersMixin, save_atomic
 
@@ -10,7 +11,7 @@ __all__ = ["CeersPipeline"]
 class CeersPipeline(CeersMixin):
     """For pipelines that extend one of jwst: its parameters in CRDS; its steps save whole files."""
 
-    def __init__(self, *args, **kwargs):
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         for name in self.step_defs:
             step = getattr(self, name)
@@ -18,7 +19,7 @@ class CeersPipeline(CeersMixin):
                 step.save_model = partial(save_atomic, step)
 
     @classmethod
-    def get_config_reftype(cls):
+    def get_config_reftype(cls) -> str:
         """Take the CRDS parameters of the pipeline that this one extends."""
-        extended = next(base for base in cls.__mro__ if not issubclass(base, CeersMixin))
+        extended: Any = next(base for base in cls.__mro__ if not issubclass(base, CeersMixin))
         return extended.get_config_reftype()

@@ -1,7 +1,6 @@
 """Stage 2: from a rate image to one in MJy/sr with a world coordinate system."""
 
 import os
-from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -47,9 +46,7 @@ class CeersImage2(CeersPipeline, Image2Pipeline):
         config["steps"]["resample"]["skip"] = True
         return config
 
-    def process(
-        self, input_data: str | os.PathLike | JwstDataModel | Sequence[Any]
-    ) -> list[JwstDataModel]:
+    def process(self, input_data: Any) -> list[JwstDataModel]:
         """
         Run the pipeline.
 

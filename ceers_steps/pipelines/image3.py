@@ -3,7 +3,9 @@
 import logging
 import os
 from collections import Counter
+from typing import Any
 
+from jwst.datamodels import ModelLibrary
 from jwst.lib.exposure_types import is_moving_target
 from jwst.pipeline import Image3Pipeline
 from stdatamodels.jwst.datamodels import JwstDataModel
@@ -62,7 +64,7 @@ class CeersImage3(CeersPipeline, Image3Pipeline):
     }
 
     @classmethod
-    def load_spec_file(cls, *args, **kwargs):
+    def load_spec_file(cls, *args: Any, **kwargs: Any) -> Any:
         """Return the parameters of all steps, two of them with a default of this pipeline.
 
         The source catalogue is off unless asked for, and no mosaic is made where aligned
@@ -74,7 +76,7 @@ class CeersImage3(CeersPipeline, Image3Pipeline):
         return spec
 
     @classmethod
-    def _get_config_from_parameters(cls, crds_parameters, crds_observatory):
+    def _get_config_from_parameters(cls, crds_parameters: Any, crds_observatory: str) -> Any:
         """Take the CRDS parameters, but for what has a default of this pipeline.
 
         The sky is subtracted by skyvar.
@@ -89,7 +91,7 @@ class CeersImage3(CeersPipeline, Image3Pipeline):
         tweakreg["on_failure"] = "stop"
         return config
 
-    def process(self, input_data):
+    def process(self, input_data: Any) -> list[Any] | None:
         """
         Run the pipeline.
 
@@ -131,7 +133,7 @@ class CeersImage3(CeersPipeline, Image3Pipeline):
         return None if self.save_results else mosaics
 
     @staticmethod
-    def _products(input_data):
+    def _products(input_data: Any) -> list[Any]:
         """Split an association file into products; anything else is one product."""
         if not isinstance(input_data, (str, os.PathLike)):
             return [input_data]
@@ -149,7 +151,7 @@ class CeersImage3(CeersPipeline, Image3Pipeline):
         association["table_name"] = os.path.basename(path)
         return [{**association, "products": [product]} for product in association["products"]]
 
-    def _make_mosaic(self, library):
+    def _make_mosaic(self, library: ModelLibrary) -> Any:
         """Run the steps for the exposures of one product; return the mosaic or its path."""
         self.outlier_detection.suffix = "crf"
         self.outlier_detection.mode = "imaging"
@@ -181,18 +183,18 @@ class CeersImage3(CeersPipeline, Image3Pipeline):
         return path if self.save_results and not self.resample.skip else mosaic
 
     @staticmethod
-    def _is_moving(library):
+    def _is_moving(library: ModelLibrary) -> bool:
         """Say whether the exposures follow a moving target."""
         with library:
             return is_moving_target(library.read_metadata(0))
 
     @staticmethod
-    def _metadata(library):
+    def _metadata(library: ModelLibrary) -> list[dict[str, Any]]:
         """Return the metadata of every exposure."""
         with library:
             return [library.read_metadata(index) for index in range(len(library))]
 
-    def _sky_is_gone(self, library):
+    def _sky_is_gone(self, library: ModelLibrary) -> bool:
         """Say whether the sky of every exposure is subtracted; that of a part is an error."""
         metadata = self._metadata(library)
         gone = [bool(each.get("meta.background.subtracted")) for each in metadata]
@@ -205,7 +207,7 @@ class CeersImage3(CeersPipeline, Image3Pipeline):
             )
         return all(gone)
 
-    def _subtract_background(self, mosaics):
+    def _subtract_background(self, mosaics: list[Any]) -> Any:
         """Subtract the background of all mosaics, with one source mask."""
         self.mosaic_background.save_results = self.save_results
         self.mosaic_background.in_memory = self.in_memory

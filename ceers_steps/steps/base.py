@@ -6,7 +6,7 @@ import re
 import warnings
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from asdf.tags.core import HistoryEntry
 from jwst.stpipe import Step, record_step_status
@@ -44,10 +44,10 @@ _OUR_SUFFIX = re.compile(
 class StepError(CeersError, StpipeExitException):
     """A `CeersError` that ends ``strun`` with its message and exit code 1, without a traceback."""
 
-    def __init__(self, message):
+    def __init__(self, message: str) -> None:
         StpipeExitException.__init__(self, 1, message)
 
-    def __str__(self):
+    def __str__(self) -> str:
         return self.args[1]
 
 
@@ -55,18 +55,21 @@ class ParameterError(StepError, ValidationError):
     """A `StepError` about parameters, which stpipe's own callers know as well."""
 
 
+_Extended: Any = JwstStep if TYPE_CHECKING else object  # what the mixin stands before
+
+
 class _AtomicSaver:
     """Stands in for a data model in `stpipe.Step.save_model`: its file is renamed into place."""
 
-    def __init__(self, model):
+    def __init__(self, model: JwstDataModel) -> None:
         self.meta = model.meta
         self._save = model.save
 
-    def save(self, path, *args, **kwargs):
+    def save(self, path: str, *args: Any, **kwargs: Any) -> str:
         return str(write_atomic(path, lambda scratch: self._save(scratch, *args, **kwargs)))
 
 
-def save_atomic(step, model, *args, **kwargs):
+def save_atomic(step: Any, model: Any, *args: Any, **kwargs: Any) -> Any:
     """Do what ``step.save_model`` does, with the file written aside and then renamed.
 
     For the steps of jwst inside our pipelines, which know no atomic output.
@@ -90,7 +93,7 @@ def save_atomic(step, model, *args, **kwargs):
     return type(step).save_model(step, model, *args, **kwargs)
 
 
-class CeersMixin:
+class CeersMixin(_Extended):
     """Logging, names, atomic output, clear errors and provenance, for Steps and Pipelines.
 
     Attributes
@@ -115,27 +118,24 @@ class CeersMixin:
     input_keywords: ClassVar[tuple[str, ...]] = ()
     later_keywords: ClassVar[tuple[str, ...]] = ()
     needs_wcs: ClassVar[bool] = False
-
-    # -- names and logs
+    output_file: Any
 
     @staticmethod
-    def get_stpipe_loggers():
+    def get_stpipe_loggers() -> tuple[str, ...]:
         """Add this package's logger, so that its lines are shown and kept in ``cal_logs``."""
         return (*JwstStep.get_stpipe_loggers(), "ceers_steps")
 
-    def default_suffix(self):
+    def default_suffix(self) -> str:
         """Return the suffix of the product."""
         return self.output_suffix or super().default_suffix()
 
-    def remove_suffix(self, name):
+    def remove_suffix(self, name: str) -> tuple[str, str | None]:
         """Remove a suffix of jwst or of this package, so that suffixes do not pile up."""
         match = _OUR_SUFFIX.match(name)
         return (match["root"], "_") if match else super().remove_suffix(name)
 
-    # -- files
-
     @classmethod
-    def wanted(cls):
+    def wanted(cls) -> Wanted:
         """Return what this step or pipeline needs of its input."""
         return Wanted(
             types=cls.input_types,
@@ -145,7 +145,7 @@ class CeersMixin:
             wcs=cls.needs_wcs,
         )
 
-    def prepare_output(self, *args, **kwargs):
+    def prepare_output(self, *args: Any, **kwargs: Any) -> Any:
         """Open the input as jwst does; outermost, what is missing in its header is filled in."""
         model = super().prepare_output(*args, **kwargs)
         if self.parent is None and isinstance(model, JwstDataModel):
@@ -154,7 +154,7 @@ class CeersMixin:
         return model
 
     @classmethod
-    def _get_crds_parameters(cls, dataset):
+    def _get_crds_parameters(cls, dataset: Any) -> tuple[dict[str, Any], str]:
         """Return what CRDS chooses references by, with what is filled in."""
         with warnings.catch_warnings():
             # members in another folder are what ceers associate writes: nothing is wrong with them
@@ -162,20 +162,20 @@ class CeersMixin:
             parameters, observatory = super()._get_crds_parameters(dataset)
         return {**parameters, **filled_values(dataset, cls.wanted())}, observatory
 
-    def save_model(self, model, *args, **kwargs):
+    def save_model(self, model: Any, *args: Any, **kwargs: Any) -> Any:
         """Save as stpipe does, with the file written aside and then renamed."""
         if isinstance(model, JwstDataModel):
             model = _AtomicSaver(model)
         return super().save_model(model, *args, **kwargs)
 
-    def extra_product_path(self, model, suffix, ext="fits"):
+    def extra_product_path(self, model: JwstDataModel, suffix: str, ext: str = "fits") -> Path:
         """Return the path of a product beside the main one, ``<exposure>_<suffix>.<ext>``."""
         return Path(self.make_output_path(basepath=model.meta.filename, suffix=suffix, ext=ext))
 
     # -- errors
 
     @classmethod
-    def get_config_from_reference(cls, dataset, *args, **kwargs):
+    def get_config_from_reference(cls, dataset: Any, *args: Any, **kwargs: Any) -> Any:
         """Look the parameters up in CRDS; for unusable input there are none.
 
         What is wrong with the input is told by `run`: ``strun`` prints only what fails there.
@@ -188,7 +188,7 @@ class CeersMixin:
             return cls._empty_config()
 
     @classmethod
-    def build_config(cls, input, **kwargs):
+    def build_config(cls, input: Any, **kwargs: Any) -> Any:
         """Gather the parameters of a `call`, after a look at the input."""
         try:
             check_parameter_files(cls, kwargs)
@@ -198,7 +198,7 @@ class CeersMixin:
         return super().build_config(input, **kwargs)
 
     @classmethod
-    def merge_config(cls, config, config_file):
+    def merge_config(cls, config: Any, config_file: str | None) -> Any:
         """Gather the parameters of ``strun``; what is wrong is told without the help of all."""
         try:
             check_given(cls, config.dict(), config_file)
@@ -207,7 +207,7 @@ class CeersMixin:
             raise ParameterError(str(err)) from err
         return super().merge_config(config, config_file)
 
-    def run(self, *args):
+    def run(self, *args: Any) -> Any:
         """Run the step; outermost, an error that the user can mend becomes one clear message."""
         if self.parent is not None:
             return super().run(*args)
@@ -223,14 +223,14 @@ class CeersMixin:
             # folders that cannot be made or written by code that is not ours
             raise StepError(f"{err}. Check output_dir={self.output_dir!r} and the input.") from err
 
-    def get_reference_file(self, input_file, reference_file_type):
+    def get_reference_file(self, input_file: Any, reference_file_type: str) -> str:
         """Return the path of a reference file; a missing one is an error that names its type."""
         try:
             return super().get_reference_file(input_file, reference_file_type)
         except (SystemExit, crds_client.CrdsError, OSError) as err:
             raise CeersError(_crds_message(reference_file_type, input_file, err)) from err
 
-    def _precache_references(self, input_file):
+    def _precache_references(self, input_file: Any) -> None:
         """Fetch all references before the first step; name the types that cannot be had."""
         try:
             super()._precache_references(input_file)
@@ -244,18 +244,16 @@ class CeersMixin:
             kinds = ", ".join(missing) or "reference files"
             raise CeersError(_crds_message(kinds, input_file, *missing.values() or [err])) from err
 
-    # -- what has been done
-
-    def has_run(self, model):
+    def has_run(self, model: JwstDataModel) -> bool:
         """Say whether this step has run on an exposure, by its status in the tree or the header."""
         cards = model.instance.get("extra_fits", {}).get("PRIMARY", {}).get("header", [])
-        keyword = status_keyword(self.class_alias)
         status = model.meta.cal_step.instance.get(self.class_alias)
+        keyword = status_keyword(self.class_alias)
         return "COMPLETE" in (status, *(card[1] for card in cards if card[0] == keyword))
 
     # -- per-exposure values
 
-    def overrides_row(self, model):
+    def overrides_row(self, model: JwstDataModel) -> dict[str, Any]:
         """Return the values that the ``overrides`` table has for this exposure.
 
         Parameters
@@ -279,7 +277,15 @@ class CeersMixin:
 
     # -- provenance
 
-    def record(self, model, status, *, parameters=None, merit=None, note=""):
+    def record(
+        self,
+        model: JwstDataModel,
+        status: str,
+        *,
+        parameters: dict[str, Any] | None = None,
+        merit: dict[str, Any] | None = None,
+        note: str = "",
+    ) -> None:
         """Write into the model what was done: status, ASDF tree and a HISTORY line.
 
         Parameters
@@ -309,7 +315,10 @@ class CeersMixin:
         }
         model.meta.instance.setdefault("ceers_steps", {})[alias] = entry
         used = ", ".join(f"{key}={value}" for key, value in entry["parameters"].items())
-        figures = ", ".join(f"{key}={_short(value)}" for key, value in entry["merit"].items())
+        figures = ", ".join(
+            f"{key}={value:.5g}" if isinstance(value, float) else f"{key}={value}"
+            for key, value in entry["merit"].items()
+        )
         parts = [f"ceers_steps {ceers_steps.__version__} {alias} {status}", note, used, figures]
         _add_history(model, "; ".join(part for part in parts if part))
         level = logging.WARNING if status == "FAILED" else logging.INFO
@@ -319,19 +328,19 @@ class CeersMixin:
 class CeersStep(CeersMixin, Step):
     """Base class of the Steps of this package."""
 
-    def save_model(self, model, suffix=None, **kwargs):
+    def save_model(self, model: Any, suffix: str | None = None, **kwargs: Any) -> Any:
         """Save a product; that of rateints is named so, and does not replace that of rate."""
         if suffix is None and isinstance(model, CubeModel) and self.suffix == self.output_suffix:
             suffix = f"{self.output_suffix}ints"
         return super().save_model(model, suffix=suffix, **kwargs)
 
     @classmethod
-    def _get_config_from_parameters(cls, crds_parameters, crds_observatory):
+    def _get_config_from_parameters(cls, crds_parameters: Any, crds_observatory: str) -> Any:
         """CRDS has no parameter references for steps of ours, so it is not asked."""
         return cls._empty_config()
 
 
-def _crds_message(what, dataset, *causes):
+def _crds_message(what: str, dataset: Any, *causes: object) -> str:
     """Say which references could not be had, for what, and what to do."""
     context = os.environ.get("CRDS_CONTEXT", "the default context")
     reasons = "; ".join(dict.fromkeys(str(err) for err in causes if str(err) not in {"", "-1"}))
@@ -347,7 +356,7 @@ def _crds_message(what, dataset, *causes):
 
 
 def status_keyword(alias: str) -> str:
-    """Return the FITS keyword of the status of a step of ours.
+    """Return the FITS keyword of the status of a step of ours, of at most eight characters.
 
     Parameters
     ----------
@@ -357,23 +366,19 @@ def status_keyword(alias: str) -> str:
     Returns
     -------
     str
-        Keyword of at most eight characters.
+        Keyword.
     """
     return "S_" + alias.removeprefix("ceers_").replace("_", "").upper()[:6]
 
 
-def set_card(model, keyword, value, comment):
+def set_card(model: JwstDataModel, keyword: str, value: Any, comment: str) -> None:
     """Write a keyword that jwst does not know into the primary header of a model.
 
     Parameters
     ----------
-    model : DataModel
-        Changed.
-    keyword : str
-        Of FITS.
-    value : str, int, float or bool
-        What it says.
-    comment : str
+    model : `~stdatamodels.jwst.datamodels.JwstDataModel`
+        Changed in place.
+    keyword, value, comment
         Of the card.
     """
     primary = model.instance.setdefault("extra_fits", {}).setdefault("PRIMARY", {})
@@ -381,7 +386,7 @@ def set_card(model, keyword, value, comment):
     primary["header"] = [*others, [keyword, value, comment]]
 
 
-def _add_history(model, text):
+def _add_history(model: JwstDataModel, text: str) -> None:
     """Add a HISTORY line.
 
     ``model.add_history_entry`` of stdatamodels 6.0 writes into a tree that is no longer the
@@ -392,8 +397,3 @@ def _add_history(model, text):
     history = model.instance.setdefault("history", {})
     entries = history if isinstance(history, list) else history.setdefault("entries", [])
     entries.append(HistoryEntry({"description": text, "time": datetime.now(UTC)}))
-
-
-def _short(value):
-    """Return a figure as it stands in a HISTORY line."""
-    return f"{value:.5g}" if isinstance(value, float) else value

@@ -67,12 +67,12 @@ class TakesParameters(Protocol):
         """
 
 
-def check_parameter_files(cls: type[TakesParameters], given: Mapping[str, Any]) -> None:
+def check_parameter_files(taker: type[TakesParameters], given: Mapping[str, Any]) -> None:
     """Check the parameter files that a call names, for the whole and for steps of it.
 
     Parameters
     ----------
-    cls
+    taker
         Step or pipeline.
     given
         Keywords of the call: ``config_file``, and ``steps`` that have one each.
@@ -84,18 +84,18 @@ def check_parameter_files(cls: type[TakesParameters], given: Mapping[str, Any]) 
     """
     path = given.get("config_file")
     if path:
-        _check_file(path, cls.load_spec_file())
-    _check_files_of_steps(cls, given.get("steps"), Path(path or "").parent)
+        _check_file(path, taker.load_spec_file())
+    _check_files_of_steps(taker, given.get("steps"), Path(path or "").parent)
 
 
 def check_given(
-    cls: type[TakesParameters], config: Mapping[str, Any], config_file: str | None
+    taker: type[TakesParameters], config: Mapping[str, Any], config_file: str | None
 ) -> None:
     """Check what ``strun`` has gathered from a parameter file and the command line.
 
     Parameters
     ----------
-    cls
+    taker
         Step or pipeline.
     config
         As nested dictionaries. Values of None, which stpipe and CRDS give, are left alone.
@@ -111,21 +111,21 @@ def check_given(
     known = ParameterTree()
     if config_file:
         known = read_parameters(config_file)
-        names = {base.__name__ for base in cls.__mro__}
-        names |= {getattr(base, "class_alias", None) or "" for base in cls.__mro__}
+        names = {base.__name__ for base in taker.__mro__}
+        names |= {getattr(base, "class_alias", None) or "" for base in taker.__mro__}
         if known.class_name.rpartition(".")[2] not in names:
             return
-        _check_file(config_file, cls.load_spec_file())
-    _check_files_of_steps(cls, config.get("steps"), Path(config_file or "").parent)
+        _check_file(config_file, taker.load_spec_file())
+    _check_files_of_steps(taker, config.get("steps"), Path(config_file or "").parent)
     given = _new(from_nested(config, "Parameters"), known)
-    check_parameters(given, cls.load_spec_file(), "Parameters")
+    check_parameters(given, taker.load_spec_file(), "Parameters")
 
 
-def _check_files_of_steps(cls: type[TakesParameters], steps: Any, folder: Path) -> None:
+def _check_files_of_steps(taker: type[TakesParameters], steps: Any, folder: Path) -> None:
     """Check the parameter files of single steps, which stand relative to a folder."""
     for name, step in steps.items() if isinstance(steps, Mapping) else ():
         inner = step.get("config_file") if isinstance(step, Mapping) else None
-        known = cls.load_spec_file().get("steps", {}) if inner else {}
+        known = taker.load_spec_file().get("steps", {}) if inner else {}
         if inner and name in known:
             _check_file(folder / inner, known[name])
 
