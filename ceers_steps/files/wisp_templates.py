@@ -271,7 +271,8 @@ def read_components(
                 f"Wisp template {path}: ERR has {error.shape} pixels (y, x), {names[0]} "
                 f"{stack.shape[1:]}. The file is not whole: get it again."
             )
-    if stack.shape[1:] == (512, 512) and names[0].startswith("WISP_"):
+    coarse = names[0].startswith("WISP_") or "_persistence.fits" in os.path.basename(path)
+    if stack.shape[1:] == (512, 512) and coarse:
         stack = np.stack([_enlarge(image, 4) for image in stack])
         if error is not None:
             error = np.sqrt(_enlarge(error**2, 4, power=2))

@@ -10,7 +10,7 @@ from ceers_steps.errors import CeersError
 from ceers_steps.files.atomic import user_path, write_atomic
 from ceers_steps.files.headers.other_tools import already_done
 from ceers_steps.files.overrides import LIMITS
-from ceers_steps.files.wisp_package import HOST_NOTE, package_label
+from ceers_steps.files.wisp_package import HOST_NOTE, package_label, persistence_file
 from ceers_steps.files.wisp_templates import (
     AFFECTED_DETECTORS,
     INSTALL,
@@ -58,6 +58,7 @@ class WispSubStep(CeersStep):
         method = option('lsq', 'ceers', default='lsq')  # 'lsq': robust least squares; 'ceers': as published by CEERS
         min_significance = float(min=0, default=5.0)  # Subtract only if the wisp is this many times its error (lsq)
         template_frame = option('auto', 'flat', 'raw', default='auto')  # Whether the flat is divided out of the template ('flat') or not ('raw') (lsq); 'auto': raw for STScI's RATE, else flat
+        persistence = boolean(default=False)  # Fit the persistence map of NRCA3 of the package nmfwisp as one more component (lsq)
         save_wisp_model = boolean(default=False)  # Save what is subtracted (*_wispmodel.fits)
         save_plots = boolean(default=False)  # Save a figure: before, model, after, objective (*_wisp.png)
         force = boolean(default=False)  # Run also where this step, or another program, has subtracted the wisp already
@@ -150,6 +151,8 @@ class WispSubStep(CeersStep):
             return [user_path(path) for path in self.templates], ""
         band = effective_filter(instrument.filter, instrument.pupil)
         paths = find_templates(instrument.detector, band, self.template_dir)
+        more = persistence_file(instrument.detector) if self.persistence and paths else None
+        paths = [*paths, more] if more else paths
         return paths, f"no wisp template for {instrument.detector} {band} ({INSTALL} has most)"
 
 

@@ -485,6 +485,18 @@ class TestPackage:
         added = np.sqrt(result.var_rnoise - model.var_rnoise)
         assert np.all(added[100:150, 100:150] >= 0.999 * least[100:150, 100:150])
 
+    def test_persistence_of_a3_is_one_more_component(self, wisp_package):
+        model = describe(datamodels.ImageModel((2048, 2048)), detector="NRCA3", filter="F200W")
+        plain, _ = WispSubStep().template_files(model, {})
+        paths, _ = WispSubStep(persistence=True).template_files(model, {})
+        extra = wisp_package / "nrca3" / "nrca3_persistence.fits.gz"
+        assert paths == [*plain, extra]
+        found = read_templates(paths, datamodels.ImageModel((2048, 2048)))
+        assert found.components.shape == (2, 2048, 2048)  # in quarter resolution, too
+        other = describe(datamodels.ImageModel((2048, 2048)))
+        paths, _ = WispSubStep(persistence=True).template_files(other, {})
+        assert [path.name for path in paths] == ["nrcb4_f150w_wisp.fits.gz"]
+
     @staticmethod
     def components(folder):
         with fits.open(folder / "nrcb4_org" / "nrcb4_f150w_wisp.fits.gz") as hdus:
