@@ -127,13 +127,13 @@ def _cell(value: object, kind: type, path: Path, column: str, number: int) -> An
             return flag in _TRUE
     else:
         try:
-            value: float = kind(text)
+            given: float = kind(text)
         except ValueError:
             pass
         else:
             low, high = LIMITS.get(column, (-np.inf, np.inf))
-            if low <= value <= high:
-                return value
+            if low <= given <= high:
+                return given
             raise CeersError(
                 f"overrides={path}: row {number}, column {column}: {text}, use {low:g} to {high:g}."
             )
