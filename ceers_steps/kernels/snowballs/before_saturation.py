@@ -3,14 +3,12 @@
 import numpy as np
 from numpy.typing import NDArray
 
-from ceers_steps.kernels.jumps.differences import DO_NOT_USE, JUMP_DET, SATURATED, Noise, Ramp
+from ceers_steps.kernels.dq import DO_NOT_USE, JUMP_DET, SATURATED
+from ceers_steps.kernels.jumps.differences import Noise, Ramp
 from ceers_steps.kernels.snowballs.settings import HALO, LAST
 from ceers_steps.kernels.stats import finite_median, mad_sigma
 
 __all__ = ["contaminated_before_saturation"]
-
-_STRIDE = 7
-"""Every seventh row and column tells the level of the frame."""
 
 
 def contaminated_before_saturation(ramp: Ramp, noise: Noise) -> NDArray[np.bool_]:
@@ -43,7 +41,7 @@ def contaminated_before_saturation(ramp: Ramp, noise: Noise) -> NDArray[np.bool_
     broken = (groupdq & (DO_NOT_USE | SATURATED)) != 0
     usable = ~(broken[1:] | broken[:-1] | ((groupdq[1:] & JUMP_DET) != 0) | ramp.flags[1:, y, x])
     usable &= np.isfinite(differences)
-    sample = slice(None, None, _STRIDE)
+    sample = slice(None, None, LAST.level_step)
     window = ramp.window((sample, sample))
     steady = np.where(window.steady, window.differences, np.float32(np.nan))
     level = np.array([finite_median(each) for each in steady])[:, None]

@@ -88,6 +88,8 @@ class LastDifferenceSettings:
     """Excess of the first group over the frame, in its scatter there, up to which it is dark."""
     steady_ratio: float = 1.5
     """Ratio to the least other difference of the pixel up to which it is steady light."""
+    level_step: int = 7
+    """Rows and columns from one pixel to the next that tells the level of a frame."""
 
 
 EVENTS = EventSettings()
