@@ -51,7 +51,8 @@ def exposure(plan: Plan, task: Task, scratch: Path) -> Made:
     )
     own, steps = _split(settings["image2"])
     (cal,) = CeersImage2.call(rate, output_dir=str(scratch), save_results=True, steps=steps, **own)
-    problems = group_problems([(task.key, keywords_of(cal))])
+    keywords = keywords_of(cal.to_flat_dict(include_arrays=False))
+    problems = group_problems([(task.key, keywords)])
     if problems:
         raise CeersError(f"{task.key} would fit into no mosaic: {problems[task.key]}.")
     return Made(_references(cal), {task.key: step_merit(cal.meta.instance)})
