@@ -2,9 +2,31 @@
 
 import os
 import re
+from collections.abc import Mapping
 from pathlib import PurePath
 
-__all__ = ["effective_filter", "exposure_name", "is_exposure_name", "name_problem", "whole_number"]
+__all__ = [
+    "NAME_KEYWORDS",
+    "effective_filter",
+    "exposure_name",
+    "identify",
+    "is_exposure_name",
+    "name_problem",
+    "whole_number",
+]
+
+NAME_KEYWORDS = {
+    "PROGRAM": "meta.observation.program_number",
+    "OBSERVTN": "meta.observation.observation_number",
+    "VISIT": "meta.observation.visit_number",
+    "VISITGRP": "meta.observation.visit_group",
+    "SEQ_ID": "meta.observation.sequence_id",
+    "ACT_ID": "meta.observation.activity_id",
+    "EXPOSURE": "meta.observation.exposure_number",
+    "DETECTOR": "meta.instrument.detector",
+}
+"""Keywords that the name of an exposure is made of, and where the data models of jwst have them."""
+
 
 _EXPOSURE = re.compile(
     r"(?:^|(?<=[^A-Za-z0-9]))"
@@ -43,6 +65,41 @@ def exposure_name(filename: str | os.PathLike) -> str:
         return match["name"]
     stem = name.split(".")[0]
     return stem.rpartition("_")[0] or stem
+
+
+def identify(filename: str | os.PathLike, keywords: Mapping[str, object]) -> str:
+    """Return the name of an exposure, whatever its file is called.
+
+    Parameters
+    ----------
+    filename
+        Name or path of the file.
+    keywords
+        Header of the exposure; FILENAME and `NAME_KEYWORDS` are looked at.
+
+    Returns
+    -------
+    str
+        The exposure name that the file name holds; else that of FILENAME; else that of the
+        keywords. Where none of them has one, the file name as `exposure_name` cuts it.
+    """
+    name = exposure_name(filename)
+    for found in (name, exposure_name(str(keywords.get("FILENAME") or "")), _joined(keywords)):
+        if is_exposure_name(found):
+            return found
+    return name
+
+
+def _joined(keywords: Mapping[str, object]) -> str:
+    """Return the exposure name that keywords give; of no form where one is missing."""
+    words = {key: str(keywords.get(key) or "").strip() for key in NAME_KEYWORDS}
+    return (
+        f"jw{words['PROGRAM']:0>5}{words['OBSERVTN']:0>3}{words['VISIT']:0>3}_"
+        f"{words['VISITGRP']:0>2}{words['SEQ_ID']}{words['ACT_ID']:0>2}_"
+        f"{words['EXPOSURE']:0>5}_{words['DETECTOR'].lower()}"
+        if all(words.values())
+        else ""
+    )
 
 
 def is_exposure_name(name: str) -> bool:

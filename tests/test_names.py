@@ -2,7 +2,7 @@
 
 import pytest
 
-from ceers_steps.names import exposure_name, is_exposure_name, name_problem
+from ceers_steps.names import exposure_name, identify, is_exposure_name, name_problem
 
 NAME = "jw01345001001_02201_00001_nrca1"
 
@@ -24,6 +24,32 @@ def test_an_exposure_is_known_whatever_stands_before_its_name(file):
 @pytest.mark.parametrize("file", [f"x{NAME}_cal.fits", "jw1_cal.fits", "other_thing_cal.fits"])
 def test_what_only_resembles_an_exposure_name_is_none(file):
     assert exposure_name(file) == file.removesuffix("_cal.fits")
+
+
+KEYWORDS = {
+    **{"PROGRAM": "01345", "OBSERVTN": "001", "VISIT": "001", "VISITGRP": "02", "SEQ_ID": "2"},
+    **{"ACT_ID": "01", "EXPOSURE": "1", "DETECTOR": "NRCA1"},
+}
+
+
+@pytest.mark.parametrize(
+    ("file", "keywords"),
+    [
+        (f"{NAME}_cal.fits", {}),
+        (f"bkgfix_{NAME}_cal.fits", {"FILENAME": "jw09999001001_02201_00001_nrca1_cal.fits"}),
+        ("copy.fits", {"FILENAME": f"{NAME}_cal.fits"}),
+        ("copy.fits", KEYWORDS),
+        ("", KEYWORDS | {"FILENAME": "copy.fits"}),
+    ],
+)
+def test_an_exposure_is_known_by_file_name_header_name_or_keywords(file, keywords):
+    assert identify(file, keywords) == NAME
+
+
+@pytest.mark.parametrize("missing", KEYWORDS)
+def test_an_exposure_that_nothing_names_has_the_name_of_its_file(missing):
+    assert identify("my_copy_cal.fits", KEYWORDS | {missing: None}) == "my_copy"
+    assert identify("", {}) == ""
 
 
 def test_exposure_names_stand_alone():

@@ -12,8 +12,9 @@ from ceers_steps.astrometry.exposure import AlignedExposure
 from ceers_steps.astrometry.tables import AlignmentSettings
 from ceers_steps.errors import CeersError
 from ceers_steps.files.limits import check_regular
+from ceers_steps.files.membership import identity_of
 from ceers_steps.kernels.astrometry.centroids import SourceList
-from ceers_steps.names import effective_filter, exposure_name
+from ceers_steps.names import effective_filter
 
 __all__ = ["describe", "from_table", "read_catalog", "read_catfile"]
 
@@ -61,7 +62,7 @@ def describe(model: Any, index: int, settings: AlignmentSettings) -> AlignedExpo
     )
     return AlignedExposure(
         index=index,
-        name=exposure_name(model.meta.filename),
+        name=identity_of(model),
         detector=instrument.detector,
         channel=instrument.channel,
         band=effective_filter(instrument.filter, instrument.pupil),

@@ -102,7 +102,8 @@ def run(args: argparse.Namespace) -> None:
 def _exposures(args: argparse.Namespace) -> tuple[Sequence[Any], list[Any], list[str]]:
     """Return the exposures, those that are left out, and notes."""
     from ceers_steps.files.parameter_files import list_parameter_files
-    from ceers_steps.survey.select.exposures import find_files, plan_exposures, read_exposures
+    from ceers_steps.survey.select.exposures import plan_exposures, read_exposures
+    from ceers_steps.survey.select.levels import find_files
 
     if args.exposures is not None:
         if len(args.inputs) != 1:

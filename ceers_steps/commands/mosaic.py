@@ -76,7 +76,8 @@ def run(args: argparse.Namespace) -> None:
         observation_list,
     )
     from ceers_steps.survey.datasets.table import write_table
-    from ceers_steps.survey.select.exposures import find_files, read_exposures
+    from ceers_steps.survey.select.exposures import read_exposures
+    from ceers_steps.survey.select.levels import find_files
 
     if not 0.001 <= args.pixel_scale <= 10:
         raise CeersError(f"--pixel-scale {args.pixel_scale}: give arcsec, 0.03 for instance.")

@@ -25,7 +25,9 @@ __all__ = [
 ]
 
 ASN_ID = "a3001"
-"""Id of every association written here: an exposure is in one group only, so names stay unique."""
+"""Id of associations. Another one only where those of a folder share exposures, whose products
+would replace each other.
+"""
 
 ASSOCIATION_SUFFIXES = (".json", ".yaml", ".yml")
 """How the names of association files end."""
@@ -57,6 +59,7 @@ def build_association(
     *,
     program: str = "noprogram",
     target: str = "none",
+    asn_id: str = ASN_ID,
 ) -> dict[str, Any]:
     """Return a level-3 association as jwst takes it.
 
@@ -66,6 +69,8 @@ def build_association(
         Paths of the science members of each product, by its name.
     program, target
         As jwst writes them into the products.
+    asn_id
+        Part of the names of the exposures that stage 3 writes.
 
     Returns
     -------
@@ -75,7 +80,7 @@ def build_association(
     return {
         "asn_type": "image3",
         "asn_rule": "DMS_Level3_Base",
-        "asn_id": ASN_ID,
+        "asn_id": asn_id,
         "asn_pool": "none",
         "version_id": None,
         "program": program,

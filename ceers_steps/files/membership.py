@@ -5,9 +5,10 @@ from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from ceers_steps.errors import CeersError
-from ceers_steps.names import effective_filter
+from ceers_steps.names import NAME_KEYWORDS, effective_filter, identify
 
 __all__ = [
     "KEYWORDS",
@@ -16,6 +17,7 @@ __all__ = [
     "check_one_filter",
     "filter_of",
     "group_problems",
+    "identity_of",
     "is_calibrated_unit",
     "keywords_of",
     "left_out_reason",
@@ -90,21 +92,52 @@ class LeftOut:
     reason: str
 
 
-def keywords_of(metadata: Mapping[str, object]) -> dict[str, object]:
-    """Return the keywords that are looked at from the flat metadata of a data model.
+def keywords_of(metadata: Any) -> dict[str, object]:
+    """Return the keywords that are looked at, of a data model or its flat metadata.
 
     Parameters
     ----------
-    metadata
-        By the paths of jwst's data models: ``meta.exposure.type``.
+    metadata : mapping or `~stdatamodels.jwst.datamodels.JwstDataModel`
+        Metadata by the paths of jwst's data models: ``meta.exposure.type``.
 
     Returns
     -------
     dict
         By FITS keyword, those that are there.
     """
-    found = {name: metadata.get(path) for name, path in PATHS.items()}
+    is_flat = isinstance(metadata, Mapping)
+    found = {
+        name: metadata.get(path) if is_flat else _value(metadata, path)
+        for name, path in PATHS.items()
+    }
     return {name: value for name, value in found.items() if value is not None}
+
+
+def _value(model: Any, path: str) -> object:
+    """Return metadata of a data model, None where there are none."""
+    node = model
+    for part in path.split("."):
+        node = getattr(node, part, None)
+    return node
+
+
+def identity_of(model: Any, filename: str | None = None) -> str:
+    """Return the name of the exposure that a data model holds, whatever its file is called.
+
+    Parameters
+    ----------
+    model : `~stdatamodels.jwst.datamodels.JwstDataModel`
+        Its file name counts, then its keywords.
+    filename
+        What counts as the file name where the model has none.
+
+    Returns
+    -------
+    str
+        See `~ceers_steps.names.identify`.
+    """
+    keywords = {name: _value(model, path) for name, path in NAME_KEYWORDS.items()}
+    return identify(model.meta.filename or filename or "", keywords)
 
 
 def left_out_reason(keywords: Mapping[str, object]) -> str | None:

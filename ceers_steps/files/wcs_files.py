@@ -13,6 +13,7 @@ from gwcs import WCS
 from ceers_steps.errors import CeersError
 from ceers_steps.files.atomic import write_atomic
 from ceers_steps.files.limits import asdf_tree_problem, check_regular
+from ceers_steps.files.membership import identity_of
 from ceers_steps.names import exposure_name
 
 __all__ = [
@@ -65,13 +66,14 @@ def wcs_file_name(image: Any, suffix: str = "tweakreg") -> str:
     str
         ``<exposure>_<suffix>.asdf``.
     """
-    name = image if isinstance(image, (str, os.PathLike)) else image.meta.filename
+    is_path = isinstance(image, (str, os.PathLike))
+    name = exposure_name(image) if is_path else identity_of(image)
     if not name:
         raise CeersError(
             "The image has no name (meta.filename), which gives the name of its WCS file. "
             "Set meta.filename."
         )
-    return f"{exposure_name(name)}_{suffix}.asdf"
+    return f"{name}_{suffix}.asdf"
 
 
 def find_wcs_file(folder: str | os.PathLike, image: Any, suffix: str = "tweakreg") -> Path | None:

@@ -20,9 +20,9 @@ from ceers_steps.errors import CeersError
 from ceers_steps.files.atomic import write_atomic
 from ceers_steps.files.headers.check import Wanted, check_input, fill_keywords, filled_values
 from ceers_steps.files.json_files import plain_values
+from ceers_steps.files.membership import identity_of
 from ceers_steps.files.overrides import read_overrides
 from ceers_steps.files.parameters.check import check_given, check_parameter_files
-from ceers_steps.names import exposure_name
 
 __all__ = [
     "CeersMixin",
@@ -259,7 +259,7 @@ class CeersMixin(_Extended):
         Parameters
         ----------
         model : `~stdatamodels.jwst.datamodels.JwstDataModel`
-            Its file name gives the exposure.
+            Its file name gives the exposure, or else its keywords.
 
         Returns
         -------
@@ -269,7 +269,7 @@ class CeersMixin(_Extended):
         path = self.search_attr("overrides")
         if not path:
             return {}
-        exposure = exposure_name(model.meta.filename or self.search_attr("_input_filename") or "")
+        exposure = identity_of(model, self.search_attr("_input_filename"))
         row = read_overrides(path).get(exposure, {})
         if row:
             log.info("Overrides for %s from %s: %s", exposure, path, row)

@@ -26,7 +26,7 @@ from ceers_steps.files.membership import (
     left_out_reason,
 )
 from ceers_steps.kernels.dq import why_unusable
-from ceers_steps.names import exposure_name
+from ceers_steps.names import NAME_KEYWORDS, exposure_name, identify, is_exposure_name
 
 __all__ = [
     "association_of",
@@ -176,9 +176,9 @@ def without_strangers(step: Any, library: ModelLibrary, name: str | None = None)
         found = [library.read_metadata(index) for index in range(len(library))]
     keywords = [keywords_of(each) for each in found]
     reasons = [left_out_reason(each) for each in keywords]
-    names = [
-        str(each.get("meta.filename") or f"exposure {index}") for index, each in enumerate(found)
-    ]
+    # the names of the files: a copy has the FILENAME of its original
+    members = library.asn["products"][0]["members"]
+    names = [os.path.basename(str(member["expname"])) for member in members]
     told = [f"{each}: {why}" for each, why in zip(names, reasons, strict=True) if why]
     for line in told:
         log.warning("Left out of %s: %s", name or "the mosaic", line)
@@ -188,6 +188,7 @@ def without_strangers(step: Any, library: ModelLibrary, name: str | None = None)
             f"No exposure of {name or 'the list'} belongs to a mosaic: {'; '.join(told[:3])}"
             f"{'; ...' if len(told) > 3 else ''}. Give calibrated images of the sky."
         )
+    _check_once([found[index] for index in keep], [names[index] for index in keep])
     check_one_filter((keywords[index] for index in keep), f"Product {name}" if name else "The list")
     problems = group_problems([(f"{index} {names[index]}", keywords[index]) for index in keep])
     if problems:
@@ -237,6 +238,20 @@ def without_unusable(step: Any, library: ModelLibrary) -> ModelLibrary:
             f"{'; '.join(list(reasons.values())[:3])}. Look at them, and make them again."
         )
     return _part(step, library, keep) if reasons else library
+
+
+def _check_once(found: list[Any], names: list[str]) -> None:
+    """Raise `CeersError` for an exposure that stands in two files, whatever they are called."""
+    files: dict[str, str] = {}
+    for each, name in zip(found, names, strict=True):
+        keywords = {keyword: each.get(path) for keyword, path in NAME_KEYWORDS.items()}
+        identity = identify(each.get("meta.filename") or "", keywords)
+        if is_exposure_name(identity) and identity in files:
+            raise CeersError(
+                f"{files[identity]} and {name} are both of exposure {identity}, which would count "
+                "twice in the mosaic. Take one of them out."
+            )
+        files[identity] = name
 
 
 def _part(step: Any, library: ModelLibrary, keep: list[int]) -> ModelLibrary:

@@ -14,12 +14,13 @@ from stdatamodels.jwst.datamodels import JwstDataModel, dqflags
 
 from ceers_steps.errors import CeersError
 from ceers_steps.files.atomic import write_atomic
+from ceers_steps.files.membership import identity_of
 from ceers_steps.files.source_masks import find_mask, read_bits
 from ceers_steps.kernels.sky.evidence import exposures_without_sky, off_from_overlaps
 from ceers_steps.kernels.sky.exposure import SkyCorrection, SkySettings, correct_sky
 from ceers_steps.kernels.sky.settings import NOISE
 from ceers_steps.kernels.sky.variance import smooth_sky
-from ceers_steps.names import effective_filter, exposure_name
+from ceers_steps.names import effective_filter
 from ceers_steps.steps.base import CeersStep
 from ceers_steps.steps.exposures import is_image_file, open_library
 from ceers_steps.steps.readout import n_outputs
@@ -295,13 +296,13 @@ def _read_mask(
     source_mask: str | None, model: JwstDataModel, folders: list[str | os.PathLike]
 ) -> tuple[NDArray[np.uint8] | None, str]:
     """Return the mask of sources as bits, None if there is none, and where it is from."""
-    name = model.meta.filename
+    name = identity_of(model)
     path = Path(source_mask) if source_mask else None
     if path is None or path.is_dir():
-        found = find_mask(name, folders if path is None else [path])
+        found = find_mask(f"{name}_cal", folders if path is None else [path])
         if found is None and path is not None:
             raise CeersError(
-                f"source_mask={path}: no {exposure_name(name)}_1fmask.fits in this folder. "
+                f"source_mask={path}: no {name}_1fmask.fits in this folder. "
                 "RemStripingStep writes it; without source_mask one is made here."
             )
         path = found

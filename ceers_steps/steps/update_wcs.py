@@ -13,6 +13,7 @@ from stdatamodels.jwst.datamodels import JwstDataModel
 
 from ceers_steps.errors import CeersError
 from ceers_steps.files.atomic import user_path
+from ceers_steps.files.membership import identity_of
 from ceers_steps.files.wcs_files import (
     WcsFile,
     find_wcs_file,
@@ -197,7 +198,7 @@ def _apply(model: JwstDataModel, path: Path, max_shift: float) -> dict[str, Any]
 
 def _check_same_exposure(model: JwstDataModel, saved: WcsFile) -> None:
     """Raise `CeersError` for the WCS of another exposure, or of another part of the detector."""
-    exposures = exposure_name(model.meta.filename), exposure_name(saved.filename)
+    exposures = identity_of(model), exposure_name(saved.filename)
     if exposures[0] != exposures[1]:
         raise CeersError(
             f"WCS file {saved.path} is that of {exposures[1]} (its filename: {saved.filename}), "

@@ -3,6 +3,7 @@
 from pathlib import Path
 
 import pytest
+from stdatamodels.jwst.datamodels import ImageModel
 
 from ceers_steps.errors import CeersError
 from ceers_steps.files.membership import (
@@ -11,11 +12,13 @@ from ceers_steps.files.membership import (
     LeftOut,
     check_one_filter,
     group_problems,
+    identity_of,
     is_calibrated_unit,
     keywords_of,
     left_out_reason,
     list_left_out,
 )
+from ceers_steps.names import NAME_KEYWORDS
 
 IMAGE = {
     "INSTRUME": "NIRCAM",
@@ -97,6 +100,21 @@ def test_what_belongs_to_no_mosaic_is_named_with_the_keyword(changes, reason):
 def test_keywords_of_a_model_are_those_of_its_file():
     assert keywords_of({path: CAL[name] for name, path in PATHS.items()}) == CAL
     assert keywords_of({"meta.instrument.filter": None, "meta.other": 1}) == {}
+
+
+def test_keywords_and_name_of_an_open_model():
+    model = ImageModel()
+    for name, value in CAL.items():
+        model[PATHS[name]] = value
+    assert keywords_of(model) == CAL
+    assert group_problems([("a", keywords_of(model))]) == {}
+    assert identity_of(model) == ""
+    assert identity_of(model, "my_copy_cal.fits") == "my_copy"
+    values = ("01345", "001", "001", "02", "1", "05", "3", "NRCA1")
+    for path, value in zip(NAME_KEYWORDS.values(), values, strict=True):
+        model[path] = value
+    model.meta.filename = "better_cal.fits"
+    assert identity_of(model) == "jw01345001001_02105_00003_nrca1"
 
 
 def test_reasons_are_listed_with_a_count_and_the_first_names():

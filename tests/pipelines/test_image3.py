@@ -1,6 +1,7 @@
 """Stage 3 on simulated exposures: both ways of use, products, provenance, clear errors."""
 
 import json
+import shutil
 
 import numpy as np
 import pytest
@@ -457,6 +458,18 @@ class TestStrangers:
         other = copy_of(cal, tmp_path, 5, **changes)
         with pytest.raises(StepError, match=rf"1 of the 3 .*00005_nrcb4_cal.fits: {reason}"):
             CeersImage3.call([*map(str, good), str(other)], steps=self.STEPS)
+
+    def test_an_exposure_counts_once(self, cals, tmp_path):
+        good = cals[0][0]
+        copies = tmp_path / f"bkgfix_{good.name}", tmp_path / "better_cal.fits"
+        for copy in copies:
+            shutil.copy(good, copy)
+        with datamodels.open(copies[1]) as model:
+            model.meta.observation.exposure_number = "3"  # as in the name of the other file
+            model.save(copies[1])
+        for copy in copies:
+            with pytest.raises(StepError, match=rf"{good.name} and {copy.name} are both of"):
+                CeersImage3.call([str(good), str(copy)], steps=self.STEPS)
 
     @pytest.mark.filterwarnings("ignore:Input association file contains path")
     @pytest.mark.parametrize("tile_size", [None, 400])

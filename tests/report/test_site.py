@@ -145,6 +145,17 @@ def test_excluded_exposures_are_left_out_and_notes_change_nothing(tmp_path):
         (out, f"column exclude of {table}: too many snowballs")
     ]
     assert any(out in note for note in plan.notes)
+    assert not any(note.startswith("warning") for note in plan.notes)
+    with table.open("a") as file:
+        file.write("jw99999001001_02101_00001_nrca1,true,\n")
+    (warning,) = [
+        note
+        for note in make_plan(tmp_path, exposures=exposures, overrides=table).notes
+        if note.startswith("warning")
+    ]
+    assert warning.endswith(
+        "1 row(s) of " + str(table) + " match no exposure: jw99999001001_02101_00001_nrca1"
+    )
     task = f"exposure/{noted}"
     assert plan.tasks[task].settings == before.tasks[task].settings
 

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from ceers_steps.errors import CeersError
+from ceers_steps.files.atomic import user_path
 from ceers_steps.files.membership import LeftOut, list_left_out
 from ceers_steps.files.parameter_files import parameter_files_dir
 from ceers_steps.files.wisp_templates import AFFECTED_DETECTORS, AFFECTED_FILTERS, find_templates
@@ -14,7 +15,7 @@ from ceers_steps.survey.config.presets import PRESETS, read_preset, versions
 from ceers_steps.survey.config.settings import SurveyConfig
 from ceers_steps.survey.planning import estimates
 from ceers_steps.survey.planning.alignment import align_tasks, given_wcs
-from ceers_steps.survey.planning.overrides import apply_table
+from ceers_steps.survey.planning.overrides import apply_table, unmatched_rows
 from ceers_steps.survey.planning.plan import Plan, Task, files_among, make_task
 from ceers_steps.survey.select.associations import Group, group_exposures, incomplete, name_products
 from ceers_steps.survey.select.exposures import Exposure
@@ -80,6 +81,8 @@ def build_plan(
     if table is None and config.preset == "dr05":
         table = parameter_files_dir() / "dr05" / "exposures.ecsv"
     exposures, rows, left_out = apply_table(table, exposures, left_out)
+    if config.overrides is not None:  # the published table has exposures of all pointings
+        notes = (*notes, *unmatched_rows(config.overrides, rows, exposures, left_out))
     groups = _groups(config, exposures)
     context = _Context(config, presets, rows)
     tasks = [_exposure_task(context, exposure, table) for exposure in exposures]
@@ -186,12 +189,17 @@ def _steps_of(
     ]
     templates = []
     if "wispsub" in steps:
-        folder = context.config.wisp_templates and str(context.config.wisp_templates)
-        found = []
-        with contextlib.suppress(CeersError):  # told by the check of references, before a run
-            found = find_templates(exposure.detector, exposure.filter, folder)
-        templates = [str(Path(path).absolute()) for path in found]
-        affected = exposure.detector in AFFECTED_DETECTORS and exposure.filter in AFFECTED_FILTERS
+        wispsub = detector1.get("wispsub", {})
+        affected = exposure.detector in AFFECTED_DETECTORS
+        if given := wispsub.get("templates"):
+            found = [given] if isinstance(given, str) else given if affected else []
+        else:
+            affected = affected and exposure.filter in AFFECTED_FILTERS
+            folder = context.config.wisp_templates or wispsub.get("template_dir")
+            found = []
+            with contextlib.suppress(CeersError):  # told by the check of references, before a run
+                found = find_templates(exposure.detector, exposure.filter, folder)
+        templates = [str(user_path(path).absolute()) for path in found]
         if not templates and not affected:
             steps.remove("wispsub")
     return templates, steps

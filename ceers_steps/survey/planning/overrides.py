@@ -1,6 +1,6 @@
 """What a table of per-exposure values says of a survey: who is left out, and values of steps."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 from ceers_steps.errors import CeersError
@@ -8,7 +8,7 @@ from ceers_steps.files.membership import LeftOut
 from ceers_steps.files.overrides import read_overrides
 from ceers_steps.survey.select.exposures import Exposure
 
-__all__ = ["apply_table"]
+__all__ = ["apply_table", "unmatched_rows"]
 
 FOR_STEPS_NOT = {"exclude", "note"}
 """Columns that no step reads: to change one does nothing again."""
@@ -56,3 +56,30 @@ def apply_table(
         for name, row in rows.items()
     }
     return stay, values, (*left_out, *gone)
+
+
+def unmatched_rows(
+    table: Path, rows: Iterable[str], exposures: Iterable[Exposure], left_out: Iterable[LeftOut]
+) -> list[str]:
+    """Say which rows of a table are of no exposure of the survey.
+
+    Parameters
+    ----------
+    table
+        Table of per-exposure values, for the message.
+    rows
+        Exposures that it has values for.
+    exposures, left_out
+        What the survey has.
+
+    Returns
+    -------
+    list of str
+        One line, or none.
+    """
+    known = {each.name for each in exposures} | {each.name for each in left_out}
+    unknown = [name for name in rows if name not in known]
+    if not unknown:
+        return []
+    told = ", ".join(unknown[:3]) + (", ..." if len(unknown) > 3 else "")
+    return [f"warning: {len(unknown)} row(s) of {table} match no exposure: {told}"]

@@ -196,7 +196,7 @@ def make_task(*, settings: Mapping, arguments: Mapping | None = None, **values: 
 
 
 def files_among(parameters: Mapping[str, Mapping]) -> list[str]:
-    """Return the files among the parameters of steps; those have absolute paths.
+    """Return the files among the parameters of steps, also in lists; they have absolute paths.
 
     Parameters
     ----------
@@ -207,8 +207,10 @@ def files_among(parameters: Mapping[str, Mapping]) -> list[str]:
     -------
     list of str
     """
-    values = (value for step in parameters.values() for value in step.values())
-    return [text for text in values if isinstance(text, str) and Path(text).is_absolute()]
+    values = [value for step in parameters.values() for value in step.values()]
+    lists = (value if isinstance(value, (list, tuple)) else [value] for value in values)
+    texts = (text for each in lists for text in each)
+    return [text for text in texts if isinstance(text, str) and Path(text).is_absolute()]
 
 
 def why_stale(plan: Plan, tasks: Iterable[Task] | None = None) -> dict[str, str]:

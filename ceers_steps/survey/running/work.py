@@ -46,8 +46,13 @@ def exposure(plan: Plan, task: Task, scratch: Path) -> Made:
         name.endswith(("_prewisp.fits", "_pre1f.fits")) for name in wanted
     )
     keep_rate = f"{task.key}_rate.fits" in wanted
+    uncal = Path(arguments["uncal"])
+    if exposure_name(uncal) != task.key or not uncal.name.startswith(task.key):
+        # products are named after the file, not after the exposure that its header names
+        uncal = scratch / f"{task.key}_uncal.fits"
+        uncal.symlink_to(arguments["uncal"])
     rate = CeersDetector1.call(
-        arguments["uncal"], output_dir=str(scratch), save_results=keep_rate, steps=steps, **own
+        str(uncal), output_dir=str(scratch), save_results=keep_rate, steps=steps, **own
     )
     own, steps = _split(settings["image2"])
     (cal,) = CeersImage2.call(rate, output_dir=str(scratch), save_results=True, steps=steps, **own)

@@ -1,6 +1,8 @@
 """The files that tell the pipeline what to combine: associations, grids, parameters, tables."""
 
+import contextlib
 import io
+import json
 import os
 from collections.abc import Iterable, Sequence
 from functools import partial
@@ -9,7 +11,7 @@ from pathlib import Path
 from astropy.table import Table
 
 from ceers_steps.errors import CeersError
-from ceers_steps.files.associations import as_json, build_association
+from ceers_steps.files.associations import ASN_ID, as_json, build_association
 from ceers_steps.files.atomic import write_atomic
 from ceers_steps.files.membership import LeftOut
 from ceers_steps.survey.select.associations import ALL, Group
@@ -88,8 +90,9 @@ def write_associations(
     """
     folder = Path(folder)
     contents: dict[str, bytes] = {}
+    asn_id = _free_id(groups, folder)
     for group in groups:
-        contents |= _group_files(group, folder, mosaics)
+        contents |= _group_files(group, folder, mosaics, asn_id)
     contents["associations.ecsv"] = _as_ecsv(_membership(groups, folder, mosaics))
     if left_out or (folder / "left_out.ecsv").exists():
         contents["left_out.ecsv"] = _as_ecsv(left_out_table(left_out, folder))
@@ -109,6 +112,25 @@ def write_associations(
     for name, content in changed.items():
         write_atomic(folder / name, partial(_write, content))
     return [folder / name for name in contents]
+
+
+def _free_id(groups: Iterable[Group], folder: Path) -> str:
+    """Return an id that no other association of the folder has which shares an exposure."""
+    groups = list(groups)
+    own = {f"{name}_asn.json" for group in groups for name in group.products.values()}
+    members = {_relative(each.path, folder) for group in groups for each in group.exposures}
+    taken = set()
+    for path in folder.glob("*_asn.json"):
+        if path.name in own:
+            continue  # it is made again
+        # what is no association is not what this is about, nor is whether its files are there yet
+        with contextlib.suppress(OSError, ValueError, KeyError, TypeError):
+            other = json.loads(path.read_text(encoding="utf-8"))
+            names = (each["expname"] for part in other["products"] for each in part["members"])
+            if members & {_relative(folder / name, folder) for name in names}:
+                taken.add(other.get("asn_id"))
+    numbers = range(int(ASN_ID[1:]), 10_000)
+    return next(text for number in numbers if (text := f"a{number}") not in taken)
 
 
 def left_out_table(left_out: Iterable[LeftOut], folder: Path) -> Table:
@@ -133,17 +155,17 @@ def left_out_table(left_out: Iterable[LeftOut], folder: Path) -> Table:
     return table
 
 
-def _group_files(group: Group, folder: Path, mosaics: bool) -> dict[str, bytes]:
+def _group_files(group: Group, folder: Path, mosaics: bool, asn_id: str) -> dict[str, bytes]:
     """Return the contents of the files of one group by their names."""
     everything = f"{group.products[ALL]}_asn.json"
     if mosaics:
-        return {everything: _as_json(group, {group.products[ALL]: group.exposures}, folder)}
+        return {everything: _as_json(group, {group.products[ALL]: group.exposures}, folder, asn_id)}
     products = {group.products[name]: tuple(exposures) for name, exposures in group.filters.items()}
     contents = {
-        f"{name}_asn.json": _as_json(group, {name: exposures}, folder)
+        f"{name}_asn.json": _as_json(group, {name: exposures}, folder, asn_id)
         for name, exposures in products.items()
     }
-    contents[everything] = _as_json(group, products, folder)
+    contents[everything] = _as_json(group, products, folder, asn_id)
     if group.grid is not None:
         contents[f"{group.name}_grid.asdf"] = group.grid.to_asdf()
         nx, ny = group.grid.pixel_shape
@@ -157,7 +179,9 @@ def _group_files(group: Group, folder: Path, mosaics: bool) -> dict[str, bytes]:
     return contents
 
 
-def _as_json(group: Group, products: dict[str, tuple[Exposure, ...]], folder: Path) -> bytes:
+def _as_json(
+    group: Group, products: dict[str, tuple[Exposure, ...]], folder: Path, asn_id: str
+) -> bytes:
     """Return the association of some products of a group."""
     targets = {exposure.target for exposure in group.exposures} - {""}
     paths = {
@@ -169,6 +193,7 @@ def _as_json(group: Group, products: dict[str, tuple[Exposure, ...]], folder: Pa
             paths,
             program=group.exposures[0].program,
             target=targets.pop() if len(targets) == 1 else "none",
+            asn_id=asn_id,
         )
     )
 

@@ -27,12 +27,11 @@ from ceers_steps.files.membership import (
     left_out_reason,
     list_left_out,
 )
-from ceers_steps.names import effective_filter, exposure_name
+from ceers_steps.names import NAME_KEYWORDS, effective_filter, exposure_name, identify, name_problem
 
 __all__ = [
     "Exposure",
     "UnusableFiles",
-    "find_files",
     "parse_s_region",
     "plan_exposures",
     "read_exposures",
@@ -44,7 +43,7 @@ BLOCK = 2880
 CARD = 80
 """Bytes of a header card."""
 
-PRIMARY = (*KEYWORDS, "DETECTOR", "PROGRAM", "OBSERVTN", "VISIT", "TARGPROP", "NAXIS")
+PRIMARY = (*KEYWORDS, *NAME_KEYWORDS, "FILENAME", "TARGPROP", "S_RESAMP", "NAXIS")
 """Keywords of the primary header that are looked at."""
 
 AFTER_STAGE_3 = ("crf", "match")
@@ -98,56 +97,6 @@ class Exposure:
     def dither(self) -> str:
         """Name of the exposure without its detector: all detectors exposed at that time."""
         return self.name.rpartition("_")[0] or self.name
-
-
-def find_files(inputs: Iterable[str | os.PathLike], suffix: str) -> tuple[list[Path], str]:
-    """Select the files of one level.
-
-    Parameters
-    ----------
-    inputs
-        Files, or folders of which all ``*_<suffix>.fits`` are taken.
-    suffix
-        What stands after the last underscore of the names: ``cal``.
-
-    Returns
-    -------
-    files : list of Path
-        Each once, in the order of their names.
-    note : str
-        What was left out, for people; empty if nothing was.
-
-    Raises
-    ------
-    CeersError
-        For an input that does not exist, or when no file is of that level.
-    """
-    found: dict[str, Path] = {}
-    others: Counter[str] = Counter()
-    for entry in map(Path, inputs):
-        if entry.is_dir():
-            files = [file for file in entry.iterdir() if file.suffix == ".fits"]
-        elif entry.is_file():
-            files = [entry]
-        else:
-            raise CeersError(f"{entry} does not exist. Give FITS files or a folder with them.")
-        for file in files:
-            ending = file.name.partition(".")[0].rpartition("_")[2]
-            if ending == suffix:
-                found.setdefault(os.path.realpath(file), file)
-            else:
-                others[ending] += 1
-    told = ", ".join(f"{count} *_{name}" for name, count in sorted(others.items()))
-    if not found:
-        remedy = "ceers associate takes other files with --suffix"
-        if suffix == "uncal":
-            remedy = "ceers download PROGRAM --product uncal fetches them"
-        raise CeersError(
-            f"No *_{suffix}.fits among the input ({told or 'no FITS file at all'}). "
-            f"Give *_{suffix}.fits, or folders that hold them themselves; {remedy}."
-        )
-    note = f"left out, being no *_{suffix}.fits: {told}" if others else ""
-    return sorted(found.values(), key=lambda file: (file.name, str(file))), note
 
 
 def read_exposures(
@@ -308,7 +257,9 @@ def parse_s_region(text: str) -> tuple[NDArray[np.float64], ...]:
 
 def _from_header(file: Path, header: fits.Header) -> Exposure:
     """Make an `Exposure` of header cards; a missing keyword is taken from the file name."""
-    name = exposure_name(file)
+    # a mosaic has the keywords of one of its exposures
+    is_mosaic = header.get("S_RESAMP") == "COMPLETE" or file.stem.endswith("_i2d")
+    name = exposure_name(file) if is_mosaic else identify(file, header)
     match = _NAME.match(name)
     named = match.groupdict() if match else {}
     numbers = {}
@@ -316,18 +267,29 @@ def _from_header(file: Path, header: fits.Header) -> Exposure:
         value = str(header.get(keyword, "")).strip() or named.get(key)
         if not value:
             raise ValueError(f"no keyword {keyword}")
+        _check_safe(keyword, value)
         numbers[key] = value.zfill(5 if key == "program" else 3)
     # every exposure of NIRCam has a PUPIL; without it stage 2 finds no photometry and goes on
     band = effective_filter(header["FILTER"], header["PUPIL"])
+    detector = str(header["DETECTOR"]).strip()
+    _check_safe("FILTER and PUPIL", band)
+    _check_safe("DETECTOR", detector)
     return Exposure(
         path=file,
         name=name,
         **numbers,
-        detector=header["DETECTOR"].strip(),
+        detector=detector,
         filter=band,
         target=str(header.get("TARGPROP", "")).strip(),
         footprint=parse_s_region(str(header.get("S_REGION", ""))),
     )
+
+
+def _check_safe(keyword: str, value: str) -> None:
+    """Raise `ValueError` for a value that cannot be a part of names of files and folders."""
+    problem = name_problem(value)
+    if problem:
+        raise ValueError(f"{keyword}: {problem}")
 
 
 def _check_unique(exposures: list[Exposure]) -> None:

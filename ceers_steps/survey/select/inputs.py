@@ -18,10 +18,10 @@ from ceers_steps.survey.config.settings import SurveyConfig
 from ceers_steps.survey.select.exposures import (
     Exposure,
     UnusableFiles,
-    find_files,
     plan_exposures,
     read_exposures,
 )
+from ceers_steps.survey.select.levels import find_files
 
 __all__ = ["FEW", "Selection", "find_exposures", "how_to_exclude", "table_exposures"]
 

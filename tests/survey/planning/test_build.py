@@ -391,6 +391,26 @@ def test_wisp_templates_are_inputs_of_the_exposures_that_use_them(out, tmp_path)
     )
 
 
+def test_templates_that_are_parameters_of_the_step_are_inputs(out, tmp_path):
+    folder = tmp_path / "templates"
+    folder.mkdir()
+    mine = folder / "mine.fits"
+    for path in (mine, folder / "wisps_nrca3_F200W.fits"):
+        path.touch()
+    for parameters, used in (
+        ({"templates": [str(mine)]}, mine),
+        ({"template_dir": str(folder)}, folder / "wisps_nrca3_F200W.fits"),
+    ):
+        plan = make_plan(out, steps={"detector1": {"wispsub": parameters}})
+        inputs = {task.key: task.inputs for task in stage(plan, "exposure")}
+        key = next(key for key in inputs if "nrca3" in key and "_03101_" in key)
+        assert str(used) in inputs[key]
+        # it is read by detectors with wisps only
+        assert len(plan.tasks[f"exposure/{key}"].arguments["steps"]) == 3
+        other = plan.tasks[f"exposure/{key.replace('nrca3', 'nrca1')}"]
+        assert "wispsub" not in other.arguments["steps"]
+
+
 def test_templates_of_the_package_are_inputs_too(out, wisp_package):
     plan = make_plan(out)
     used = {task.key: task.inputs[1:] for task in stage(plan, "exposure") if task.inputs[1:]}

@@ -235,6 +235,29 @@ def test_members_are_found_from_the_folder_even_through_a_link(tmp_path, written
     assert (tmp_path / "link" / member["expname"]).is_file()
 
 
+def test_associations_that_share_exposures_have_ids_of_their_own(tmp_path):
+    """Products of exposures have the id in their names, and would replace each other."""
+    exposures = [
+        exposure(f"jw0172700{number}001_02101_0000{dither}_nrcb4", folder=tmp_path)
+        for number in (1, 2)
+        for dither in (1, 2)
+    ]
+
+    def ids(by, chosen=exposures):
+        groups = name_products(group_exposures(chosen, by), f"{by}_{{group}}_{{filter}}")
+        paths = write_associations(groups, tmp_path / "asn", force=True)
+        files = [path for path in paths if path.name.endswith("_asn.json")]
+        return {json.loads(path.read_text())["asn_id"] for path in files}
+
+    assert ids("observation") == {"a3001"}
+    assert ids("program") == {"a3002"}
+    # made again, they change nothing; others with no exposure in common need no other id
+    assert ids("observation") == {"a3001"}
+    assert ids("program") == {"a3002"}
+    other = exposure("jw01728001001_02101_00001_nrcb4", folder=tmp_path)
+    assert ids("visit", [other]) == {"a3001"}
+
+
 def test_existing_files_are_kept(tmp_path, written):
     folder = tmp_path / "asn"
     before = {path: path.read_bytes() for path in write_associations([written], folder)}

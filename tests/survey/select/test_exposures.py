@@ -6,14 +6,15 @@ import pytest
 from ceers_steps.errors import CeersError
 from ceers_steps.files.membership import list_left_out
 from ceers_steps.survey.select.exposures import (
-    find_files,
     parse_s_region,
     plan_exposures,
     read_exposures,
 )
+from ceers_steps.survey.select.levels import find_files
 from tests.survey.sky import s_region, square, write_file
 
 NAME = "jw01727002001_04101_00003_nrcb4_cal.fits"
+NUMBERS = {"PROGRAM": "01727", "OBSERVTN": "002", "VISIT": "001"}
 
 
 def test_headers_are_read(tmp_path):
@@ -128,6 +129,23 @@ def test_an_exposure_in_two_files_is_an_error(tmp_path):
         read_exposures(crf)
 
 
+@pytest.mark.parametrize("copy", [f"bkgfix_{NAME}", "better_cal.fits"])
+def test_a_copy_of_another_name_is_the_same_exposure(tmp_path, copy):
+    files = [write_file(tmp_path, name, FILENAME=NAME, **NUMBERS) for name in (NAME, copy)]
+    (alone,), _ = read_exposures(files[1:])
+    assert alone.name == NAME.removesuffix("_cal.fits")
+    with pytest.raises(CeersError, match=rf"occur twice.*/{NAME} and .*/{copy}"):
+        read_exposures(files)
+
+
+def test_mosaics_are_not_known_by_the_keywords_of_an_exposure(tmp_path):
+    given = [
+        write_file(tmp_path, "a_f150w_i2d.fits", FILENAME=NAME, **NUMBERS),
+        write_file(tmp_path, "b_f150w_drz.fits", FILENAME=NAME, S_RESAMP="COMPLETE", **NUMBERS),
+    ]
+    assert [each.name for each in read_exposures(given)[0]] == ["a_f150w", "b_f150w"]
+
+
 def test_files_of_one_level_are_selected(tmp_path):
     wanted = [
         write_file(tmp_path, f"jw01727002001_04101_0000{number}_nrcb4_cal.fits") for number in "12"
@@ -152,6 +170,37 @@ def test_what_cannot_be_selected_is_told(tmp_path):
         find_files([tmp_path], "cal")
     with pytest.raises(CeersError, match=r"1 \*_rate.*ceers download PROGRAM --product uncal"):
         find_files([tmp_path], "uncal")
+
+
+def test_many_other_files_are_counted_and_the_first_few_kinds_named(tmp_path):
+    for number in range(100):
+        (tmp_path / f"a_{number:03d}.fits").touch()
+    (tmp_path / "b_rate.fits").touch()
+    with pytest.raises(CeersError) as caught:
+        find_files([tmp_path], "cal")
+    assert "96 of 96 other kinds" in str(caught.value)
+    assert len(str(caught.value)) < 300
+
+
+def test_packed_files_must_be_unpacked(tmp_path):
+    packed = tmp_path / f"{NAME}.gz"
+    packed.touch()
+    with pytest.raises(CeersError, match=r"1 \*_cal.fits.gz, which must be unpacked \(gunzip\)"):
+        find_files([tmp_path], "cal")
+    write_file(tmp_path, NAME)
+    files, note = find_files([tmp_path], "cal")
+    assert files == [tmp_path / NAME]
+    assert "1 *_cal.fits.gz, which must be unpacked" in note
+
+
+@pytest.mark.parametrize(
+    ("keyword", "value"),
+    [("OBSERVTN", "../"), ("VISIT", "0 1"), ("DETECTOR", "a/b"), ("FILTER", "../../F150W")],
+)
+def test_a_keyword_that_would_lead_out_of_the_folder_is_refused(tmp_path, keyword, value):
+    path = write_file(tmp_path, NAME, **{keyword: value})
+    with pytest.raises(CeersError, match=rf"cannot be used: .*{keyword}.*other characters"):
+        read_exposures([path])
 
 
 def test_polygons_of_s_region():
