@@ -276,6 +276,12 @@ def _fill_nearest(mesh: NDArray[np.float64]) -> NDArray[np.float64]:
 def _polynomial(mesh: NDArray[np.float64], max_degree: int) -> NDArray[np.float64]:
     """Return the polynomial that fits the known boxes best, without outliers."""
     degree = max(1, min(max_degree, min(mesh.shape) // MESH.boxes_per_degree))
+    if degree > 1:
+        # what is narrower than a hole is not known in it
+        widest = 2.0 * float(ndimage.distance_transform_edt(np.isnan(mesh)).max())
+        degree = max(
+            1, min(degree, int(min(mesh.shape) / max(MESH.holes_per_degree * widest, 1.0)))
+        )
     y, x = np.indices(mesh.shape)
     if degree > 1:
         # from -1 to 1, so that high powers do not swamp the others

@@ -141,8 +141,24 @@ def _residual(
     fine, _ = _sky(clean, mask, SKY.fine, n_threads)
     sky = smooth.followed(fine, FOLLOWED.structure * noise)
     size = np.abs(fine.values - smooth.at_boxes(fine)) / noise
-    rough = ndimage.binary_dilation(size > SKY.rough, iterations=SKY.rough_growth)
+    # what fills a hole is no structure: only boxes in which the sky is seen tell
+    rough = (size > SKY.rough) & _seen(mask, fine)
+    rough = ndimage.binary_dilation(rough, iterations=SKY.rough_growth)
     return SkyResidual(image, coverage_mask, core_bins, sky, _noise(clean, mask, sky), rough)
+
+
+def _seen(mask: RowImage, sky: BackgroundMesh) -> NDArray[np.bool_]:
+    """Return the boxes of a sky of which half is unmasked."""
+    ny, nx = sky.shape
+    height, width = sky.box
+    n_columns = sky.values.shape[1]
+    seen = np.empty(sky.values.shape, bool)
+    for number in range(len(seen)):
+        row = slice(number * height, min((number + 1) * height, ny))
+        free = np.zeros(n_columns * width, np.intp)
+        free[:nx] = np.count_nonzero(~mask[row], axis=0)
+        seen[number] = 2 * free.reshape(n_columns, width).sum(axis=1) >= height * width
+    return seen
 
 
 def _sky(
