@@ -1,14 +1,17 @@
 """Masks from outside, on the pixels of a mosaic: DS9 regions drawn by hand, FITS masks."""
 
 import logging
+import math
 import os
+import warnings
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+from astropy.utils.exceptions import AstropyUserWarning
 from astropy.wcs import WCS
 from numpy.typing import NDArray
-from regions import PixelRegion, Regions
+from regions import PixCoord, PixelRegion, Regions
 
 from ceers_steps.errors import CeersError
 from ceers_steps.files.limits import check_regular
@@ -20,6 +23,9 @@ __all__ = ["read_fits_mask", "read_regions", "sample_mask"]
 
 LARGEST = 1e8
 """Bytes of a region file; 100,000 regions have 1e7."""
+
+MUCH_LARGER = 4
+"""Area of the box around a region, in that of the image, above which only the image is drawn."""
 
 log = logging.getLogger(__name__)
 
@@ -53,12 +59,24 @@ def read_regions(
         return sample_mask(read_fits_mask(path, parameter), mosaic, parameter) != 0
     check_regular(path, f"{parameter}={path}", LARGEST)
     try:
-        regions = Regions.read(path, format="ds9")
+        with warnings.catch_warnings(record=True) as complaints:
+            warnings.simplefilter("always", AstropyUserWarning)
+            regions = Regions.read(path, format="ds9")
     except (OSError, ValueError, KeyError, TypeError, UnicodeDecodeError) as err:
         raise CeersError(
             f"{parameter}={path} cannot be read as DS9 regions: {err}. Save them again in DS9 "
             "(Region, Save Regions, format ds9), or give a FITS mask."
         ) from err
+    skipped = [" ".join(str(each.message).split()) for each in complaints]
+    if skipped:
+        log.warning(
+            "%s=%s: %d lines are not understood and left out: %s%s",
+            parameter,
+            path,
+            len(skipped),
+            "; ".join(skipped[:3]),
+            "; ..." if len(skipped) > 3 else "",
+        )
     if not len(regions):
         raise CeersError(f"{parameter}={path} holds no region. Give another file, or leave it out.")
     inside = np.zeros(mosaic.shape, bool)
@@ -75,7 +93,13 @@ def read_regions(
                 rows = slice(0, mosaic.shape[0])
                 values, _ = sample_nearest(drawn, to_reference, rows, mosaic.shape[1])
                 inside[values != 0] = bool(region.meta.get("include", 1))
-        except (NotImplementedError, ValueError, TypeError, AttributeError) as err:
+        except (
+            NotImplementedError,
+            ValueError,
+            TypeError,
+            AttributeError,
+            OverflowError,
+        ) as err:
             raise CeersError(
                 f"{parameter}={path}: {type(region).__name__} cannot be made a mask ({err}). Use "
                 "circles, ellipses, boxes, polygons and annuli."
@@ -87,10 +111,17 @@ def read_regions(
 
 def _paint_inplace(inside: NDArray[np.bool_], region: Any, meta: Any) -> None:
     """Set the pixels of a region; those of an excluded one are cleared."""
-    mask = region.to_mask(mode="center")
-    large, small = mask.get_overlap_slices(inside.shape)
-    if large is not None:
-        inside[large][mask.data[small] > 0] = bool(meta.get("include", 1))
+    value, box = bool(meta.get("include", 1)), region.bounding_box
+    if math.prod(map(float, box.shape)) <= MUCH_LARGER * inside.size:
+        mask = region.to_mask(mode="center")
+        large, small = mask.get_overlap_slices(inside.shape)
+        if large is not None:
+            inside[large][mask.data[small] > 0] = value
+        return
+    # its mask would be drawn whole, whatever part of it lies in the image
+    for rows in row_blocks(inside.shape):
+        y, x = np.mgrid[rows, : inside.shape[1]]
+        inside[rows][region.contains(PixCoord(x, y))] = value
 
 
 def read_fits_mask(path: str | os.PathLike, parameter: str) -> Mosaic:

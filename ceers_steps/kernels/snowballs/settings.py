@@ -82,8 +82,8 @@ class LastDifferenceSettings:
     """When a difference before saturation is not that of steady light."""
 
     excess_sigma: float = 5.0
-    """Excess over the level of the frame, sigma of a difference: of the 50,000 pixels that events
-    saturate in a crowded frame none by noise."""
+    """Excess over the level of the frame, sigma of a difference (choice): noise reaches it once in
+    3 million pixels."""
     dark_sigma: float = 3.0
     """Excess of the first group over the frame, in its scatter there, up to which it is dark."""
     steady_ratio: float = 1.5

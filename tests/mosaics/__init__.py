@@ -1,0 +1,1 @@
+"""Models and files of mosaics, masks and regions."""

@@ -1,0 +1,82 @@
+"""Regions of users on the pixels of a mosaic: huge ones, broken ones, lines that are none."""
+
+import logging
+import tracemalloc
+
+import numpy as np
+import pytest
+from astropy.wcs import WCS
+
+from ceers_steps.errors import CeersError
+from ceers_steps.mosaics.images import Mosaic
+from ceers_steps.mosaics.regions import read_regions
+
+PIXEL = 0.1  # arcsec
+
+
+@pytest.fixture
+def mosaic():
+    wcs = WCS(naxis=2)
+    wcs.wcs.ctype = ["RA---TAN", "DEC--TAN"]
+    wcs.wcs.crval = [10.0, 20.0]
+    wcs.wcs.crpix = [150.5, 100.5]
+    wcs.wcs.cdelt = [-PIXEL / 3600, PIXEL / 3600]
+    shape = (200, 300)
+    return Mosaic("field", np.zeros(shape, np.float32), np.zeros(shape, bool), wcs, None)
+
+
+def inside(tmp_path, mosaic, *lines):
+    """Return the pixels inside regions in a file."""
+    path = tmp_path / "drawn.reg"
+    path.write_text("\n".join(["icrs", *lines]) + "\n")
+    return read_regions(path, "mask_regions", mosaic, mosaic)
+
+
+@pytest.mark.parametrize("size", [1e3, 1e6, 1e9])
+def test_regions_far_larger_than_the_image(tmp_path, mosaic, size):
+    tracemalloc.start()
+    found = inside(tmp_path, mosaic, f"image; box(150,100,{size:.0f},{size:.0f},0)")
+    _, peak = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert found.all()
+    assert peak < 50e6
+    # a half plane: its edge at x = 100 (from 1)
+    found = inside(
+        tmp_path, mosaic, f"image; box({100 - size / 2:.1f},100,{size:.0f},{size:.0f},0)"
+    )
+    assert found[:, :99].all()
+    assert not found[:, 101:].any()
+
+
+def test_the_large_way_draws_what_the_small_one_draws(tmp_path, mosaic):
+    (small,) = [inside(tmp_path, mosaic, "image; ellipse(100,80,70,30,20)")]
+    both = inside(
+        tmp_path,
+        mosaic,
+        "image; ellipse(100,80,70,30,20)",
+        "-image; annulus(150,100,4000,9000)",
+    )
+    np.testing.assert_array_equal(both, small)
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        'circle(nan,20,5")',
+        'circle(10,20,inf")',
+        "image; box(inf,100,10,10,0)",
+        "image; circle(nan,nan,10)",
+        "circle(10,20",
+    ],
+)
+def test_no_numbers(tmp_path, mosaic, line):
+    with pytest.raises(CeersError, match=r"mask_regions=.*drawn\.reg"):
+        inside(tmp_path, mosaic, line)
+
+
+def test_lines_that_are_no_regions_are_named(tmp_path, mosaic, caplog):
+    with caplog.at_level(logging.WARNING):
+        found = inside(tmp_path, mosaic, 'circle(10,20,5")', 'blob(10,20,5")', "banana")
+    assert found.sum() * PIXEL**2 == pytest.approx(np.pi * 25, rel=0.01)
+    assert "lines are not understood" in caplog.text
+    assert "blob" in caplog.text
