@@ -1,6 +1,7 @@
 """Associations: which files belong to which product; the one place that makes and reads them."""
 
 import json
+import logging
 import os
 import stat
 from collections.abc import Iterable, Mapping, Sequence
@@ -23,6 +24,8 @@ __all__ = [
     "merge_products",
     "read_association",
 ]
+
+log = logging.getLogger(__name__)
 
 ASN_ID = "a3001"
 """Id of associations. Another one only where those of a folder share exposures, whose products
@@ -162,7 +165,7 @@ def read_association(path: str | os.PathLike) -> dict[str, Any]:
     CeersError
         When it cannot be read, is no association, has a product whose name is no file name, a
         product without a science member, a member that stands twice in a product or is an
-        association itself, or names a file that does not exist.
+        association itself, or names an exposure that does not exist.
     """
     path = user_path(path)
     association = _load(path)
@@ -183,6 +186,9 @@ def read_association(path: str | os.PathLike) -> dict[str, Any]:
         member["expname"] = os.path.join(folder, member["expname"])
         if isinstance(member.get("exptype"), str):
             member["exptype"] = member["exptype"].lower()  # as a library compares it
+    if association.get("asn_type") != "image2":
+        _leave_out_missing(products, path)  # stage 3 uses the exposures of science only
+        members = [member for product in products for member in product["members"]]
     missing = [member["expname"] for member in members if not os.path.isfile(member["expname"])]
     if missing:
         raise CeersError(_tell_missing(path, folder, missing, len(members)))
@@ -195,6 +201,25 @@ def read_association(path: str | os.PathLike) -> dict[str, Any]:
                 "again: ceers associate"
             )
     return association
+
+
+def _leave_out_missing(products: list[dict[str, Any]], path: Path) -> None:
+    """Leave out what is not there and not used: backgrounds, catalogues, target acquisitions."""
+    for product in products:
+        kept = [
+            member
+            for member in product["members"]
+            if member.get("exptype") == "science" or os.path.isfile(member["expname"])
+        ]
+        for member in product["members"]:
+            if member not in kept:
+                log.warning(
+                    "%s: %s (exptype %s) is not there, and not used",
+                    path.name,
+                    member["expname"],
+                    member.get("exptype"),
+                )
+        product["members"] = kept
 
 
 def _members(paths: Iterable[str | os.PathLike]) -> list[dict[str, str]]:

@@ -148,3 +148,20 @@ def test_associations_of_the_archive_and_of_users_are_read(tmp_path, name):
             read_association(tmp_path / name)
     else:
         assert len(read_association(tmp_path / name)["products"][0]["members"]) == len(expnames)
+
+
+def test_a_missing_background_that_nobody_uses_is_no_error(tmp_path, members, caplog):
+    made = product("a", *members)
+    made["members"].append({"expname": "gone_cal.fits", "exptype": "background"})
+    path = write(tmp_path, [made])
+    found = read_association(path)
+    assert [Path(each["expname"]).name for each in found["products"][0]["members"]] == members
+    assert "gone_cal.fits (exptype background) is not there" in caplog.text
+    # stage 2 subtracts it
+    path.write_text(json.dumps({"asn_type": "image2", "products": [made]}))
+    with pytest.raises(CeersError, match="gone_cal"):
+        read_association(path)
+    # an exposure that is to be combined is missed
+    made["members"][0]["expname"] = "lost_cal.fits"
+    with pytest.raises(CeersError, match="lost_cal"):
+        read_association(write(tmp_path, [made]))
