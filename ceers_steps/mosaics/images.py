@@ -18,7 +18,7 @@ from astropy.wcs.utils import proj_plane_pixel_scales
 from numpy.typing import NDArray
 
 from ceers_steps.errors import CeersError
-from ceers_steps.files.atomic import open_fits
+from ceers_steps.files.atomic import open_fits, user_path
 from ceers_steps.files.limits import check_regular
 from ceers_steps.kernels.rows import row_blocks
 from ceers_steps.kernels.sources.mosaic_tiers import MOSAIC_TIERS
@@ -146,7 +146,7 @@ def read_fits_mosaic(path: str | os.PathLike, tiers: dict) -> Mosaic:
     CeersError
         When the file cannot be read, or has no image or no celestial WCS.
     """
-    path = Path(os.path.expandvars(path)).expanduser()
+    path = user_path(path)
     with open_image(path, f"extra_images: {path}") as (hdus, hdu):
         header = hdus[0].header + hdu.header
         image = rows_or_data(path, hdu)

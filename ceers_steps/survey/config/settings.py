@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any, NoReturn
 
 from ceers_steps.errors import CeersError
+from ceers_steps.files.atomic import user_path
 from ceers_steps.files.limits import check_regular
 from ceers_steps.survey.config.checks import (
     PIPELINES,
@@ -214,7 +215,7 @@ def _absolute(key: str, value: Any, folder: Path) -> Any:
 
 
 def _join(folder: Path, value: str | os.PathLike) -> Path:
-    return Path(os.path.normpath(folder / Path(os.path.expandvars(value)).expanduser()))
+    return Path(os.path.normpath(folder / user_path(value)))
 
 
 def _by_step(table: Mapping) -> dict[str, dict]:
