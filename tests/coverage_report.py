@@ -1,4 +1,6 @@
-"""Print how much of the package the tests have run, against the goals: ``make test`` does it.
+"""Print how much of the package tests have run, against the goals of all tests.
+
+``make test`` does it for those that are not marked slow, ``make coverage`` for all.
 
 Lines and branches count. Functions compiled by numba, which coverage could not see, there are none
 in this package; those of jwst and stcal are not counted.
@@ -25,16 +27,19 @@ def main() -> None:
         done = subprocess.run(command, check=False)
         if done.returncode:
             sys.exit("No coverage is known: run the tests with --cov.")
-        print("\n".join(report(json.loads(path.read_text())["files"])))
+        which = " ".join(sys.argv[1:]) or "the tests"
+        print("\n".join(report(json.loads(path.read_text())["files"], which)))
 
 
-def report(files: dict[str, dict]) -> list[str]:
+def report(files: dict[str, dict], which: str = "the tests") -> list[str]:
     """Return the lines of the report.
 
     Parameters
     ----------
     files : dict
         As ``coverage json`` writes them, by the path of the module.
+    which : str
+        Tests that were watched.
 
     Returns
     -------
@@ -45,7 +50,7 @@ def report(files: dict[str, dict]) -> list[str]:
     for path, file in files.items():
         room = "kernels" if "kernels" in Path(path).parts else "the rest"
         rooms[room].append(file["summary"])
-    lines = ["coverage of lines and branches"]
+    lines = [f"coverage of lines and branches by {which}"]
     for name, summaries in rooms.items():
         share = percent(summaries)
         verdict = "reached" if share >= GOALS[name] else "MISSED"

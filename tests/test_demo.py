@@ -36,7 +36,8 @@ def test_demo_from_nothing_to_mosaics(tmp_path, capsys):
     # what is going on is told in a pipe too
     lines = out.out.splitlines()
     assert lines[0] == "0 of 5 tasks done"
-    assert any("now: set/nrcblong_f277w (simulating" in line for line in lines)
+    # at which moments depends on the machine
+    assert any(re.search(r"now: .*set/nrcb\w+ \(\w+", line) for line in lines)
     assert any(line.startswith("3 of 5 tasks done, about") for line in lines)
     html = page.read_text()
     assert html.count("data:image/png;base64,") >= 10
