@@ -16,6 +16,7 @@ from ceers_steps.kernels.sources.settings import MeshSettings
 from ceers_steps.mosaics.regions import read_fits_mask
 from ceers_steps.steps.base import StepError
 from ceers_steps.steps.mosaic_background import MosaicBackgroundStep
+from tests.history import says
 
 NOISE = 0.01
 PIXEL = 0.03  # arcsec
@@ -214,7 +215,7 @@ def test_merged_mask_over_different_grids(tmp_path):
         np.testing.assert_allclose(placed.wcs.crpix, mosaics[1][0].wcs.crpix)
         assert hdus["TIERMASK"].data.dtype == np.uint8
         assert hdus["BKGD"].shape == hdus["SCI"].shape == (200, 180)
-        assert "ceers_mosaic_background COMPLETE" in "".join(map(str, hdus[0].header["HISTORY"]))
+        assert says(hdus[0].header, "ceers_mosaic_background COMPLETE")
     mask = fits.getdata(tmp_path / "field_f150w_mergedmask.fits")
     assert not (mask & 1).any()
 

@@ -21,6 +21,7 @@ from ceers_steps.errors import CeersError
 from ceers_steps.files import disk
 from ceers_steps.steps.tiled_resample import TiledResampleStep
 from tests.drizzled import CENTRE, exposure
+from tests.history import says
 
 POSITIONS = ((0, 0), (1.7, -0.6), (-2.2, 2.1), (5.3, 4.4))  # arcsec
 GRID = {"pixel_scale": 0.03, "rotation": 20.0}
@@ -176,7 +177,7 @@ def test_headers_tables_and_wcs_are_those_of_the_mosaic_drizzled_at_once(associa
         # the last one is the ASDF tree, which names the file
         assert set(reports) <= {names.index("ASDF"), 0}, difference.report()
         assert "HDRTAB" in names
-        assert "ceers_tiled_resample COMPLETE" in str(hdus[0].header["HISTORY"])
+        assert says(hdus[0].header, "ceers_tiled_resample COMPLETE")
         assert hdus["SCI"].header["BUNIT"] == "MJy/sr"
         with datamodels.open(path) as model:
             assert isinstance(model, datamodels.ImageModel)
