@@ -209,7 +209,7 @@ def _leave_out_missing(products: list[dict[str, Any]], path: Path) -> None:
         kept = [
             member
             for member in product["members"]
-            if member.get("exptype") == "science" or os.path.isfile(member["expname"])
+            if member.get("exptype") in (None, "science") or os.path.isfile(member["expname"])
         ]
         for member in product["members"]:
             if member not in kept:
