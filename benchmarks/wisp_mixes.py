@@ -20,7 +20,7 @@ from scipy import ndimage
 from stdatamodels.jwst.datamodels import ImageModel
 from wisps import BAND, draw_galaxy, draw_noise, draw_sources, expose, sky_level
 
-from ceers_steps.files.wisp_templates import find_templates, read_templates
+from ceers_steps.files.wisps.templates import find_templates, read_templates
 from ceers_steps.kernels.wisps.fit import fit_wisp
 from ceers_steps.kernels.wisps.published import (
     cold_source_mask,

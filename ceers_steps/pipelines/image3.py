@@ -15,7 +15,7 @@ from ceers_steps.errors import CeersError
 from ceers_steps.files.associations import is_association_path, read_association
 from ceers_steps.pipelines.base import CeersPipeline
 from ceers_steps.steps.align import AlignStep
-from ceers_steps.steps.exposures import (
+from ceers_steps.steps.inputs.exposures import (
     open_library,
     product_name,
     without_strangers,

@@ -39,7 +39,7 @@ from ceers_steps.errors import CeersError
 from ceers_steps.files.atomic import write_atomic
 from ceers_steps.files.wcs_files import wcs_file_name, write_wcs_file
 from ceers_steps.steps.base import CeersMixin
-from ceers_steps.steps.exposures import open_library
+from ceers_steps.steps.inputs.exposures import open_library
 from ceers_steps.steps.update_wcs import UpdateWcsStep
 
 __all__ = ["AlignStep"]

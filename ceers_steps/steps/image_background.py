@@ -22,7 +22,7 @@ from ceers_steps.kernels.sky.image_background import (
 from ceers_steps.mosaics.emission import Emission, find_emission
 from ceers_steps.names import exposure_name
 from ceers_steps.steps.base import CeersStep
-from ceers_steps.steps.exposures import open_library
+from ceers_steps.steps.inputs.exposures import open_library
 
 __all__ = ["ImageBackgroundStep"]
 

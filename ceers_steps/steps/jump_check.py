@@ -15,7 +15,7 @@ from ceers_steps.kernels.jumps.check import (
 )
 from ceers_steps.kernels.jumps.settings import JUMPS
 from ceers_steps.steps.base import CeersStep
-from ceers_steps.steps.readout import readout_layout
+from ceers_steps.steps.inputs.readout import readout_layout
 
 __all__ = ["JumpCheckStep"]
 

@@ -37,7 +37,7 @@ from ceers_steps.mosaics.products import (
 )
 from ceers_steps.mosaics.regions import read_fits_mask
 from ceers_steps.steps.base import CeersStep, set_card
-from ceers_steps.steps.exposures import association_of, is_image_file
+from ceers_steps.steps.inputs.exposures import association_of, is_image_file
 
 __all__ = ["MosaicBackgroundStep"]
 

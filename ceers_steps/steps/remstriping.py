@@ -15,8 +15,8 @@ from ceers_steps.files.source_masks import read_bits
 from ceers_steps.kernels.sources.tiers import RATE_TIERS
 from ceers_steps.kernels.stripes.exposure import Destriping, StripeSettings, destripe_inplace
 from ceers_steps.steps.base import CeersStep
-from ceers_steps.steps.flat import check_is_rate, read_flat
-from ceers_steps.steps.readout import readout_layout
+from ceers_steps.steps.inputs.flat import check_is_rate, read_flat
+from ceers_steps.steps.inputs.readout import readout_layout
 
 __all__ = ["RemStripingStep"]
 

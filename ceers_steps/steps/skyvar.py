@@ -22,8 +22,8 @@ from ceers_steps.kernels.sky.settings import NOISE
 from ceers_steps.kernels.sky.variance import smooth_sky
 from ceers_steps.names import effective_filter
 from ceers_steps.steps.base import CeersStep
-from ceers_steps.steps.exposures import is_image_file, open_library
-from ceers_steps.steps.readout import n_outputs
+from ceers_steps.steps.inputs.exposures import is_image_file, open_library
+from ceers_steps.steps.inputs.readout import n_outputs
 
 __all__ = ["SkyVarStep"]
 

@@ -18,7 +18,7 @@ from ceers_steps.kernels.dq import JUMP_DET
 from ceers_steps.kernels.snowballs.adaptive import Snowball
 from ceers_steps.kernels.snowballs.flagging import SnowballFlags, flag_snowballs
 from ceers_steps.steps.base import CeersStep
-from ceers_steps.steps.readout import n_outputs
+from ceers_steps.steps.inputs.readout import n_outputs
 
 __all__ = ["SnowballStep"]
 

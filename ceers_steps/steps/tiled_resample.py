@@ -28,7 +28,7 @@ from ceers_steps.kernels.mosaic.tiles import Tile, cut_grid
 from ceers_steps.mosaics.grid import GRID_PARAMETERS, check_grid
 from ceers_steps.names import exposure_name
 from ceers_steps.steps.base import CeersMixin
-from ceers_steps.steps.exposures import association_of, is_image_file, product_name
+from ceers_steps.steps.inputs.exposures import association_of, is_image_file, product_name
 
 __all__ = ["TiledResampleStep"]
 

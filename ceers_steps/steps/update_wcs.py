@@ -23,7 +23,7 @@ from ceers_steps.files.wcs_files import (
 )
 from ceers_steps.names import exposure_name
 from ceers_steps.steps.base import CeersStep
-from ceers_steps.steps.exposures import is_image_file, open_library
+from ceers_steps.steps.inputs.exposures import is_image_file, open_library
 
 __all__ = ["UpdateWcsStep"]
 

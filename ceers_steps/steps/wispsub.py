@@ -10,8 +10,8 @@ from ceers_steps.errors import CeersError
 from ceers_steps.files.atomic import user_path, write_atomic
 from ceers_steps.files.headers.other_tools import already_done
 from ceers_steps.files.overrides import LIMITS
-from ceers_steps.files.wisp_package import HOST_NOTE, package_label, persistence_file
-from ceers_steps.files.wisp_templates import (
+from ceers_steps.files.wisps.package import HOST_NOTE, package_label, persistence_file
+from ceers_steps.files.wisps.templates import (
     AFFECTED_DETECTORS,
     INSTALL,
     WispTemplates,
@@ -25,8 +25,8 @@ from ceers_steps.kernels.wisps.subtract import (
 )
 from ceers_steps.names import effective_filter
 from ceers_steps.steps.base import CeersStep
-from ceers_steps.steps.flat import check_is_rate, read_flat
-from ceers_steps.steps.readout import n_outputs
+from ceers_steps.steps.inputs.flat import check_is_rate, read_flat
+from ceers_steps.steps.inputs.readout import n_outputs
 
 __all__ = ["WispSubStep"]
 

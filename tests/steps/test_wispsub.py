@@ -11,7 +11,7 @@ from stdatamodels.jwst import datamodels
 from stdatamodels.jwst.datamodels import dqflags
 
 from ceers_steps.errors import CeersError
-from ceers_steps.files.wisp_templates import find_templates, read_templates
+from ceers_steps.files.wisps.templates import find_templates, read_templates
 from ceers_steps.names import effective_filter
 from ceers_steps.steps.wispsub import WispSubStep
 from tests.history import says

@@ -8,8 +8,8 @@ from scipy.fft import irfft2, rfft2
 from scipy.ndimage import gaussian_filter
 
 from ceers_steps.errors import CeersError
-from ceers_steps.files.wisp_package import package_file, package_label
-from ceers_steps.files.wisp_templates import INSTALL, read_components
+from ceers_steps.files.wisps.package import package_file, package_label
+from ceers_steps.files.wisps.templates import INSTALL, read_components
 from ceers_steps.simulate.seeds import rng_for
 from ceers_steps.simulate.telescope.instrument import Band, Detector, zero_point
 

@@ -10,7 +10,7 @@ from ceers_steps.errors import CeersError
 from ceers_steps.files.atomic import user_path
 from ceers_steps.files.membership import LeftOut, list_left_out
 from ceers_steps.files.parameter_files import parameter_files_dir
-from ceers_steps.files.wisp_templates import AFFECTED_DETECTORS, AFFECTED_FILTERS, find_templates
+from ceers_steps.files.wisps.templates import AFFECTED_DETECTORS, AFFECTED_FILTERS, find_templates
 from ceers_steps.survey.config.presets import PRESETS, read_preset, versions
 from ceers_steps.survey.config.settings import SurveyConfig
 from ceers_steps.survey.planning import estimates

@@ -358,8 +358,8 @@ def _sha1(path: Path) -> str:
 
 def _templates(exposures: Sequence[tuple[Path, Mapping]], chain: Chain) -> list[Reference]:
     """Look at the wisp templates that the exposures need."""
-    from ceers_steps.files.wisp_package import package_label
-    from ceers_steps.files.wisp_templates import find_templates
+    from ceers_steps.files.wisps.package import package_label
+    from ceers_steps.files.wisps.templates import find_templates
 
     found: list[Reference] = []
     for (detector, band), count in sorted(chain.wisps(exposures).items()):

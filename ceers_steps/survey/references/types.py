@@ -128,7 +128,7 @@ class Chain:
             Paths with keywords.
         """
         from ceers_steps.files.overrides import read_overrides
-        from ceers_steps.files.wisp_templates import AFFECTED_DETECTORS
+        from ceers_steps.files.wisps.templates import AFFECTED_DETECTORS
         from ceers_steps.names import effective_filter, exposure_name
 
         needed: Counter = Counter()

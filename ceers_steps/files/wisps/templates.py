@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from ceers_steps.errors import CeersError
 from ceers_steps.files.atomic import open_fits, user_path
-from ceers_steps.files.wisp_package import NAME_OF_PACKAGE, package_file
+from ceers_steps.files.wisps.package import NAME_OF_PACKAGE, package_file
 
 if TYPE_CHECKING:
     from stdatamodels.jwst.datamodels import JwstDataModel

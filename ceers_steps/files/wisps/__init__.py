@@ -1,0 +1,1 @@
+"""Wisp templates on disk: of users, and of an installed package; no fit is made here."""
