@@ -8,8 +8,6 @@ import pytest
 ROOT = Path(__file__).parents[1]
 SCRIPT = ROOT / "changes" / "gather.py"
 
-pytestmark = pytest.mark.skipif(not SCRIPT.is_file(), reason="an installed package")
-
 
 @pytest.fixture(scope="module")
 def script():

@@ -16,8 +16,6 @@ from ceers_steps.files.associations import (
     read_association,
 )
 
-SHARED = Path(os.environ.get("CEERS_SHARED_DATA", "/nonexistent")) / "real" / "associations"
-
 
 @pytest.fixture
 def members(tmp_path):
@@ -129,25 +127,6 @@ def test_a_pipe_does_not_stop_anything(tmp_path):
     with pytest.raises(CeersError, match="not a regular file"):
         read_association(tmp_path / "my_asn.json")
     assert time.monotonic() - start < 1
-
-
-@pytest.mark.skipif(not SHARED.is_dir(), reason="no real associations")
-@pytest.mark.parametrize(
-    "name", ["jw01257-o003_20260714t164831_image3_00005_asn.json", "json_nircam_F356W_mosaic.json"]
-)
-def test_associations_of_the_archive_and_of_users_are_read(tmp_path, name):
-    text = (SHARED / name).read_text()
-    (tmp_path / name).write_text(text)
-    expnames = [m["expname"] for p in json.loads(text)["products"] for m in p["members"]]
-    with pytest.raises(CeersError, match=f"{len(expnames)} of the {len(expnames)} members"):
-        read_association(tmp_path / name)
-    for expname in expnames:
-        (tmp_path / os.path.basename(expname)).touch()
-    if os.path.isabs(expnames[0]):
-        with pytest.raises(CeersError, match="leave their folder out of expname"):
-            read_association(tmp_path / name)
-    else:
-        assert len(read_association(tmp_path / name)["products"][0]["members"]) == len(expnames)
 
 
 def test_a_missing_background_that_nobody_uses_is_no_error(tmp_path, members, caplog):

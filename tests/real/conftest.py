@@ -12,6 +12,5 @@ def real():
     if "CEERS_SHARED_DATA" not in os.environ:
         pytest.skip("CEERS_SHARED_DATA is not set: no real files")
     folder = Path(os.environ["CEERS_SHARED_DATA"]) / "real"
-    if not folder.is_dir():
-        pytest.skip(f"no folder {folder}")
+    assert folder.is_dir(), f"CEERS_SHARED_DATA is set, but there is no {folder}"
     return folder

@@ -1,7 +1,6 @@
 """Real frames in which no sky is seen."""
 
 import numpy as np
-import pytest
 from astropy.io import fits
 
 from ceers_steps.kernels.sky.exposure import correct_sky
@@ -10,8 +9,7 @@ from ceers_steps.kernels.sky.exposure import correct_sky
 def test_stars_that_fill_real_frames_are_no_sky(real):
     """Eighty pixels of a star behind a mask with seven holes: its light is everywhere."""
     paths = sorted((real / "niriss_cal").glob("*_cal.fits"))
-    if not paths:
-        pytest.skip("no NIRISS frames")
+    assert paths
     for path in paths:
         with fits.open(path) as hdus:
             planes = [hdus[name].data for name in ("SCI", "ERR", "DQ", "VAR_RNOISE", "VAR_POISSON")]
