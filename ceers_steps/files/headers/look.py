@@ -1,6 +1,5 @@
 """What is known of an exposure without its pixels: of a file or of a model in memory."""
 
-import gzip
 import io
 import os
 import warnings
@@ -17,6 +16,7 @@ from stdatamodels.jwst.datamodels import JwstDataModel
 
 from ceers_steps.errors import CeersError
 from ceers_steps.files.headers.keywords import PATHS
+from ceers_steps.files.limits import unpacked_size
 
 __all__ = ["PLANES", "Found", "look", "look_at_model"]
 
@@ -107,7 +107,7 @@ def _look_at_file(path: Path, keywords: Collection[str], step_name: str) -> Foun
         with warnings.catch_warnings(record=True) as complaints:
             warnings.simplefilter("always", AstropyUserWarning)
             if path.suffix == ".gz":
-                _unpack(path)
+                _check_packed(path)
             with path.open("rb") as stream, fits.open(stream, lazy_load_hdus=False) as hdus:
                 found, repeated = _look_at_hdus(path, hdus, keywords)
         # other complaints (a card that is too long, say) do not stop jwst from reading the file
@@ -136,14 +136,10 @@ def _look_at_file(path: Path, keywords: Collection[str], step_name: str) -> Foun
     return found
 
 
-def _unpack(path: Path) -> None:
+def _check_packed(path: Path) -> None:
     """Read a packed file to its end, which alone tells that it is whole."""
-    n_bytes = 0
-    with gzip.open(path) as stream:
-        while piece := stream.read(1 << 24):
-            n_bytes += len(piece)
-            if n_bytes > LARGEST_UNPACKED:
-                raise ValueError(f"it unpacks to more than {LARGEST_UNPACKED / 1e9:g} GB")
+    if unpacked_size(path, LARGEST_UNPACKED) > LARGEST_UNPACKED:
+        raise ValueError(f"it unpacks to more than {LARGEST_UNPACKED / 1e9:g} GB")
 
 
 def _look_at_hdus(

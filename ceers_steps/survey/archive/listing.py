@@ -10,7 +10,7 @@ from typing import Any
 
 from ceers_steps.errors import CeersError
 from ceers_steps.names import whole_number
-from ceers_steps.survey.archive.mast import EXPOSURE_NAME, NARROW, Product
+from ceers_steps.survey.archive.mast import EXPOSURE_NAME, Product, listed_filter
 
 __all__ = ["LISTING_SUFFIXES", "is_listing", "read_listing"]
 
@@ -170,9 +170,7 @@ def _file_name(row: Mapping[str, Any]) -> str:
 def _filter(row: Mapping[str, Any]) -> str:
     """Return the filter that decides: that in the pupil wheel if there is one."""
     text = f"{row.get('filters') or row.get('filter') or ''};{row.get('pupil') or ''}"
-    names = [name.strip() for name in text.upper().split(";")]
-    names = [name for name in names if name not in ("", "CLEAR")]
-    return next((name for name in names if name in NARROW), names[0] if names else "")
+    return listed_filter(text.replace(" ", ""))
 
 
 def _size(row: Mapping[str, Any]) -> int | None:

@@ -24,11 +24,11 @@ if TYPE_CHECKING:
 __all__ = [
     "CEERS_PROGRAM",
     "EXPOSURE_NAME",
-    "NARROW",
     "PRODUCTS",
     "Product",
     "adopt_elsewhere",
     "find_products",
+    "listed_filter",
     "plan_transfers",
     "program_number",
     "select_observations",
@@ -196,7 +196,7 @@ def select_observations(
         keep &= np.isin(numbers, [0, *observations])
     if filters:
         bands = {band.upper() for band in filters}
-        keep &= np.array([_effective(text) in bands for text in table["filters"]], bool)
+        keep &= np.array([listed_filter(text) in bands for text in table["filters"]], bool)
     return table[keep]
 
 
@@ -224,7 +224,7 @@ def select_products(
     list of Product
         Guide star, segment and association products are left out.
     """
-    by_id = {str(row["obsid"]): _effective(row["filters"]) for row in observed}
+    by_id = {str(row["obsid"]): listed_filter(row["filters"]) for row in observed}
     bands = {band.upper() for band in filters}
     chosen = []
     for row in table:
@@ -234,7 +234,7 @@ def select_products(
         observation = int(match["observation"])
         if observations and observation not in observations:
             continue
-        band = _effective(_cell(row, "filters")) or by_id.get(str(_cell(row, "obsID")), "")
+        band = listed_filter(_cell(row, "filters")) or by_id.get(str(_cell(row, "obsID")), "")
         band = band or by_id.get(str(_cell(row, "parent_obsid")), "")
         if bands and band not in bands:
             continue
@@ -362,8 +362,19 @@ def _observation_number(obs_id: str) -> int | None:
     return int(match[2] or match[3]) if match else None
 
 
-def _effective(text: object) -> str:
-    """Return the filter that decides: of ``F444W;F470N`` the second."""
+def listed_filter(text: object) -> str:
+    """Return the filter that decides of those that the archive lists.
+
+    Parameters
+    ----------
+    text
+        Names with semicolons between them, ``F444W;F470N``; None and CLEAR count for nothing.
+
+    Returns
+    -------
+    str
+        That in the pupil wheel if there is one, ``F470N``; empty if there is none.
+    """
     names = [name for name in str(text or "").upper().split(";") if name not in ("", "CLEAR")]
     return next((name for name in names if name in NARROW), names[0] if names else "")
 

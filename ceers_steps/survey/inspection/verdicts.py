@@ -7,6 +7,7 @@ from typing import Any
 from ceers_steps.errors import CeersError
 from ceers_steps.files.headers.check import Wanted, check_input, filled_values
 from ceers_steps.files.headers.other_tools import already_done
+from ceers_steps.files.membership import group_problems, left_out_reason
 from ceers_steps.survey.inspection.headers import LEVELS, FileHeaders
 
 __all__ = ["Inspection", "Verdict", "inspect_file"]
@@ -23,9 +24,6 @@ PIPELINES = {
     "i2d": "MosaicBackgroundStep",
 }
 """What takes a file of a level."""
-
-IMAGING = ("NRC_IMAGE", "MIR_IMAGE", "NIS_IMAGE")
-"""EXP_TYPE of what becomes a mosaic."""
 
 
 @dataclass(frozen=True)
@@ -197,12 +195,12 @@ def _stage_2(headers: FileHeaders) -> Iterator[Verdict]:
 
 def _stage_3(headers: FileHeaders) -> Iterator[Verdict]:
     """Return what CeersImage3, and the background of the mosaics, do."""
-    kind = headers.primary.get("EXP_TYPE")
     if headers.level == "i2d":
         yield Verdict("mosaic_background", APPLIES)
         return
-    if kind not in IMAGING:
-        yield Verdict("CeersImage3", SKIPPED, f"EXP_TYPE {kind}: no exposure for a mosaic")
+    reason = left_out_reason(headers.primary)
+    if reason:
+        yield Verdict("CeersImage3", SKIPPED, reason)
         return
     if headers.level in ("cal", "match"):
         yield from _cal_steps(headers)
@@ -213,9 +211,9 @@ def _stage_3(headers: FileHeaders) -> Iterator[Verdict]:
 
 def _cal_steps(headers: FileHeaders) -> Iterator[Verdict]:
     """Return what is left to do for calibrated images."""
-    unit = headers.primary.get("BUNIT")
-    if headers.status("S_PHOTOM") != "COMPLETE" and "MJy" not in str(unit):
-        yield Verdict("CeersImage3", STOPS, f"not in MJy/sr (BUNIT {unit}; S_PHOTOM is missing)")
+    problems = group_problems([(headers.path.name, headers.primary)])
+    if problems:
+        yield Verdict("CeersImage3", STOPS, problems[headers.path.name])
         return
     for name, keyword in (
         ("tweakreg", "S_TWKREG"),

@@ -145,6 +145,7 @@ def test_what_is_done_and_what_is_left(tmp_path):
         "ImageModel",
         IMAGE,
         BUNIT="MJy/sr",
+        S_WCS="COMPLETE",
         S_FLAT="COMPLETE",
         S_PHOTOM="COMPLETE",
         S_TWKREG="COMPLETE",
@@ -159,7 +160,9 @@ def test_what_is_done_and_what_is_left(tmp_path):
 @pytest.mark.parametrize(
     ("keywords", "note"),
     [
-        ({"BUNIT": "DN/s", "S_FLAT": "COMPLETE"}, "not in MJy/sr"),
+        ({"BUNIT": "DN/s", "S_FLAT": "COMPLETE"}, "photom is not done"),
+        ({"BUNIT": "MJy/sr", "S_PHOTOM": "SKIPPED", "S_FLAT": "COMPLETE"}, "photom is SKIPPED"),
+        ({"BUNIT": "MJy/sr", "S_PHOTOM": "COMPLETE", "PUPIL": "WLP8"}, "weak lens"),
         ({"BUNIT": "MJy/sr", "S_PHOTOM": "COMPLETE", "EXP_TYPE": "NRC_TACQ"}, "NRC_TACQ"),
         ({"BUNIT": "MJy/sr", "S_PHOTOM": "COMPLETE", "EXP_TYPE": "NIS_AMI"}, "NIS_AMI"),
     ],
