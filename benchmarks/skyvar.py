@@ -212,9 +212,9 @@ def single_exposures(paths):
             )
             (Path(tempfile.gettempdir()) / path.name.replace("_cal", "_match")).unlink()
             error, ratios = exposure.measure(model)
-            merit = model.meta.instance["ceers_steps"]["ceers_skyvar"]["merit"]
-            factor = merit["variance_factor"]
-            limit = merit["sky_err"] / exposure.sky
+            metrics = model.meta.instance["ceers_steps"]["ceers_skyvar"]["metrics"]
+            factor = metrics["variance_factor"]
+            limit = metrics["sky_err"] / exposure.sky
             scores[exposure.filter, name].append((error, limit, ratios, factor, seconds))
             if not parameters:
                 matched.append((exposure, model))

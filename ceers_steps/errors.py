@@ -1,4 +1,4 @@
-"""Errors that a user can mend: the message names the file, the parameter, the value, the remedy."""
+"""Errors that a user can fix: the message names the file, the parameter, the value, the remedy."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager

@@ -1,4 +1,4 @@
-"""What stpipe is told about this package: names only, no step is imported (`strun` stays fast)."""
+"""What stpipe learns about this package: names only, no step is imported (`strun` stays fast)."""
 
 __all__ = ["get_steps"]
 

@@ -16,7 +16,7 @@ from ceers_steps.errors import CeersError
 from ceers_steps.report.demo_page import Part, write_page
 from ceers_steps.survey.running import machine
 from ceers_steps.survey.running.run import Failure, Outcome
-from ceers_steps.validate.findings import Finding
+from ceers_steps.validate.checks import Check
 
 SMALL = [
     demo.DemoSet("NRCBLONG", band, dithers=2, size="sub640", n_groups=5)
@@ -155,14 +155,14 @@ def test_missing_extras_are_told_before_work(tmp_path, monkeypatch):
 
 
 def test_the_page_shows_text_as_text(tmp_path):
-    findings = [
-        Finding("A", "<b>bold</b>", "1 ± 2", "0", "below 3", True),
-        Finding("A", "other", "9", "0", "below 3", False),
-        Finding("A", "third", "9", "0"),
+    checks = [
+        Check("A", "<b>bold</b>", "1 ± 2", "0", "below 3", True),
+        Check("A", "other", "9", "0", "below 3", False),
+        Check("A", "third", "9", "0"),
     ]
     picture = tmp_path / "p.png"
     picture.write_bytes(b"\x89PNG")
-    part = Part("Part", "About <it>", findings, {"Heading": [("caption", picture)]})
+    part = Part("Part", "About <it>", checks, {"Heading": [("caption", picture)]})
     page = write_page(
         tmp_path / "page.html", title="Title", intro="Intro", parts=[part], facts={"seed": "1"}
     )

@@ -250,7 +250,7 @@ def _badness(fit: ListFit, settings: AlignmentSettings) -> float:
     return max(few, 1e3 * fit.rmse / settings.max_rmse if measured else 0.0)
 
 
-def _figures(fit: ListFit, geometry: str) -> dict[str, Any]:
+def _metrics(fit: ListFit, geometry: str) -> dict[str, Any]:
     """Return what a row says of a fit."""
     return {
         "geometry": geometry,
@@ -277,8 +277,8 @@ def _add_relative_rows_inplace(members: Sequence[AlignedExposure], part: Aligned
                 f"place among the other exposures known to {error:.1f} mas only, from {held}"
                 f"{fit.n_used} sources in common"
             )
-        figures = _figures(fit, member.settings.fitgeometry)
-        member.add_row("relative", COMPLETE, member.doubt, **figures)
+        metrics = _metrics(fit, member.settings.fitgeometry)
+        member.add_row("relative", COMPLETE, member.doubt, **metrics)
 
 
 def _add_single_row_inplace(member: AlignedExposure) -> None:
@@ -319,10 +319,10 @@ def _align_to_reference_inplace(
         except ValueError as err:
             reason = f"{reference.name}: {err}"
     for member, fit in zip(members, part.joint.fits, strict=True):
-        figures = _figures(absolute.fit, absolute.geometry) if absolute else {}
-        figures |= {"n_sources": len(positions), "reference": reference.name}
+        metrics = _metrics(absolute.fit, absolute.geometry) if absolute else {}
+        metrics |= {"n_sources": len(positions), "reference": reference.name}
         simpler = _why_simpler(absolute, geometry.geometry)
-        member.add_row("absolute", FAILED if reason else COMPLETE, reason or simpler, **figures)
+        member.add_row("absolute", FAILED if reason else COMPLETE, reason or simpler, **metrics)
         if reason or absolute is None:
             member.end(FAILED, reason)
         else:

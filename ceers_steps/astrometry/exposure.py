@@ -119,8 +119,8 @@ class AlignedExposure:
         self.add_row("relative", SKIPPED, KEPT)
 
     @property
-    def merit(self) -> dict[str, Any]:
-        """Figures of merit of all fits."""
+    def metrics(self) -> dict[str, Any]:
+        """Metrics of all fits."""
         fit = ("n_matched", "rmse", "mae", "shift_error", "xshift", "yshift", "rotation", "scale")
         return {
             f"{row['alignment']}_{name}": row[name]

@@ -50,9 +50,9 @@ def run_show(args: argparse.Namespace) -> None:
     for step, entry in entries.items():
         note = entry.get("note")
         print(f"{step} {entry.get('status', '')}{f': {note}' if note else ''}")
-    merits = {step: entry.get("merit", {}) for step, entry in entries.items()}
+    metrics = {step: entry.get("metrics", {}) for step, entry in entries.items()}
     units = {metric.name: metric.unit for metric in METRICS}
-    for name, value in metrics_of(merits).items():
+    for name, value in metrics_of(metrics).items():
         print(f"  {name} {value:.5g} {units[name]}".rstrip())
     if not entries:
         print("No step of ceers_steps has left a note in it.")

@@ -28,7 +28,7 @@ class SetResult:
         Folders.
     names : list of str
         Names of the exposures.
-    findings : list of Finding
+    checks : list of Check
         Lines of the table, for the first exposure.
     row : dict
         All numbers of the first exposure.
@@ -40,7 +40,7 @@ class SetResult:
     simulated: Path
     products: Path
     names: list
-    findings: list
+    checks: list
     row: dict
     pictures: list
 
@@ -85,14 +85,14 @@ def run_set(
         if number == 0:
             tell("comparing with the truth")
             comparison = _compare(products, simulated, names[0])
-    from ceers_steps.validate.findings import describe
+    from ceers_steps.validate.checks import describe
 
     return SetResult(
         exposures=exposures,
         simulated=simulated,
         products=products,
         names=names,
-        findings=describe(comparison.metrics),
+        checks=describe(comparison.metrics),
         row=comparison.metrics.as_row(),
         pictures=_draw(comparison, exposures, folder, products, names[0]),
     )

@@ -37,7 +37,7 @@ class MosaicResult:
         The mosaic without background.
     sky_noise : float
         Its noise per pixel, MJy/sr.
-    findings : list of Finding
+    checks : list of Check
         Lines of the table.
     pictures : list of (str, str, Path)
         Heading, caption and PNG file.
@@ -49,7 +49,7 @@ class MosaicResult:
     positions: "Positions"
     product: Path
     sky_noise: float
-    findings: list
+    checks: list
     pictures: list
 
 
@@ -152,8 +152,8 @@ def measure(
     MosaicResult
         What was found.
     """
+    from ceers_steps.validate.mosaic_checks import describe_mosaic
     from ceers_steps.validate.mosaic_figures import background_figure, residual_figure
-    from ceers_steps.validate.mosaic_findings import describe_mosaic
     from ceers_steps.validate.mosaics import compare_mosaic
     from ceers_steps.validate.true_mosaic import TrueExposure
 
@@ -198,7 +198,7 @@ def measure(
         positions=found.positions,
         product=product,
         sky_noise=found.sky_noise,
-        findings=describe_mosaic(found.metrics, _limit(folder, result.names)),
+        checks=describe_mosaic(found.metrics, _limit(folder, result.names)),
         pictures=[
             (
                 "Background",

@@ -120,10 +120,10 @@ def _report(
         console.width = 130  # a file has no width of its own
     table = Table("", "measured", "true or limit", "goal", "", box=box.SIMPLE)
     for result in (*results, *mosaics):
-        table.add_row(f"[bold]{result.findings[0].exposure}")
-        for finding in result.findings:
-            verdict = {True: "[green]reached", False: "[red]missed", None: ""}[finding.reached]
-            table.add_row(finding.what, finding.measured, finding.expected, finding.goal, verdict)
+        table.add_row(f"[bold]{result.checks[0].exposure}")
+        for check in result.checks:
+            verdict = {True: "[green]reached", False: "[red]missed", None: ""}[check.reached]
+            table.add_row(check.what, check.measured, check.expected, check.goal, verdict)
         table.add_section()
     console.print(table)
 
@@ -135,13 +135,13 @@ def _report(
             "The exposures of all filters, aligned to a catalogue with errors of 15 mas and "
             "combined on the same pixels, less the background, which was measured outside one "
             "mask of the sources of all filters.",
-            [finding for mosaic in mosaics for finding in mosaic.findings],
+            [check for mosaic in mosaics for check in mosaic.checks],
             _by_heading(pictures),
         ),
         Part(
             "Exposures",
             "The first exposure of each filter, as CeersDetector1 leaves it.",
-            [finding for result in results for finding in result.findings],
+            [check for result in results for check in result.checks],
             _by_heading([picture for result in results for picture in result.pictures]),
         ),
     ]

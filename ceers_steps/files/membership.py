@@ -212,8 +212,8 @@ def list_left_out(left_out: Iterable[LeftOut], most: int = 3) -> tuple[str, ...]
         names.setdefault(each.reason, []).append(each.name)
     lines = []
     for reason, members in sorted(names.items(), key=lambda item: -len(item[1])):
-        told = ", ".join(members[:most]) + (", ..." if len(members) > most else "")
-        lines.append(f"left out, {reason}: {len(members)} ({told})")
+        listed = ", ".join(members[:most]) + (", ..." if len(members) > most else "")
+        lines.append(f"left out, {reason}: {len(members)} ({listed})")
     return tuple(lines)
 
 
@@ -234,9 +234,9 @@ def check_one_filter(members: Iterable[Mapping[str, object]], what: str) -> None
     """
     filters = sorted({filter_of(keywords) for keywords in members})
     if len(filters) > 1:
-        told = " and ".join(name or "no FILTER" for name in filters)
+        listed = " and ".join(name or "no FILTER" for name in filters)
         raise CeersError(
-            f"{what} has exposures in {told}, which would become one mosaic. Give one list per "
+            f"{what} has exposures in {listed}, which would become one mosaic. Give one list per "
             "filter, or an association with one product per filter (ceers associate)."
         )
 
@@ -287,10 +287,10 @@ def group_problems(
         lost = not any(statuses.values()) and is_calibrated_unit(values["BUNIT"])
         undone = {key: status for key, status in statuses.items() if status != "COMPLETE"}
         if undone and not lost:
-            told = ", ".join(
+            listed = ", ".join(
                 f"{STEPS[key]} is {said or 'not done'}" for key, said in undone.items()
             )
-            problems[name] = f"{told}; run stage 2 (CeersImage2) again"
+            problems[name] = f"{listed}; run stage 2 (CeersImage2) again"
     for title, kinds in {
         "instrument": {name: values["INSTRUME"].upper() for name, values in given.items()},
         "filter": {name: filter_of(values) for name, values in given.items()},

@@ -1,7 +1,7 @@
 """The metrics of a product: one name, unit and meaning each, wherever they are shown or stored.
 
-Steps leave their numbers in ``meta.ceers_steps.<step>.merit`` of a product; a survey keeps them in
-the record of each task. This table says which of them is which metric. A survey writes them as
+Steps leave their numbers in ``meta.ceers_steps.<step>.metrics`` of a product; a survey keeps them
+in the record of each task. This table says which of them is which metric. A survey writes them as
 ``metrics.jsonl`` (one product a line) and ``metrics.ecsv``.
 """
 
@@ -166,12 +166,12 @@ FACTS = ("product", "name", "stage", "filter", "detector", "group", "crds_contex
 """Columns of text before them; after them the versions of packages, by name."""
 
 
-def metrics_of(merits: Mapping[str, Mapping[str, Any]]) -> dict[str, float]:
+def metrics_of(metrics: Mapping[str, Mapping[str, Any]]) -> dict[str, float]:
     """Return the metrics of one product.
 
     Parameters
     ----------
-    merits
+    metrics
         ``{step: {key: value}}``, as steps leave them.
 
     Returns
@@ -182,7 +182,7 @@ def metrics_of(merits: Mapping[str, Mapping[str, Any]]) -> dict[str, float]:
     """
     found = {}
     for metric in METRICS:
-        value = as_number(merits.get(metric.step, {}).get(metric.key))
+        value = as_number(metrics.get(metric.step, {}).get(metric.key))
         if isfinite(value):
             found[metric.name] = value
     return found

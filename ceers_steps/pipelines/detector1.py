@@ -173,7 +173,7 @@ class CeersDetector1(CeersPipeline, Detector1Pipeline):
         step = getattr(self, name)
         done = source.meta.instance.get("ceers_steps", {}).get(step.class_alias)
         if done:
-            entry = {key: done[key] for key in ("parameters", "merit", "note")}
+            entry = {key: done[key] for key in ("parameters", "metrics", "note")}
             step.record(product, done["status"], **entry)
         else:
             step.run(product)  # stpipe skips it and says so in the product

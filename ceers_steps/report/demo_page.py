@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from ceers_steps.report.html import write_html
-from ceers_steps.validate.findings import Finding
+from ceers_steps.validate.checks import Check
 
 __all__ = ["Part", "write_page"]
 
@@ -19,7 +19,7 @@ class Part:
     ----------
     title, intro : str
         Heading and first paragraph.
-    findings : sequence of Finding
+    checks : sequence of Check
         Rows of its table.
     pictures : mapping of str to sequence of (caption, PNG file)
         Figures by heading.
@@ -27,7 +27,7 @@ class Part:
 
     title: str
     intro: str
-    findings: Sequence[Finding]
+    checks: Sequence[Check]
     pictures: Mapping[str, Sequence[tuple[str, Path]]]
 
 

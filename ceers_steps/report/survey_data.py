@@ -84,10 +84,10 @@ def read_survey(folder: str | Path) -> SurveyData:
             found.products[match["suffix"]] = path
         elif match := _MOSAIC.match(path.name):
             mosaics[match["name"]] = Mosaic(match["name"], path)
-    merits: dict[str, dict] = defaultdict(dict)
+    metrics: dict[str, dict] = defaultdict(dict)
     costs: dict[str, dict[str, float]] = defaultdict(dict)
     for path in sorted((folder / RECORDS).rglob("*.json")):
-        _add_record(path, merits, costs, exposures)
+        _add_record(path, metrics, costs, exposures)
     for path in sorted((folder / "logs" / "exposure").glob("*.log")):
         exposures.setdefault(path.stem, Exposure(path.stem, status="not done")).log = path
     if not exposures and not mosaics:
@@ -96,9 +96,9 @@ def read_survey(folder: str | Path) -> SurveyData:
             "(ceers reduce -o OUT)."
         )
     for exposure in exposures.values():
-        _complete(exposure, merits.get(exposure.name, {}), costs.get(exposure.name, {}))
+        _complete(exposure, metrics.get(exposure.name, {}), costs.get(exposure.name, {}))
     for mosaic in mosaics.values():
-        known = merits.get(mosaic.name) or _merits_of_product(mosaic.path)
+        known = metrics.get(mosaic.name) or _metrics_of_product(mosaic.path)
         mosaic.metrics = metrics_of(known)
     return SurveyData(
         folder,
@@ -109,19 +109,19 @@ def read_survey(folder: str | Path) -> SurveyData:
 
 def _add_record(
     path: Path,
-    merits: dict[str, dict],
+    metrics: dict[str, dict],
     costs: dict[str, dict[str, float]],
     exposures: dict[str, Exposure],
 ) -> None:
     """Add what one record says; one that cannot be read says nothing."""
-    record = read_note(path, task=str, merit=dict)
+    record = read_note(path, task=str, metrics=dict)
     record = {"seconds": 0.0, "peak_memory": 0, **record}
     if not has_types(record, task=str, seconds=int | float, peak_memory=int | float):
         return
-    task, found = record["task"], record["merit"]
+    task, found = record["task"], record["metrics"]
     for name, steps in found.items():
         if isinstance(steps, dict) and all(isinstance(each, dict) for each in steps.values()):
-            merits[name].update(steps)
+            metrics[name].update(steps)
     stage, _, name = task.partition("/")
     if stage == "exposure" and Path(name).name == name:
         exposures.setdefault(name, Exposure(name))
@@ -131,14 +131,14 @@ def _add_record(
         }
 
 
-def _complete(exposure: Exposure, merits: dict, costs: dict[str, float]) -> None:
+def _complete(exposure: Exposure, metrics: dict, costs: dict[str, float]) -> None:
     """Fill in facts and metrics of an exposure."""
     last = next(
         (exposure.products[s] for s in ("match", "cal", "rate") if s in exposure.products), None
     )
     if last is not None:
-        if not merits:
-            merits = _merits_of_product(last)
+        if not metrics:
+            metrics = _metrics_of_product(last)
         try:
             header = fits.getheader(last, 0)
         except OSError:
@@ -156,10 +156,10 @@ def _complete(exposure: Exposure, merits: dict, costs: dict[str, float]) -> None
                 if key in header:
                     exposure.facts[key] = str(header[key])
     exposure.facts.setdefault("DETECTOR", exposure.name.rpartition("_")[2].upper())
-    exposure.metrics = {**metrics_of(merits), **costs}
+    exposure.metrics = {**metrics_of(metrics), **costs}
 
 
-def _merits_of_product(path: Path) -> dict[str, dict]:
+def _metrics_of_product(path: Path) -> dict[str, dict]:
     """Return what the steps have left in a product; nothing where it cannot be read."""
     import io
 
@@ -171,4 +171,4 @@ def _merits_of_product(path: Path) -> dict[str, dict]:
         entries = tree["meta"].get("ceers_steps", {})
     except (OSError, KeyError, ValueError, TypeError):
         return {}
-    return {step: dict(entry.get("merit", {})) for step, entry in entries.items()}
+    return {step: dict(entry.get("metrics", {})) for step, entry in entries.items()}

@@ -205,7 +205,7 @@ def _write_back(
                     record_step_status(model, "tweakreg", status=status)
                 used = {**asdict(exposure.settings), "abs_refcat": os.path.basename(given)}
                 note = "; ".join(text for text in (exposure.note, exposure.doubt) if text)
-                step.record(model, status, parameters=used, merit=exposure.merit, note=note)
+                step.record(model, status, parameters=used, metrics=exposure.metrics, note=note)
             finally:
                 library.shelve(model, exposure.index)
 

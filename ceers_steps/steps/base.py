@@ -178,7 +178,7 @@ class CeersMixin(_Extended):
     def get_config_from_reference(cls, dataset: Any, *args: Any, **kwargs: Any) -> Any:
         """Look the parameters up in CRDS; for unusable input there are none.
 
-        What is wrong with the input is told by `run`: ``strun`` prints only what fails there.
+        What is wrong with the input is reported by `run`: ``strun`` prints only what fails there.
         """
         try:
             check_input(dataset, cls.wanted(), cls.__name__)
@@ -199,7 +199,7 @@ class CeersMixin(_Extended):
 
     @classmethod
     def merge_config(cls, config: Any, config_file: str | None) -> Any:
-        """Gather the parameters of ``strun``; what is wrong is told without the help of all."""
+        """Gather the parameters of ``strun``; report what is wrong without the help text of all."""
         try:
             check_given(cls, config.dict(), config_file)
         except CeersError as err:
@@ -208,7 +208,7 @@ class CeersMixin(_Extended):
         return super().merge_config(config, config_file)
 
     def run(self, *args: Any) -> Any:
-        """Run the step; outermost, an error that the user can mend becomes one clear message."""
+        """Run the step; outermost, an error that the user can fix becomes one clear message."""
         if self.parent is not None:
             return super().run(*args)
         try:
@@ -283,7 +283,7 @@ class CeersMixin(_Extended):
         status: str,
         *,
         parameters: dict[str, Any] | None = None,
-        merit: dict[str, Any] | None = None,
+        metrics: dict[str, Any] | None = None,
         note: str = "",
     ) -> None:
         """Write into the model what was done: status, ASDF tree and a HISTORY line.
@@ -296,8 +296,8 @@ class CeersMixin(_Extended):
             Goes to ``meta.cal_step.<alias>``.
         parameters : dict, optional
             The parameters actually used.
-        merit : dict, optional
-            Figures of merit. Together with the parameters they go to
+        metrics : dict, optional
+            What was measured. Together with the parameters it goes to
             ``meta.ceers_steps.<alias>``.
         note : str
             One line for people, in the log and in HISTORY.
@@ -310,16 +310,16 @@ class CeersMixin(_Extended):
             "status": status,
             "version": ceers_steps.__version__,
             "parameters": plain_values(parameters or {}),
-            "merit": plain_values(merit or {}),
+            "metrics": plain_values(metrics or {}),
             "note": note,
         }
         model.meta.instance.setdefault("ceers_steps", {})[alias] = entry
         used = ", ".join(f"{key}={value}" for key, value in entry["parameters"].items())
-        figures = ", ".join(
+        measured = ", ".join(
             f"{key}={value:.5g}" if isinstance(value, float) else f"{key}={value}"
-            for key, value in entry["merit"].items()
+            for key, value in entry["metrics"].items()
         )
-        parts = [f"ceers_steps {ceers_steps.__version__} {alias} {status}", note, used, figures]
+        parts = [f"ceers_steps {ceers_steps.__version__} {alias} {status}", note, used, measured]
         _add_history(model, "; ".join(part for part in parts if part))
         level = logging.WARNING if status == "FAILED" else logging.INFO
         log.log(level, "%s %s%s", alias, status, f": {note}" if note else "")

@@ -98,7 +98,9 @@ class ImageBackgroundStep(CeersStep):
                     found = _measure(frame, others, settings)
                     metrics = _subtract_inplace(model, found, len(others))
                     note = f"background from {len(others)} other exposures"
-                    self.record(model, "COMPLETE", parameters=parameters, merit=metrics, note=note)
+                    self.record(
+                        model, "COMPLETE", parameters=parameters, metrics=metrics, note=note
+                    )
                     if self.save_background:
                         self._save_background(model, found)
                 finally:

@@ -93,7 +93,7 @@ class JumpCheckStep(CeersStep):
         }
         note = f"{found.n_cleared} flags cleared, {found.n_added} added"
         parameters = {name: getattr(self, name) for name in _PARAMETERS}
-        self.record(model, "COMPLETE", parameters=parameters, merit=metrics, note=note)
+        self.record(model, "COMPLETE", parameters=parameters, metrics=metrics, note=note)
         return model
 
     def reason_to_skip(self, model: RampModel) -> str:

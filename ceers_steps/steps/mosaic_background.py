@@ -303,7 +303,7 @@ def _record(step: MosaicBackgroundStep, model: JwstDataModel, found: MosaicBackg
         note = f"outskirts of sources mask {share:.0%} of the sky: is it structure of the sky?"
         log.warning("%s: %s Look at TIERMASK, bit 5.", model.meta.filename, note)
     step.record(
-        model, "COMPLETE", parameters=step.parameters_used(), merit=found.metrics, note=note
+        model, "COMPLETE", parameters=step.parameters_used(), metrics=found.metrics, note=note
     )
 
 

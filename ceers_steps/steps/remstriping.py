@@ -85,7 +85,7 @@ class RemStripingStep(CeersStep):
             model,
             "COMPLETE",
             parameters=self._parameters_used(threshold, flat),
-            merit=found.metrics,
+            metrics=found.metrics,
         )
         return model
 

@@ -133,7 +133,9 @@ class SkyVarStep(CeersStep):
         metrics, notes = _write_back(self, model, found)
         if self.save_background:
             _save_background(self, model, found)
-        self.record(model, "COMPLETE", parameters=parameters, merit=metrics, note=", ".join(notes))
+        self.record(
+            model, "COMPLETE", parameters=parameters, metrics=metrics, note=", ".join(notes)
+        )
         return found
 
 
@@ -282,14 +284,14 @@ def _give_back(step: SkyVarStep, model: JwstDataModel, level: float, reason: str
     model.meta.background.subtracted = False
     _refuse(step, model, reason)
     note = f"SKY NOT SUBTRACTED ({reason})"
-    step.record(model, "COMPLETE", merit={"sky_refused": reason}, note=note)
+    step.record(model, "COMPLETE", metrics={"sky_refused": reason}, note=note)
 
 
 def _add_difference(step: SkyVarStep, model: JwstDataModel, off: float) -> None:
     """Put what the overlaps say into the error of a level."""
-    merit = model.meta.ceers_steps.instance[step.class_alias]["merit"]
-    merit["sky_from_overlaps"] = off
-    merit["sky_err"] = float(np.hypot(merit["sky_err"], off))
+    metrics = model.meta.ceers_steps.instance[step.class_alias]["metrics"]
+    metrics["sky_from_overlaps"] = off
+    metrics["sky_err"] = float(np.hypot(metrics["sky_err"], off))
 
 
 def _read_mask(
@@ -331,7 +333,7 @@ def _is_done(model: JwstDataModel, alias: str) -> bool:
 def _sky_is_in_rnoise(model: JwstDataModel, alias: str) -> bool:
     """Say whether an earlier run has put the photon noise of the sky into VAR_RNOISE."""
     entry = model.meta.instance.get("ceers_steps", {}).get(alias, {})
-    return entry.get("merit", {}).get("sky_photons") == "VAR_RNOISE"
+    return entry.get("metrics", {}).get("sky_photons") == "VAR_RNOISE"
 
 
 def _var_flat(model: JwstDataModel) -> NDArray:

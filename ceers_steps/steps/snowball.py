@@ -110,7 +110,7 @@ class SnowballStep(CeersStep):
         if found.capped:
             log.warning("%s: %s", model.meta.filename, note)
         parameters = {"method": self.method, **found.parameters}
-        self.record(model, "COMPLETE", parameters=parameters, merit=found.metrics, note=note)
+        self.record(model, "COMPLETE", parameters=parameters, metrics=found.metrics, note=note)
         return model
 
     def reason_to_skip(self, model: RampModel) -> str:

@@ -290,8 +290,8 @@ def _kept_tile(step: TiledResampleStep, mosaic: TiledMosaic, tile: Tile) -> dict
         return planes
     planes = mosaic.drizzle(tile.box)
     model = mosaic.model(planes, tile.box)
-    merit = {"x0": tile.box.x0, "y0": tile.box.y0, "fingerprint": fingerprint}
-    _record_tiles(step, model, merit=merit, note=f"tile {_place(tile)}")
+    metrics = {"x0": tile.box.x0, "y0": tile.box.y0, "fingerprint": fingerprint}
+    _record_tiles(step, model, metrics=metrics, note=f"tile {_place(tile)}")
     write_atomic(path, lambda scratch: model.save(str(scratch)))
     return planes
 
@@ -329,7 +329,7 @@ def _read_tile(
             }
         # not opened as a model, which would take longer than to drizzle a small tile
         steps = datamodels.read_metadata(path, flatten=False)["meta"]["ceers_steps"]
-        if steps[alias]["merit"]["fingerprint"] != fingerprint:
+        if steps[alias]["metrics"]["fingerprint"] != fingerprint:
             return None
     except (CeersError, OSError, KeyError, ValueError, TypeError) as err:
         log.warning("%s cannot be used and is made again: %s", path, err)

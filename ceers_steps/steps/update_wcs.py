@@ -125,18 +125,18 @@ class UpdateWcsStep(CeersStep):
             )
         path = None
         if self.wcs_dir is None:
-            status, note, merit = "SKIPPED", "no wcs_dir: the WCS stays", None
+            status, note, metrics = "SKIPPED", "no wcs_dir: the WCS stays", None
         else:
             path = find_wcs_file(self._folder, model, self.suffix)
             if path is not None:
-                status, note, merit = (
+                status, note, metrics = (
                     "COMPLETE",
                     f"WCS from {path}",
                     _apply(model, path, self.max_shift),
                 )
             else:
                 wanted = self._folder / wcs_file_name(model, self.suffix)
-                status, note, merit = "SKIPPED", f"no WCS file {wanted}: the WCS stays", None
+                status, note, metrics = "SKIPPED", f"no WCS file {wanted}: the WCS stays", None
         if self.save_wcs:
             target = self.extra_product_path(model, self.suffix, "asdf")
             target = target.with_name(wcs_file_name(model, self.suffix))
@@ -149,7 +149,7 @@ class UpdateWcsStep(CeersStep):
             "suffix": self.suffix,
             "max_shift": self.max_shift,
         }
-        self.record(model, status, parameters=parameters, merit=merit, note=note)
+        self.record(model, status, parameters=parameters, metrics=metrics, note=note)
 
 
 def _check_files(step: UpdateWcsStep, names: Sequence[str]) -> None:

@@ -113,7 +113,7 @@ class WispSubStep(CeersStep):
                 "template_frame": frame,
                 "min_significance": self.min_significance,
             },
-            merit=found.metrics,
+            metrics=found.metrics,
             note=f"{found.reason}: nothing subtracted" if found.reason else "wisp subtracted",
         )
         return model

@@ -123,12 +123,12 @@ class SnowballView:
 
 @dataclass(frozen=True)
 class Comparison:
-    """What `compare` found: figures of merit, and what the figures need.
+    """What `compare` found: metrics, and what the figures need.
 
     Attributes
     ----------
     metrics : ProductMetrics
-        Figures of merit.
+        Metrics.
     before, after : array, shape (ny, nx)
         Rate image before wisps and stripes were taken out, and the product, to look at: flat
         divided out, bad pixels NaN, DN/s.
@@ -159,7 +159,7 @@ def compare(products: Path, simulated: Path, root: str) -> Comparison:
     Returns
     -------
     Comparison
-        Figures of merit, and what the figures need.
+        Metrics, and what the figures need.
 
     Raises
     ------
@@ -173,7 +173,7 @@ def compare(products: Path, simulated: Path, root: str) -> Comparison:
     rate, err, dq = _read(products / f"{root}_rate.fits", "SCI", "ERR", "DQ")
     with datamodels.open(products / f"{root}_rate.fits") as model:
         detector, band = model.meta.instrument.detector, model.meta.instrument.filter
-        fit = model.meta.instance.get("ceers_steps", {}).get("ceers_wispsub", {}).get("merit", {})
+        fit = model.meta.instance.get("ceers_steps", {}).get("ceers_wispsub", {}).get("metrics", {})
         corner = (model.meta.subarray.ystart - 1, model.meta.subarray.xstart - 1)
 
     light = true_light(simulated, truth, corner)

@@ -40,7 +40,7 @@ def block_noise(
     """Compare the scatter of block means with the white-noise limit.
 
     Averaging `block` x `block` pixels beats white noise down to ``sigma / block`` but leaves
-    stripes and other correlated noise standing, so the ratio of the two is the figure of merit of
+    stripes and other correlated noise standing, so the ratio of the two is the metric of
     a stripe removal.  With blocks of 1 to 16 pixels it also tells whether an error array predicts
     the noise of apertures.
 

@@ -145,12 +145,12 @@ class MosaicMetrics:
 
 @dataclass(frozen=True)
 class MosaicComparison:
-    """What `compare_mosaic` found: figures of merit, and what the figures need.
+    """What `compare_mosaic` found: metrics, and what the figures need.
 
     Attributes
     ----------
     metrics : MosaicMetrics
-        Figures of merit.
+        Metrics.
     photometry : AperturePhotometry
         All fluxes.
     magnitudes : array, shape (n,)
@@ -199,7 +199,7 @@ def compare_mosaic(
     Returns
     -------
     MosaicComparison
-        Figures of merit, and what the figures need.
+        Metrics, and what the figures need.
 
     Raises
     ------

@@ -13,6 +13,6 @@ def test_a_shift_at_the_end_of_the_search_is_doubted(at_bound):
     exposure = AlignedExposure(0, *about, None, [], settings, doubt="few sources")
     exposure.add_row("absolute", "COMPLETE", rmse=3.0)
     exposure.note_bound(at_bound)
-    assert exposure.merit == {"absolute_rmse": 3.0, "absolute_at_bound": at_bound}
+    assert exposure.metrics == {"absolute_rmse": 3.0, "absolute_at_bound": at_bound}
     assert exposure.doubt.startswith("few sources")
     assert ("at the end of abs_searchrad=2.5" in exposure.doubt) is at_bound

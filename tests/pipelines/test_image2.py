@@ -26,7 +26,7 @@ from ceers_steps.steps.base import StepError
 from tests.pipelines.test_detector1 import pars_of, strun
 
 FILES = ["image2.asdf", "dr05/image2.asdf"]
-RECORD = {"status": "COMPLETE", "version": "0", "parameters": {"method": "wiener"}, "merit": {}}
+RECORD = {"status": "COMPLETE", "version": "0", "parameters": {"method": "wiener"}, "metrics": {}}
 
 
 def make_rate(field, kind=datamodels.ImageModel, number=1):

@@ -35,8 +35,8 @@ def survey(tmp_path):
     task = next(t for t in plan.tasks.values() if t.stage == "exposure" and "nrcb4" in t.key)
     path = plan.record_path(task)
     record = json.loads(path.read_text())
-    record["merit"][task.key]["ceers_snowball"]["n_events"] = 400
-    record["merit"][task.key]["ceers_wispsub"] = {"scale": WISP, "scale_err": 0.01}
+    record["metrics"][task.key]["ceers_snowball"]["n_events"] = 400
+    record["metrics"][task.key]["ceers_wispsub"] = {"scale": WISP, "scale_err": 0.01}
     path.write_text(json.dumps(record))
     random = np.random.default_rng(1)
     y, x = np.mgrid[:128, :128]

@@ -197,8 +197,8 @@ class TestAccuracy:
             assert model.meta.cal_step.instance["ceers_align"] == "COMPLETE"
             entry = model.meta.instance["ceers_steps"]["ceers_align"]
             assert entry["parameters"]["abs_refcat"] == "reference.ecsv"
-            assert entry["merit"]["absolute_n_matched"] >= 15
-            assert entry["merit"]["absolute_at_bound"] is False
+            assert entry["metrics"]["absolute_n_matched"] >= 15
+            assert entry["metrics"]["absolute_at_bound"] is False
             assert model.meta.wcs.name == "FIT-LVL3-reference.ecsv"
             (line,) = history(model)
             assert "ceers_align COMPLETE" in line

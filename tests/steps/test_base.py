@@ -40,7 +40,7 @@ class HalveStep(CeersStep):
             model,
             "COMPLETE",
             parameters={"factor": np.float32(0.5)},
-            merit={"mean": np.mean(model.data, dtype=float), "missing": np.nan},
+            metrics={"mean": np.mean(model.data, dtype=float), "missing": np.nan},
             note="halved",
         )
         return model
@@ -66,7 +66,7 @@ def test_product_name_and_provenance_survive_the_file(rate_file, tmp_path):
         assert model.meta.cal_step.instance["ceers_halve"] == "COMPLETE"
         entry = model.meta.ceers_steps.instance["ceers_halve"]
         assert entry["parameters"] == {"factor": 0.5}
-        assert entry["merit"]["mean"] == 1.5
+        assert entry["metrics"]["mean"] == 1.5
         assert any(
             "ceers_steps.steps.base" in line for line in model.cal_logs.instance["ceers_halve"]
         )

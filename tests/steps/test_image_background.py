@@ -107,7 +107,7 @@ def test_the_pattern_goes_and_the_light_stays(field):
     _, _, pattern, lights = field
     fluxes, noises = [], []
     for number, model in enumerate(run(field)):
-        metrics = model.meta.instance["ceers_steps"]["ceers_image_background"]["merit"]
+        metrics = model.meta.instance["ceers_steps"]["ceers_image_background"]["metrics"]
         assert metrics["interpolated_fraction"] < 0.02
         left = model.data - lights[number]
         blank = (lights[number] < 0.01 * SIGMA) & (model.dq == 0)

@@ -73,7 +73,7 @@ def test_flags_groups_and_keywords(references):
     assert result.groupdq[0, 3, 20, 30] & JUMP
     assert not result.groupdq[0, 2, 40, 50] & JUMP
     assert result.meta.cal_step.instance["ceers_jump_check"] == "COMPLETE"
-    metrics = entry(result)["merit"]
+    metrics = entry(result)["metrics"]
     n = model.groupdq.size
     assert metrics["cleared_fraction"] == pytest.approx(1 / n)
     assert metrics["added_fraction"] == pytest.approx(np.count_nonzero(result.groupdq & JUMP) / n)

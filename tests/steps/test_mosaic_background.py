@@ -173,7 +173,7 @@ def test_share_of_outskirts_is_reported(monkeypatch, caplog):
     """In the metrics and as a keyword; a warning only when much of the sky is masked."""
     galaxy = ((0.0, 0.0, 0.9, 0.05),)
     result = MosaicBackgroundStep.call(mosaic(sources=galaxy))
-    share = result.meta.ceers_steps.instance["ceers_mosaic_background"]["merit"][
+    share = result.meta.ceers_steps.instance["ceers_mosaic_background"]["metrics"][
         "outskirts_fraction"
     ]
     cards = {key: value for key, value, _ in result.extra_fits.PRIMARY.instance["header"]}
@@ -571,8 +571,10 @@ def test_product_in_strips_is_a_model(tmp_path):
         np.testing.assert_array_equal(model.err, expected.err)
         np.testing.assert_array_equal(extension(model, "BKGD"), extension(expected, "BKGD"))
         assert model.meta.cal_step.instance["ceers_mosaic_background"] == "COMPLETE"
-        merit = model.meta.instance["ceers_steps"]["ceers_mosaic_background"]["merit"]
-        assert merit == expected.meta.instance["ceers_steps"]["ceers_mosaic_background"]["merit"]
+        metrics = model.meta.instance["ceers_steps"]["ceers_mosaic_background"]["metrics"]
+        assert (
+            metrics == expected.meta.instance["ceers_steps"]["ceers_mosaic_background"]["metrics"]
+        )
         assert model.meta.filename == "field_f150w_bkgsub.fits"
         assert model.cal_logs.instance["ceers_mosaic_background"]
     assert MosaicBackgroundStep.call(product, in_memory=False) == product

@@ -151,8 +151,8 @@ def test_stripes_go_and_the_sky_stays(rate, flat_file):
     # clipped medians of 100 pixels or more along rows, and drifts within a row
     assert error < 1.8 * WHITE_LIMIT < 0.5 * block_scatter(stripes)
     assert abs(sky_change(result, rate)) < 1e-4 * SKY
-    assert abs(entry(result)["merit"]["sky_change"]) < 1e-6 * SKY
-    assert entry(result)["merit"]["sky"] == pytest.approx(SKY, abs=0.005)
+    assert abs(entry(result)["metrics"]["sky_change"]) < 1e-6 * SKY
+    assert entry(result)["metrics"]["sky"] == pytest.approx(SKY, abs=0.005)
 
 
 def test_wiener_is_better_than_median_and_keeps_the_sky(rate, flat_file):
@@ -166,10 +166,10 @@ def test_wiener_is_better_than_median_and_keeps_the_sky(rate, flat_file):
     result = clean(rate, flat_file)
     assert entry(result)["parameters"]["method"] == "wiener"
     assert abs(sky_change(result, rate)) < 1e-4 * SKY
-    merit = entry(result)["merit"]
-    assert merit["sky"] == pytest.approx(SKY, abs=0.005)
+    metrics = entry(result)["metrics"]
+    assert metrics["sky"] == pytest.approx(SKY, abs=0.005)
     # the fastest of the 1/f noise cannot be told from white noise
-    assert NOISE < merit["white_sigma"] < 1.3 * NOISE
+    assert NOISE < metrics["white_sigma"] < 1.3 * NOISE
 
 
 def test_wiener_leaves_nan_as_jwst_has_it(rate, flat_file):

@@ -93,9 +93,9 @@ def cal(number=1, *, excess=1.0, unit=1.0, sky=SKY, sources=True):
     return model, (unit * light).astype(np.float32)
 
 
-def merit(model):
+def metrics(model):
     """Return the figures that the step recorded."""
-    return model.meta.instance["ceers_steps"]["ceers_skyvar"]["merit"]
+    return model.meta.instance["ceers_steps"]["ceers_skyvar"]["metrics"]
 
 
 def skyvar_lines(model):
@@ -139,8 +139,8 @@ def saved(folder, number=1, **keywords):
 def test_sky_and_noise_are_recovered(excess):
     model, light = cal(excess=excess)
     result = SkyVarStep.call(model)
-    assert abs(merit(result)["sky"] - SKY) < 4 * merit(result)["sky_err"]
-    assert merit(result)["sky_fitted"] is True
+    assert abs(metrics(result)["sky"] - SKY) < 4 * metrics(result)["sky_err"]
+    assert metrics(result)["sky_fitted"] is True
     mask = light > 0.1 * NOISE
     for block in (1, 2, 4, 8):
         noise = block_noise(result.data, light, result.err, mask=mask, block=block)
@@ -171,7 +171,7 @@ def test_a_saturated_star_weighs_as_the_sky(sky_method):
     given = model.var_rnoise.copy()
     result = SkyVarStep.call(model, sky_method=sky_method)
     other = SkyVarStep.call(model, sky_method=sky_method, level_saturated=False)
-    assert merit(result)["saturated_levelled"] == np.count_nonzero(core)
+    assert metrics(result)["saturated_levelled"] == np.count_nonzero(core)
     # the photon noise of the sky, which is in it, is smooth to a few per cent
     np.testing.assert_allclose(result.var_rnoise[core], np.median(result.var_rnoise), rtol=0.1)
     assert (other.var_rnoise[core] > 1.3 * np.median(other.var_rnoise)).all()
@@ -198,15 +198,15 @@ def test_levelling_alone_keeps_err_the_sum():
 @pytest.mark.parametrize("unit", [1.0, 0.48, 1e3])
 def test_units_do_not_matter(unit):
     result = SkyVarStep.call(cal(unit=unit)[0])
-    assert merit(result)["sky"] / unit == pytest.approx(SKY, abs=4 * NOISE / 256 * 2.2)
-    assert merit(result)["variance_factor"] == pytest.approx(1.0, abs=0.1)
+    assert metrics(result)["sky"] / unit == pytest.approx(SKY, abs=4 * NOISE / 256 * 2.2)
+    assert metrics(result)["variance_factor"] == pytest.approx(1.0, abs=0.1)
 
 
 @pytest.mark.parametrize("method", ["mode", "gaussian"])
 def test_bright_sky(method):
     """Far above the range of -1.5 to 2 MJy/sr that was published."""
     result = SkyVarStep.call(cal(sky=50.0)[0], sky_method=method)
-    assert merit(result)["sky"] == pytest.approx(50.0, abs=4 * NOISE / 256 * 2.2)
+    assert metrics(result)["sky"] == pytest.approx(50.0, abs=4 * NOISE / 256 * 2.2)
 
 
 def test_published_variance_is_that_of_the_sky_alone():
@@ -230,7 +230,7 @@ def test_levels_per_amplifier():
     model.data += steps
     result = SkyVarStep.call(model, per_amplifier=True)
     np.testing.assert_allclose(
-        merit(result)["sky_levels"], SKY + steps[::64], atol=4 * 2.2 * NOISE / 128
+        metrics(result)["sky_levels"], SKY + steps[::64], atol=4 * 2.2 * NOISE / 128
     )
     assert result.meta.background.level == pytest.approx(SKY + steps.mean(), abs=1e-3)
     means = result.data.reshape(256, 4, 64).mean(axis=(0, 2))
@@ -241,7 +241,7 @@ def test_one_output_is_one_amplifier():
     model, _ = cal(sources=False)
     model.meta.exposure.noutputs = 1
     result = SkyVarStep.call(model, per_amplifier=True)
-    assert "sky_levels" not in merit(result)
+    assert "sky_levels" not in metrics(result)
     assert abs(result.meta.background.level - SKY) < 4 * 2.2 * NOISE / 256
 
 
@@ -274,7 +274,7 @@ def test_a_galaxy_that_fills_the_frame_keeps_its_light(caplog):
     kept = np.isfinite(result.data)
     np.testing.assert_array_equal(result.data[kept], given[kept])
     assert "no sky is seen" in caplog.text
-    assert "light all over" in merit(result)["sky_refused"]
+    assert "light all over" in metrics(result)["sky_refused"]
     assert "SKY NOT SUBTRACTED" in skyvar_lines(result)[0]
     # resample subtracts a level that is not said to be subtracted
     assert result.meta.background.level == 0.0
@@ -289,7 +289,7 @@ def test_a_few_pixels_are_no_sky(tmp_path):
     given = model.data.copy()
     result = SkyVarStep.call(model, source_mask=str(tmp_path / "mask.fits"))
     np.testing.assert_array_equal(result.data, given)
-    assert merit(result)["sky_refused"].startswith("400 pixels")
+    assert metrics(result)["sky_refused"].startswith("400 pixels")
 
 
 @pytest.mark.parametrize("rise", [1.0, 5.0])
@@ -299,8 +299,8 @@ def test_a_sky_that_is_not_flat_is_still_the_sky(rise):
     slope = rise * NOISE * np.linspace(-0.5, 0.5, SHAPE[1])
     model.data += slope.astype(np.float32)
     result = SkyVarStep.call(model)
-    assert abs(merit(result)["sky"] - SKY) < 4 * merit(result)["sky_err"]
-    assert merit(result)["sky_err"] > 0.05 * rise * NOISE
+    assert abs(metrics(result)["sky"] - SKY) < 4 * metrics(result)["sky_err"]
+    assert metrics(result)["sky_err"] > 0.05 * rise * NOISE
 
 
 def test_other_exposures_tell_that_a_level_is_not_the_sky():
@@ -311,7 +311,7 @@ def test_other_exposures_tell_that_a_level_is_not_the_sky():
     library = SkyVarStep.call(ModelLibrary(exposures))
     with library:
         for index, model in enumerate(library):
-            refused = "sky_refused" in merit(model)
+            refused = "sky_refused" in metrics(model)
             assert refused == (index == 2)
             if refused:
                 np.testing.assert_allclose(model.data, given, rtol=1e-6)
@@ -333,16 +333,16 @@ def test_overlaps_tell_that_a_level_is_not_the_sky():
     library = SkyVarStep.call(ModelLibrary(exposures))
     with library:
         for index, model in enumerate(library):
-            assert ("sky_refused" in merit(model)) == (index == 2)
+            assert ("sky_refused" in metrics(model)) == (index == 2)
             if index == 2:
-                assert "overlaps" in merit(model)["sky_refused"]
+                assert "overlaps" in metrics(model)["sky_refused"]
                 np.testing.assert_allclose(model.data, given, rtol=1e-6, atol=1e-7)
                 assert model.meta.background.level == 0.0
             if index == 3:
                 # 4 and 2 thousandths (the median of an even number) from the others
-                off = merit(model)["sky_from_overlaps"]
+                off = metrics(model)["sky_from_overlaps"]
                 assert off == pytest.approx(-0.006, abs=4e-4)
-                assert merit(model)["sky_err"] >= abs(off)
+                assert metrics(model)["sky_err"] >= abs(off)
             library.shelve(model, index, modify=False)
 
 
@@ -351,7 +351,7 @@ def test_without_the_variance_of_a_flat():
     model, _ = cal()
     model.var_flat = None
     result = SkyVarStep.call(model)
-    assert merit(result)["sky"] == pytest.approx(SKY, rel=0.01)
+    assert metrics(result)["sky"] == pytest.approx(SKY, rel=0.01)
 
 
 # -- the pedestal in the eyes of jwst
@@ -476,8 +476,8 @@ def test_holes_are_counted_and_flagged():
     model.var_rnoise[10, 10] = 0.0
     model.var_poisson[20, 20] = 0.0
     result = SkyVarStep.call(model)
-    assert merit(result)["pixels_dropped"] == 1
-    assert merit(result)["variances_filled"] == 1
+    assert metrics(result)["pixels_dropped"] == 1
+    assert metrics(result)["variances_filled"] == 1
     assert result.dq[10, 10] & DO_NOT_USE
     assert np.isnan([getattr(result, name)[10, 10] for name in ("data", "err", *PLANES)]).all()
     # the sky's share is in VAR_RNOISE, so the error there is that of its neighbours
@@ -537,9 +537,9 @@ def test_forced_again_nothing_is_done_twice(parameters):
     first = SkyVarStep.call(cal(excess=1.1)[0])
     again = SkyVarStep.call(first, force=True, **parameters)
     assert again.meta.background.level == pytest.approx(
-        first.meta.background.level, abs=merit(first)["sky_err"]
+        first.meta.background.level, abs=metrics(first)["sky_err"]
     )
-    assert abs(np.median(again.data - first.data)) < merit(first)["sky_err"]
+    assert abs(np.median(again.data - first.data)) < metrics(first)["sky_err"]
     assert len(skyvar_lines(again)) == 2
     if not parameters:
         np.testing.assert_allclose(again.err, first.err, rtol=0.02)
@@ -555,7 +555,7 @@ def test_forced_again_with_another_mask_corrects(tmp_path):
     fits.writeto(tmp_path / "bad.fits", mask)
     first = SkyVarStep.call(model, source_mask=str(tmp_path / "bad.fits"))
     again = SkyVarStep.call(first, force=True, source_mask=str(write_mask(tmp_path)))
-    assert abs(again.meta.background.level - SKY) < 4 * merit(again)["sky_err"]
+    assert abs(again.meta.background.level - SKY) < 4 * metrics(again)["sky_err"]
     assert np.median(again.var_rnoise) == pytest.approx(NOISE**2, rel=0.12)
 
 
@@ -591,7 +591,7 @@ def test_mask_is_made_where_there_is_none(tmp_path, caplog):
 def test_mask_of_two_values(tmp_path):
     path = write_mask(tmp_path, dtype=np.int16)
     result = SkyVarStep.call(cal()[0], source_mask=str(path))
-    assert abs(merit(result)["sky"] - SKY) < 4 * merit(result)["sky_err"]
+    assert abs(metrics(result)["sky"] - SKY) < 4 * metrics(result)["sky_err"]
 
 
 @pytest.mark.parametrize(
@@ -636,7 +636,7 @@ def test_too_few_blocks_leave_the_variances_and_say_so(caplog):
     np.testing.assert_array_equal(result.var_rnoise, model.var_rnoise)
     np.testing.assert_array_equal(result.var_poisson, model.var_poisson)
     assert "NOT SCALED" in skyvar_lines(result)[0]
-    assert merit(result)["sky"] == pytest.approx(SKY, rel=0.01)
+    assert metrics(result)["sky"] == pytest.approx(SKY, rel=0.01)
 
 
 def test_variances_of_zero_are_no_measurement(caplog):
@@ -654,7 +654,7 @@ def test_correlated_noise_is_told(caplog):
     with caplog.at_level(logging.WARNING):
         result = SkyVarStep.call(model)
     assert "correlated" in caplog.text
-    after = merit(result)["scatter_after"]
+    after = metrics(result)["scatter_after"]
     assert after[0] < 1.0 < after[-1]
 
 

@@ -76,10 +76,10 @@ def test_adaptive_flags_are_added_and_recorded(tmp_path):
     assert found.flags[0, 3].sum() > 200
     assert found.flags[1].any()
     assert result.meta.cal_step.instance["ceers_snowball"] == "COMPLETE"
-    merit = entry(result)["merit"]
-    assert (merit["n_events"], merit["n_saturated"], merit["n_capped_groups"]) == (1, 1, 0)
+    metrics = entry(result)["metrics"]
+    assert (metrics["n_events"], metrics["n_saturated"], metrics["n_capped_groups"]) == (1, 1, 0)
     new = (result.groupdq & JUMP > 0) & (before & JUMP == 0)
-    assert merit["added_fraction"] == pytest.approx(new.mean())
+    assert metrics["added_fraction"] == pytest.approx(new.mean())
     assert entry(result)["parameters"]["halo_threshold"] == 0.6
 
 

@@ -301,13 +301,13 @@ def test_kept_tiles_are_mosaics_and_are_used_again(files, monkeypatch, tmp_path)
         area = 0
         for name in tiles:
             with datamodels.open(name) as tile, fits.open(name) as hdus:
-                merit = tile.meta.ceers_steps.ceers_tiled_resample.merit
+                metrics = tile.meta.ceers_steps.ceers_tiled_resample.metrics
                 ny, nx = tile.data.shape
-                part = np.s_[..., merit.y0 : merit.y0 + ny, merit.x0 : merit.x0 + nx]
+                part = np.s_[..., metrics.y0 : metrics.y0 + ny, metrics.x0 : metrics.x0 + nx]
                 for plane in ("SCI", "ERR", "CON", "WHT", "VAR_FLAT"):
                     assert_array_equal(hdus[plane].data, whole[plane].data[part])
                 assert len(tile.hdrtab) == 4
-                sky = FitsWCS(whole["SCI"].header).pixel_to_world_values(merit.x0, merit.y0)
+                sky = FitsWCS(whole["SCI"].header).pixel_to_world_values(metrics.x0, metrics.y0)
                 assert_allclose(tile.meta.wcs(0, 0), sky, rtol=0, atol=1e-10)
                 fits_sky = FitsWCS(hdus["SCI"].header).pixel_to_world_values(0, 0)
                 assert_allclose(fits_sky, sky, rtol=0, atol=1e-10)
@@ -371,11 +371,11 @@ def test_a_tile_opens_its_own_exposures_and_is_that_of_the_whole(tmp_path, monke
         alone = in_tiles(asn, only_tile=[0, column], output_dir="alone", **parameters)
         name = f"mosaic_r00c0{column}_i2d.fits"
         with datamodels.open(name) as tile, datamodels.open(alone) as other:
-            found, merit = (
-                each.meta.instance["ceers_steps"]["ceers_tiled_resample"]["merit"]
+            found, metrics = (
+                each.meta.instance["ceers_steps"]["ceers_tiled_resample"]["metrics"]
                 for each in (other, tile)
             )
-            assert found == merit
+            assert found == metrics
             for plane in PLANES:
                 assert_array_equal(np.array(other[plane]), np.array(tile[plane]))
             assert other.meta.wcs(0, 0) == tile.meta.wcs(0, 0)

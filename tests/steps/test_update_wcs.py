@@ -171,8 +171,8 @@ class TestOneExposure:
         assert status(result) == "COMPLETE"
         entry = result.meta.ceers_steps.instance["ceers_update_wcs"]
         shift = np.hypot(*SHIFT)
-        assert entry["merit"]["mean_shift_arcsec"] == pytest.approx(shift, abs=0.005)
-        assert entry["merit"]["largest_shift_arcsec"] < shift + 0.01
+        assert entry["metrics"]["mean_shift_arcsec"] == pytest.approx(shift, abs=0.005)
+        assert entry["metrics"]["largest_shift_arcsec"] < shift + 0.01
         result.save(tmp_path / "x.fits")
         header = fits.getheader(tmp_path / "x.fits")
         assert says(header, "ceers_update_wcs COMPLETE")

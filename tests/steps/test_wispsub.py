@@ -107,8 +107,8 @@ def status(model):
     return model.meta.cal_step.instance["ceers_wispsub"]
 
 
-def merit(model):
-    return model.meta.instance["ceers_steps"]["ceers_wispsub"]["merit"]
+def metrics(model):
+    return model.meta.instance["ceers_steps"]["ceers_wispsub"]["metrics"]
 
 
 def note(model):
@@ -120,7 +120,7 @@ def test_wisp_goes_and_the_rest_stays(subtract, tmp_path):
     before = model.data.copy()
     result = subtract(model)
     assert status(result) == "COMPLETE"
-    found = merit(result)
+    found = metrics(result)
     assert abs(found["scale"] - SCALE) < 4 * found["scale_err"]
     assert found["scale"] == found["measured_scale"]
     assert found["significance"] > 5
@@ -153,8 +153,8 @@ def test_no_wisp(subtract):
     assert status(result) == "SKIPPED"
     np.testing.assert_array_equal(result.data, model.data)
     assert "no significant wisp" in note(result)
-    assert merit(result)["scale"] == 0
-    assert merit(result)["significance"] < 5
+    assert metrics(result)["scale"] == 0
+    assert metrics(result)["significance"] < 5
 
 
 def test_every_integration_has_its_own_scale(subtract):
@@ -162,8 +162,8 @@ def test_every_integration_has_its_own_scale(subtract):
     model.data[1] -= 0.3 * wisp() * flat_field()
     result = subtract(model)
     assert status(result) == "COMPLETE"
-    errors = np.array(merit(result)["scale"]) - [SCALE, SCALE - 0.3]
-    assert np.all(np.abs(errors) < 4 * np.array(merit(result)["scale_err"]))
+    errors = np.array(metrics(result)["scale"]) - [SCALE, SCALE - 0.3]
+    assert np.all(np.abs(errors) < 4 * np.array(metrics(result)["scale_err"]))
 
 
 def test_scale_by_hand_and_from_the_table(subtract, tmp_path):
@@ -173,7 +173,7 @@ def test_scale_by_hand_and_from_the_table(subtract, tmp_path):
     by_hand = subtract(model, scale=0.5)
     from_table = subtract(model, scale=0.9, overrides=str(table))
     np.testing.assert_array_equal(by_hand.data, from_table.data)
-    assert merit(by_hand)["scale"] == 0.5
+    assert metrics(by_hand)["scale"] == 0.5
     expected = 0.5 * wisp() * flat_field()
     assert np.nanmax(np.abs(model.data - by_hand.data - expected)) < 0.02 * 0.03
 
@@ -188,14 +188,16 @@ def test_template_frame(subtract, tmp_path):
     model = rate()
     raw = subtract(model, template_dir=str(tmp_path), template_frame="raw")
     flat = subtract(model)
-    assert merit(raw)["scale"] == pytest.approx(merit(flat)["scale"], abs=merit(flat)["scale_err"])
+    assert metrics(raw)["scale"] == pytest.approx(
+        metrics(flat)["scale"], abs=metrics(flat)["scale_err"]
+    )
     np.testing.assert_allclose(raw.data, flat.data, atol=0.02 * 0.03)
 
 
 def test_published_method(subtract, template_dir):
     model = rate()
     result = subtract(model, method="ceers")
-    scale = merit(result)["scale"]
+    scale = metrics(result)["scale"]
     assert scale in np.arange(0.01, 1.2, 0.02)
     assert scale == pytest.approx(SCALE, abs=0.1)
     # as published, the template is subtracted as it is
@@ -214,8 +216,8 @@ def test_several_components(subtract, template_dir, tmp_path):
     model = rate()
     model.data += 0.4 * second * flat_field()
     by_name = subtract(model, template_dir=str(tmp_path))
-    errors = np.array(merit(by_name)["scale"]) - [SCALE, 0.4]
-    assert np.all(np.abs(errors) < 4 * np.array(merit(by_name)["scale_err"]))
+    errors = np.array(metrics(by_name)["scale"]) - [SCALE, 0.4]
+    assert np.all(np.abs(errors) < 4 * np.array(metrics(by_name)["scale_err"]))
     listed = subtract(model, templates=[str(tmp_path / "both.fits")])
     np.testing.assert_array_equal(listed.data, by_name.data)
     for parameters in ({"scale": 0.7}, {"method": "ceers"}):
@@ -272,7 +274,7 @@ def test_extra_products(subtract, tmp_path):
 @pytest.mark.parametrize(("scale", "at_bound"), [(0.6, False), (1.98, True)])
 def test_a_published_scale_at_the_end_of_its_range_is_told(subtract, caplog, scale, at_bound):
     result = subtract(rate(scale=scale), method="ceers")
-    metrics = result.meta.ceers_steps.instance["ceers_wispsub"]["merit"]
+    metrics = result.meta.ceers_steps.instance["ceers_wispsub"]["metrics"]
     assert metrics["at_bound"] is at_bound
     assert ("at the end of the range" in caplog.text) is at_bound
 
@@ -471,15 +473,15 @@ class TestPackage:
         assert used["templates"] == ["nrcb4_f150w_wisp.fits.gz"]
         assert used["template_package"] == "nmfwisp 9.8.7"
         assert (used["components"], used["template_frame"]) == (2, "flat")
-        errors = np.array(merit(result)["scale"]) - [0.8, 0.3]
-        assert np.all(np.abs(errors) < 4 * np.array(merit(result)["scale_err"]))
+        errors = np.array(metrics(result)["scale"]) - [0.8, 0.3]
+        assert np.all(np.abs(errors) < 4 * np.array(metrics(result)["scale_err"]))
         result.save(tmp_path / "saved.fits")
         assert says(fits.getheader(tmp_path / "saved.fits"), "template_package=nmfwisp 9.8.7")
 
     def test_the_error_of_the_template_is_added(self, wisp_package, subtract):
         model = rate()
         result = subtract(model, template_dir=None)
-        scales = np.array(merit(result)["scale"])
+        scales = np.array(metrics(result)["scale"])
         # ERR of the package, 1e-4 for a scale of 1, where the wisp is
         least = 1e-4 * np.sqrt((scales**2).sum()) * flat_field()
         added = np.sqrt(result.var_rnoise - model.var_rnoise)
@@ -529,7 +531,7 @@ def test_wisp_masked(subtract):
     result = subtract(model)
     assert status(result) == "SKIPPED"
     assert "no usable pixel on the wisp: nothing subtracted" in note(result)
-    assert merit(result)["n_pixels"] == 0
+    assert metrics(result)["n_pixels"] == 0
 
 
 @pytest.mark.parametrize(

@@ -1,4 +1,4 @@
-"""A survey that is reduced only on paper: a plan, records with figures of merit, small mosaics."""
+"""A survey that is reduced only on paper: a plan, records with metrics, small mosaics."""
 
 from pathlib import Path
 
@@ -48,7 +48,7 @@ def make_plan(output, *, exposures=None, notes=(), **values):
 
 
 def finish(plan, *, seed=1, but=()):
-    """Write records of all tasks but some, with figures of merit, and the mosaics."""
+    """Write records of all tasks but some, with metrics, and the mosaics."""
     random = np.random.default_rng(seed)
     for task in plan.tasks.values():
         if task.id in but or any(name in but for name in task.after):
@@ -65,7 +65,7 @@ def finish(plan, *, seed=1, but=()):
             made=f"{random.integers(1 << 60):x}",
             seconds=float(task.seconds * random.uniform(0.7, 1.4)),
             peak_memory=int(task.memory * 1e6 * random.uniform(0.6, 0.95)),
-            merit=MERITS.get(task.stage, lambda *_: {})(task, random),
+            metrics=METRICS.get(task.stage, lambda *_: {})(task, random),
         )
         write_record(plan.record_path(task), record)
         if task.stage == "mosaic":
@@ -76,13 +76,13 @@ def finish(plan, *, seed=1, but=()):
 
 
 def _exposure(task, random):
-    merit = {
+    metrics = {
         "ceers_snowball": {"n_events": int(random.poisson(40)), "added_fraction": 1e-3},
         "ceers_remstriping": {"stripe_rms": 0.0014 * random.normal(1, 0.05)},
     }
     if "wispsub" in task.arguments["steps"]:
-        merit["ceers_wispsub"] = {"scale": random.normal(0.9, 0.03), "scale_err": 0.01}
-    return {task.key: merit}
+        metrics["ceers_wispsub"] = {"scale": random.normal(0.9, 0.03), "scale_err": 0.01}
+    return {task.key: metrics}
 
 
 def _align(task, random):
@@ -116,7 +116,7 @@ def _mosaic(task, random):
     return {task.key: {"mosaic": {"sky_noise": 0.0031, "depth": 28.9, "area": 9.7}}}
 
 
-MERITS = {"exposure": _exposure, "align": _align, "outlier": _outlier, "mosaic": _mosaic}
+METRICS = {"exposure": _exposure, "align": _align, "outlier": _outlier, "mosaic": _mosaic}
 
 
 def write_mosaic(path, random, shape=(320, 500)):

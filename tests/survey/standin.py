@@ -40,7 +40,7 @@ def work(plan, task, scratch):
             product.write(text[len(text) // 2 :])
         if "padding" in task.arguments:
             (scratch / "padding").write_bytes(bytes(task.arguments["padding"]))
-    return Made(merit=task.arguments.get("merit", {}))
+    return Made(metrics=task.arguments.get("metrics", {}))
 
 
 WORK = dict.fromkeys(STAGES, work)

@@ -9,8 +9,8 @@ from stdatamodels.jwst import datamodels
 from stdatamodels.jwst.datamodels import dqflags
 
 from ceers_steps.errors import CeersError
+from ceers_steps.validate.checks import describe
 from ceers_steps.validate.exposures import _wisp_scale, compare
-from ceers_steps.validate.findings import describe
 
 SIGMA = 0.01  # DN/s: about that of a MEDIUM8 exposure
 ROW_SIGMA = 0.005
@@ -63,7 +63,7 @@ def faulty(simulated_field, tmp_path_factory):
     rate.dq = np.zeros(size, np.uint32)
     rate.dq[truth.rate == 0] = 1
     rate.meta.ceers_steps = {
-        "ceers_wispsub": {"merit": {"scale": 0.9 * true, "scale_err": 0.05 * true}}
+        "ceers_wispsub": {"metrics": {"scale": 0.9 * true, "scale_err": 0.05 * true}}
     }
     rate.save(products / f"{root}_rate.fits")
     for suffix, extra in (("prewisp", stripes + 0.9 * wisp), ("pre1f", stripes + 1e-3)):
@@ -113,7 +113,7 @@ def test_every_fault_is_found(faulty):
     assert result.view.contaminated.any()
 
 
-def test_findings_say_what_was_missed(faulty):
+def test_checks_say_what_was_missed(faulty):
     metrics = compare(faulty.products, faulty.simulated, faulty.root).metrics
     lines = {line.what: line for line in describe(metrics)}
     assert lines["source flux"].reached is False

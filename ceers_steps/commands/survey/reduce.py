@@ -157,10 +157,10 @@ def _check_references(due: Sequence["Task"], config: "SurveyConfig") -> None:
         if not report.ok:
             problems.append(report.summary())
     if problems:
-        told = "\n".join(problems)
+        listed = "\n".join(problems)
         folders = sorted({os.path.dirname(task.arguments["uncal"]) for task in due})
         raise CeersError(
-            f"not everything is there that the exposures need:\n{told}\n"
+            f"not everything is there that the exposures need:\n{listed}\n"
             f"Fetch references with: ceers references fetch {shlex.join(folders)}\n"
             "Wisp templates: pip install 'ceers_steps[wisps]', or name your folder of them with "
             "--wisp-templates, or wisp_templates (table [files]). To start all the same: --no-check"

@@ -196,7 +196,7 @@ def _check_type(name: str, key: str, value: Any) -> None:
         raise CeersError(f"{name}: {key}={value}, it must be one of {allowed}. {_REPAIR}")
 
 
-_REPAIR = "Download the file again, or mend the keyword."
+_REPAIR = "Download the file again, or correct the keyword."
 
 
 def _check_agreement(name: str, known: Values, shape: Shape | None) -> None:

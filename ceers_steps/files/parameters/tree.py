@@ -92,7 +92,8 @@ def _from_asdf(content: bytes, path: Path) -> ParameterTree:
         tree = yaml.load(text, Loader=_Plain)
     except (yaml.YAMLError, RecursionError, ValueError, TypeError) as err:
         raise CeersError(
-            f"Parameter file {path} cannot be read: {_one_line(err)}. Mend the line, or: {REMEDY}"
+            f"Parameter file {path} cannot be read: {_one_line(err)}. "
+            f"Correct the line, or: {REMEDY}"
         ) from err
     if not isinstance(tree, dict) or not tree:
         raise CeersError(f"Parameter file {path} holds {_kind(tree)}, no parameters. {REMEDY}")

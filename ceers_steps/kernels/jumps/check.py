@@ -296,7 +296,7 @@ class _Judge:
 
         With `jumps`, ``(ngroups, ny, nx)``, those that stand are written into it: hits, the
         neighbours of strong ones, flags of pixels that cannot be judged, and flags in the groups
-        directly after a strong hit (that the jump step may be told to set).
+        directly after a strong hit (that the jump step may be asked to set).
         """
         inverse = 1 / np.sqrt(self.read_variance + self.photons * np.maximum(self.rate, 0))
         excess = np.empty_like(self.rate)

@@ -91,7 +91,7 @@ def gaussian_peak(values: NDArray, lower: float, upper: float, step: float) -> f
     """Return the peak of a Gaussian fitted to a histogram of fixed bins: the published pedestal.
 
     Bagley et al. 2023, section 3.1 (bins from -1 to 1.5 in steps of 0.001 DN/s for rate images).
-    Use `sky_level` where the published figures need not be matched.
+    Use `sky_level` where the published values need not be matched.
 
     Parameters
     ----------

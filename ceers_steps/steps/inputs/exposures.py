@@ -179,14 +179,14 @@ def without_strangers(step: Any, library: ModelLibrary, name: str | None = None)
     # the names of the files: a copy has the FILENAME of its original
     members = library.asn["products"][0]["members"]
     names = [os.path.basename(str(member["expname"])) for member in members]
-    told = [f"{each}: {why}" for each, why in zip(names, reasons, strict=True) if why]
-    for line in told:
+    listed = [f"{each}: {why}" for each, why in zip(names, reasons, strict=True) if why]
+    for line in listed:
         log.warning("Left out of %s: %s", name or "the mosaic", line)
     keep = [index for index, why in enumerate(reasons) if why is None]
     if not keep:
         raise CeersError(
-            f"No exposure of {name or 'the list'} belongs to a mosaic: {'; '.join(told[:3])}"
-            f"{'; ...' if len(told) > 3 else ''}. Give calibrated images of the sky."
+            f"No exposure of {name or 'the list'} belongs to a mosaic: {'; '.join(listed[:3])}"
+            f"{'; ...' if len(listed) > 3 else ''}. Give calibrated images of the sky."
         )
     _check_once([found[index] for index in keep], [names[index] for index in keep])
     check_one_filter((keywords[index] for index in keep), f"Product {name}" if name else "The list")

@@ -174,7 +174,7 @@ def _filter(row: Mapping[str, Any]) -> str:
 
 
 def _size(row: Mapping[str, Any]) -> int | None:
-    """Return the size in bytes, None if it is not told."""
+    """Return the size in bytes, None if the listing has none."""
     text = str(row.get("size") or row.get("filesize") or "").strip()
     return whole_number(text) or None
 

@@ -91,5 +91,5 @@ def _context() -> str:
     try:
         with quiet():
             return str(crds.get_context_name("jwst"))
-    except (CrdsError, OSError, SystemExit, AssertionError):  # told by the check of references
+    except (CrdsError, OSError, SystemExit, AssertionError):  # reported by the check of references
         return given or "default"

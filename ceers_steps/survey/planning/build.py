@@ -197,7 +197,9 @@ def _steps_of(
             affected = affected and exposure.filter in AFFECTED_FILTERS
             folder = context.config.wisp_templates or wispsub.get("template_dir")
             found = []
-            with contextlib.suppress(CeersError):  # told by the check of references, before a run
+            with contextlib.suppress(
+                CeersError
+            ):  # reported by the check of references, before a run
                 found = find_templates(exposure.detector, exposure.filter, folder)
         templates = [str(user_path(path).absolute()) for path in found]
         if not templates and not affected:

@@ -26,7 +26,14 @@ from ceers_steps.survey.planning.records import (
     write_record,
 )
 
-__all__ = ["Damage", "Findings", "check_products", "made_by", "remember_command", "verify_products"]
+__all__ = [
+    "Damage",
+    "Integrity",
+    "check_products",
+    "made_by",
+    "remember_command",
+    "verify_products",
+]
 
 FEW = 3
 """Files that a message names."""
@@ -52,7 +59,7 @@ class Damage:
 
 
 @dataclass(frozen=True)
-class Findings:
+class Integrity:
     """What came of looking at all products of a survey.
 
     Attributes
@@ -118,7 +125,7 @@ def verify_products(
     inputs: bool = False,
     write: bool = True,
     progress: Callable[[int, int], object] = lambda done, total: None,
-) -> Findings:
+) -> Integrity:
     """Compare all products of a survey with the checksums in its records.
 
     Parameters
@@ -137,7 +144,7 @@ def verify_products(
 
     Returns
     -------
-    Findings
+    Integrity
 
     Raises
     ------
@@ -173,7 +180,7 @@ def verify_products(
         if write:
             adopted += _settle(output, paths[task], record, bad)
     size = sum(state.size for _, state in wanted)
-    return Findings(len(wanted), size, adopted, products, list(given.values()))
+    return Integrity(len(wanted), size, adopted, products, list(given.values()))
 
 
 def remember_command(output: Path, command: str) -> None:

@@ -81,5 +81,5 @@ def unmatched_rows(
     unknown = [name for name in rows if name not in known]
     if not unknown:
         return []
-    told = ", ".join(unknown[:3]) + (", ..." if len(unknown) > 3 else "")
-    return [f"warning: {len(unknown)} row(s) of {table} match no exposure: {told}"]
+    listed = ", ".join(unknown[:3]) + (", ..." if len(unknown) > 3 else "")
+    return [f"warning: {len(unknown)} row(s) of {table} match no exposure: {listed}"]

@@ -91,12 +91,12 @@ class Made:
     ----------
     references : set of Path
         Reference files that were used.
-    merit : dict
-        Figures of merit, ``{exposure or mosaic: {step: {figure: value}}}``.
+    metrics : dict
+        Metrics, ``{exposure or mosaic: {step: {metric: value}}}``.
     """
 
     references: set[Path] = field(default_factory=set)
-    merit: dict[str, dict[str, dict]] = field(default_factory=dict)
+    metrics: dict[str, dict[str, dict]] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -121,8 +121,8 @@ class Record:
         Wall time.
     peak_memory : int
         Bytes.
-    merit : dict
-        Figures of merit, ``{exposure or mosaic: {step: {figure: value}}}``; empty in records of
+    metrics : dict
+        Metrics, ``{exposure or mosaic: {step: {metric: value}}}``; empty in records of
         before there were any.
     """
 
@@ -136,7 +136,7 @@ class Record:
     made: str
     seconds: float = 0.0
     peak_memory: int = 0
-    merit: dict = field(default_factory=dict)
+    metrics: dict = field(default_factory=dict)
 
     def why_stale(
         self,
@@ -230,11 +230,11 @@ def _is_sound(record: Record) -> bool:
     return (
         all(has_types(vars(state), size=int, mtime=int, digest=str) for state in states)
         and all(isinstance(text, str) for text in texts)
-        and has_types(vars(record), seconds=int | float, peak_memory=int, merit=dict)
+        and has_types(vars(record), seconds=int | float, peak_memory=int, metrics=dict)
         and isfinite(record.seconds)
-        and all(isinstance(steps, dict) for steps in record.merit.values())
+        and all(isinstance(steps, dict) for steps in record.metrics.values())
         and all(
-            isinstance(values, dict) for each in record.merit.values() for values in each.values()
+            isinstance(values, dict) for each in record.metrics.values() for values in each.values()
         )
     )
 

@@ -293,7 +293,7 @@ def _by_name(uses: Counter) -> dict[str, tuple[tuple[str, ...], int]]:
     kinds: dict[str, list[str]] = {}
     counts: Counter[str] = Counter()
     for (kind, name), count in uses.items():
-        # a reason instead of a name is told for each type
+        # a reason instead of a name is reported for each type
         key = f"{kind} ({name})" if name.startswith(NO_RULE) else name
         if kind not in kinds.setdefault(key, []):
             kinds[key].append(kind)

@@ -65,7 +65,7 @@ def catalogue() -> Mapping[str, Mapping[str, str]]:
 
 @contextlib.contextmanager
 def quiet() -> Iterator[None]:
-    """Keep CRDS from saying that it cannot go on: what is missing is told by us."""
+    """Keep CRDS from saying that it cannot go on: we report what is missing."""
     from crds.core import log  # noqa: F401  it sets the level
 
     logger = logging.getLogger("CRDS")

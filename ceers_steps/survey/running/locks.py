@@ -49,7 +49,7 @@ def hold_folder(output: Path, *, shared: bool = False) -> Iterator[None]:
             user = getpass.getuser()
         since = time.strftime("%Y-%m-%d %H:%M:%S")
         holder = f"process {os.getpid()} of {user} on {socket.gethostname()} since {since}"
-        with contextlib.suppress(OSError):  # a full disk: told where something is lost by it
+        with contextlib.suppress(OSError):  # a full disk: reported where something is lost by it
             os.truncate(lock.fileno(), 0)
             os.write(lock.fileno(), holder.encode())
         yield

@@ -1,4 +1,4 @@
-"""Figures of merit, as steps leave them in products, and those of a mosaic, measured on it."""
+"""Metrics, as steps leave them in products, and those of a mosaic, measured on it."""
 
 import io
 import math
@@ -15,13 +15,13 @@ from ceers_steps.kernels.blocks import as_blocks
 from ceers_steps.kernels.stats import MAD_TO_SIGMA
 
 __all__ = [
-    "alignment_merit",
+    "alignment_metrics",
     "alignment_reasons",
     "border_excess",
     "measure_mosaic",
     "outlier_fraction",
-    "product_merit",
-    "step_merit",
+    "product_metrics",
+    "step_metrics",
 ]
 
 PATCHES, PATCH = 8, 256
@@ -45,15 +45,15 @@ SAMPLES = 1024
 ENOUGH_SKY = 2000
 """Pixels by which a level is known to 0.03 of the noise."""
 
-ALIGNMENT_FIGURES = (
+ALIGNMENT_METRICS = (
     *("status", "n_matched", "rmse", "shift_error"),
     *("xshift", "yshift", "rotation", "note"),
 )
 """Columns of the results of the alignment that are kept."""
 
 
-def step_merit(meta: Mapping) -> dict[str, dict]:
-    """Return the figures of merit that the steps have left in ``meta.ceers_steps``.
+def step_metrics(meta: Mapping) -> dict[str, dict]:
+    """Return the metrics that the steps have left in ``meta.ceers_steps``.
 
     Parameters
     ----------
@@ -63,15 +63,15 @@ def step_merit(meta: Mapping) -> dict[str, dict]:
     Returns
     -------
     dict
-        ``{alias: {figure: value}}``, steps without figures left out.
+        ``{alias: {metric: value}}``, steps without metrics left out.
     """
     entries = meta.get("ceers_steps", {})
-    merits = {alias: dict(entry.get("merit", {})) for alias, entry in entries.items()}
-    return {alias: merit for alias, merit in merits.items() if merit}
+    metrics = {alias: dict(entry.get("metrics", {})) for alias, entry in entries.items()}
+    return {alias: found for alias, found in metrics.items() if found}
 
 
-def product_merit(path: Path, *aliases: str) -> dict[str, dict]:
-    """Read the figures of merit of some steps from a product.
+def product_metrics(path: Path, *aliases: str) -> dict[str, dict]:
+    """Read the metrics of some steps from a product.
 
     Only the text of its ASDF tree is read: a data model would take a second to make its WCS.
 
@@ -85,17 +85,17 @@ def product_merit(path: Path, *aliases: str) -> dict[str, dict]:
     Returns
     -------
     dict
-        ``{alias: {figure: value}}``.
+        ``{alias: {metric: value}}``.
     """
     from asdf.util import load_yaml
 
     with fits.open(path) as hdus:
         tree = load_yaml(io.BytesIO(hdus["ASDF"].data.tobytes()))
-    merits = step_merit(tree["meta"])
-    return {alias: merits[alias] for alias in aliases if alias in merits}
+    metrics = step_metrics(tree["meta"])
+    return {alias: metrics[alias] for alias in aliases if alias in metrics}
 
 
-def alignment_merit(path: Path) -> dict[str, dict]:
+def alignment_metrics(path: Path) -> dict[str, dict]:
     """Read the results of an alignment.
 
     Parameters
@@ -106,19 +106,19 @@ def alignment_merit(path: Path) -> dict[str, dict]:
     Returns
     -------
     dict
-        ``{exposure: {"ceers_align": {"relative_rmse": value}}}``: the figures of each exposure,
+        ``{exposure: {"ceers_align": {"relative_rmse": value}}}``: the metrics of each exposure,
         those of the fit to the reference catalogue with ``absolute_``. Lengths are in mas.
     """
     from astropy.table import Table
 
-    merits: dict[str, dict] = {}
+    metrics: dict[str, dict] = {}
     for row in Table.read(path, format="ascii.ecsv"):
-        figures = merits.setdefault(str(row["exposure"]), {"ceers_align": {}})["ceers_align"]
-        for name in ALIGNMENT_FIGURES:
+        found = metrics.setdefault(str(row["exposure"]), {"ceers_align": {}})["ceers_align"]
+        for name in ALIGNMENT_METRICS:
             value = row[name]
             if value is not np.ma.masked and value == value:  # neither empty nor NaN
-                figures[f"{row['alignment']}_{name}"] = value.tolist()
-    return merits
+                found[f"{row['alignment']}_{name}"] = value.tolist()
+    return metrics
 
 
 def alignment_reasons(path: Path, exposures: Collection[str]) -> str:
@@ -173,15 +173,15 @@ def measure_mosaic(path: Path) -> dict[str, float]:
     found = np.array([noise for noise in noises if noise is not None]).reshape(-1, 2)
     preview = read_preview(path)
     seen = np.count_nonzero(np.isfinite(preview)) / preview.size
-    figures = {"area": float(seen * nx * ny * pixel_scale**2 / 3600)}
+    metrics = {"area": float(seen * nx * ny * pixel_scale**2 / 3600)}
     if len(found):
         of_pixel, of_square = np.median(found, axis=0)
-        figures["sky_noise"] = float(of_pixel)
+        metrics["sky_noise"] = float(of_pixel)
         aperture = math.pi / 4 * APERTURE**2 / pixel_scale**2
         flux = 5 * of_square * math.sqrt(aperture / side**2) * pixel_area * 1e6  # Jy
         if flux > 0:
-            figures["depth"] = ZERO_POINT - 2.5 * math.log10(flux)
-    return figures
+            metrics["depth"] = ZERO_POINT - 2.5 * math.log10(flux)
+    return metrics
 
 
 def outlier_fraction(path: Path) -> float:

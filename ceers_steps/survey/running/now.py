@@ -15,16 +15,16 @@ class _Teller(logging.Handler):
 
     def __init__(self, path: Path) -> None:
         super().__init__()
-        self._path, self._said = path, ""
+        self._path, self._activity = path, ""
 
     def emit(self, record: logging.LogRecord) -> None:
         if str(record.msg).startswith("Step %s running") and record.args:
             step = record.args[0] if isinstance(record.args, tuple) else record.args
-            self._write(f"{self._said}, {step}" if self._said else str(step))
+            self._write(f"{self._activity}, {step}" if self._activity else str(step))
 
     def say(self, text: str) -> None:
         """Say what is done from here on; steps follow it."""
-        self._said = text
+        self._activity = text
         self._write(text)
 
     def _write(self, text: str) -> None:

@@ -138,10 +138,10 @@ class _Lines:
         when = time.monotonic()
         state = text.partition(", about")[0], now, ended
         if self._last is not None:
-            (*before, ended_before), told = self._last
+            (*before, ended_before), printed = self._last
             step = ended - ended_before
             soon = step > 0 and (ended == total or step >= SHARE * total)
-            if list(state[:2]) == before or not (soon or when - told >= QUIET):
+            if list(state[:2]) == before or not (soon or when - printed >= QUIET):
                 return
         self._last = state, when
         self._tell(f"{text}; now: {now}" if now else text)

@@ -147,7 +147,7 @@ def run_task(plan: Plan, task: Task, scratch: Path, seen: Path | None = None) ->
         made=uuid.uuid4().hex,
         seconds=round(time.monotonic() - start, 3),
         peak_memory=_peak_memory(),
-        merit=made.merit,
+        metrics=made.metrics,
     )
 
 
@@ -201,7 +201,7 @@ def _peak_memory() -> int:
 
 
 def _settle(plan: Plan, task: Task, mark: str) -> int:
-    """Do a task unless it is valid, or failed in this run of what a second try does not mend."""
+    """Do a task unless it is valid, or failed in this run of what a second try does not fix."""
     # an engine starts a task when all that it needs is valid: not to be looked at for every task
     needed = [] if mark else plan.needed(task)
     if not why_stale(plan, [*needed, task]).get(task.id) and _are_there(plan, task.after):

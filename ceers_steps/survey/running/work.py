@@ -18,13 +18,13 @@ from ceers_steps.names import exposure_name
 from ceers_steps.survey.planning.plan import Plan, Task
 from ceers_steps.survey.planning.records import Made
 from ceers_steps.survey.running.metrics import (
-    alignment_merit,
+    alignment_metrics,
     alignment_reasons,
     border_excess,
     measure_mosaic,
     outlier_fraction,
-    product_merit,
-    step_merit,
+    product_metrics,
+    step_metrics,
 )
 
 __all__ = ["WORK"]
@@ -60,7 +60,7 @@ def exposure(plan: Plan, task: Task, scratch: Path) -> Made:
     problems = group_problems([(task.key, keywords)])
     if problems:
         raise CeersError(f"{task.key} would fit into no mosaic: {problems[task.key]}.")
-    return Made(_references(cal), {task.key: step_merit(cal.meta.instance)})
+    return Made(_references(cal), {task.key: step_metrics(cal.meta.instance)})
 
 
 def align(plan: Plan, task: Task, scratch: Path) -> Made:
@@ -100,7 +100,7 @@ def align(plan: Plan, task: Task, scratch: Path) -> Made:
             "fallback='visit' there, the pointing of their neighbours in time, or skip=true, that "
             "of the telescope for all; or leave these exposures out (exclude)."
         )
-    return Made(merit=alignment_merit(results))
+    return Made(metrics=alignment_metrics(results))
 
 
 def outlier(plan: Plan, task: Task, scratch: Path) -> Made:
@@ -128,8 +128,8 @@ def outlier(plan: Plan, task: Task, scratch: Path) -> Made:
         os.replace(path, scratch / f"{exposure_name(path)}_{suffix}.fits")
     matched = sorted(scratch.glob("*_match.fits"))
     return Made(
-        merit={
-            exposure_name(path): product_merit(path, "ceers_skyvar")
+        metrics={
+            exposure_name(path): product_metrics(path, "ceers_skyvar")
             | {"outlier_detection": {"outlier_fraction": outlier_fraction(path)}}
             for path in matched
         }
@@ -158,7 +158,7 @@ def mosaic(plan: Plan, task: Task, scratch: Path) -> Made:
         **parameters,
     )
     product = task.arguments["product"]
-    return Made(merit={product: {"mosaic": measure_mosaic(scratch / f"{product}_i2d.fits")}})
+    return Made(metrics={product: {"mosaic": measure_mosaic(scratch / f"{product}_i2d.fits")}})
 
 
 def tile(plan: Plan, task: Task, scratch: Path) -> Made:
@@ -198,8 +198,8 @@ def background(plan: Plan, task: Task, scratch: Path) -> Made:
     MosaicBackgroundStep.call(mosaics, output_dir=str(scratch), save_results=True, **parameters)
     made = (scratch / Path(name).name for name in task.outputs if "bkgsub" in name)
     return Made(
-        merit={
-            path.stem.rpartition("_")[0]: product_merit(path, "ceers_mosaic_background")
+        metrics={
+            path.stem.rpartition("_")[0]: product_metrics(path, "ceers_mosaic_background")
             | {"border": {"excess": border_excess(path)}}
             for path in made
         }

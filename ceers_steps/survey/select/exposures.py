@@ -146,12 +146,12 @@ def read_exposures(
         except (OSError, EOFError, ValueError, KeyError, fits.VerifyError) as err:
             unreadable[file] = err
     if unreadable:
-        told = [
+        listed = [
             f"{file} ({getattr(err, 'strerror', None) or err})" for file, err in unreadable.items()
         ]
         raise UnusableFiles(
-            f"{len(told)} file(s) cannot be used: {'; '.join(told[:3])}"
-            f"{'; ...' if len(told) > 3 else ''}. Make or fetch them again, or move them away.",
+            f"{len(listed)} file(s) cannot be used: {'; '.join(listed[:3])}"
+            f"{'; ...' if len(listed) > 3 else ''}. Make or fetch them again, or move them away.",
             [exposure_name(file) for file in unreadable],
         )
     if not exposures:
@@ -162,10 +162,10 @@ def read_exposures(
     for members in of_filter.values() if calibrated else ():
         problems |= group_problems(members)
     if problems:
-        told = [f"{file}: {reason}" for file, reason in problems.items()]
+        listed = [f"{file}: {reason}" for file, reason in problems.items()]
         raise UnusableFiles(
-            f"{len(told)} exposure(s) fit into no mosaic: {'; '.join(told[:3])}"
-            f"{'; ...' if len(told) > 3 else ''}. Or move them away.",
+            f"{len(listed)} exposure(s) fit into no mosaic: {'; '.join(listed[:3])}"
+            f"{'; ...' if len(listed) > 3 else ''}. Or move them away.",
             [exposure_name(file) for file in problems],
         )
     return sorted(exposures, key=lambda exposure: exposure.name), left_out

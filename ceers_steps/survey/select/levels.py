@@ -56,29 +56,29 @@ def find_files(inputs: Iterable[str | os.PathLike], suffix: str) -> tuple[list[P
                 packed.append(file)
             else:
                 found.setdefault(os.path.realpath(file), file)
-    told = _tell(others)
+    kinds = _list_kinds(others)
     unpack = f"{len(packed)} *_{suffix}{PACKED}, which must be unpacked (gunzip)" if packed else ""
     if not found:
         remedy = "ceers associate takes other files with --suffix"
         if suffix == "uncal":
             remedy = "ceers download PROGRAM --product uncal fetches them"
-        listed = ", ".join(filter(None, (unpack, told))) or "no FITS file at all"
+        listed = ", ".join(filter(None, (unpack, kinds))) or "no FITS file at all"
         raise CeersError(
             f"No *_{suffix}.fits among the input ({listed}). "
             f"Give *_{suffix}.fits, or folders that hold them themselves; {remedy}."
         )
-    listed = ", ".join(filter(None, (told, unpack)))
+    listed = ", ".join(filter(None, (kinds, unpack)))
     note = f"left out, being no *_{suffix}.fits: {listed}" if listed else ""
     return sorted(found.values(), key=lambda file: (file.name, str(file))), note
 
 
-def _tell(others: Counter[str]) -> str:
+def _list_kinds(others: Counter[str]) -> str:
     """Return the kinds of files with their counts, those with the most of many."""
     shown = sorted(others.items())
     if len(shown) > KINDS:
         shown = others.most_common(KINDS)
-    told = [f"{count} *_{name}" for name, count in shown]
+    listed = [f"{count} *_{name}" for name, count in shown]
     rest = others.total() - sum(count for _, count in shown)
     if rest:
-        told.append(f"{rest} of {len(others) - len(shown)} other kinds")
-    return ", ".join(told)
+        listed.append(f"{rest} of {len(others) - len(shown)} other kinds")
+    return ", ".join(listed)

@@ -52,7 +52,7 @@ def product_rows(plan: Plan, task: Task, record: Record) -> list[dict[str, Any]]
             "crds_context": record.versions.get("CRDS context"),
             "made": record.made,
         }
-        measured = record.merit.get(name, {})
+        measured = record.metrics.get(name, {})
         rows.append(facts | metrics_of({**measured, "task": cost}) | versions)
     return rows
 
@@ -112,4 +112,4 @@ def follow_metrics(plan: Plan) -> Callable[[Collection[str]], None]:
 def _name_of(path: str, record: Record) -> str:
     """Return the exposure or mosaic that a product is of."""
     stem = Path(path).name.partition(".")[0].rpartition("_")[0]
-    return stem if stem in record.merit else exposure_name(path)
+    return stem if stem in record.metrics else exposure_name(path)

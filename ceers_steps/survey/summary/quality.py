@@ -1,4 +1,4 @@
-"""The quality of every exposure in a row: figures of merit of its steps, outliers marked."""
+"""The quality of every exposure in a row: metrics of its steps, outliers marked."""
 
 from collections import Counter, defaultdict
 from collections.abc import Mapping, Sequence
@@ -106,7 +106,7 @@ class Quality:
 
 
 def gather_quality(plan: Plan, records: Mapping[str, Record]) -> Quality:
-    """Gather the figures of merit of all exposures.
+    """Gather the metrics of all exposures.
 
     Parameters
     ----------
@@ -119,7 +119,7 @@ def gather_quality(plan: Plan, records: Mapping[str, Record]) -> Quality:
     -------
     Quality
     """
-    merits = _merits(plan, records)
+    metrics = _metrics(plan, records)
     tasks = [task for task in plan.tasks.values() if task.stage == "exposure"]
     names = [task.key for task in tasks]
     detectors = [task.arguments["detector"] for task in tasks]
@@ -127,15 +127,15 @@ def gather_quality(plan: Plan, records: Mapping[str, Record]) -> Quality:
     table = Table({"exposure": names, "filter": filters, "detector": detectors})
     for name in ("filter", "detector"):  # also without rows
         table[name] = table[name].astype(str)
-    aligned = [merits[name].get("ceers_align", {}) for name in names]
-    table["alignment"] = np.array([_status(figures) for figures in aligned], dtype=str)
+    aligned = [metrics[name].get("ceers_align", {}) for name in names]
+    table["alignment"] = np.array([_status(each) for each in aligned], dtype=str)
     unusual = {}
     for quantity in QUANTITIES:
-        values = _values(names, merits, quantity.metric)
+        values = _values(names, metrics, quantity.metric)
         if quantity.error == "sqrt":
             errors = np.sqrt(np.clip(values, 1, None))
         elif quantity.error:
-            errors = _values(names, merits, BY_NAME[quantity.error])
+            errors = _values(names, metrics, BY_NAME[quantity.error])
         else:
             errors = np.full(len(names), np.nan)
         marked = np.array([quantity.metric.beyond(value) for value in values], dtype=bool)
@@ -195,21 +195,21 @@ def mark_outliers(
     return marked
 
 
-def _merits(plan: Plan, records: Mapping[str, Record]) -> dict[str, dict]:
-    """Return the merits of each exposure by step, those of later tasks over earlier ones."""
-    merits: dict[str, dict] = defaultdict(dict)
+def _metrics(plan: Plan, records: Mapping[str, Record]) -> dict[str, dict]:
+    """Return the metrics of each exposure by step, those of later tasks over earlier ones."""
+    metrics: dict[str, dict] = defaultdict(dict)
     for task in plan.tasks.values():
         if task.stage in {"exposure", "align", "outlier"} and task.id in records:
-            for name, steps in records[task.id].merit.items():
-                merits[name].update(steps)
-    return merits
+            for name, steps in records[task.id].metrics.items():
+                metrics[name].update(steps)
+    return metrics
 
 
 def _values(
-    names: Sequence[str], merits: Mapping[str, dict], metric: Metric
+    names: Sequence[str], metrics: Mapping[str, dict], metric: Metric
 ) -> NDArray[np.float64]:
     """Return one metric of all exposures, NaN where there is none."""
-    found = (merits[name].get(metric.step, {}).get(metric.key) for name in names)
+    found = (metrics[name].get(metric.step, {}).get(metric.key) for name in names)
     return np.array([as_number(value) for value in found], dtype=float)
 
 
@@ -236,13 +236,13 @@ def too_few(filters: Sequence[str]) -> str:
     )
 
 
-def _status(figures: Mapping[str, Any]) -> str:
+def _status(metrics: Mapping[str, Any]) -> str:
     """Return how the alignment of an exposure ended.
 
     The last fit decides: one that is aligned to the catalogue is well placed, though it could not
     be aligned with the other exposures before.
     """
-    relative, absolute = (figures.get(f"{fit}_status", "") for fit in ("relative", "absolute"))
+    relative, absolute = (metrics.get(f"{fit}_status", "") for fit in ("relative", "absolute"))
     if absolute == "COMPLETE" and relative == "FAILED":
         return CATALOGUE_ONLY
     return relative if relative == CATALOGUE_ONLY else absolute or relative

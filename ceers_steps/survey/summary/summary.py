@@ -187,31 +187,31 @@ def _mosaic(
     if record and task.outputs[0] in record.outputs:
         links["i2d"] = quote(task.outputs[0])
         shown = plan.output / task.outputs[0], record
-    figures = metrics_of(record.merit.get(task.key, {})) if record else {}
+    metrics = metrics_of(record.metrics.get(task.key, {})) if record else {}
     final = "" if background is None else _final(background, records, task.outputs[0])
     if background is not None and final:
         links[Path(final).stem.rpartition("_")[2]] = quote(final)
         last = background
         shown = plan.output / final, records[background.id]
-        figures |= metrics_of(records[background.id].merit.get(task.key, {}))
+        metrics |= metrics_of(records[background.id].metrics.get(task.key, {}))
     if record or states[task.id] != "waiting":
         links["log"] = _log(plan, task)
     picture = _preview(plan, task, *shown) if shown else b""
     return Mosaic(
         task.key,
         states[last.id],
-        _facts(task, figures),
+        _facts(task, metrics),
         links,
         picture,
         earlier=shown is not None and states[last.id] != "done",
-        look=_look(figures),
+        look=_look(metrics),
     )
 
 
-def _look(figures: Mapping[str, float]) -> tuple[str, ...]:
+def _look(metrics: Mapping[str, float]) -> tuple[str, ...]:
     """Say what of a mosaic needs a look, with the limit that it is beyond."""
     found = []
-    for name, value in figures.items():
+    for name, value in metrics.items():
         metric = BY_NAME[name]
         if metric.beyond(value):
             limit = metric.most if metric.most is not None and value > metric.most else metric.least
@@ -233,7 +233,7 @@ def _final(background: Task, records: Mapping[str, Record], mosaic: str) -> str:
     )
 
 
-def _facts(task: Task, figures: Mapping[str, Any]) -> dict[str, str]:
+def _facts(task: Task, metrics: Mapping[str, Any]) -> dict[str, str]:
     """Return what is known of a mosaic, for people."""
     grid = task.settings.get("grid", {})
     facts = {"exposures": str(len(task.arguments["exposures"]))}
@@ -249,8 +249,8 @@ def _facts(task: Task, figures: Mapping[str, Any]) -> dict[str, str]:
         ("border_excess", "sky at the border", "{:+.3f} of the noise"),
         ("masked_fraction", "masked as sources", "{:.1%}"),
     ):
-        if name in figures:
-            facts[title] = form.format(figures[name])
+        if name in metrics:
+            facts[title] = form.format(metrics[name])
     return facts
 
 

@@ -20,7 +20,7 @@ from tests.survey.planning.test_plan import do
 from tests.survey.standin import make_plan
 
 WRONG = (None, True, 7, float("inf"), float("nan"), "x", [], ["x"], [[1]], {}, {"x": 1})
-MERIT = {"e0": {"ceers_snowball": {"n_events": 4}, "ceers_skyvar": {"sky": 0.1, "note": "x"}}}
+METRICS = {"e0": {"ceers_snowball": {"n_events": 4}, "ceers_skyvar": {"sky": 0.1, "note": "x"}}}
 
 
 def variants(tree):
@@ -51,7 +51,7 @@ def variants(tree):
 
 @pytest.fixture
 def plan(tmp_path, monkeypatch):
-    made = make_plan(tmp_path, exposures=1, arguments={"exposure/e0": {"merit": MERIT}})
+    made = make_plan(tmp_path, exposures=1, arguments={"exposure/e0": {"metrics": METRICS}})
     do(made)
     monkeypatch.chdir(tmp_path)
     return made
@@ -81,7 +81,7 @@ def test_summary_of_figures_of_other_types(plan):
     path = plan.record_path(plan.tasks["mosaic/g0"])
     tree = json.loads(path.read_text())
     for wrong in WRONG:
-        tree["merit"] = {"g0": {"mosaic": {"depth": wrong, "area": 1.5}}}
+        tree["metrics"] = {"g0": {"mosaic": {"depth": wrong, "area": 1.5}}}
         path.write_text(json.dumps(tree))
         write_summary(plan, Outcome([], 4, [], []))
     assert "1.50" in (plan.output / "summary.html").read_text()

@@ -71,7 +71,7 @@ def test_exposures_without_a_file_are_aligned_with_the_others(field, tmp_path, m
     scratch.mkdir()
     monkeypatch.chdir(scratch)
     made = WORK["align"](Plan(out, {task.id: task}, {}), task, scratch)
-    status = {name: made.merit[name]["ceers_align"] for name in names}
+    status = {name: made.metrics[name]["ceers_align"] for name in names}
     assert [status[name]["relative_status"] for name in names[:2]] == ["SKIPPED"] * 2
     assert status[names[2]]["absolute_status"] == "COMPLETE"
     for name in names[:2]:

@@ -1,4 +1,4 @@
-"""Figures of merit: read from products, and measured on mosaics of known noise."""
+"""Metrics: read from products, and measured on mosaics of known noise."""
 
 import io
 import json
@@ -12,13 +12,13 @@ from scipy.ndimage import uniform_filter
 from ceers_steps.astrometry.results import make_results_table
 from ceers_steps.survey.planning.records import read_record, write_record
 from ceers_steps.survey.running.metrics import (
-    alignment_merit,
+    alignment_metrics,
     alignment_reasons,
     border_excess,
     measure_mosaic,
     outlier_fraction,
-    product_merit,
-    step_merit,
+    product_metrics,
+    step_metrics,
 )
 from tests.survey.running.test_task import run
 from tests.survey.standin import make_plan
@@ -91,16 +91,16 @@ def write_product(path, entries):
 
 def test_figures_of_the_steps_in_a_product(tmp_path):
     entries = {
-        "ceers_skyvar": {"status": "COMPLETE", "merit": {"sky": 0.25, "levels": [0.2, 0.3]}},
-        "ceers_wispsub": {"status": "SKIPPED", "merit": {}},
-        "ceers_snowball": {"merit": {"n_events": 3}},
+        "ceers_skyvar": {"status": "COMPLETE", "metrics": {"sky": 0.25, "levels": [0.2, 0.3]}},
+        "ceers_wispsub": {"status": "SKIPPED", "metrics": {}},
+        "ceers_snowball": {"metrics": {"n_events": 3}},
         "other": {"status": "COMPLETE"},
     }
     path = write_product(tmp_path / "e_match.fits", entries)
-    merit = product_merit(path, "ceers_skyvar", "ceers_wispsub", "ceers_remstriping")
-    assert merit == {"ceers_skyvar": {"sky": 0.25, "levels": [0.2, 0.3]}}
-    assert set(step_merit({"ceers_steps": entries})) == {"ceers_skyvar", "ceers_snowball"}
-    assert step_merit({}) == {}
+    metrics = product_metrics(path, "ceers_skyvar", "ceers_wispsub", "ceers_remstriping")
+    assert metrics == {"ceers_skyvar": {"sky": 0.25, "levels": [0.2, 0.3]}}
+    assert set(step_metrics({"ceers_steps": entries})) == {"ceers_skyvar", "ceers_snowball"}
+    assert step_metrics({}) == {}
 
 
 def test_results_of_an_alignment(tmp_path):
@@ -113,17 +113,17 @@ def test_results_of_an_alignment(tmp_path):
     rows[0] |= {"rmse": 9.5, "xshift": 1.5}
     path = tmp_path / "v_alignment.ecsv"
     make_results_table([common | row for row in rows], {}).write(path)
-    merit = alignment_merit(path)
-    first = merit["e1"]["ceers_align"]
+    metrics = alignment_metrics(path)
+    first = metrics["e1"]["ceers_align"]
     assert (first["relative_n_matched"], first["relative_rmse"]) == (20, 9.5)
     assert first["absolute_n_matched"] == 7
     assert "absolute_rmse" not in first
-    assert merit["e2"]["ceers_align"] == {
+    assert metrics["e2"]["ceers_align"] == {
         "relative_status": "FAILED",
         "relative_n_matched": 0,
         "relative_note": "no matches",
     }
-    json.dumps(merit)
+    json.dumps(metrics)
     rows = [{"exposure": e, "alignment": "relative", "note": "no matches"} for e in ("e3", "e4")]
     rows[1:1] = [{"exposure": "e3", "alignment": "absolute", "note": "none of 9 sources"}]
     make_results_table([common | row for row in rows], {}).write(path, overwrite=True)
@@ -131,18 +131,18 @@ def test_results_of_an_alignment(tmp_path):
 
 
 def test_record_keeps_the_figures_and_may_be_of_before_there_were_any(tmp_path):
-    merit = {"e0": {"ceers_snowball": {"n_events": 4}}}
-    plan = make_plan(tmp_path, arguments={"exposure/e0": {"merit": merit}})
+    metrics = {"e0": {"ceers_snowball": {"n_events": 4}}}
+    plan = make_plan(tmp_path, arguments={"exposure/e0": {"metrics": metrics}})
     task = plan.tasks["exposure/e0"]
     assert run(plan, task.id) == 0
     path = plan.record_path(task)
     record = read_record(path)
-    assert record.merit == merit
+    assert record.metrics == metrics
     tree = json.loads(path.read_text())
-    del tree["merit"]
+    del tree["metrics"]
     path.write_text(json.dumps(tree))
     old = read_record(path)
-    assert old.merit == {}
+    assert old.metrics == {}
     assert old.outputs == record.outputs
     write_record(path, old)
     assert read_record(path) == old

@@ -15,7 +15,7 @@ from ceers_steps.survey.summary.summary import write_summary
 from tests.survey.planning.test_plan import do
 from tests.survey.standin import make_plan
 
-MERIT = {"e0": {"ceers_snowball": {"n_events": 4}, "ceers_wispsub": {"scale": [0.4, 0.6]}}}
+MEASURED = {"e0": {"ceers_snowball": {"n_events": 4}, "ceers_wispsub": {"scale": [0.4, 0.6]}}}
 VERSIONS = {"jwst": "3.0.0", "ceers_steps": "0.2+abc", "CRDS context": "jwst_1413.pmap"}
 
 
@@ -26,9 +26,9 @@ def plan(tmp_path, monkeypatch):
         exposures=2,
         versions=VERSIONS,
         arguments={
-            "exposure/e0": {"merit": MERIT},
-            "outlier/g0": {"merit": {"e0": {"ceers_skyvar": {"sky": 0.2}}}},
-            "mosaic/g0": {"merit": {"g0": {"mosaic": {"depth": 28.5}}}},
+            "exposure/e0": {"metrics": MEASURED},
+            "outlier/g0": {"metrics": {"e0": {"ceers_skyvar": {"sky": 0.2}}}},
+            "mosaic/g0": {"metrics": {"g0": {"mosaic": {"depth": 28.5}}}},
         },
     )
     tasks = dict(made.tasks)

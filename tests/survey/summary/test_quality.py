@@ -84,8 +84,8 @@ def test_marks_do_not_depend_on_order_or_scale(values, factor, random):
     assert mark(values * 2.0 ** round(np.log2(factor))) == marked
 
 
-def record_of(task, merit):
-    return Record(task.id, {}, {}, {}, {}, {}, {}, "x", merit=merit)
+def record_of(task, metrics):
+    return Record(task.id, {}, {}, {}, {}, {}, {}, "x", metrics=metrics)
 
 
 @pytest.fixture

@@ -82,9 +82,9 @@ def test_each_exposure_has_one_status(plan):
     align = plan.tasks["align/jw02736001001_f200w"]
     record = read_record(plan.record_path(align))
     alone, lost = align.arguments["exposures"][:2]
-    merit = record.merit
-    merit[alone]["ceers_align"] = {"relative_status": "FAILED", "absolute_status": "COMPLETE"}
-    merit[lost]["ceers_align"] = {"relative_status": "FAILED"}
+    metrics = record.metrics
+    metrics[alone]["ceers_align"] = {"relative_status": "FAILED", "absolute_status": "COMPLETE"}
+    metrics[lost]["ceers_align"] = {"relative_status": "FAILED"}
     write_record(plan.record_path(align), record)
     failures = [
         failure_of(plan, exposures[0].id, "no light"),
@@ -128,7 +128,7 @@ def test_unusual_exposures_are_marked_in_page_and_table(plan):
     task = next(task for task in plan.tasks.values() if task.stage == "exposure")
     path = plan.record_path(task)
     record = read_record(path)
-    record.merit[task.key]["ceers_snowball"]["n_events"] = 160
+    record.metrics[task.key]["ceers_snowball"]["n_events"] = 160
     write_record(path, record)
     text = text_of(write_summary(plan, NOTHING))
     table = Table.read(plan.output / "quality.ecsv")
@@ -162,11 +162,11 @@ def test_pictures_are_made_once(plan, monkeypatch):
     assert len(now - kept) == 3
 
 
-def test_records_without_merit_and_mosaics_that_cannot_be_read(plan, caplog):
+def test_records_without_metrics_and_mosaics_that_cannot_be_read(plan, caplog):
     finish(plan)
     for task in plan.tasks.values():
         path = plan.record_path(task)
-        write_record(path, replace(read_record(path), merit={}))
+        write_record(path, replace(read_record(path), metrics={}))
     (plan.output / "mosaics/jw02736001/jw02736001_f200w_mbkgsub.fits").write_bytes(b"damaged")
     text = text_of(write_summary(plan, NOTHING))
     assert text.count("data:image/png;base64,") == 5

@@ -1,4 +1,4 @@
-"""Figures of merit in words: what was measured, what is true, what was to be reached.
+"""Metrics in words: what was measured, what is true, what was to be reached.
 
 Uses no kernel on purpose: what is checked must not be checked with its own code.
 """
@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from ceers_steps.validate.exposures import ProductMetrics
 
-__all__ = ["Finding", "describe"]
+__all__ = ["Check", "describe"]
 
 MAX_BLOCK_NOISE = 1.05
 MAX_FLUX_ERROR = 0.001
@@ -24,7 +24,7 @@ MAX_HALO_BIAS = 0.2
 
 
 @dataclass(frozen=True)
-class Finding:
+class Check:
     """One line of a table of measured against true values.
 
     Attributes
@@ -47,7 +47,7 @@ class Finding:
     reached: bool | None = None
 
 
-def describe(metrics: ProductMetrics) -> list[Finding]:
+def describe(metrics: ProductMetrics) -> list[Check]:
     """Return the lines of the table for one exposure.
 
     Parameters
@@ -57,11 +57,11 @@ def describe(metrics: ProductMetrics) -> list[Finding]:
 
     Returns
     -------
-    list of Finding
+    list of Check
         One a line.
     """
     name = f"{metrics.detector} {metrics.filter}"
-    return [Finding(name, *line) for line in _lines(metrics)]
+    return [Check(name, *line) for line in _lines(metrics)]
 
 
 def _lines(metrics: ProductMetrics) -> Iterator[tuple]:

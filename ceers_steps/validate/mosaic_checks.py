@@ -1,4 +1,4 @@
-"""Figures of merit of mosaics in words, as `ceers_steps.validate.findings` for exposures.
+"""Metrics of mosaics in words, as `ceers_steps.validate.checks` for exposures.
 
 Uses no kernel on purpose: what is checked must not be checked with its own code.
 """
@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from ceers_steps.validate.findings import Finding
+from ceers_steps.validate.checks import Check
 
 if TYPE_CHECKING:
     from ceers_steps.validate.mosaics import MosaicMetrics
@@ -24,7 +24,7 @@ MAX_FLUX_ERROR = 0.001
 MAX_BACKGROUND = 0.02  # of the sky noise per pixel
 
 
-def describe_mosaic(metrics: MosaicMetrics, limit: float) -> list[Finding]:
+def describe_mosaic(metrics: MosaicMetrics, limit: float) -> list[Check]:
     """Return the lines of the table for one mosaic.
 
     Parameters
@@ -37,10 +37,10 @@ def describe_mosaic(metrics: MosaicMetrics, limit: float) -> list[Finding]:
 
     Returns
     -------
-    list of Finding
+    list of Check
         One a line.
     """
-    return [Finding(f"mosaic {metrics.filter}", *line) for line in _lines(metrics, limit)]
+    return [Check(f"mosaic {metrics.filter}", *line) for line in _lines(metrics, limit)]
 
 
 def _lines(metrics: MosaicMetrics, limit: float) -> Iterator[tuple]:
