@@ -11,7 +11,7 @@ from pathlib import Path
 
 __all__ = ["gather", "write_section"]
 
-KINDS = {"feature": "New", "bugfix": "Mended", "doc": "Documentation", "removal": "Gone"}
+KINDS = {"feature": "New", "bugfix": "Fixed", "doc": "Documentation", "removal": "Gone"}
 """Kinds of notes (``<what>.<kind>.md``) and the headings of their lists."""
 
 WIDTH = 118

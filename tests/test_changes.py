@@ -20,7 +20,7 @@ def script():
 def test_every_note_has_a_kind(script):
     text = script.gather(ROOT / "changes")
     assert text.startswith("### New\n\n- ")
-    assert "\n\n### Mended\n\n- " in text
+    assert "\n\n### Fixed\n\n- " in text
 
 
 def test_a_section_takes_the_place_of_one_of_its_number(script, tmp_path):
@@ -28,7 +28,7 @@ def test_a_section_takes_the_place_of_one_of_its_number(script, tmp_path):
     (tmp_path / "a.feature.md").write_text("First.\n\nOf two.\n")
     (tmp_path / "c.bugfix.md").write_text("A fault.\n")
     text = script.gather(tmp_path)
-    assert text == "### New\n\n- First.\n- Of two.\n- Second note.\n\n### Mended\n\n- A fault."
+    assert text == "### New\n\n- First.\n- Of two.\n- Second note.\n\n### Fixed\n\n- A fault."
     changes = tmp_path / "CHANGES"
     changes.write_text("# Changes\n\nHow.\n\n## 0.1.0\n\nOld.\n")
     for _ in range(2):

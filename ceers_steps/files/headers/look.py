@@ -2,8 +2,6 @@
 
 import io
 import os
-import warnings
-import zlib
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,20 +9,16 @@ from typing import Any
 
 import asdf
 from astropy.io import fits
-from astropy.utils.exceptions import AstropyUserWarning
 from stdatamodels.jwst.datamodels import JwstDataModel
 
 from ceers_steps.errors import CeersError
+from ceers_steps.files.disk import NotWholeError, open_whole
 from ceers_steps.files.headers.keywords import PATHS
-from ceers_steps.files.limits import unpacked_size
 
 __all__ = ["PLANES", "Found", "look", "look_at_model"]
 
 PLANES = ("ERR", "DQ", "VAR_POISSON", "VAR_RNOISE", "VAR_FLAT", "GROUPDQ")
 """Planes that have the shape of SCI; PIXELDQ has that of one frame of it."""
-
-LARGEST_UNPACKED = 30e9
-"""Bytes of the largest packed file that is taken: ten times a long exposure."""
 
 _FITS = {".fits", ".fit", ".fts"}
 _WCS_TAG = b"stsci.edu:gwcs/wcs-"
@@ -102,44 +96,19 @@ def look(item: object, keywords: Collection[str], step_name: str) -> Found | Non
 
 def _look_at_file(path: Path, keywords: Collection[str], step_name: str) -> Found:
     """Read the headers of a file; no pixels."""
-    problem = ""
     try:
-        with warnings.catch_warnings(record=True) as complaints:
-            warnings.simplefilter("always", AstropyUserWarning)
-            if path.suffix == ".gz":
-                _check_packed(path)
-            with path.open("rb") as stream, fits.open(stream, lazy_load_hdus=False) as hdus:
-                found, repeated = _look_at_hdus(path, hdus, keywords)
-        # other complaints (a card that is too long, say) do not stop jwst from reading the file
-        texts = dict.fromkeys(str(complaint.message) for complaint in complaints)
-        problem = "; ".join(text for text in texts if "truncated" in text or "corrupted" in text)
-    except (
-        OSError,
-        EOFError,
-        zlib.error,
-        fits.VerifyError,
-        ValueError,
-        IndexError,
-        KeyError,
-    ) as err:
-        problem = str(err) or type(err).__name__
-    if problem:
+        with open_whole(path) as hdus:
+            found, repeated = _look_at_hdus(path, hdus, keywords)
+    except NotWholeError as err:
         raise CeersError(
-            f"{step_name}: {path} is not a complete FITS file ({' '.join(problem.split())}). "
-            "Download or copy it again."
-        )
+            f"{step_name}: {path} is not a complete FITS file ({err}). Download or copy it again."
+        ) from err
     if repeated:
         raise CeersError(
             f"{step_name}: {path} has {repeated[1]} extensions {repeated[0]}, of which only the "
             "first would be used. Leave one exposure in the file, with one extension of each name."
         )
     return found
-
-
-def _check_packed(path: Path) -> None:
-    """Read a packed file to its end, which alone tells that it is whole."""
-    if unpacked_size(path, LARGEST_UNPACKED) > LARGEST_UNPACKED:
-        raise ValueError(f"it unpacks to more than {LARGEST_UNPACKED / 1e9:g} GB")
 
 
 def _look_at_hdus(

@@ -1,17 +1,14 @@
 """One file of any origin: its keywords, its planes, and the level of its data."""
 
 import os
-import warnings
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
-from astropy.io import fits
-from astropy.utils.exceptions import AstropyUserWarning
-
 from ceers_steps.errors import CeersError
+from ceers_steps.files.disk import NotWholeError, open_whole
 
 __all__ = ["LEVELS", "FileHeaders", "read_headers"]
 
@@ -122,22 +119,21 @@ def read_headers(path: str | os.PathLike) -> FileHeaders:
         kind = "is no regular file" if path.exists() else "does not exist"
         raise CeersError(f"{path} {kind}. Give FITS files, or folders of them.")
     try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore", AstropyUserWarning)
-            with fits.open(path, lazy_load_hdus=False) as hdus:
-                primary = dict(hdus[0].header)
-                shapes: dict[str, Any] = {}
-                for hdu in hdus:
-                    if not hdu.is_image or not hdu.header.get("NAXIS"):
-                        continue
-                    name = hdu.name if hdu.name != "PRIMARY" else "SCI"
-                    sizes = (hdu.header[f"NAXIS{n}"] for n in range(hdu.header["NAXIS"], 0, -1))
-                    shapes.setdefault(name, tuple(sizes))
-                    if name == "SCI":
-                        primary = {**hdu.header, **primary}
-    except (OSError, ValueError, TypeError, IndexError, KeyError, fits.VerifyError) as err:
-        reason = " ".join(str(err).split())
-        raise CeersError(f"{path} is no complete FITS file ({reason}).") from err
+        with open_whole(path) as hdus:
+            primary = dict(hdus[0].header)
+            shapes: dict[str, Any] = {}
+            for hdu in hdus:
+                if not hdu.is_image or not hdu.header.get("NAXIS"):
+                    continue
+                name = hdu.name if hdu.name != "PRIMARY" else "SCI"
+                sizes = (hdu.header[f"NAXIS{n}"] for n in range(hdu.header["NAXIS"], 0, -1))
+                shapes.setdefault(name, tuple(sizes))
+                if name == "SCI":
+                    primary = {**hdu.header, **primary}
+    except NotWholeError as err:
+        raise CeersError(
+            f"{path} is not a complete FITS file ({err}). Download or copy it again."
+        ) from err
     return FileHeaders(path, primary, shapes, _level(primary, shapes))
 
 

@@ -189,7 +189,7 @@ def test_no_file_of_jwst(tmp_path):
     (problem,) = inspect_file(read_headers(path)).problems
     assert "no DATAMODL" in problem
     (tmp_path / "text.fits").write_text("no FITS")
-    with pytest.raises(CeersError, match="no complete FITS file"):
+    with pytest.raises(CeersError, match="not a complete FITS file"):
         read_headers(tmp_path / "text.fits")
     with pytest.raises(CeersError, match="is no regular file"):
         read_headers(tmp_path)
@@ -212,7 +212,7 @@ def test_command_shows_like_files_together(tmp_path, templates, capsys, monkeypa
 
     (folder / "broken.fits").write_text("SIMPLE")
     assert main(["inspect", str(folder), "--template-dir", templates]) == 1
-    assert "broken.fits is no complete FITS file" in capsys.readouterr().out
+    assert "broken.fits is not a complete FITS file" in capsys.readouterr().out
 
 
 def test_command_for_programs(tmp_path, templates, capsys):
