@@ -15,7 +15,7 @@ from scipy import ndimage
 from skimage.morphology import disk
 
 from ceers_steps.kernels.blocks import block_sum
-from ceers_steps.kernels.parts import Box, label_parts
+from ceers_steps.kernels.parts import Slices, label_parts
 
 __all__ = ["dilate", "disc", "disc_filled", "disc_median", "grown_box", "windows"]
 
@@ -124,7 +124,7 @@ def dilate(mask: NDArray[np.bool_], radius: float) -> NDArray[np.bool_]:
     return out
 
 
-def windows(mask: NDArray[np.bool_], margin: int) -> list[Box]:
+def windows(mask: NDArray[np.bool_], margin: int) -> list[Slices]:
     """Return the box of every 8-connected region, grown by `margin` and cut at the edges.
 
     Parameters
@@ -143,7 +143,7 @@ def windows(mask: NDArray[np.bool_], margin: int) -> list[Box]:
     return [grown_box(box, margin, mask.shape) for box in boxes]
 
 
-def grown_box(box: Box, margin: int, shape: tuple[int, ...]) -> Box:
+def grown_box(box: Slices, margin: int, shape: tuple[int, ...]) -> Slices:
     """Return a box grown by `margin` pixels on every side and cut at the edges of the array.
 
     Parameters
@@ -169,7 +169,7 @@ def grown_box(box: Box, margin: int, shape: tuple[int, ...]) -> Box:
 
 def _crowded(
     padded: NDArray[np.bool_], radius: int, needed: int, shape: tuple[int, ...]
-) -> list[Box]:
+) -> list[Slices]:
     """Return windows of the unpadded image outside which no disc can hold `needed` pixels."""
     side = DISCS.block
     counts = block_sum(padded, side, beyond=0, dtype=np.int32)

@@ -7,9 +7,9 @@ from numpy.typing import NDArray
 from scipy import ndimage
 from skimage import measure
 
-__all__ = ["EIGHT_NEIGHBOURS", "Box", "Part", "find_parts", "label_parts", "without_small_parts"]
+__all__ = ["EIGHT_NEIGHBOURS", "Part", "Slices", "find_parts", "label_parts", "without_small_parts"]
 
-Box = tuple[slice, slice]
+Slices = tuple[slice, slice]
 """Rows and columns."""
 
 EIGHT_NEIGHBOURS = np.ones((3, 3), bool)
@@ -28,7 +28,7 @@ class Part:
         True = this part, in the box.
     """
 
-    box: Box
+    box: Slices
     pixels: NDArray[np.bool_]
 
 

@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 from ceers_steps.kernels.discs import grown_box
 from ceers_steps.kernels.dq import DO_NOT_USE, JUMP_DET, SATURATED
 from ceers_steps.kernels.jumps.settings import DIFFERENCES
-from ceers_steps.kernels.parts import Box
+from ceers_steps.kernels.parts import Slices
 from ceers_steps.kernels.stats import MAD_TO_SIGMA, finite_median, nan_median
 
 __all__ = [
@@ -82,7 +82,7 @@ class Ramp:
     bad: NDArray[np.bool_]
     flags: NDArray[np.bool_]
 
-    def window(self, box: Box, noise: Noise | None = None) -> Window:
+    def window(self, box: Slices, noise: Noise | None = None) -> Window:
         """Return the group differences in a box, less their levels (a strided box samples)."""
         groupdq = self.groupdq[:, *box]
         differences = np.diff(self.data[:, *box].astype(np.float32, copy=False), axis=0)
@@ -95,7 +95,7 @@ class Ramp:
         return Window(differences, usable, usable & ~jumps & ~self.flags[1:, *box])
 
 
-def measure_noise(ramp: Ramp, events: list[tuple[int, Box]], n_outputs: int) -> Noise:
+def measure_noise(ramp: Ramp, events: list[tuple[int, Slices]], n_outputs: int) -> Noise:
     """Measure noise and row levels of the group differences from a sample of the columns.
 
     Parameters

@@ -13,7 +13,7 @@ from scipy import ndimage
 from ceers_steps.kernels.discs import dilate, disc_filled
 from ceers_steps.kernels.dq import DO_NOT_USE, JUMP_DET, SATURATED
 from ceers_steps.kernels.jumps.differences import Ramp, measure_noise
-from ceers_steps.kernels.parts import Box, find_parts
+from ceers_steps.kernels.parts import Slices, find_parts
 from ceers_steps.kernels.snowballs.before_saturation import contaminated_before_saturation
 from ceers_steps.kernels.snowballs.event import Event, Mark, measure_event
 from ceers_steps.kernels.snowballs.settings import EVENTS
@@ -129,7 +129,7 @@ def measure_snowballs(
     capped: set[tuple[int, int]] = set()
     active = _active(bad)
     for i in range(nints):
-        cores: dict[int, list[tuple[Box, NDArray[np.bool_]]]] = {}
+        cores: dict[int, list[tuple[Slices, NDArray[np.bool_]]]] = {}
         for g in range(1, ngroups):
             jumps = (groupdq[i, g] & JUMP_DET) != 0
             fraction = np.count_nonzero(jumps) / jumps.size
@@ -164,7 +164,7 @@ def measure_snowballs(
     return MeasuredSnowballs(flags, tuple(events), tuple(sorted(capped)), n_lost)
 
 
-def _active(bad: NDArray[np.bool_]) -> Box:
+def _active(bad: NDArray[np.bool_]) -> Slices:
     """Return the box within the reference pixels: an event that they cut is one at the edge."""
     rows, cols = (np.flatnonzero(~bad.all(axis=axis)) for axis in (1, 0))
     if rows.size == 0:
@@ -173,8 +173,8 @@ def _active(bad: NDArray[np.bool_]) -> Box:
 
 
 def _cores(
-    jumps: NDArray[np.bool_], saturated: NDArray[np.bool_], active: Box, radius: int
-) -> list[tuple[Box, NDArray[np.bool_]]]:
+    jumps: NDArray[np.bool_], saturated: NDArray[np.bool_], active: Slices, radius: int
+) -> list[tuple[Slices, NDArray[np.bool_]]]:
     """Return box and pixels of the regions that fill a disc, tracks that touch them cut off.
 
     What saturated in an earlier group fills the disc too: an event in the middle of the first

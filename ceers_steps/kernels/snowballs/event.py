@@ -9,7 +9,7 @@ from scipy import ndimage
 from ceers_steps.kernels.discs import grown_box
 from ceers_steps.kernels.dq import JUMP_DET, SATURATED
 from ceers_steps.kernels.jumps.differences import Noise, Ramp
-from ceers_steps.kernels.parts import Box
+from ceers_steps.kernels.parts import Slices
 from ceers_steps.kernels.snowballs.halo import halo_region, radial_region, smooth_rate
 from ceers_steps.kernels.snowballs.settings import EVENTS, HALO
 from ceers_steps.kernels.stats import finite_median
@@ -36,7 +36,7 @@ class Mark:
     """Pixels (True) of a box that are contaminated in the difference that ends in a group."""
 
     group: int
-    box: Box
+    box: Slices
     pixels: NDArray[np.bool_]
 
 
@@ -67,7 +67,7 @@ def measure_event(
     ramp: Ramp,
     noise: Noise,
     group: int,
-    box: Box,
+    box: Slices,
     core: NDArray[np.bool_],
     *,
     threshold: float,
@@ -150,7 +150,7 @@ def _rings(
     ramp: Ramp,
     noise: Noise,
     group: int,
-    box: Box,
+    box: Slices,
     core: NDArray[np.bool_],
     threshold: float,
     after_groups: int,
@@ -188,7 +188,7 @@ def _is_sudden(excess: NDArray[np.float32], rate: NDArray[np.float32]) -> bool:
     return middle_excess > max(EVENTS.sudden_sigma, EVENTS.sudden_rate * finite_median(rate))
 
 
-def _is_cut(region: NDArray[np.bool_], box: Box, shape: tuple[int, ...]) -> bool:
+def _is_cut(region: NDArray[np.bool_], box: Slices, shape: tuple[int, ...]) -> bool:
     """Tell if a region reaches a side of its box that is not an edge of the array."""
     (rows, cols), (ny, nx) = box, shape
     return bool(
@@ -199,7 +199,7 @@ def _is_cut(region: NDArray[np.bool_], box: Box, shape: tuple[int, ...]) -> bool
     )
 
 
-def _placed(pixels: NDArray[np.bool_], box: Box, outer: Box) -> NDArray[np.bool_]:
+def _placed(pixels: NDArray[np.bool_], box: Slices, outer: Slices) -> NDArray[np.bool_]:
     """Put the pixels of a box into a larger box."""
     out = np.zeros([side.stop - side.start for side in outer], dtype=bool)
     y, x = (inner.start - side.start for inner, side in zip(box, outer, strict=True))
@@ -207,7 +207,7 @@ def _placed(pixels: NDArray[np.bool_], box: Box, outer: Box) -> NDArray[np.bool_
     return out
 
 
-def shape_of(region: NDArray[np.bool_], box: Box) -> Shape:
+def shape_of(region: NDArray[np.bool_], box: Slices) -> Shape:
     """Measure position and shape of a region in a box from its moments; it must hold a pixel.
 
     Parameters
