@@ -167,12 +167,12 @@ def compare(products: Path, simulated: Path, root: str) -> Comparison:
         When a file is missing or cannot be read.
     """
     truth = read_truth(simulated / f"{root}_truth.asdf")
-    before = _read(products / f"{root}_prewisp.fits", "SCI")
-    striped = _read(products / f"{root}_pre1f.fits", "SCI")
-    masked = _read(products / f"{root}_1fmask.fits", "PRIMARY") > 0
+    (before,) = _read(products / f"{root}_prewisp.fits", "SCI")
+    (striped,) = _read(products / f"{root}_pre1f.fits", "SCI")
+    masked = _read(products / f"{root}_1fmask.fits", "PRIMARY")[0] > 0
     rate, err, dq = _read(products / f"{root}_rate.fits", "SCI", "ERR", "DQ")
     with datamodels.open(products / f"{root}_rate.fits") as model:
-        detector, band = model.meta.instrument.detector, model.meta.instrument.filter
+        detector, filter_name = model.meta.instrument.detector, model.meta.instrument.filter
         fit = model.meta.instance.get("ceers_steps", {}).get("ceers_wispsub", {}).get("metrics", {})
         corner = (model.meta.subarray.ystart - 1, model.meta.subarray.xstart - 1)
 
@@ -201,7 +201,7 @@ def compare(products: Path, simulated: Path, root: str) -> Comparison:
     measured = ProductMetrics(
         exposure=root,
         detector=detector,
-        filter=band,
+        filter=filter_name,
         noise_before=metrics.block_noise(striped, clean, white, mask=occupied),
         noise=metrics.block_noise(rate, clean, white, mask=occupied),
         flux_before=metrics.source_flux(striped, clean, bright, sky=sky, err=err, mask=hit),
@@ -220,14 +220,13 @@ def compare(products: Path, simulated: Path, root: str) -> Comparison:
     return Comparison(measured, before * to_show, rate * to_show, view)
 
 
-def _read(path: Path, *names: str) -> NDArray | list[NDArray]:
+def _read(path: Path, *names: str) -> list[NDArray]:
     """Return extensions of a FITS file, in memory."""
     try:
         with fits.open(path, memmap=False) as hdus:
-            arrays = [hdus[name].data for name in names]
+            return [hdus[name].data for name in names]
     except (OSError, KeyError) as err:
         raise CeersError(f"Cannot read {path}: {err}. Run the reduction again.") from err
-    return arrays[0] if len(arrays) == 1 else arrays
 
 
 def _wisp_scale(true: Sequence[float], shares: NDArray, fit: dict) -> WispScale:
@@ -267,8 +266,8 @@ def _snowballs(
 ) -> tuple[SnowballFlags, SnowballView]:
     """Return how good the flags of snowballs are, and the group with most of them."""
     seen = truth.rate != 0
-    jumps = (_read(products / f"{root}_jump.fits", "GROUPDQ") & LEFT_OUT != 0) & seen
-    flags = (_read(products / f"{root}_snowball.fits", "GROUPDQ") & LEFT_OUT != 0) & seen
+    jumps = (_read(products / f"{root}_jump.fits", "GROUPDQ")[0] & LEFT_OUT != 0) & seen
+    flags = (_read(products / f"{root}_snowball.fits", "GROUPDQ")[0] & LEFT_OUT != 0) & seen
     counts = contaminated.sum(axis=(2, 3))
     integration, group = map(int, np.unravel_index(counts.argmax(), counts.shape))
     with fits.open(products / f"{root}_snowball.fits", memmap=True) as hdus:

@@ -82,7 +82,7 @@ def colour_figure(
     shape = images[0].shape
     side = min(detail, *shape)
     corner = [(n - side) // 2 for n in shape]
-    box = tuple(slice(c, c + side) for c in corner)
+    box = (slice(corner[0], corner[0] + side), slice(corner[1], corner[1] + side))
     factor = canvas.binning(shape, 900)
     for panel, region in ((whole, None), (part, box)):
         planes = [plane if region is None else plane[region] for plane in (red, green, blue)]
@@ -138,7 +138,6 @@ def background_figure(
     model = canvas.binned(np.where(seen, background, np.float32(np.nan)), factor)
     figure = canvas.new_figure(12.0, 4.6, title)
     panels = figure.subplots(1, 3)
-    drawn = None
     for panel, view, name in zip(
         panels, (views[0], model, views[1]), ("mosaic", "background", "subtracted"), strict=True
     ):
@@ -233,9 +232,15 @@ def photometry_figure(
         order = np.argsort(magnitudes)
         above.plot(magnitudes, relative, ".", color=colour, ms=5, alpha=0.7, label="sources")
         middle = [0.5 * (each.bright + each.faint) for each in bins]
-        band = _running_median(predicted[order])
+        spread = _running_median(predicted[order])
         above.fill_between(
-            magnitudes[order], -band, band, color="0.85", lw=0, label="predicted 1 sigma", zorder=0
+            magnitudes[order],
+            -spread,
+            spread,
+            color="0.85",
+            lw=0,
+            label="predicted 1 sigma",
+            zorder=0,
         )
         above.errorbar(
             middle,

@@ -215,7 +215,7 @@ def compare_mosaic(
     residual = np.where(seen, after - true.sources, np.float32(np.nan))
     truth = np.where(seen, true.sources, np.float32(np.nan))
     noise = np.where(seen, true.noise, np.float32(np.nan))
-    sources, band = _sources(exposures, wcs)
+    sources, filter_name = _sources(exposures, wcs)
     scale = _pixel_scale(wcs)
 
     quiet = np.nanmedian(err)
@@ -242,7 +242,7 @@ def compare_mosaic(
     )
     metrics = MosaicMetrics(
         product=product.name,
-        filter=band,
+        filter=filter_name,
         n_exposures=len(exposures),
         chi=tuple(mosaic_metrics.block_chi(residual, noise, err, mask=~blank)),
         outliers=float(far[blank].mean()),

@@ -75,7 +75,9 @@ def true_light(simulated: Path, truth: Truth, corner: tuple[int, int]) -> TrueLi
         raise CeersError(f"{simulated} has no flat of {detector} {subarray}: simulate it again.")
     flat = _image(path)
     sky = _sky(truth, corner)
-    template, wisp, shares = None, 0.0, np.zeros(0)
+    template: NDArray | None = None
+    wisp: NDArray = np.zeros_like(truth.rate)
+    shares = np.zeros(0)
     if truth.wisp_scales:
         stem = f"wisps_{detector.lower()}_{truth.exposure['filter']}"
         (y, x), (ny, nx) = corner, truth.rate.shape
@@ -86,7 +88,7 @@ def true_light(simulated: Path, truth: Truth, corner: tuple[int, int]) -> TrueLi
             components.append(image[y : y + ny, x : x + nx])
         light = np.array([component.sum(dtype=float) for component in components])
         shares = light / light.sum() if light.any() else np.full(len(light), 1 / len(light))
-        wisp = np.tensordot(np.float32(truth.wisp_scales), np.array(components), axes=1)
+        wisp = np.tensordot(np.asarray(truth.wisp_scales, np.float32), np.array(components), axes=1)
         scale = float(shares @ truth.wisp_scales)
         template = wisp / np.float32(scale) if scale else components[0]
     seen = (truth.rate != 0) & (flat > 0)
