@@ -1,4 +1,4 @@
-"""Names: of exposures, of filters, and safe parts of file names; nothing is read from disk here."""
+"""Names: of exposures, filters, a variable, safe parts of file names. Nothing is read from disk."""
 
 import os
 import re
@@ -7,6 +7,7 @@ from pathlib import PurePath
 
 __all__ = [
     "NAME_KEYWORDS",
+    "TEMPLATE_VARIABLE",
     "effective_filter",
     "exposure_name",
     "identify",
@@ -27,6 +28,9 @@ NAME_KEYWORDS = {
 }
 """Keywords that the name of an exposure is made of, and where the data models of jwst have them."""
 
+
+TEMPLATE_VARIABLE = "NIRCAM_WISP_TEMPLATES"
+"""Environment variable with directories of wisp templates, separated as in PATH."""
 
 _EXPOSURE = re.compile(
     r"(?:^|(?<=[^A-Za-z0-9]))"

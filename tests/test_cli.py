@@ -32,6 +32,16 @@ def test_help_loads_nothing_heavy():
         assert command in result.stdout
 
 
+def test_the_process_of_a_task_loads_nothing_heavy_before_its_work():
+    """Hundreds of tasks start one: what their work does not need costs CPU minutes."""
+    result = python(
+        "import sys; import ceers_steps.survey.running.task\n"
+        "heavy = {'jwst', 'stpipe', 'asdf', 'astropy', 'numpy', 'scipy', 'matplotlib'}\n"
+        "print('loaded:', sorted(heavy & set(sys.modules)))"
+    )
+    assert "loaded: []" in result.stdout, result.stderr
+
+
 def test_version(capsys):
     with pytest.raises(SystemExit) as stop:
         cli.main(["--version"])

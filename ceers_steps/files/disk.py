@@ -1,4 +1,4 @@
-"""What is checked on disk: whole files, free space, one run at a time in a folder."""
+"""What is checked on disk: free space, one run at a time in a folder."""
 
 import contextlib
 import errno
@@ -6,109 +6,16 @@ import fcntl
 import os
 import shutil
 import sys
-import warnings
-import zlib
 from collections.abc import Iterator
 from pathlib import Path
 from typing import IO
 
-from astropy.io import fits
-from astropy.utils.exceptions import AstropyUserWarning
-
 from ceers_steps.errors import CeersError
-from ceers_steps.files.limits import check_regular, unpacked_size
 
-__all__ = [
-    "NotWholeError",
-    "check_space",
-    "fits_problem",
-    "folder_lock",
-    "open_lock",
-    "open_whole",
-    "take_lock",
-]
+__all__ = ["check_space", "folder_lock", "open_lock", "take_lock"]
 
-_DAMAGE = (
-    *(OSError, EOFError, zlib.error, fits.VerifyError),
-    *(ValueError, TypeError, IndexError, KeyError),
-)
 _BUSY = {errno.EAGAIN, errno.EACCES}
 _NO_LOCKS = {errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP}
-
-
-class NotWholeError(ValueError):
-    """A FITS file is not complete; the message says what is missing."""
-
-
-@contextlib.contextmanager
-def open_whole(path: str | os.PathLike) -> Iterator[fits.HDUList]:
-    """Open a FITS file that is complete: every header is read, no data.
-
-    Of a file that is compressed with gzip, all is read.
-
-    Parameters
-    ----------
-    path
-        The file.
-
-    Yields
-    ------
-    `~astropy.io.fits.HDUList`
-        With all its headers.
-
-    Raises
-    ------
-    NotWholeError
-        When it is cut off, damaged or no FITS file, also where the code that it is given to
-        stumbles over it.
-    """
-    try:
-        check_regular(path, os.fspath(path))
-        with warnings.catch_warnings():
-            # complaints about single cards do not stop anybody from reading the file
-            warnings.simplefilter("ignore", AstropyUserWarning)
-            with fits.open(path, lazy_load_hdus=False, memmap=True) as hdus:
-                _check_end(path, hdus)
-                yield hdus
-    except NotWholeError:
-        raise
-    except _DAMAGE as err:
-        raise NotWholeError(" ".join(str(err).split()) or "not a FITS file") from err
-    except CeersError as err:
-        raise NotWholeError(str(err)) from err
-
-
-def fits_problem(path: str | os.PathLike) -> str:
-    """Say what keeps a FITS file from being complete, as `open_whole`.
-
-    Parameters
-    ----------
-    path
-        The file.
-
-    Returns
-    -------
-    str
-        Empty when the file is complete.
-    """
-    try:
-        with open_whole(path):
-            return ""
-    except NotWholeError as err:
-        return str(err)
-
-
-def _check_end(path: str | os.PathLike, hdus: fits.HDUList) -> None:
-    """Compare the size of a file with what its headers announce."""
-    places = [hdu.fileinfo() for hdu in hdus]
-    end = max((place["datLoc"] + place["datSpan"] for place in places), default=0)
-    with open(path, "rb") as stream:
-        packed = stream.read(2) == b"\x1f\x8b"  # whatever its name
-    size = unpacked_size(path) if packed else os.path.getsize(path)
-    if size < end:
-        raise NotWholeError(f"cut off: {size} bytes of at least {end}")
-    if size > end:  # what astropy takes for extra bytes is a header without an end
-        raise NotWholeError(f"cut off in a header: {size - end} bytes after the last extension")
 
 
 def check_space(needed: int, folder: str | os.PathLike, remedy: str) -> int:

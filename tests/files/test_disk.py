@@ -1,16 +1,14 @@
-"""Free space, whole files, one run at a time."""
+"""Free space, one run at a time."""
 
 import errno
 import fcntl
-import os
 import shutil
 from collections import namedtuple
 
 import pytest
 
 from ceers_steps.errors import CeersError
-from ceers_steps.files.disk import check_space, fits_problem, folder_lock, open_lock, take_lock
-from tests.survey.archive.test_transfer import DATA
+from ceers_steps.files.disk import check_space, folder_lock, open_lock, take_lock
 
 
 def test_a_disk_without_room_is_told_before(monkeypatch, tmp_path):
@@ -54,16 +52,3 @@ def test_a_folder_that_cannot_be_made(tmp_path):
     (tmp_path / "file").touch()
     with pytest.raises(CeersError, match="Cannot write to"):
         folder_lock(tmp_path / "file" / "below").__enter__()
-
-
-@pytest.mark.parametrize(
-    "n_bytes", [0, 100, 2880, 2900, 2880 + 1000, 2880 * 2 + 17, len(DATA) - 2880, len(DATA) - 1]
-)
-def test_a_fits_file_that_is_cut_off_is_seen(tmp_path, n_bytes):
-    path = tmp_path / "a.fits"
-    path.write_bytes(DATA)
-    assert fits_problem(path) == ""
-    os.truncate(path, n_bytes)
-    # a cut between two extensions cannot be seen in the file; its size tells
-    whole_hdus = n_bytes in (2880,)
-    assert bool(fits_problem(path)) is not whole_hdus

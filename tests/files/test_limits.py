@@ -19,12 +19,12 @@ from ceers_steps.cli import main
 from ceers_steps.errors import CeersError
 from ceers_steps.files import limits
 from ceers_steps.files.atomic import open_fits
-from ceers_steps.files.disk import fits_problem
 from ceers_steps.files.limits import check_parameter_file, check_regular
 from ceers_steps.files.overrides import read_overrides
 from ceers_steps.files.parameter_files import list_parameter_files
 from ceers_steps.files.source_masks import read_bits
 from ceers_steps.files.wcs_files import read_wcs_file
+from ceers_steps.files.whole_files import fits_problem
 from ceers_steps.kernels.mosaic.limits import grid_problem
 from ceers_steps.mosaics.grid import check_grid
 from ceers_steps.mosaics.images import read_tiers

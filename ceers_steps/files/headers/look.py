@@ -12,8 +12,8 @@ from astropy.io import fits
 from stdatamodels.jwst.datamodels import JwstDataModel
 
 from ceers_steps.errors import CeersError
-from ceers_steps.files.disk import NotWholeError, open_whole
 from ceers_steps.files.headers.keywords import PATHS
+from ceers_steps.files.whole_files import NotWholeError, open_whole
 
 __all__ = ["PLANES", "Found", "look", "look_at_model"]
 

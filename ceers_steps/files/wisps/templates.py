@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from ceers_steps.errors import CeersError
 from ceers_steps.files.atomic import open_fits, user_path
 from ceers_steps.files.wisps.package import NAME_OF_PACKAGE, package_file
+from ceers_steps.names import TEMPLATE_VARIABLE
 
 if TYPE_CHECKING:
     from stdatamodels.jwst.datamodels import JwstDataModel
@@ -21,7 +22,6 @@ if TYPE_CHECKING:
 __all__ = [
     "AFFECTED_DETECTORS",
     "AFFECTED_FILTERS",
-    "TEMPLATE_VARIABLE",
     "WispTemplates",
     "find_templates",
     "read_components",
@@ -35,9 +35,6 @@ AFFECTED_DETECTORS = ("NRCA3", "NRCA4", "NRCB3", "NRCB4")
 
 AFFECTED_FILTERS = ("F150W", "F150W2", "F162M", "F182M", "F200W", "F210M")
 """Filters with bright wisps: to go on without a template is an error."""
-
-TEMPLATE_VARIABLE = "NIRCAM_WISP_TEMPLATES"
-"""Environment variable with directories of templates, separated as in PATH."""
 
 INSTALL = "pip install 'ceers_steps[wisps]'"
 """What brings templates of all detectors and filters with wisps."""

@@ -7,8 +7,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO
 
-from ceers_steps.files.disk import fits_problem
 from ceers_steps.files.json_files import read_note
+from ceers_steps.files.whole_files import fits_problem
 
 __all__ = ["Transfer", "file_problem", "file_size"]
 

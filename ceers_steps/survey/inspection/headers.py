@@ -8,7 +8,7 @@ from types import SimpleNamespace
 from typing import Any
 
 from ceers_steps.errors import CeersError
-from ceers_steps.files.disk import NotWholeError, open_whole
+from ceers_steps.files.whole_files import NotWholeError, open_whole
 
 __all__ = ["LEVELS", "FileHeaders", "read_headers"]
 

@@ -9,7 +9,8 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from ceers_steps.errors import CeersError
-from ceers_steps.files.disk import check_space, fits_problem
+from ceers_steps.files.disk import check_space
+from ceers_steps.files.whole_files import fits_problem
 from ceers_steps.survey.references import crds_rules
 from ceers_steps.survey.references.crds_rules import INSTRUMENT_KEYWORD, Rules
 from ceers_steps.survey.references.types import PIPELINES, WISP_KEYWORDS, Chain, load_chain

@@ -26,7 +26,7 @@ from types import FrameType
 from ceers_steps.errors import CeersError
 from ceers_steps.files.atomic import user_path, write_atomic
 from ceers_steps.files.json_files import read_note
-from ceers_steps.files.wisps.templates import TEMPLATE_VARIABLE
+from ceers_steps.names import TEMPLATE_VARIABLE
 from ceers_steps.survey.planning.integrity import check_products
 from ceers_steps.survey.planning.plan import STATE, Plan, Task, read_plan, why_stale
 from ceers_steps.survey.planning.records import (
