@@ -51,7 +51,7 @@ _PRODUCT = re.compile(
     r"(?P<name>jw\d{11}_\w{5}_\d{5}(?:-seg\d{3})?_nrc\w+?)(?:_a3001)?_(?P<suffix>[a-z0-9]+)\.fits$"
 )
 _MOSAIC = re.compile(r"(?P<name>.+)_(?P<suffix>i2d|mbkgsub)\.fits$")
-_HIDDEN = {"report", ".ceers", "simulated", "tiles"}
+_HIDDEN = {"report", ".ceers", "simulated", "tiles", "uncals"}
 
 
 def read_survey(folder: str | Path) -> SurveyData:

@@ -6,6 +6,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from ceers_steps.survey.config.layout import LAYOUTS
+
 __all__ = [
     "INTERMEDIATES",
     "SCHEMA",
@@ -76,7 +78,7 @@ SCHEMA: dict[str, dict[str, Key]] = {
         "inputs": Key(
             "paths",
             "raw exposures: files, folders or patterns",
-            " (`uncal/*_nrcb*_uncal.fits`)",
+            " (`uncal/*_nrcb*_uncal.fits`), or a folder of data sets (`ceers sort`)",
             default=None,
         ),
         "exclude": Key(
@@ -103,6 +105,15 @@ SCHEMA: dict[str, dict[str, Key]] = {
             default="best",
             option="--preset",
             choices=("best", "dr05"),
+        ),
+        "layout": Key(
+            "text",
+            'where products go: "survey": a folder for each kind; "dataset": one for each exposure',
+            " and detector, with `uncals`, `calibrated1_rates`, `calibrated2_cals` in it, and the "
+            "mosaics in `calibrated3_mosaics` ([data sets](datasets.md))",
+            default="survey",
+            option="--layout",
+            choices=LAYOUTS,
         ),
     },
     "groups": {

@@ -44,6 +44,8 @@ class SurveyConfig:
         Everything is written below this folder.
     preset : {'best', 'dr05'}
         Parameter files to start from.
+    layout : {'survey', 'dataset'}
+        Where products go; see `layout.Layout`.
     by : {'pointing', 'visit', 'observation', 'program'}
         What makes a group, hence a mosaic.
     product : str
@@ -83,6 +85,7 @@ class SurveyConfig:
     output: Path
     exclude: tuple[str, ...] = default_of("exclude")
     preset: str = default_of("preset")
+    layout: str = default_of("layout")
     by: str = default_of("by")
     product: str = default_of("product")
     grid: str = default_of("grid")

@@ -1,5 +1,6 @@
 """Which calibrated exposures are combined, what the mosaics are called, and a table of them."""
 
+from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -12,7 +13,13 @@ from astropy.table import Table
 from ceers_steps.survey.select.associations import ALL, Group
 from ceers_steps.survey.select.exposures import Exposure
 
-__all__ = ["COMBINE", "combine_exposures", "mosaic_table", "observation_list"]
+__all__ = [
+    "COMBINE",
+    "combine_exposures",
+    "list_observations",
+    "mosaic_table",
+    "observation_list",
+]
 
 COMBINE = ("program", "observation", "visit", "filter")
 """What is combined: exposures that share it, and the filter. ``filter`` combines everything."""
@@ -81,10 +88,25 @@ def observation_list(exposures: Sequence[Exposure]) -> str:
     str
         Program, observation, visit, filter, and the number of exposures.
     """
-    counts: dict[tuple[str, ...], int] = {}
-    for each in exposures:
-        key = (each.program, each.observation, each.visit, each.filter)
-        counts[key] = counts.get(key, 0) + 1
+    return list_observations(
+        (each.program, each.observation, each.visit, each.filter) for each in exposures
+    )
+
+
+def list_observations(keys: Iterable[tuple[str, ...]]) -> str:
+    """Return observations, a line each, as text.
+
+    Parameters
+    ----------
+    keys
+        Program, observation, visit and filter of each exposure.
+
+    Returns
+    -------
+    str
+        Those, and the number of exposures of each.
+    """
+    counts = Counter(keys)
     lines = ["# program observation visit filter exposures"]
     lines += [" ".join((*key, str(counts[key]))) for key in sorted(counts)]
     return "\n".join(lines) + "\n"

@@ -8,12 +8,10 @@ from pathlib import Path
 
 from ceers_steps.errors import CeersError
 from ceers_steps.files.atomic import write_atomic
+from ceers_steps.survey.config.layout import Layout
 from ceers_steps.survey.datasets.files import DataSet, same_file
 
-__all__ = ["RAW", "Placement", "place", "plan_placements"]
-
-RAW = "uncals"
-"""Folder of the raw files in that of a data set."""
+__all__ = ["Placement", "place", "placement", "plan_placements"]
 
 
 @dataclass(frozen=True)
@@ -39,9 +37,9 @@ def plan_placements(data_sets: Sequence[DataSet], folder: str | os.PathLike) -> 
     Parameters
     ----------
     data_sets
-        The exposures.
+        Of raw files.
     folder
-        In which each data set has a folder of its own.
+        Folder of the data sets.
 
     Returns
     -------
@@ -52,23 +50,35 @@ def plan_placements(data_sets: Sequence[DataSet], folder: str | os.PathLike) -> 
     CeersError
         When another file, or a link that leads nowhere, is at the place of one.
     """
-    placements = []
-    for data_set in data_sets:
-        target = Path(folder) / data_set.name / RAW / f"{data_set.name}_uncal.fits"
-        source = data_set.path
-        state = "to do"
-        if target.is_symlink() and not target.exists():
-            raise CeersError(
-                f"{target} is a link to {os.readlink(target)}, which is not there. Remove it."
-            )
-        if target.exists():
-            if not same_file(source, target):
-                raise CeersError(
-                    f"{target} is there already and is another file than {source}. Move one away."
-                )
-            state = "there"
-        placements.append(Placement(source, target, state))
-    return placements
+    layout = Layout("dataset")
+    return [
+        placement(data_set.path, Path(folder) / layout.exposure("uncal", data_set.name))
+        for data_set in data_sets
+    ]
+
+
+def placement(source: Path, target: Path) -> Placement:
+    """Say whether a file is at its place already.
+
+    Parameters
+    ----------
+    source, target
+        The file, and where it should be.
+
+    Raises
+    ------
+    CeersError
+        When another file, or a link that leads nowhere, is there.
+    """
+    if target.is_symlink() and not target.exists():
+        raise CeersError(
+            f"{target} is a link to {os.readlink(target)}, which is not there. Remove it."
+        )
+    if target.exists() and not same_file(source, target):
+        raise CeersError(
+            f"{target} is there already and is another file than {source}. Move one away."
+        )
+    return Placement(source, target, "there" if target.exists() else "to do")
 
 
 def place(placement: Placement, *, copy: bool = False) -> None:

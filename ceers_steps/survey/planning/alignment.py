@@ -3,6 +3,7 @@
 from collections.abc import Mapping, Sequence
 
 from ceers_steps.files.wcs_files import find_wcs_file, wcs_inputs
+from ceers_steps.survey.config.layout import Layout
 from ceers_steps.survey.config.settings import SurveyConfig
 from ceers_steps.survey.planning import estimates
 from ceers_steps.survey.planning.plan import Task, files_among, make_task
@@ -121,6 +122,7 @@ def _align_task(
         arguments["wcs_dir"] = str(config.wcs_dir)
     tables = [path for path in (config.reference_catalog, config.alignment_table) if path]
     memory, seconds = estimates.align(len(members))
+    layout = Layout(config.layout)
     return make_task(
         stage="align",
         key=key,
@@ -130,8 +132,8 @@ def _align_task(
             *given_wcs(config, parameters, members, every_one=False),
         ],
         outputs=[
-            *(f"wcs/{exposure.name}_tweakreg.asdf" for exposure in members),
-            f"wcs/{key}_alignment.ecsv",
+            *(layout.exposure("tweakreg", exposure.name) for exposure in members),
+            layout.alignment(key),
         ],
         after=[f"exposure/{exposure.name}" for exposure in members],
         settings=settings,

@@ -11,6 +11,7 @@ from ceers_steps.files.atomic import user_path
 from ceers_steps.files.membership import LeftOut, list_left_out
 from ceers_steps.files.parameter_files import parameter_files_dir
 from ceers_steps.files.wisps.templates import AFFECTED_DETECTORS, AFFECTED_FILTERS, find_templates
+from ceers_steps.survey.config.layout import Layout
 from ceers_steps.survey.config.presets import PRESETS, read_preset, versions
 from ceers_steps.survey.config.settings import SurveyConfig
 from ceers_steps.survey.planning import estimates
@@ -37,6 +38,11 @@ class _Context:
     config: SurveyConfig
     presets: Mapping[str, dict]
     rows: Mapping[str, dict]
+
+    @property
+    def layout(self) -> Layout:
+        """Where products are."""
+        return Layout(self.config.layout)
 
     def parameters(self, pipeline: str, preset: str | None = None) -> dict:
         """Return the parameters of a pipeline's steps: those of the preset, then the user's."""
@@ -100,7 +106,12 @@ def build_plan(
         tasks += _mosaic_tasks(replace(context, presets=presets), group, members)
     notes = (*notes, *list_left_out(left_out), *(f"incomplete: {x}" for x in incomplete(groups)))
     return Plan(
-        config.output, {task.id: task for task in tasks}, versions(), notes, left_out=left_out
+        config.output,
+        {task.id: task for task in tasks},
+        versions(),
+        notes,
+        left_out=left_out,
+        layout=context.layout,
     )
 
 
@@ -162,7 +173,7 @@ def _exposure_task(context: _Context, exposure: Exposure, table: Path | None) ->
         stage="exposure",
         key=exposure.name,
         inputs=inputs,
-        outputs=[f"{_folder(name)}/{exposure.name}_{name}.fits" for name in products],
+        outputs=[context.layout.exposure(name, exposure.name) for name in products],
         settings=settings,
         arguments={
             "uncal": str(exposure.path),
@@ -171,6 +182,7 @@ def _exposure_task(context: _Context, exposure: Exposure, table: Path | None) ->
             "steps": steps,
             "filter": exposure.filter,
             "detector": exposure.detector,
+            "visit": f"{exposure.program} {exposure.observation} {exposure.visit}",
         },
         memory=memory,
         seconds=seconds,
@@ -228,9 +240,10 @@ def _outlier_tasks(context: _Context, group: Group, tasks: Sequence[Task]) -> li
         needed += sorted({aligned[exp.name] for exp in exposures if exp.name in aligned})
         must = parameters.get("update_wcs", {}).get("missing") != "skip"
         inputs, folder = given_wcs(config, parameters, exposures, every_one=must), config.wcs_dir
-        of_steps = parameters
-        if exposures[0].name in aligned:  # then all of them have their WCS from that task
-            inputs, folder = [], config.output / "wcs"
+        of_steps, own = parameters, exposures[0].name in aligned
+        if own:  # then all of them have their WCS from that task
+            inputs = []
+            folder = (config.output / context.layout.exposure("tweakreg", exposures[0].name)).parent
             of_steps = {step: dict(values) for step, values in parameters.items()}
             of_steps.get("update_wcs", {}).pop("suffix", None)
         kept = ["match", *(["crf"] if "crf" in config.keep else [])]
@@ -240,12 +253,15 @@ def _outlier_tasks(context: _Context, group: Group, tasks: Sequence[Task]) -> li
                 stage="outlier",
                 key=group.products[name],
                 inputs=[*inputs, *files_among(of_steps)],
-                outputs=[f"{kind}/{exp.name}_{kind}.fits" for kind in kept for exp in exposures],
+                outputs=[
+                    context.layout.exposure(kind, exp.name) for kind in kept for exp in exposures
+                ],
                 after=needed,
                 settings={"image3": of_steps},
                 arguments={
                     "exposures": [exposure.name for exposure in exposures],
                     "wcs_dir": str(folder or ""),
+                    "aligned": own,
                     # without the masks of all of them, sources are searched for there
                     "masks": masked.issuperset(exposure.name for exposure in exposures),
                 },
@@ -270,7 +286,7 @@ def _mosaic_tasks(context: _Context, group: Group, members: Sequence[Group]) -> 
     }
     of_preset = resample.pop("tile_size", 0)
     tile_size = config.tile_size or of_preset
-    folder = f"mosaics/{group.name}"
+    layout = context.layout
     tasks = []
     for name, exposures in group.filters.items():
         product = group.products[name]
@@ -282,14 +298,14 @@ def _mosaic_tasks(context: _Context, group: Group, members: Sequence[Group]) -> 
             "group": group.name,
         }
         settings = {"grid": grid.parameters(), "resample": resample}
-        tiles = _tile_tasks(tile_size, grid, after, settings, arguments)
+        tiles = _tile_tasks(layout, tile_size, grid, after, settings, arguments)
         tasks += tiles
         memory, seconds = estimates.mosaic(grid.pixel_shape, len(exposures), tile_size)
         tasks.append(
             make_task(
                 stage="mosaic",
                 key=product,
-                outputs=[f"{folder}/{product}_i2d.fits"],
+                outputs=[layout.mosaic(group.name, product, "i2d")],
                 after=[tile.id for tile in tiles] or after,
                 settings={**settings, "tile_size": tile_size},
                 arguments=arguments,
@@ -308,9 +324,9 @@ def _mosaic_tasks(context: _Context, group: Group, members: Sequence[Group]) -> 
     products = [group.products[name] for name in group.filters]
     merged = background.get("merge_masks", True) and len(products) + len(images) > 1
     suffix = "mbkgsub" if merged or background.get("merged_mask") else "bkgsub"
-    outputs = [f"{folder}/{product}_{suffix}.fits" for product in products]
+    outputs = [layout.mosaic(group.name, product, suffix) for product in products]
     if suffix == "mbkgsub" and background.get("save_mask", True):
-        outputs.append(f"{folder}/{products[0]}_mergedmask.fits")
+        outputs.append(layout.mosaic(group.name, products[0], "mergedmask"))
     memory, seconds = estimates.background(grid.pixel_shape, len(products))
     tasks.append(
         make_task(
@@ -324,7 +340,7 @@ def _mosaic_tasks(context: _Context, group: Group, members: Sequence[Group]) -> 
             after=[f"mosaic/{product}" for product in products],
             settings={"mosaic_background": background},
             arguments={
-                "mosaics": [f"{folder}/{product}_i2d.fits" for product in products],
+                "mosaics": [layout.mosaic(group.name, product, "i2d") for product in products],
                 "hst_images": images,
                 **regions,
             },
@@ -336,7 +352,12 @@ def _mosaic_tasks(context: _Context, group: Group, members: Sequence[Group]) -> 
 
 
 def _tile_tasks(
-    size: int, grid: Grid, after: list[str], settings: Mapping, arguments: Mapping
+    layout: Layout,
+    size: int,
+    grid: Grid,
+    after: list[str],
+    settings: Mapping,
+    arguments: Mapping,
 ) -> list[Task]:
     """Return a task for each tile of a mosaic; none when it is made in one piece."""
     nx, ny = grid.pixel_shape
@@ -349,7 +370,7 @@ def _tile_tasks(
         make_task(
             stage="tile",
             key=f"{product}_r{row:02d}c{column:02d}",
-            outputs=[f"tiles/{product}/{product}_r{row:02d}c{column:02d}_i2d.fits"],
+            outputs=[layout.tile(product, row, column)],
             after=after,
             settings={**settings, "tile": [row, column], "tile_size": size},
             arguments=arguments,
@@ -359,8 +380,3 @@ def _tile_tasks(
         for row in range(-(-ny // size))
         for column in range(-(-nx // size))
     ]
-
-
-def _folder(suffix: str) -> str:
-    """Return the folder of the products of an exposure."""
-    return {"1fmask": "cal", "prewisp": "rate", "pre1f": "rate"}.get(suffix, suffix)

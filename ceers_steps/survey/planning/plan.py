@@ -15,6 +15,7 @@ from ceers_steps.errors import CeersError
 from ceers_steps.files.atomic import write_atomic
 from ceers_steps.files.json_files import has_types
 from ceers_steps.files.membership import LeftOut
+from ceers_steps.survey.config.layout import LAYOUTS, Layout
 from ceers_steps.survey.planning.records import Record, read_record
 
 __all__ = [
@@ -109,6 +110,8 @@ class Plan:
         Stages in the order of the work, and what is done in each, for people.
     left_out : tuple of LeftOut
         Exposures that are not used, and why.
+    layout : Layout
+        Where products are.
     """
 
     output: Path
@@ -118,6 +121,7 @@ class Plan:
     work: str = "ceers_steps.survey.running.work"
     titles: Mapping[str, str] = field(default_factory=lambda: dict(TITLES))
     left_out: tuple[LeftOut, ...] = ()
+    layout: Layout = field(default_factory=Layout)
 
     def record_path(self, task: Task) -> Path:
         """Return where the record of a task is."""
@@ -270,6 +274,7 @@ def write_plan(plan: Plan, path: str | os.PathLike) -> None:
         "versions": plan.versions,
         "notes": plan.notes,
         "work": plan.work,
+        "layout": plan.layout.name,
         "titles": dict(plan.titles),
         "left_out": [(str(each.path), each.name, each.reason) for each in plan.left_out],
         "tasks": [asdict(task) for task in plan.tasks.values()],
@@ -290,11 +295,13 @@ def read_plan(path: str | os.PathLike) -> Plan:
         tree: Mapping = json.loads(Path(path).read_text(encoding="utf-8"))
         if not has_types(
             dict(tree),
-            **dict.fromkeys(("output", "work"), str),
+            **dict.fromkeys(("output", "work", "layout"), str),
             **dict.fromkeys(("versions", "titles"), dict),
             **dict.fromkeys(("notes", "left_out", "tasks"), list),
         ):
             raise TypeError("an entry is missing or of another type")
+        if tree["layout"] not in LAYOUTS:
+            raise ValueError(f"layout {tree['layout']!r} is unknown")
         tasks = [_read_task(entry) for entry in tree["tasks"]]
         left_out = tuple(
             LeftOut(Path(path), name, reason) for path, name, reason in tree["left_out"]
@@ -314,6 +321,7 @@ def read_plan(path: str | os.PathLike) -> Plan:
         tree["work"],
         dict(tree["titles"]),
         left_out,
+        Layout(tree["layout"]),
     )
 
 

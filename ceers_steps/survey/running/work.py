@@ -6,7 +6,7 @@ Products are left in the folder that is given; `task` puts them in their places.
 import gc
 import os
 import shutil
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +15,7 @@ from ceers_steps.files.associations import as_json, build_association
 from ceers_steps.files.membership import group_problems, keywords_of
 from ceers_steps.files.wcs_files import find_wcs_file
 from ceers_steps.names import exposure_name
+from ceers_steps.survey.datasets.sort import place, placement
 from ceers_steps.survey.planning.plan import Plan, Task
 from ceers_steps.survey.planning.records import Made
 from ceers_steps.survey.running.metrics import (
@@ -47,6 +48,8 @@ def exposure(plan: Plan, task: Task, scratch: Path) -> Made:
     )
     keep_rate = f"{task.key}_rate.fits" in wanted
     uncal = Path(arguments["uncal"])
+    if plan.layout.by_data_set:
+        place(placement(uncal, plan.output / plan.layout.exposure("uncal", task.key)))
     if exposure_name(uncal) != task.key or not uncal.name.startswith(task.key):
         # products are named after the file, not after the exposure that its header names
         uncal = scratch / f"{task.key}_uncal.fits"
@@ -76,7 +79,7 @@ def align(plan: Plan, task: Task, scratch: Path) -> Made:
         parameters["abs_refcat"] = task.settings["catalog"]
     if task.arguments["alignment_table"]:
         parameters["alignment_table"] = task.arguments["alignment_table"]
-    cals = [plan.output / "cal" / f"{name}_cal.fits" for name in task.arguments["exposures"]]
+    cals = _products(plan, "cal", task.arguments["exposures"])
     exposures: Any = str(_association(scratch, task.key, cals))
     common = {"output_dir": str(scratch), "save_results": False, "in_memory": False}
     folder, kept = task.arguments.get("wcs_dir", ""), task.settings.get("kept", [])
@@ -109,17 +112,20 @@ def outlier(plan: Plan, task: Task, scratch: Path) -> Made:
 
     _imported()
     _, steps = _split(task.settings["image3"])
+    names = task.arguments["exposures"]
     folder = task.arguments["wcs_dir"]
+    if task.arguments.get("aligned"):
+        folder = str(_one_folder(_products(plan, "tweakreg", names), scratch / "wcs"))
     if folder:
         steps.setdefault("update_wcs", {}).update(wcs_dir=folder, skip=False)
     steps["tweakreg"] = {"skip": True}
     steps.setdefault("skyvar", {})["skip"] = False
     if task.arguments["masks"]:
-        steps["skyvar"]["source_mask"] = str(plan.output / "cal")
+        masks = _one_folder(_products(plan, "1fmask", names), scratch / "masks")
+        steps["skyvar"]["source_mask"] = str(masks)
     for name in ("resample", "source_catalog", "mosaic_background"):
         steps[name] = {"skip": True}
-    cals = [plan.output / "cal" / f"{name}_cal.fits" for name in task.arguments["exposures"]]
-    association = _association(scratch, task.key, cals)
+    association = _association(scratch, task.key, _products(plan, "cal", names))
     CeersImage3.call(
         str(association), output_dir=str(scratch), save_results=True, in_memory=False, steps=steps
     )
@@ -147,7 +153,7 @@ def mosaic(plan: Plan, task: Task, scratch: Path) -> Made:
         parameters |= {
             "tile_size": task.settings["tile_size"],
             "keep_tiles": True,
-            "tile_dir": str(plan.output / "tiles" / task.arguments["product"]),
+            "tile_dir": str((plan.output / plan.tasks[task.after[0]].outputs[0]).parent),
         }
     TiledResampleStep.call(
         str(_matched(plan, task, scratch)),
@@ -236,10 +242,25 @@ def _association(scratch: Path, product: str, members: Iterable[Path]) -> Path:
     return path
 
 
+def _products(plan: Plan, kind: str, names: Iterable[str]) -> list[Path]:
+    """Return the products of a kind of exposures."""
+    return [plan.output / plan.layout.exposure(kind, name) for name in names]
+
+
+def _one_folder(files: Sequence[Path], links: Path) -> Path:
+    """Return the folder of files; where there are several, one with links to the files."""
+    folders = {path.parent for path in files}
+    if len(folders) == 1:
+        return folders.pop()
+    links.mkdir()
+    for path in files:
+        (links / path.name).symlink_to(path)
+    return links
+
+
 def _matched(plan: Plan, task: Task, scratch: Path) -> Path:
     """Write the association of a mosaic."""
-    folder = plan.output / "match"
-    members = [folder / f"{name}_match.fits" for name in task.arguments["exposures"]]
+    members = _products(plan, "match", task.arguments["exposures"])
     return _association(scratch, task.arguments["product"], members)
 
 

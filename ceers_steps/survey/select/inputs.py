@@ -5,15 +5,16 @@ import glob
 import json
 import shlex
 import tomllib
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
 from pathlib import Path, PurePath
 
 from ceers_steps.errors import CeersError
 from ceers_steps.files.membership import LeftOut
-from ceers_steps.names import exposure_name
+from ceers_steps.names import exposure_name, is_exposure_name
 from ceers_steps.survey.config.checks import line_of
+from ceers_steps.survey.config.layout import RAW
 from ceers_steps.survey.config.settings import SurveyConfig
 from ceers_steps.survey.select.exposures import (
     Exposure,
@@ -67,16 +68,20 @@ def find_exposures(config: SurveyConfig) -> Selection:
         When there is none, or a file cannot be used.
     """
     paths: list[Path] = []
+    empty: dict[str, str] = {}
     for entry in config.inputs:
         if entry.exists() or not glob.has_magic(str(entry)):
-            paths.append(entry)
+            paths += _raw_files(entry, empty)
             continue
         found = [Path(name) for name in sorted(glob.glob(str(entry), recursive=True))]
         if not found:
             raise CeersError(f"inputs: no file is named like {entry}.")
         paths += found
+    if not paths:
+        _refuse_empty(config, empty)
     files, other_level = find_files(paths, "uncal")
-    files, excluded = _leave_out(config, [path.absolute() for path in files])
+    files, excluded = _leave_out(config, [path.absolute() for path in files], empty)
+    _refuse_empty(config, empty)
     try:
         exposures, no_imaging = read_exposures(files)
     except UnusableFiles as err:
@@ -129,14 +134,56 @@ def how_to_exclude(config: SurveyConfig, names: Iterable[str]) -> str:
     return f"exclude = {listed} (in {config.path}, above the first [table])"
 
 
+def _raw_files(entry: Path, empty: dict[str, str]) -> list[Path]:
+    """Return the raw files of data sets in a folder; the entry itself where there is none.
+
+    Data sets without a raw file of their own are added to `empty`, with what is wrong.
+    """
+    folders = sorted(entry.iterdir()) if entry.is_dir() else []
+    data_sets = [each for each in folders if each.is_dir() and is_exposure_name(each.name)]
+    if not any((folder / RAW).is_dir() for folder in data_sets):
+        return [entry]
+    files = [each for each in folders if each.name.endswith("_uncal.fits")]
+    for folder in data_sets:
+        found = sorted((folder / RAW).glob("*_uncal.fits"))
+        others = [path.name for path in found if exposure_name(path) != folder.name]
+        lost = [path for path in found if not path.exists()]
+        if lost:
+            empty[folder.name] = f"{lost[0]} is a link to a file that is not there"
+        elif others:
+            empty[folder.name] = f"{others[0]} stands in its folder"
+        elif not found:
+            empty[folder.name] = f"no {folder.name}_uncal.fits in {folder / RAW}"
+        files += [path for path in found if path not in lost]
+    return files
+
+
+def _refuse_empty(config: SurveyConfig, empty: Mapping[str, str]) -> None:
+    """Raise `CeersError` for data sets that have no raw file of their own."""
+    if empty:
+        told = "; ".join(f"{name}: {problem}" for name, problem in list(empty.items())[:3])
+        more = "; ..." if len(empty) > 3 else ""
+        raise CeersError(
+            f"{len(empty)} data set(s) are not complete: {told}{more}. "
+            f"Put the raw files there (ceers sort), or leave out: {how_to_exclude(config, empty)}."
+        )
+
+
 def _leave_out(
-    config: SurveyConfig, files: Sequence[Path]
+    config: SurveyConfig, files: Sequence[Path], empty: dict[str, str] | None = None
 ) -> tuple[list[Path], tuple[LeftOut, ...]]:
-    """Split what is excluded from files; return those that are left, and those that are not."""
+    """Split what is excluded from files; return those that are left, and those that are not.
+
+    What is excluded is taken out of `empty`, too.
+    """
+    empty = {} if empty is None else empty
     out: set[Path] = set()
     for entry in config.exclude:
         found = {path for path in files if _is_named(path, entry)}
-        if not found:
+        without = [name for name in empty if fnmatchcase(name, entry)]
+        for name in without:
+            del empty[name]
+        if not found and not without:
             raise CeersError(f"{_place(config, entry)} {entry!r} names {_hint(entry, files)}.")
         out |= found
     kept = [path for path in files if path not in out]

@@ -22,6 +22,7 @@ from ceers_steps.report.survey_page import (
     Stage,
     write_survey_page,
 )
+from ceers_steps.survey.datasets.combine import list_observations
 from ceers_steps.survey.planning.plan import STATE, TITLES, Plan, Task
 from ceers_steps.survey.planning.records import Record, read_record
 from ceers_steps.survey.running.progress import duration
@@ -64,6 +65,7 @@ def write_summary(plan: Plan, outcome: Outcome, remedy: str = "") -> Path:
     _write_table(quality.table, plan.output / "quality.ecsv")
     write_survey_metrics(plan, records)
     _write_table(left_out_table(plan.left_out, plan.output), plan.output / "left_out.ecsv")
+    _write_observations(plan, states)
     try:
         return write_survey_page(
             plan.output / "summary.html",
@@ -107,6 +109,21 @@ def _states(plan: Plan, outcome: Outcome, records: Mapping[str, Record]) -> dict
 def _write_table(table: Table, path: Path) -> Path:
     """Write a table, all or nothing."""
     return write_atomic(path, lambda scratch: table.write(scratch, format="ascii.ecsv"))
+
+
+def _write_observations(plan: Plan, states: Mapping[str, str]) -> None:
+    """Write the observations that are in mosaics, where the layout has a place for it."""
+    if not plan.layout.observations:
+        return
+    names = {
+        name
+        for task in plan.tasks.values()
+        if task.stage == "mosaic" and states[task.id] == "done"
+        for name in task.arguments["exposures"]
+    }
+    exposures = [plan.tasks[f"exposure/{name}"].arguments for name in sorted(names)]
+    text = list_observations((*each["visit"].split(), each["filter"]) for each in exposures)
+    write_atomic(plan.output / plan.layout.observations, lambda scratch: scratch.write_text(text))
 
 
 def _task_table(
