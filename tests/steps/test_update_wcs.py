@@ -467,10 +467,26 @@ def by_keywords(wcsinfo, x, y):
     return SkyCoord(*keywords.all_pix2world(x, y, 0), unit="deg")
 
 
+def without_correction(saved):
+    """Return the WCS of a published file as it was before the alignment."""
+    detector, v2v3, corrected_frame, from_corrected, world = saved.wcs.pipeline
+    assert corrected_frame.frame.name == "v2v3vacorr"
+    frame = corrected_frame.frame
+    before = WCS([detector, v2v3, (frame, from_corrected.transform), world])
+    before.bounding_box = ((-0.5, 2047.5), (-0.5, 2047.5))
+    return before
+
+
+def by_cubic(wcs, x, y):
+    """Return the sky positions that FITS keywords with polynomials of the third degree give."""
+    header = wcs.to_fits_sip(degree=3, max_pix_error=0.25, inv_degree=3, npoints=12)
+    return SkyCoord(*FitsWCS(header).all_pix2world(x, y, 0), unit="deg")
+
+
 @pytest.mark.slow
 @pytest.mark.skipif("CEERS_SHARED_DATA" not in os.environ, reason="CEERS_SHARED_DATA is not set")
 def test_all_published_files(exposures, tmp_path):
-    """The 690 files of DR0.5, each into an image of its exposure."""
+    """The 690 files of DR0.5, each into an image of its exposure, as it was before they were."""
     folder = Path(os.environ["CEERS_SHARED_DATA"]) / "ceers_dr05" / "tweakreg_wcs"
     paths = sorted(folder.glob("*_tweakreg.asdf"))
     assert len(paths) == 690
@@ -478,14 +494,18 @@ def test_all_published_files(exposures, tmp_path):
     step = UpdateWcsStep("update_wcs", parent=Pipeline(), wcs_dir=str(folder))
     image = datamodels.ImageModel((2048, 2048))
     image.update(exposures[0])
-    original = exposures[0].meta.wcs
+    detectors = set()
     for number, path in enumerate(paths):
         image.meta.filename = path.name.replace("_tweakreg.asdf", "_cal.fits")
+        saved = read_wcs_file(path)
+        original = without_correction(saved)
         image.meta.wcs = original
+        for key in ("ra_ref", "dec_ref", "roll_ref", "v2_ref", "v3_ref"):
+            setattr(image.meta.wcsinfo, key, saved.wcsinfo[key])
         step.run(image)
         assert image.meta.cal_step.tweakreg == "COMPLETE"
-        saved = read_wcs_file(path)
         truth = SkyCoord(*saved.wcs(x, y), unit="deg")
+        pixel = truth[0, 0].separation(truth[0, 1]).mas / 341
         assert largest_distance(SkyCoord(*image.meta.wcs(x, y), unit="deg"), truth) < 0.01, path
         if number % 100 == 0:
             image.save(tmp_path / "x.fits")
@@ -493,14 +513,16 @@ def test_all_published_files(exposures, tmp_path):
                 found = SkyCoord(*again.meta.wcs(x, y), unit="deg")
                 assert largest_distance(found, truth) < 0.01, path
         # old files mean what they meant: their keywords, written by software of their time, are
-        # those of the WCS without the correction, to the 0.25 pixel that was asked of them
-        detector, v2v3, corrected_frame, from_corrected, world = saved.wcs.pipeline
-        assert corrected_frame.frame.name == "v2v3vacorr"
-        uncorrected = WCS(
-            [detector, v2v3, (corrected_frame.frame, from_corrected.transform), world]
-        )
-        before = SkyCoord(*uncorrected(x, y), unit="deg")
-        assert largest_distance(by_keywords(saved.wcsinfo, x, y), before) < 0.05 * PIXEL, path
+        # those of the WCS without the correction. They have polynomials of the third degree, which
+        # leave up to 0.12 pixel (NRCALONG), within the 0.25 that were asked of them
+        before = SkyCoord(*original(x, y), unit="deg")
+        keywords = by_keywords(saved.wcsinfo, x, y)
+        assert largest_distance(keywords, before) < 0.25 * pixel, path
+        detector = path.name.split("_")[3]
+        if detector not in detectors:  # to fit such polynomials takes as long as all the rest
+            assert largest_distance(keywords, by_cubic(original, x, y)) < 0.05 * pixel, path
+            detectors.add(detector)
         # and those of the image are those of the aligned WCS now
         keywords = by_keywords(image.meta.wcsinfo.instance, x, y)
-        assert largest_distance(keywords, truth) < 0.02 * PIXEL, path
+        assert largest_distance(keywords, truth) < 0.02 * pixel, path
+    assert len(detectors) == 10
