@@ -232,15 +232,9 @@ def photometry_figure(
         order = np.argsort(magnitudes)
         above.plot(magnitudes, relative, ".", color=colour, ms=5, alpha=0.7, label="sources")
         middle = [0.5 * (each.bright + each.faint) for each in bins]
-        spread = _running_median(predicted[order])
+        rms = _running_median(predicted[order])
         above.fill_between(
-            magnitudes[order],
-            -spread,
-            spread,
-            color="0.85",
-            lw=0,
-            label="predicted 1 sigma",
-            zorder=0,
+            magnitudes[order], -rms, rms, color="0.85", lw=0, label="predicted 1 sigma", zorder=0
         )
         above.errorbar(
             middle,
