@@ -10,16 +10,17 @@ from typing import Any, Self
 import numpy as np
 from astropy.io import fits
 from jwst.lib.pipe_utils import match_nans_and_flags
-from jwst.resample.resample import input_jwst_model_to_dict
+from jwst.resample.resample import ResampleImage, input_jwst_model_to_dict
 from jwst.resample.resample_utils import multi_sregion_to_list
 from stcal.alignment.util import sregion_to_footprint
 from stdatamodels.jwst.datamodels import ImageModel
+from stdatamodels.jwst.datamodels.dqflags import pixel
 
 from ceers_steps.errors import CeersError
 from ceers_steps.files.membership import check_one_filter, keywords_of
 from ceers_steps.mosaics.grid import Window
 
-__all__ = ["INPUT_ARRAYS", "Exposures", "digest_of"]
+__all__ = ["Exposures", "HeaderBlender", "digest_of"]
 
 INPUT_ARRAYS = ("data", "dq", "err", "var_rnoise", "var_poisson", "var_flat")
 """Arrays of an exposure that stcal may take."""
@@ -148,6 +149,19 @@ class Exposures:
             for name in INPUT_ARRAYS:
                 if entry.get(name) is not None:
                     entry[name] = getattr(piece, name)
+        return entry
+
+
+class HeaderBlender(ResampleImage):
+    """Gathers what jwst writes into the header of a mosaic; drizzles next to nothing."""
+
+    def input_model_to_dict(self, model: Any, **kwargs: Any) -> Any:
+        """Return an exposure as stcal takes it, of two by two pixels that are not used."""
+        entry = super().input_model_to_dict(model, **kwargs)
+        for name in INPUT_ARRAYS:
+            if entry.get(name) is not None:
+                entry[name] = np.zeros((2, 2), entry[name].dtype)
+        entry["dq"] |= pixel["DO_NOT_USE"]
         return entry
 
 

@@ -20,7 +20,8 @@ from stdatamodels.jwst.datamodels import ImageModel
 from stdatamodels.jwst.datamodels.dqflags import pixel
 
 from ceers_steps.code_version import code_version
-from ceers_steps.drizzling.exposures import INPUT_ARRAYS, digest_of
+from ceers_steps.drizzling.exposures import HeaderBlender, digest_of
+from ceers_steps.files.headers.provenance import ExposureRecord, record_of
 from ceers_steps.kernels.mosaic.coadd import Coadd, context_planes
 from ceers_steps.kernels.mosaic.tiles import Box, Footprint, may_fall_on
 from ceers_steps.mosaics.grid import Window, output_grid, shifted_wcs
@@ -61,6 +62,11 @@ class TiledMosaic:
         What `~jwst.resample.ResampleStep.get_drizpars` returns.
     enable_ctx, enable_err, report_var : bool
         As in `~jwst.resample.ResampleStep`.
+
+    Attributes
+    ----------
+    records : list of `~ceers_steps.files.headers.provenance.ExposureRecord`
+        What was done to the exposures that `survey` has looked at.
 
     Raises
     ------
@@ -113,6 +119,7 @@ class TiledMosaic:
         self._footprints: dict[int, Any] = {}
         self._digests: dict[int, bytes] = {}
         self._template: Any = None
+        self.records: list[ExposureRecord] = []
         self._kept: OrderedDict = OrderedDict()
 
     def survey(self, box: Box | None = None, with_digests: bool = False) -> None:
@@ -133,7 +140,7 @@ class TiledMosaic:
         """
         small = deepcopy(self._wcs)
         small.array_shape = (2, 2)
-        header = _Header(
+        header = HeaderBlender(
             self._exposures,
             output_wcs={**self._grid, "wcs": small},
             blendheaders=self._blendheaders,
@@ -148,6 +155,7 @@ class TiledMosaic:
             for index in near:
                 with self._exposures.opened(index) as model:
                     header.add_model(model)
+                    self.records.append(record_of(model))
                     self._footprints[index] = self._footprint(model)
                     if with_digests:
                         self._digests[index] = digest_of(model, self._options)
@@ -360,18 +368,6 @@ class TiledMosaic:
             model.meta.wcsinfo.s_region = region
         ResampleImage.update_fits_wcsinfo(model)
         return model
-
-
-class _Header(ResampleImage):
-    """Gathers what jwst writes into the header of a mosaic; drizzles next to nothing."""
-
-    def input_model_to_dict(self, model: Any, **kwargs: Any) -> Any:
-        entry = super().input_model_to_dict(model, **kwargs)
-        for name in INPUT_ARRAYS:
-            if entry.get(name) is not None:
-                entry[name] = np.zeros((2, 2), entry[name].dtype)
-        entry["dq"] |= pixel["DO_NOT_USE"]
-        return entry
 
 
 class _OneExposure(Resample):

@@ -4,11 +4,9 @@ import logging
 import os
 import re
 import warnings
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
-from asdf.tags.core import HistoryEntry
 from jwst.stpipe import Step, record_step_status
 from jwst.stpipe.core import JwstStep
 from stdatamodels.jwst.datamodels import CubeModel, JwstDataModel
@@ -19,6 +17,12 @@ import ceers_steps
 from ceers_steps.errors import CeersError
 from ceers_steps.files.atomic import write_atomic
 from ceers_steps.files.headers.check import Wanted, check_input, fill_keywords, filled_values
+from ceers_steps.files.headers.provenance import (
+    add_history,
+    keep_table,
+    set_card,
+    status_keyword,
+)
 from ceers_steps.files.json_files import plain_values
 from ceers_steps.files.membership import identity_of
 from ceers_steps.files.overrides import read_overrides
@@ -29,8 +33,6 @@ __all__ = [
     "CeersStep",
     "StepError",
     "save_atomic",
-    "set_card",
-    "status_keyword",
 ]
 
 log = logging.getLogger(__name__)
@@ -62,6 +64,7 @@ class _AtomicSaver:
     """Stands in for a data model in `stpipe.Step.save_model`: its file is renamed into place."""
 
     def __init__(self, model: JwstDataModel) -> None:
+        keep_table(model)
         self.meta = model.meta
         self._save = model.save
 
@@ -320,7 +323,7 @@ class CeersMixin(_Extended):
             for key, value in entry["metrics"].items()
         )
         parts = [f"ceers_steps {ceers_steps.__version__} {alias} {status}", note, used, measured]
-        _add_history(model, "; ".join(part for part in parts if part))
+        add_history(model, "; ".join(part for part in parts if part))
         level = logging.WARNING if status == "FAILED" else logging.INFO
         log.log(level, "%s %s%s", alias, status, f": {note}" if note else "")
 
@@ -353,47 +356,3 @@ def _crds_message(what: str, dataset: Any, *causes: object) -> str:
         f"{': ' + reasons if reasons else ''}. Check these variables and the network, "
         "or give the file with override_<type>."
     )
-
-
-def status_keyword(alias: str) -> str:
-    """Return the FITS keyword of the status of a step of ours, of at most eight characters.
-
-    Parameters
-    ----------
-    alias
-        Of the step.
-
-    Returns
-    -------
-    str
-        Keyword.
-    """
-    return "S_" + alias.removeprefix("ceers_").replace("_", "").upper()[:6]
-
-
-def set_card(model: JwstDataModel, keyword: str, value: Any, comment: str) -> None:
-    """Write a keyword that jwst does not know into the primary header of a model.
-
-    Parameters
-    ----------
-    model : `~stdatamodels.jwst.datamodels.JwstDataModel`
-        Changed in place.
-    keyword, value, comment
-        Of the card.
-    """
-    primary = model.instance.setdefault("extra_fits", {}).setdefault("PRIMARY", {})
-    others = [card for card in primary.get("header", []) if card[0] != keyword]
-    primary["header"] = [*others, [keyword, value, comment]]
-
-
-def _add_history(model: JwstDataModel, text: str) -> None:
-    """Add a HISTORY line.
-
-    ``model.add_history_entry`` of stdatamodels 6.0 writes into a tree that is no longer the
-    model's once the model has been saved; the line would be lost. FITS takes printable ASCII only:
-    other characters, of paths, are written as escapes.
-    """
-    text = text.encode("unicode_escape").decode("ascii")
-    history = model.instance.setdefault("history", {})
-    entries = history if isinstance(history, list) else history.setdefault("entries", [])
-    entries.append(HistoryEntry({"description": text, "time": datetime.now(UTC)}))

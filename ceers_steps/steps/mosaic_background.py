@@ -18,6 +18,7 @@ from ceers_steps.files.atomic import write_atomic
 from ceers_steps.files.disk import check_space
 from ceers_steps.files.fits_planes import virtual_array
 from ceers_steps.files.headers.check import Wanted
+from ceers_steps.files.headers.provenance import keep_table, set_card
 from ceers_steps.kernels.rows import row_blocks
 from ceers_steps.kernels.sources.mosaic_background import (
     BackgroundSettings,
@@ -36,7 +37,7 @@ from ceers_steps.mosaics.products import (
     planes_of,
 )
 from ceers_steps.mosaics.regions import read_fits_mask
-from ceers_steps.steps.base import CeersStep, set_card
+from ceers_steps.steps.base import CeersStep
 from ceers_steps.steps.inputs.exposures import association_of, is_image_file
 
 __all__ = ["MosaicBackgroundStep"]
@@ -296,6 +297,7 @@ def _write_extra(step: MosaicBackgroundStep, mosaic: Mosaic, found: MosaicBackgr
 
 def _record(step: MosaicBackgroundStep, model: JwstDataModel, found: MosaicBackground) -> None:
     """Record what was done; the share of the sky that outskirts mask is a keyword, too."""
+    keep_table(model)
     share = found.metrics["outskirts_fraction"]
     set_card(model, "OUTSKIRT", round(share, 4), "sky masked as outskirts of sources, fraction")
     note = ""

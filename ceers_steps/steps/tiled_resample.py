@@ -24,6 +24,7 @@ from ceers_steps.files.associations import (
 from ceers_steps.files.atomic import open_fits, write_atomic
 from ceers_steps.files.disk import check_space
 from ceers_steps.files.fits_planes import PlaneWriter, file_size, virtual_array
+from ceers_steps.files.headers.provenance import ExposureRecord, record_of, write_records
 from ceers_steps.kernels.mosaic.tiles import Tile, cut_grid
 from ceers_steps.mosaics.grid import GRID_PARAMETERS, check_grid
 from ceers_steps.names import exposure_name
@@ -97,8 +98,10 @@ class TiledResampleStep(CeersMixin, ResampleStep):
         _name_after_product(self, input_data)
         if self.tile_size is None:
             made = super().process(input_data)
-            if not self.single and not np.any(made.wht):
-                raise _nowhere(made.data.shape)
+            if not self.single:
+                if not np.any(made.wht):
+                    raise _nowhere(made.data.shape)
+                write_records(made, _records_of(self, input_data))
             return made
 
         mosaic = TiledMosaic(
@@ -218,6 +221,18 @@ def _library_of(step: TiledResampleStep, input_data: Any) -> ModelLibrary:
     return ModelLibrary(association, on_disk=True, temp_directory=os.curdir)
 
 
+def _records_of(step: TiledResampleStep, input_data: Any) -> list[ExposureRecord]:
+    """Return what was done to each exposure."""
+    library = _library_of(step, input_data)
+    records = []
+    with library:
+        for index in range(len(library)):
+            model = library.borrow(index)
+            records.append(record_of(model))
+            library.shelve(model, index, modify=False)
+    return records
+
+
 def _drizzle_parameters(step: TiledResampleStep, input_data: Any) -> dict[str, Any]:
     """Return what jwst's step gives to its resampling."""
     try:
@@ -234,6 +249,7 @@ def _layout(
     """Return the file as it will be, with images that take no memory."""
     planes = {key: virtual_array(*plane) for key, plane in mosaic.planes.items()}
     model = mosaic.model(planes)
+    write_records(model, mosaic.records)
     _record_tiles(step, model, note=f"{len(tiles)} tiles")
     return _to_hdus(model, name)
 

@@ -8,10 +8,10 @@ import pytest
 from astropy.io import fits
 
 import ceers_steps
+from ceers_steps.files.headers.provenance import status_keyword
 from ceers_steps.integration import get_steps
 from ceers_steps.mosaics.masks import BIT_CARDS
 from ceers_steps.mosaics.products import NEW_PLANES
-from ceers_steps.steps.base import status_keyword
 
 PAGE = Path(__file__).parents[2] / "docs" / "products.md"
 

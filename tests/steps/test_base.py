@@ -15,8 +15,9 @@ from stdatamodels.jwst import datamodels
 
 from ceers_steps.errors import CeersError
 from ceers_steps.files.atomic import write_atomic
+from ceers_steps.files.headers.provenance import status_keyword
 from ceers_steps.integration import get_steps
-from ceers_steps.steps.base import CeersStep, StepError, status_keyword
+from ceers_steps.steps.base import CeersStep, StepError
 from tests.history import says
 
 EXPOSURE = "jw01345001001_02201_00001_nrcb4"

@@ -227,7 +227,7 @@ def _cal_steps(headers: FileHeaders) -> Iterator[Verdict]:
 
 def _decide(name: str, headers: FileHeaders, reason: Any, note: str = "") -> Verdict:
     """Return what a step of ours does with a file, by its own rules."""
-    from ceers_steps.steps.base import status_keyword
+    from ceers_steps.files.headers.provenance import status_keyword
 
     if headers.status(status_keyword(f"ceers_{name}")) == "COMPLETE":
         return Verdict(name, DONE)
