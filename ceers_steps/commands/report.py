@@ -2,7 +2,6 @@
 
 import argparse
 import webbrowser
-from collections.abc import Sequence
 from typing import Any
 
 __all__ = ["add_parser"]
@@ -24,36 +23,10 @@ def add_parser(subparsers: Any) -> None:
 
 def run_report(args: argparse.Namespace) -> None:
     """Write the report."""
-    from ceers_steps.report.site import write_site
-    from ceers_steps.report.survey_data import read_survey
     from ceers_steps.survey.running.machine import available_cores
-    from ceers_steps.survey.summary.quality import too_few
+    from ceers_steps.survey.summary.report import write_report
 
-    cores = args.cores or available_cores()
-    survey = read_survey(args.output)
-    few = too_few([exposure.facts.get("FILTER", "") for exposure in survey.exposures])
-    page = write_site(survey, mark=unusual, few=few, cores=cores)
+    page = write_report(args.output, args.cores or available_cores())
     print(f"Report: {page}")
     if args.open:
         webbrowser.open(page.resolve().as_uri())
-
-
-def unusual(exposures: Sequence[Any], name: str) -> list[bool]:
-    """Say of each exposure whether a metric is far from those like it."""
-    import numpy as np
-
-    from ceers_steps.survey.summary.quality import BY_NAME, COMPARED, mark_outliers
-
-    values = np.array([exposure.metrics.get(name, np.nan) for exposure in exposures], dtype=float)
-    errors = np.array(
-        [exposure.metrics.get(f"{name}_err", np.nan) for exposure in exposures], dtype=float
-    )
-    if name in {"snowballs", "relative_matches", "absolute_matches"}:
-        errors = np.sqrt(np.clip(values, 1, None))
-    filters = [exposure.facts.get("FILTER", "") for exposure in exposures]
-    detectors = [exposure.facts.get("DETECTOR", "") for exposure in exposures]
-    marks = mark_outliers(values, errors, filters, detectors)
-    if name not in COMPARED:
-        marks = np.zeros(len(values), dtype=bool)
-    beyond = BY_NAME[name].beyond if name in BY_NAME else lambda value: False
-    return [bool(mark or beyond(value)) for mark, value in zip(marks, values, strict=True)]

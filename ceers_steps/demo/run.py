@@ -113,7 +113,9 @@ def _report(
     from rich.console import Console
     from rich.table import Table
 
-    from ceers_steps.report.demo_page import Part, write_page
+    from ceers_steps.report.truth import Part, Picture, Truth, write_truth
+    from ceers_steps.survey.running.machine import available_cores
+    from ceers_steps.survey.summary.report import write_report
 
     console = Console()
     if not console.is_terminal:
@@ -136,35 +138,32 @@ def _report(
             "combined on the same pixels, less the background, which was measured outside one "
             "mask of the sources of all filters.",
             [check for mosaic in mosaics for check in mosaic.checks],
-            _by_heading(pictures),
+            [Picture(heading, text, str(path)) for heading, text, path in pictures],
         ),
         Part(
             "Exposures",
             "The first exposure of each filter, as CeersDetector1 leaves it.",
             [check for result in results for check in result.checks],
-            _by_heading([picture for result in results for picture in result.pictures]),
+            [
+                Picture(heading, text, str(path))
+                for result in results
+                for heading, text, path in result.pictures
+            ],
         ),
     ]
-    page = write_page(
-        folder / "report.html",
+    truth = Truth(
         title="From raw exposures to mosaics, on a simulated field",
         intro="The exposures were simulated with sources, sky, wisps, snowballs, cosmic rays, "
         "1/f noise and errors of the pointing that are known, and reduced without that knowledge.",
         parts=parts,
         facts=facts,
     )
+    write_truth(folder, truth)
+    page = write_report(folder, available_cores())
     console.print(f"{facts['time']}. Report: {page}", soft_wrap=True)
     if _has_desktop() if open_report is None else open_report:
         webbrowser.open(page.as_uri())
     return page
-
-
-def _by_heading(pictures: Iterable[tuple[str, str, Path]]) -> dict[str, list[tuple[str, Path]]]:
-    """Return (caption, file) by heading."""
-    headings: dict[str, list[tuple[str, Path]]] = {}
-    for heading, caption, path in pictures:
-        headings.setdefault(heading, []).append((caption, path))
-    return headings
 
 
 def _write_metrics(path: Path, rows: Sequence[Mapping]) -> None:

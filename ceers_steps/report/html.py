@@ -36,11 +36,19 @@ def write_html(path: str | os.PathLike, template: str, **values: Any) -> Path:
         When jinja2 is not installed or the file cannot be written.
     """
     with optional_import("The page needs jinja2", extra="report"):
-        from jinja2 import Environment, StrictUndefined
-    source = (files("ceers_steps.report") / "templates" / template).read_text(encoding="utf-8")
+        from jinja2 import Environment, FunctionLoader, StrictUndefined
     environment = Environment(
-        autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
+        loader=FunctionLoader(_source),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
     )
     environment.filters["embedded"] = lambda data: base64.b64encode(data).decode()
-    html = environment.from_string(source).render(values)
+    html = environment.get_template(template).render(values)
     return write_atomic(path, lambda scratch: scratch.write_text(html, encoding="utf-8"))
+
+
+def _source(template: str) -> str:
+    """Return the text of a template; parts of pages include each other by name."""
+    return (files("ceers_steps.report") / "templates" / template).read_text(encoding="utf-8")

@@ -12,19 +12,23 @@ from math import nan
 from pathlib import Path
 from urllib.parse import quote
 
-from ceers_steps.errors import CeersError
-from ceers_steps.figures import preview
 from ceers_steps.files.atomic import write_atomic
 from ceers_steps.files.json_files import read_note
 from ceers_steps.files.metrics import METRICS, write_metrics
 from ceers_steps.report.html import write_html
+from ceers_steps.report.mosaics.pictures import draw_mosaics
 from ceers_steps.report.pictures import make_pictures
-from ceers_steps.report.survey_data import Exposure, Mosaic, SurveyData
+from ceers_steps.report.survey_data import Exposure, SurveyData
+from ceers_steps.report.trends import find_trends
+from ceers_steps.report.truth import read_truth
 
 __all__ = ["write_site"]
 
 FORMAT = 1
 """Of the pages: with another one, all are made again."""
+
+SHARED = ("report.css", "overview.css", "report.js", "trends.js", "zoom.js")
+"""Files that pages share."""
 
 LOG_LINES = 40
 
@@ -81,11 +85,11 @@ def write_site(data: SurveyData, *, mark: Mark, few: str = "", cores: int = 1) -
         ]
         + [{"product": mosaic.name, **mosaic.metrics} for mosaic in data.mosaics],
     )
-    for name in ("report.js", "report.css"):
+    for name in SHARED:
         source = files("ceers_steps.report") / "templates" / name
         write_atomic(folder / name, partial(_copy, source.read_bytes()))
     _write_exposures(data, marked, folder, cores)
-    return _write_index(data, marked, folder, few)
+    return _write_index(data, marked, folder, few, cores)
 
 
 def _copy(contents: bytes, path: Path) -> None:
@@ -164,46 +168,27 @@ def _rows(metrics: Mapping[str, float]) -> list[tuple[str, str, str, str]]:
     ]
 
 
-def _write_index(data: SurveyData, marked: list[tuple[str, ...]], folder: Path, few: str) -> Path:
+def _write_index(
+    data: SurveyData, marked: list[tuple[str, ...]], folder: Path, few: str, cores: int
+) -> Path:
     """Write the first page."""
     shown = [m for m in METRICS if any(m.name in e.metrics for e in data.exposures)]
-    mosaics = []
+    cards = []
     for mosaic in data.mosaics:
-        picture = _mosaic_picture(mosaic, folder)
         link = quote(os.path.relpath(mosaic.path, folder))
         beyond = {m.name for m in METRICS if m.beyond(mosaic.metrics.get(m.name, nan))}
-        mosaics.append((mosaic, picture, link, _rows(mosaic.metrics), beyond))
+        cards.append((mosaic, link, _rows(mosaic.metrics), beyond))
+    truth = read_truth(data.folder, folder)
     return write_html(
         folder / "index.html",
         "report.html",
-        title=f"Survey {data.folder.resolve().name}",
+        title=truth.title if truth else f"Survey {data.folder.resolve().name}",
         survey=str(data.folder.resolve()),
         exposures=list(zip(data.exposures, marked, strict=True)),
         columns=shown,
-        trends=[
-            (name, title)
-            for name, title in (
-                ("wisp_scale", "Wisp scale"),
-                ("sky", "Sky, MJy/sr"),
-                ("snowballs", "Snowballs"),
-                ("stripe_rms", "Stripes removed, rms, DN/s"),
-            )
-            if any(column.name == name for column in shown)
-        ],
-        mosaics=mosaics,
+        trends=find_trends(data.exposures),
+        mosaics=draw_mosaics(data, folder, cores),
+        cards=cards,
         few=few,
+        truth=truth,
     )
-
-
-def _mosaic_picture(mosaic: Mosaic, folder: Path) -> str:
-    """Return the link of the picture of a mosaic, made again when the mosaic is newer."""
-    path = folder / "mosaics" / f"{mosaic.name}.png"
-    try:
-        if not path.exists() or path.stat().st_mtime < mosaic.path.stat().st_mtime:
-            picture = preview.preview_png(preview.read_preview(mosaic.path, largest=1400))
-            write_atomic(path, lambda scratch: scratch.write_bytes(picture))
-    except CeersError:
-        raise
-    except (OSError, KeyError, ValueError):
-        return ""
-    return quote(f"mosaics/{path.name}")

@@ -10,6 +10,7 @@ from astropy.io import fits
 from ceers_steps.errors import CeersError
 from ceers_steps.files.json_files import has_types, read_note
 from ceers_steps.files.metrics import metrics_of
+from ceers_steps.names import effective_filter
 
 __all__ = ["Exposure", "Mosaic", "SurveyData", "read_survey"]
 
@@ -19,7 +20,7 @@ RECORDS = ".ceers/done"
 
 @dataclass
 class Exposure:
-    """One exposure: facts, metrics, products by suffix, its log."""
+    """One exposure: facts, metrics, products by suffix, its log, its S_REGION."""
 
     name: str
     facts: dict[str, str] = field(default_factory=dict)
@@ -27,15 +28,27 @@ class Exposure:
     products: dict[str, Path] = field(default_factory=dict)
     log: Path | None = None
     status: str = "done"
+    sky_region: str = ""
+
+    @property
+    def filter(self) -> str:
+        """The filter that decides; empty where it is not known."""
+        return effective_filter(self.facts.get("FILTER"), self.facts.get("PUPIL"))
+
+    @property
+    def visit(self) -> str:
+        """Program, observation and visit: the digits of the name."""
+        return self.name[2:13]
 
 
 @dataclass
 class Mosaic:
-    """One mosaic: its metrics and its last product."""
+    """One mosaic: its metrics, its last product, and all of them by suffix."""
 
     name: str
     path: Path
     metrics: dict[str, float] = field(default_factory=dict)
+    products: dict[str, Path] = field(default_factory=dict)
 
 
 @dataclass
@@ -83,7 +96,9 @@ def read_survey(folder: str | Path) -> SurveyData:
             found = exposures.setdefault(match["name"], Exposure(match["name"]))
             found.products[match["suffix"]] = path
         elif match := _MOSAIC.match(path.name):
-            mosaics[match["name"]] = Mosaic(match["name"], path)
+            mosaic = mosaics.setdefault(match["name"], Mosaic(match["name"], path))
+            mosaic.path = path
+            mosaic.products[match["suffix"]] = path
     metrics: dict[str, dict] = defaultdict(dict)
     costs: dict[str, dict[str, float]] = defaultdict(dict)
     for path in sorted((folder / RECORDS).rglob("*.json")):
@@ -98,7 +113,7 @@ def read_survey(folder: str | Path) -> SurveyData:
     for exposure in exposures.values():
         _complete(exposure, metrics.get(exposure.name, {}), costs.get(exposure.name, {}))
     for mosaic in mosaics.values():
-        known = metrics.get(mosaic.name) or _metrics_of_product(mosaic.path)
+        known = {**_metrics_of_product(mosaic.path), **metrics.get(mosaic.name, {})}
         mosaic.metrics = metrics_of(known)
     return SurveyData(
         folder,
@@ -140,7 +155,10 @@ def _complete(exposure: Exposure, metrics: dict, costs: dict[str, float]) -> Non
         if not metrics:
             metrics = _metrics_of_product(last)
         try:
-            header = fits.getheader(last, 0)
+            with fits.open(last, memmap=False) as hdus:
+                header = hdus[0].header
+                if "SCI" in hdus:
+                    exposure.sky_region = str(hdus["SCI"].header.get("S_REGION", ""))
         except OSError:
             exposure.status = "product damaged"
         else:
@@ -149,6 +167,7 @@ def _complete(exposure: Exposure, metrics: dict, costs: dict[str, float]) -> Non
                 "PUPIL",
                 "DETECTOR",
                 "DATE-OBS",
+                "EXPSTART",
                 "EFFEXPTM",
                 "CRDS_CTX",
                 "CAL_VER",

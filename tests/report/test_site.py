@@ -2,7 +2,6 @@
 
 import json
 import os
-import shutil
 from pathlib import Path
 
 import numpy as np
@@ -15,6 +14,7 @@ from ceers_steps.errors import CeersError
 from ceers_steps.files.metrics import METRICS, metrics_of
 from ceers_steps.files.overrides import read_overrides
 from ceers_steps.report.survey_data import read_survey
+from tests.report.browsing import find, requests, wait_for
 from tests.survey.madeup import finish, make_exposures, make_plan
 
 WISP = 0.9
@@ -163,69 +163,11 @@ def test_excluded_exposures_are_left_out_and_notes_change_nothing(tmp_path):
 # -- in a browser
 
 
-@pytest.fixture(scope="module")
-def browser(tmp_path_factory):
-    """Return headless Chromium; its downloads go to ``browser.downloads``."""
-    chromium, driver = shutil.which("chromium"), shutil.which("chromedriver")
-    if not (chromium and driver):
-        if os.environ.get("CI"):
-            pytest.fail("CI needs chromium and chromedriver (Debian: chromium chromium-driver)")
-        pytest.skip("chromium and chromedriver are not installed")
-    from selenium import webdriver
-    from selenium.webdriver.chrome.service import Service
-
-    downloads = tmp_path_factory.mktemp("downloads")
-    options = webdriver.ChromeOptions()
-    options.binary_location = chromium
-    for flag in (
-        "--headless=new",
-        "--no-sandbox",
-        "--disable-gpu",
-        "--disable-quic",
-        "--no-first-run",
-        "--disable-background-networking",
-        "--disable-component-update",
-        "--disable-sync",
-        f"--user-data-dir={tmp_path_factory.mktemp('profile')}",
-    ):
-        options.add_argument(flag)
-    options.add_experimental_option("prefs", {"download.default_directory": str(downloads)})
-    options.set_capability("goog:loggingPrefs", {"browser": "ALL", "performance": "ALL"})
-    chrome = webdriver.Chrome(options=options, service=Service(driver))
-    chrome.downloads = downloads
-    yield chrome
-    chrome.quit()
-
-
-def requests(browser):
-    """Return the addresses that the browser has asked for since the last call."""
-    messages = (json.loads(entry["message"])["message"] for entry in browser.get_log("performance"))
-    return [
-        message["params"]["request"]["url"]
-        for message in messages
-        if message["method"] == "Network.requestWillBeSent"
-    ]
-
-
 def visible(browser):
     return browser.execute_script(
         "return [...document.querySelectorAll('#exposures tbody tr')]"
         ".filter(row => !row.hidden).map(row => row.dataset.name)"
     )
-
-
-def wait_for(condition):
-    import time
-
-    end = time.monotonic() + 20
-    while not (found := condition()):
-        assert time.monotonic() < end, "nothing came in 20 s"
-        time.sleep(0.05)
-    return found
-
-
-def find(browser, css):
-    return browser.find_element("css selector", css)
 
 
 def test_sort_filter_blink_review_and_export(survey, browser):

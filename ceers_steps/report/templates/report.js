@@ -61,42 +61,6 @@ function overview(table) {
     link.click();
     setTimeout(() => URL.revokeObjectURL(link.href), 1000);
   });
-  document.querySelectorAll(".trend").forEach(panel => trend(panel, body));
-}
-
-function trend(panel, body) {
-  const points = [...body.rows].map(row => {
-    const cell = row.querySelector(`[data-metric="${panel.dataset.metric}"]`);
-    return {detector: row.dataset.detector, name: row.dataset.name, off: cell.classList.contains("off"),
-      y: cell.dataset.value === undefined ? NaN : +cell.dataset.value};
-  }).filter(point => isFinite(point.y));
-  if (!points.length) { panel.textContent = "nothing measured"; return; }
-  const detectors = [...new Set(points.map(point => point.detector))].sort();
-  const low = Math.min(...points.map(p => p.y)), high = Math.max(...points.map(p => p.y)), span = high - low || 1;
-  const ns = "http://www.w3.org/2000/svg", svg = document.createElementNS(ns, "svg");
-  svg.setAttribute("viewBox", "0 0 420 210"); svg.setAttribute("role", "img");
-  svg.setAttribute("aria-label", `${panel.dataset.metric}: ${low.toPrecision(4)} to ${high.toPrecision(4)}`);
-  const add = (kind, values, text) => {
-    const item = document.createElementNS(ns, kind);
-    for (const [name, value] of Object.entries(values)) item.setAttribute(name, value);
-    if (text) item.textContent = text;
-    svg.append(item); return item;
-  };
-  const wide = 350 / detectors.length;
-  add("text", {x: 2, y: 20}, high.toPrecision(3)); add("text", {x: 2, y: 172}, low.toPrecision(3));
-  detectors.forEach((detector, i) => {
-    const mine = points.filter(point => point.detector === detector);
-    add("line", {x1: 60 + i * wide, x2: 60 + i * wide, y1: 8, y2: 178});
-    add("text", {x: 60 + (i + .5) * wide, y: 195, "text-anchor": "middle"}, detector.replace("NRC", ""));
-    mine.forEach((point, j) => {
-      const dot = add("circle", {cx: 60 + i * wide + wide * (j + 1) / (mine.length + 1),
-        cy: 170 - 155 * (point.y - low) / span, r: 3});
-      if (point.off) dot.setAttribute("class", "off");
-      const label = document.createElementNS(ns, "title");
-      label.textContent = `${point.name}: ${point.y.toPrecision(5)}`; dot.append(label);
-    });
-  });
-  panel.append(svg);
 }
 
 function exposure(name) {

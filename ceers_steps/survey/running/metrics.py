@@ -11,8 +11,12 @@ from numpy.typing import NDArray
 from scipy.ndimage import distance_transform_edt
 
 from ceers_steps.figures.preview import read_preview
-from ceers_steps.kernels.blocks import as_blocks
-from ceers_steps.kernels.stats import MAD_TO_SIGMA
+from ceers_steps.kernels.mosaic.depth import (
+    limiting_magnitude,
+    sky_scatter,
+    square_side,
+    square_sums,
+)
 
 __all__ = [
     "alignment_metrics",
@@ -26,12 +30,6 @@ __all__ = [
 
 PATCHES, PATCH = 8, 256
 """The noise of a mosaic is measured in so many patches along each side, of so many pixels."""
-
-APERTURE = 0.2
-"""Diameter of the aperture of the depth, arcsec."""
-
-ZERO_POINT = 8.90
-"""AB magnitude of 1 Jy."""
 
 OUTLIER, DO_NOT_USE = 16, 1
 """Flags of DQ."""
@@ -155,15 +153,15 @@ def measure_mosaic(path: Path) -> dict[str, float]:
     -------
     dict
         ``sky_noise``: scatter of the pixels of the sky (MJy/sr); ``depth``: 5 sigma in an
-        aperture of `APERTURE`, AB mag, from the scatter of sums over squares of its area, so with
-        the correlations that drizzling makes; ``area``: arcmin2 with data. What cannot be
-        measured is left out.
+        aperture of 0.2 arcsec, AB mag, from the scatter of sums over squares of its area, so
+        with the correlations that drizzling makes (`ceers_steps.kernels.mosaic.depth`); ``area``:
+        arcmin2 with data. What cannot be measured is left out.
     """
     with fits.open(path, memmap=False) as hdus:
         header, image = hdus["SCI"].header, hdus["SCI"].section
         pixel_area = header["PIXAR_SR"]
         pixel_scale = math.degrees(math.sqrt(pixel_area)) * 3600
-        side = max(1, round(math.sqrt(math.pi / 4) * APERTURE / pixel_scale))
+        side = square_side(pixel_scale)
         ny, nx = header["NAXIS2"], header["NAXIS1"]
         noises = [
             _noises(image[y : y + PATCH, x : x + PATCH], side)
@@ -177,10 +175,9 @@ def measure_mosaic(path: Path) -> dict[str, float]:
     if len(found):
         of_pixel, of_square = np.median(found, axis=0)
         metrics["sky_noise"] = float(of_pixel)
-        aperture = math.pi / 4 * APERTURE**2 / pixel_scale**2
-        flux = 5 * of_square * math.sqrt(aperture / side**2) * pixel_area * 1e6  # Jy
-        if flux > 0:
-            metrics["depth"] = ZERO_POINT - 2.5 * math.log10(flux)
+        depth = float(limiting_magnitude(of_square, pixel_area))
+        if math.isfinite(depth):
+            metrics["depth"] = depth
     return metrics
 
 
@@ -235,7 +232,7 @@ def border_excess(path: Path) -> float:
     inside = image[blank & (distance > 3 * BORDER)]
     if min(border.size, inside.size) < ENOUGH_SKY:
         return math.nan
-    noise = _scatter(inside)
+    noise = sky_scatter(inside)
     return float((np.median(border) - np.median(inside)) / noise) if noise else math.nan
 
 
@@ -249,14 +246,7 @@ def _noises(patch: NDArray, side: int) -> tuple[float, float] | None:
     """Return the scatter of pixels and of sums over squares; None where half is without data."""
     patch = np.asarray(patch, dtype=np.float32)
     patch = np.where(patch == 0, np.float32(np.nan), patch)
-    squares = as_blocks(patch, side).sum(axis=(2, 3))
+    squares = square_sums(patch, side)
     if 2 * np.count_nonzero(np.isfinite(squares)) < max(squares.size, 1):
         return None
-    return _scatter(patch), _scatter(squares)
-
-
-def _scatter(values: NDArray) -> float:
-    """Return the scatter of the sky, from what is below its level: sources are above."""
-    values = values[np.isfinite(values)]
-    level = np.median(values)
-    return float(MAD_TO_SIGMA * np.median(level - values[values <= level]))
+    return sky_scatter(patch), sky_scatter(squares)

@@ -1,0 +1,139 @@
+"""Depth of a mosaic from the scatter of its own sky, with the correlations that drizzling makes."""
+
+import math
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ceers_steps.kernels.blocks import as_blocks
+from ceers_steps.kernels.stats import MAD_TO_SIGMA
+
+__all__ = [
+    "APERTURE",
+    "depth_map",
+    "limiting_magnitude",
+    "sky_scatter",
+    "square_side",
+    "square_sums",
+]
+
+APERTURE = 0.2
+"""Diameter of the aperture of the depth, arcsec."""
+
+ZERO_POINT = 8.90
+"""AB magnitude of 1 Jy."""
+
+SIGNIFICANCE = 5.0
+"""Of a source that is as bright as the depth says."""
+
+CELL = 10
+"""Squares along the side of a cell of the map of the depth."""
+
+WINDOW = 3
+"""Cells along the side of the window around a cell that its depth is measured in: 900 squares,
+the scatter of which is known to 4%."""
+
+
+def square_side(pixel_scale: float) -> int:
+    """Return the side of squares with about the area of the aperture.
+
+    Parameters
+    ----------
+    pixel_scale
+        Side of a pixel, arcsec.
+
+    Returns
+    -------
+    int
+        Pixels, at least 1.
+    """
+    return max(1, round(math.sqrt(math.pi / 4) * APERTURE / pixel_scale))
+
+
+def square_sums(image: NDArray, side: int) -> NDArray:
+    """Return the sums over squares; NaN where any pixel has no data.
+
+    Parameters
+    ----------
+    image : ndarray, shape (ny, nx)
+        NaN where there are no data.
+    side
+        Of a square, pixels.
+
+    Returns
+    -------
+    ndarray, shape (ny // side, nx // side)
+        Leftover edges are dropped.
+    """
+    blocks = as_blocks(image, side)
+    # columns first: the sum over both axes at once takes several times as long
+    return np.add.reduce(np.add.reduce(blocks, axis=3), axis=2)
+
+
+def sky_scatter(values: NDArray) -> float:
+    """Return the scatter of the sky, from what is below its level: sources are above.
+
+    Parameters
+    ----------
+    values : ndarray
+        NaN where there are no data; at least one is finite.
+
+    Returns
+    -------
+    float
+        Standard deviation, in the unit of the values.
+    """
+    values = values[np.isfinite(values)]
+    level = np.median(values)
+    return float(MAD_TO_SIGMA * np.median(level - values[values <= level]))
+
+
+def limiting_magnitude(scatter: NDArray | float, pixel_area: float) -> NDArray:
+    """Return the depth that belongs to the scatter of sums over squares.
+
+    Parameters
+    ----------
+    scatter
+        Standard deviation of sums over squares of `square_side`, MJy/sr times pixels.
+    pixel_area
+        Of a pixel, sr.
+
+    Returns
+    -------
+    ndarray
+        AB magnitude of a source of 5 sigma in `APERTURE`; NaN where the scatter is not positive.
+    """
+    pixel_scale = math.degrees(math.sqrt(pixel_area)) * 3600
+    aperture = math.pi / 4 * APERTURE**2 / pixel_scale**2
+    in_aperture = math.sqrt(aperture / square_side(pixel_scale) ** 2)
+    flux = SIGNIFICANCE * np.asarray(scatter) * in_aperture * pixel_area * 1e6  # Jy
+    positive = np.isfinite(flux) & (flux > 0)
+    magnitude = np.full(flux.shape, np.nan)
+    np.log10(flux, out=magnitude, where=positive)
+    return ZERO_POINT - 2.5 * magnitude
+
+
+def depth_map(sums: NDArray, pixel_area: float) -> NDArray:
+    """Return the depth in every cell of a mosaic.
+
+    Parameters
+    ----------
+    sums : ndarray, shape (ny, nx)
+        Of `square_sums` over the whole mosaic.
+    pixel_area
+        Of a pixel of the mosaic, sr.
+
+    Returns
+    -------
+    ndarray, shape (ny // CELL, nx // CELL)
+        AB magnitude; NaN where half of the squares of a cell have no data.
+    """
+    cells = as_blocks(sums, CELL).reshape(sums.shape[0] // CELL, sums.shape[1] // CELL, -1)
+    ny, nx, each = cells.shape
+    known = 2 * np.isfinite(cells).sum(axis=2) >= each
+    scatter = np.full((ny, nx), np.nan)
+    reach = WINDOW // 2
+    for y, x in np.argwhere(known):
+        rows = slice(max(y - reach, 0), y + reach + 1)
+        scatter[y, x] = sky_scatter(cells[rows, max(x - reach, 0) : x + reach + 1])
+    return limiting_magnitude(scatter, pixel_area)
