@@ -5,7 +5,7 @@ A task leaves its result in a file; products and figures stand in folders for pe
 
 import pickle
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, is_dataclass
+from dataclasses import asdict, is_dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -154,7 +154,21 @@ def _combine(plan: Plan, task: Task, scratch: Path) -> Made:
 
     results = [read_result(plan, name) for name in task.after]
     mosaics = combine(results, plan.output / "mosaics", seed=task.settings["seed"])
-    return _leave(mosaics, task, scratch)
+    return replace(_leave(mosaics, task, scratch), metrics=_mosaic_metrics(mosaics))
+
+
+def _mosaic_metrics(mosaics: Sequence[Path]) -> dict[str, dict[str, dict]]:
+    """Return noise, depth and border of mosaics, as a survey keeps them, for the report."""
+    from ceers_steps.survey.running.metrics import border_excess, measure_mosaic
+
+    metrics: dict[str, dict[str, dict]] = {}
+    for mosaic in mosaics:
+        stem = mosaic.name.removesuffix("_i2d.fits")
+        metrics[stem] = {"mosaic": measure_mosaic(mosaic)}
+        subtracted = mosaic.with_name(f"{stem}_mbkgsub.fits")
+        if subtracted.exists():
+            metrics[stem]["border"] = {"excess": border_excess(subtracted)}
+    return metrics
 
 
 def _measure(plan: Plan, task: Task, scratch: Path) -> Made:
