@@ -21,6 +21,10 @@ Beyond = float | Literal["cut", "edge"]
 pixels, repeated), or ``'cut'`` for no such blocks."""
 
 
+FEW = 8
+"""Numbers that numpy adds one after the other; more it adds in several parts."""
+
+
 def as_blocks(image: NDArray, side: int | tuple[int, int], beyond: Beyond = "cut") -> NDArray:
     """Return an image as blocks, for a reduction over the last two axes.
 
@@ -71,7 +75,13 @@ def block_sum(
     values = _whole_blocks(values, side, side, beyond)
     ny, nx = (size // side for size in values.shape)
     strips = values.reshape(ny, side, nx * side).sum(axis=1, dtype=np.float32)
-    return strips.reshape(ny, nx, side).sum(axis=2, dtype=dtype)
+    if side >= FEW:
+        return strips.reshape(ny, nx, side).sum(axis=2, dtype=dtype)
+    # the same additions in the same order; numpy takes ten times as long for short sums
+    total = strips[:, ::side].astype(dtype)
+    for column in range(1, side):
+        total += strips[:, column::side]
+    return total
 
 
 def block_median(image: NDArray, side: int, beyond: Beyond = "cut") -> NDArray:

@@ -10,7 +10,7 @@ from astropy.io import fits
 from astropy.wcs import WCS, FITSFixedWarning
 from numpy.typing import NDArray
 
-from ceers_steps.kernels.blocks import as_blocks
+from ceers_steps.kernels.blocks import block_sum
 from ceers_steps.kernels.mosaic.depth import square_side, square_sums
 from ceers_steps.names import effective_filter
 
@@ -156,10 +156,9 @@ def binned_mean(image: NDArray, factor: int) -> NDArray:
     """
     if factor == 1:
         return image
-    blocks = as_blocks(image, factor, beyond=np.nan)
-    good = np.isfinite(blocks)
-    number = good.sum(axis=(2, 3), dtype=np.float32)
-    total = np.where(good, blocks, np.float32(0)).sum(axis=3).sum(axis=2)
+    good = np.isfinite(image)
+    number = block_sum(good, factor, beyond=0, dtype=np.float32)
+    total = block_sum(np.where(good, image, np.float32(0)), factor, beyond=0, dtype=np.float32)
     mean = np.full(total.shape, np.nan, dtype=np.float32)
     np.divide(total, number, out=mean, where=number > 0)
     return mean

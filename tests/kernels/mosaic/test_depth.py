@@ -9,6 +9,7 @@ from ceers_steps.kernels.mosaic.depth import (
     CELL,
     depth_map,
     limiting_magnitude,
+    sky_scatter,
     square_side,
     square_sums,
 )
@@ -47,6 +48,18 @@ def test_white_noise_and_twice_of_it():
         # sources on 0.7% of the squares shift the level by 0.01 of the scatter
         assert np.median(values) == pytest.approx(true_depth(expected), abs=ERROR)
         assert values.std() < 2 * ERROR
+
+
+def test_a_cell_has_the_scatter_of_its_window():
+    random = np.random.default_rng(2)
+    for shape in ((30, 30), (29, 31)):
+        sums = random.normal(0, 1, (40, 50)).astype(np.float32)
+        sums[random.random(sums.shape) < 0.1] = np.nan
+        depth = depth_map(sums, AREA)
+        expected = limiting_magnitude(sky_scatter(sums[10:40, 20:50]), AREA)
+        assert depth[2, 3] == pytest.approx(float(expected), abs=1e-5)
+        sums = sums[: shape[0], : shape[1]]
+        assert depth_map(sums, AREA).shape == (shape[0] // CELL, shape[1] // CELL)
 
 
 def test_no_noise_has_no_depth():
