@@ -193,9 +193,14 @@ class CeersDetector1(CeersPipeline, Detector1Pipeline):
 
     def _record_not_applicable(self, model: JwstDataModel | None) -> None:
         """Record that our steps were left out, where the stock sequence was run."""
-        if model is not None and not is_nircam_imaging(model):
-            for name in CUSTOM_STEPS:
-                getattr(self, name).record(model, "SKIPPED", note=_why_stock(model))
+        if model is None or is_nircam_imaging(model):
+            return
+        for name in CUSTOM_STEPS:
+            step = getattr(self, name)
+            if step is self.remstriping and step.other_instruments and not step.skip:
+                step.run(model)  # in place; it has its own list of what it takes
+            else:
+                step.record(model, "SKIPPED", note=_why_stock(model))
 
     def _warn_of_double_treatment(self) -> None:
         """Say which treatments the user has turned on twice."""

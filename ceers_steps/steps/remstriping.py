@@ -14,6 +14,7 @@ from ceers_steps.files.headers.other_tools import already_done
 from ceers_steps.files.source_masks import read_bits
 from ceers_steps.kernels.sources.tiers import RATE_TIERS
 from ceers_steps.kernels.stripes.exposure import Destriping, StripeSettings, destripe_inplace
+from ceers_steps.kernels.stripes.readout import ReadoutLayout
 from ceers_steps.steps.base import CeersStep
 from ceers_steps.steps.inputs.flat import check_is_rate, read_flat
 from ceers_steps.steps.inputs.readout import readout_layout
@@ -21,6 +22,10 @@ from ceers_steps.steps.inputs.readout import readout_layout
 __all__ = ["RemStripingStep"]
 
 log = logging.getLogger(__name__)
+
+NIRCAM_IMAGING = "NRC_IMAGE"
+OTHER_IMAGING = ("MIR_IMAGE", "NIS_IMAGE")
+"""EXP_TYPE of what is treated, always and on request."""
 
 
 class RemStripingStep(CeersStep):
@@ -43,6 +48,7 @@ class RemStripingStep(CeersStep):
         mask_threshold = pass(default='auto')  # median: masked fraction (0 to 1) of an output's row above which the whole row is used; auto: what has the smaller predicted error
         pedestal = option('kept', 'published', default='kept')  # kept: stripes have zero mean, so that the sky keeps its level; published (median): they are measured from the peak of a Gaussian fitted to the histogram
         tilted_angles = float_list(default=None)  # Directions of further stripes, degrees from +x towards +y (30,150), after rows and columns
+        other_instruments = boolean(default=False)  # Also MIRI and NIRISS imaging, whose frames are taken as read by one output
         source_mask = input_file(default=None)  # FITS image, not 0 = source (an edited *_1fmask.fits), in place of the search for sources
         search_destriped = boolean(default=True)  # Search for sources after a rough removal of stripes, which hide faint wide ones
         apply_flat = boolean(default=True)  # Allow for the flat field in the fit; the result is not flat-fielded
@@ -99,8 +105,11 @@ class RemStripingStep(CeersStep):
         """
         if self.overrides_row(model).get("skip_remstriping"):
             return "the overrides table says so"
-        if model.meta.instrument.name != "NIRCAM" or model.meta.exposure.type != "NRC_IMAGE":
-            return f"not NIRCam imaging (EXP_TYPE {model.meta.exposure.type})"
+        kind = model.meta.exposure.type
+        if kind in OTHER_IMAGING and not self.other_instruments:
+            return f"not NIRCam imaging (EXP_TYPE {kind}); other_instruments=true takes it"
+        if kind not in (NIRCAM_IMAGING, *OTHER_IMAGING):
+            return f"not NIRCam imaging (EXP_TYPE {kind})"
         return "" if self.force else already_done(model, "stripes")
 
     def _parameters_used(self, threshold: float | None, flat: NDArray | None) -> dict[str, Any]:
@@ -135,7 +144,7 @@ def _destripe_inplace(
             dq,
             var_rnoise,
             var_poisson,
-            readout_layout(model),
+            _layout(model),
             flat=flat,
             source_bits=read_bits(step.source_mask, shape) if step.source_mask else None,
             settings=StripeSettings(
@@ -154,6 +163,13 @@ def _destripe_inplace(
             "its DQ and its variances; give a source_mask that leaves some sky, or leave this "
             "exposure out (skip_remstriping in the overrides table)."
         ) from err
+
+
+def _layout(model: JwstDataModel) -> ReadoutLayout:
+    """Return the order of read-out; other detectors than NIRCam's have none that stripes follow."""
+    if model.meta.exposure.type in OTHER_IMAGING:
+        return ReadoutLayout(model.data.shape[-2:], n_outputs=1)
+    return readout_layout(model)
 
 
 def _write_products(step: RemStripingStep, model: JwstDataModel, found: Destriping) -> None:

@@ -325,6 +325,32 @@ def test_other_exposures_are_skipped(rate, name, kind):
     np.testing.assert_array_equal(result.data, rate.data)
 
 
+@pytest.mark.parametrize(
+    ("detector", "kind", "axes"),
+    [("MIRIMAGE", "MIR_IMAGE", (1, 2)), ("NIS", "NIS_IMAGE", (-2, -1))],
+)
+@pytest.mark.parametrize("method", ["median", "wiener"])
+def test_other_instruments_on_request(rate, flat_file, detector, kind, axes, method):
+    """Whatever the order of read-out: stripes of any direction, rows and columns too."""
+    y, x = np.mgrid[: SHAPE[0], : SHAPE[1]]
+    tilted = NOISE * np.sin((y * np.cos(np.pi / 6) - x * np.sin(np.pi / 6)) / 4.0)
+    rate.data += tilted.astype(np.float32)
+    rate.meta.instrument.name = {"MIR_IMAGE": "MIRI", "NIS_IMAGE": "NIRISS"}[kind]
+    rate.meta.instrument.detector = detector
+    rate.meta.exposure.type = kind
+    rate.meta.subarray.fastaxis, rate.meta.subarray.slowaxis = axes
+    options = {"other_instruments": True, "method": method}
+    result = clean(rate, flat_file, tilted_angles=[30.0, 150.0], **options)
+    assert result.meta.cal_step.instance["ceers_remstriping"] == "COMPLETE"
+    rate.data -= tilted.astype(np.float32)
+    without = clean(rate, flat_file, **options)
+    inside = np.hypot(y - 80, x - 80) < 60
+    inside &= np.isfinite(result.data - without.data)
+    # lines of 60 to 90 pixels, of which 40% are masked
+    left = np.polyfit(tilted[inside], (result.data - without.data)[inside], 1)[0]
+    assert abs(left) < 0.2
+
+
 @pytest.mark.parametrize("value", ["automatic", -0.1, 1.5, "nan", None])
 def test_bad_threshold(rate, flat_file, value):
     with pytest.raises(StepError, match="mask_threshold="):

@@ -17,6 +17,8 @@ from ceers_steps.kernels.stripes.frame import (
 )
 from ceers_steps.kernels.stripes.median import flatten, rough_stripes
 from ceers_steps.kernels.stripes.readout import ReadoutLayout
+from ceers_steps.kernels.stripes.settings import TILTED
+from ceers_steps.kernels.stripes.tilted import rough_tilted_stripes
 
 __all__ = ["Destriping", "StripeSettings", "destripe_inplace"]
 
@@ -66,7 +68,7 @@ class Destriping:
     metrics : dict of str to float
         Means over the integrations.
     patterns : tuple of Stripes
-        What was subtracted from each integration, if it was to be kept (without `rest`).
+        What was subtracted from each integration, if it was to be kept, without `rest` and `light`.
     first : tuple of ndarray, shape (ny, nx), or None
         The first integration before, and what was subtracted from it, if to be kept.
     """
@@ -129,15 +131,16 @@ def destripe_inplace(
     """
     settings = settings or StripeSettings()
     planes = _planes(images, dq, var_rnoise, var_poisson)
+    rough = _rough_tilted(planes, flat, source_bits, layout.n_outputs, settings.tilted_angles)
     bits = source_bits
     if bits is None:
-        bits = _search_sources(planes, flat, layout.n_outputs, settings.search_destriped)
+        bits = _search_sources(planes, rough, flat, layout.n_outputs, settings.search_destriped)
     patterns, metrics, first = [], [], None
-    for plane in planes:
+    for plane, tilted in zip(planes, rough, strict=True):
         sky = plane.sees_sky & (bits == 0)
         if not sky.any():
             sky = plane.sees_sky
-        stripes = _find(plane, bits, source_bits is not None, flat, layout, settings)
+        stripes = _find(plane, tilted, bits, source_bits is not None, flat, layout, settings)
         if settings.method == "wiener" or not settings.published_pedestal:
             stripes = with_zero_mean(stripes, sky)
         if settings.keep_first and first is None:
@@ -146,7 +149,7 @@ def destripe_inplace(
         _subtract_inplace(plane, total, zeros_stay=settings.method == "median")
         metrics.append(_metrics(stripes, total, sky))
         if settings.keep_patterns:
-            patterns.append(replace(stripes, rest=stripes.rest[:0]))
+            patterns.append(replace(stripes, rest=stripes.rest[:0], light=None))
     means = {key: float(np.mean([each[key] for each in metrics])) for key in metrics[0]}
     return Destriping(bits, means, tuple(patterns), first)
 
@@ -167,14 +170,40 @@ def _planes(
     return planes
 
 
+def _rough_tilted(
+    planes: Sequence[_Plane],
+    flat: NDArray | None,
+    source_bits: NDArray[np.uint8] | None,
+    n_outputs: int,
+    angles: tuple[float, ...],
+) -> list[NDArray[np.float32] | None]:
+    """Return a first estimate of the tilted stripes of each integration, None without angles.
+
+    Where they are strong they are taken for sources, and rows cannot be fitted.
+    """
+    if not angles:
+        return [None] * len(planes)
+    rough: list[NDArray[np.float32] | None] = []
+    for plane in planes:
+        image = plane.image if flat is None else flatten(plane.image, flat)
+        mask = ~plane.sees_sky if source_bits is None else ~plane.sees_sky | (source_bits > 0)
+        rough.append(rough_tilted_stripes(image, mask, n_outputs, angles))
+    return rough
+
+
 def _search_sources(
-    planes: Sequence[_Plane], flat: NDArray | None, n_outputs: int, search_destriped: bool
+    planes: Sequence[_Plane],
+    rough: Sequence[NDArray[np.float32] | None],
+    flat: NDArray | None,
+    n_outputs: int,
+    search_destriped: bool,
 ) -> NDArray[np.uint8]:
     """Return the mask of the mean of all integrations: bit 0 bad, higher bits sources."""
     shape = planes[0].image.shape
     total, count = np.zeros(shape, np.float32), np.zeros(shape, np.int32)
-    for plane in planes:
-        np.add(total, plane.image, out=total, where=plane.sees_sky)
+    for plane, tilted in zip(planes, rough, strict=True):
+        image = plane.image if tilted is None else plane.image - tilted
+        np.add(total, image, out=total, where=plane.sees_sky)
         count += plane.sees_sky
     mean: NDArray = total / np.maximum(count, 1)
     if flat is not None:
@@ -186,30 +215,53 @@ def _search_sources(
 
 def _find(
     plane: _Plane,
+    rough: NDArray[np.float32] | None,
     bits: NDArray[np.uint8],
     given: bool,
     flat: NDArray | None,
     layout: ReadoutLayout,
     settings: StripeSettings,
 ) -> Stripes:
-    """Find the stripes of one integration."""
+    """Find the stripes of one integration, tilted ones after rows and columns."""
     if settings.method == "median":
         mask = (bits > 0) | (plane.dq != 0)
-        stripes = find_by_median(
-            plane.image,
+    else:
+        # a mask that was given is taken as it is
+        used_bits = bits if given else bits & ~np.uint8(WIDEST_TIER)
+        mask = (used_bits > 0) | ~plane.sees_sky
+    if rough is None:
+        return _find_rows_and_columns(plane, plane.image, mask, flat, layout, settings)
+    # wide faint light is no stripe: here the widest tier counts, too
+    covered = mask | (bits > 0)
+    if covered.all():
+        covered = mask
+    for _ in range(TILTED.passes):
+        image = plane.image - rough
+        stripes = _find_rows_and_columns(plane, image, mask, flat, layout, settings)
+        stripes = add_tilted(stripes, covered, settings.tilted_angles, rough)
+        rough = stripes.tilted
+    return stripes
+
+
+def _find_rows_and_columns(
+    plane: _Plane,
+    image: NDArray,
+    mask: NDArray[np.bool_],
+    flat: NDArray | None,
+    layout: ReadoutLayout,
+    settings: StripeSettings,
+) -> Stripes:
+    """Find the stripes that the read-out makes."""
+    if settings.method == "median":
+        return find_by_median(
+            image,
             mask,
             layout.n_outputs,
             flat=flat,
             mask_threshold=settings.mask_threshold,
             published_pedestal=settings.published_pedestal,
         )
-    else:
-        # a mask that was given is taken as it is
-        used_bits = bits if given else bits & ~np.uint8(WIDEST_TIER)
-        mask = (used_bits > 0) | ~plane.sees_sky
-        stripes = find_by_wiener(plane.image, mask, plane.white_sigma, layout, flat=flat)
-    angles = settings.tilted_angles
-    return add_tilted(stripes, mask, angles) if angles else stripes
+    return find_by_wiener(image, mask, plane.white_sigma, layout, flat=flat)
 
 
 def _subtract_inplace(plane: _Plane, total: NDArray, zeros_stay: bool) -> None:

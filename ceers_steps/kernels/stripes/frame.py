@@ -12,11 +12,11 @@ from ceers_steps.kernels.stripes.median import (
     column_stripes,
     flatten,
     median_stripes,
-    tilted_stripes,
 )
 from ceers_steps.kernels.stripes.posterior import fit_stripes
 from ceers_steps.kernels.stripes.readout import ReadoutLayout
 from ceers_steps.kernels.stripes.settings import MEDIAN
+from ceers_steps.kernels.stripes.tilted import stripes_along
 
 __all__ = ["Stripes", "add_tilted", "find_by_median", "find_by_wiener", "with_zero_mean"]
 
@@ -35,6 +35,8 @@ class Stripes:
         Stripes along other directions, None when they were not looked for.
     rest : ndarray of float32, shape (ny, nx)
         Image less stripes and smooth light: noise, and the sources where they are masked.
+    light : ndarray of float32, shape (ny, nx), or None
+        Smooth light without the level of the sky, where the method models it.
     sky : float
         Level of the sky, in the units of the image.
     metrics : dict of str to float
@@ -45,6 +47,7 @@ class Stripes:
     vertical: NDArray[np.float32]
     tilted: NDArray[np.float32] | None
     rest: NDArray[np.float32]
+    light: NDArray[np.float32] | None
     sky: float
     metrics: dict[str, float]
 
@@ -100,7 +103,7 @@ def find_by_median(
     fit = median_stripes(work, mask, n_outputs, mask_threshold, pedestal)
     metrics = {"mask_threshold": fit.threshold, "full_rows": float(fit.full_rows.sum())}
     rest = work - np.float32(sky) - fit.total
-    return Stripes(fit.horizontal, fit.vertical, None, rest, sky, metrics)
+    return Stripes(fit.horizontal, fit.vertical, None, rest, None, sky, metrics)
 
 
 def find_by_wiener(
@@ -137,7 +140,8 @@ def find_by_wiener(
     """
     fit = fit_stripes(image, mask, white_sigma, layout, flat=flat)
     rest = image - fit.stripes
-    rest -= fit.light if flat is None else fit.light * flat
+    response = np.float32(1) if flat is None else flat
+    rest -= fit.light * response
     columns = column_stripes(rest, mask)
     rest -= columns
     metrics = {
@@ -145,11 +149,19 @@ def find_by_wiener(
         "noise_scale": fit.noise_scale,
         "predicted_error": fit.predicted_error,
     }
-    return Stripes(fit.stripes, columns, None, rest, fit.sky, metrics)
+    light = (fit.light - np.float32(fit.sky)) * response
+    return Stripes(fit.stripes, columns, None, rest, light, fit.sky, metrics)
 
 
-def add_tilted(stripes: Stripes, mask: NDArray[np.bool_], angles: Sequence[float]) -> Stripes:
+def add_tilted(
+    stripes: Stripes,
+    mask: NDArray[np.bool_],
+    angles: Sequence[float],
+    rough: NDArray[np.float32] | None = None,
+) -> Stripes:
     """Find stripes along other directions in what is left, one direction after the other.
+
+    Wide ones are in the model of smooth light: they are looked for in it, too.
 
     Parameters
     ----------
@@ -159,18 +171,17 @@ def add_tilted(stripes: Stripes, mask: NDArray[np.bool_], angles: Sequence[float
         True = do not use.
     angles : sequence of float
         Directions, degrees from +x towards +y.
+    rough : ndarray of float32, shape (ny, nx), optional
+        A first estimate of them, that the image was without when rows and columns were found.
 
     Returns
     -------
     Stripes
     """
-    tilted = np.zeros_like(stripes.rest)
-    rest = stripes.rest.copy()
-    for angle in angles:
-        pattern = tilted_stripes(rest, mask, angle)
-        tilted += pattern
-        rest -= pattern
-    return replace(stripes, tilted=tilted, rest=rest)
+    rest = stripes.rest if rough is None else stripes.rest + rough
+    seen = rest if stripes.light is None else rest + stripes.light
+    tilted = stripes_along(seen, mask, angles)
+    return replace(stripes, tilted=tilted, rest=rest - tilted)
 
 
 def with_zero_mean(stripes: Stripes, where: NDArray[np.bool_]) -> Stripes:

@@ -6,7 +6,6 @@ another in each of the outputs that are read together, and weaker ones along col
 estimate from the read-out time series is in `ceers_steps.kernels.stripes.posterior`.
 """
 
-from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
@@ -21,7 +20,6 @@ __all__ = [
     "flatten",
     "median_stripes",
     "rough_stripes",
-    "tilted_stripes",
 ]
 
 
@@ -173,52 +171,11 @@ def median_stripes(
     return MedianStripes(horizontal, columns, full_rows, threshold)
 
 
-def tilted_stripes(image: NDArray, mask: NDArray[np.bool_], angle: float) -> NDArray[np.float32]:
-    """Measure stripes along straight lines of any direction.
-
-    Each line is one pixel wide; its level is a mean with deviations cut at 2 sigma, drawn towards
-    zero by the noise it has, so that the short lines in the corners and a frame without such
-    stripes get next to nothing.
-
-    Parameters
-    ----------
-    image : ndarray, shape (ny, nx)
-        Without row and column stripes and without its sky level.
-    mask : ndarray of bool, shape (ny, nx)
-        True = do not use.
-    angle : float
-        Direction of the stripes, degrees from +x towards +y.
-
-    Returns
-    -------
-    ndarray of float32, shape (ny, nx)
-        Stripes, with zero mean over the usable pixels.
-
-    Raises
-    ------
-    ValueError
-        When no pixel is usable.
-    """
-    usable = _usable(image, mask)
-    ny, nx = image.shape
-    radians = np.deg2rad(angle)
-    distance = (
-        np.cos(radians) * np.arange(ny)[:, np.newaxis] - np.sin(radians) * np.arange(nx)
-    ).astype(np.float32)
-    line = np.rint(distance - distance.min()).astype(np.intp)
-    members = line[usable]
-    count = np.bincount(members, minlength=int(line.max()) + 1)
-    levels = _shrunken_levels(
-        image[usable],
-        count,
-        expand=lambda levels: levels[members],
-        add_up=lambda values: np.bincount(members, values, minlength=count.size),
-    )
-    return levels[line]
-
-
 def column_stripes(image: NDArray, mask: NDArray[np.bool_]) -> NDArray[np.float32]:
-    """Measure stripes along columns in the way of `tilted_stripes`.
+    """Measure stripes along columns.
+
+    The level of each is a mean with deviations cut at 2 sigma, drawn towards zero by the noise it
+    has, so that a frame without such stripes gets next to nothing.
 
     Parameters
     ----------
@@ -238,12 +195,26 @@ def column_stripes(image: NDArray, mask: NDArray[np.bool_]) -> NDArray[np.float3
         When no pixel is usable.
     """
     usable = _usable(image, mask)
-    return _shrunken_levels(
-        np.where(usable, image, np.float32(0)),
-        np.count_nonzero(usable, axis=0),
-        expand=lambda levels: levels,
-        add_up=lambda values: np.sum(values, axis=0, where=usable),
-    )
+    values = np.where(usable, image, np.float32(0))
+    count = np.count_nonzero(usable, axis=0)
+    sample = subsample(values, MEDIAN.sample)
+    sample = sample[sample != 0.0]
+    sigma = np.float32(mad_sigma(sample)) if sample.size else np.float32(0)
+    start = float(np.median(sample)) if sample.size else 0.0
+    levels = np.full(count.size, start, dtype=np.float32)
+    limit = MEDIAN.clip * sigma
+    for _ in range(MEDIAN.column_iterations):
+        deviation = values - levels
+        inside = np.sum(np.abs(deviation) <= limit, axis=0, where=usable)
+        np.clip(deviation, -limit, limit, out=deviation)
+        deviation = np.sum(deviation, axis=0, where=usable)
+        levels += (deviation / np.maximum(inside, 1)).astype(np.float32)
+    levels -= np.average(levels, weights=count).astype(np.float32)
+    noise = sigma**2 / np.maximum(count, 1)
+    long = count >= 0.5 * count.max()
+    spread = max(0.0, biweight_scale(levels[long]) ** 2 - float(np.mean(noise[long])))
+    levels *= spread / np.maximum(spread + noise, np.finfo(float).tiny)
+    return (levels - np.average(levels, weights=count)).astype(np.float32)
 
 
 def _usable(image: NDArray, mask: NDArray[np.bool_]) -> NDArray[np.bool_]:
@@ -253,37 +224,6 @@ def _usable(image: NDArray, mask: NDArray[np.bool_]) -> NDArray[np.bool_]:
     if not usable.any():
         raise ValueError("no usable pixel: all are masked or NaN")
     return usable
-
-
-def _shrunken_levels(
-    values: NDArray,
-    count: NDArray[np.int_],
-    expand: Callable[[NDArray], NDArray],
-    add_up: Callable[[NDArray], NDArray],
-    max_iterations: int = 3,
-) -> NDArray[np.float32]:
-    """Return the level of every line: a robust mean, drawn towards zero by its noise.
-
-    ``expand`` takes levels to the shape of the values, ``add_up`` takes such an array to sums
-    per line, and ``count`` is the number of values of each line.
-    """
-    sample = subsample(values, MEDIAN.sample)
-    sample = sample[sample != 0.0]
-    sigma = np.float32(mad_sigma(sample)) if sample.size else np.float32(0)
-    start = float(np.median(sample)) if sample.size else 0.0
-    levels = np.full(count.size, start, dtype=np.float32)
-    limit = MEDIAN.clip * sigma
-    for _ in range(max_iterations):
-        deviation = values - expand(levels)
-        inside = add_up(np.abs(deviation) <= limit)
-        np.clip(deviation, -limit, limit, out=deviation)
-        levels += (add_up(deviation) / np.maximum(inside, 1)).astype(np.float32)
-    levels -= np.average(levels, weights=count).astype(np.float32)
-    noise = sigma**2 / np.maximum(count, 1)
-    long = count >= 0.5 * count.max()
-    spread = max(0.0, biweight_scale(levels[long]) ** 2 - float(np.mean(noise[long])))
-    levels *= spread / np.maximum(spread + noise, np.finfo(float).tiny)
-    return (levels - np.average(levels, weights=count)).astype(np.float32)
 
 
 def _output_row_medians(

@@ -13,11 +13,13 @@ __all__ = [
     "MEDIAN",
     "POSTERIOR",
     "SERIES",
+    "TILTED",
     "GroupStripeSettings",
     "LightSettings",
     "MedianSettings",
     "PosteriorSettings",
     "SeriesSettings",
+    "TiltedSettings",
 ]
 
 
@@ -125,10 +127,50 @@ class MedianSettings:
     for 250 values and more; 2.3 for 32. Without clipping it is pi / 2."""
     clip: float = 2.0
     """Sigma at which deviations from the level of a line are cut, as in the published medians."""
+    column_iterations: int = 3
+    """Times that the level of a column is improved (choice)."""
     sky_sample: int = 1_000_000
     """Pixels that the sky level is measured from: its error is then a thousandth of their noise."""
     published_histogram: tuple[float, float, float] = (-1.0, 1.5, 0.001)
     """Bins of the published pedestal: from, to, width, DN/s (Bagley et al. 2023, section 3.1)."""
+
+
+@dataclass(frozen=True)
+class TiltedSettings:
+    """Stripes along lines that nothing of the read-out makes."""
+
+    passes: int = 2
+    """Times that rows, columns and then tilted stripes are found, each without the last of these
+    (choice)."""
+    clip: float = 2.0
+    """Sigma at which deviations of pixels from the level of their line are cut, as for columns."""
+    iterations: int = 4
+    """Times that the level is improved: each reaches stripes 2 sigma stronger (choice)."""
+    line_width: float = 0.5
+    """Pixels: lines of one pixel take a tenth less of stripes whose edges lie between them
+    (benchmark)."""
+    least_pixels: int = 32
+    """Usable pixels below which a line is left alone: its level would be worse than a fifth of the
+    noise of a pixel ..."""
+    least_share: float = 0.06
+    """... and their share of those of the fullest line: in a large frame a short line in a corner
+    would be far worse than the others (choice)."""
+    part_length: float = 256.0
+    """Pixels of a line that are averaged before parts are compared: longer than what a source mask
+    leaves of a galaxy, and a level of 6% of the noise of a pixel (choice)."""
+    part_clip: float = 2.5
+    """Errors of a part at which its deviation from the median of its line is cut (choice)."""
+    trend_degree: int = 3
+    """Of the polynomial across the lines that is left to the sky, as in `LightSettings` ..."""
+    trend_clip: float = 3.0
+    """... fitted without lines farther from it, units of their scatter (choice) ..."""
+    trend_blocks: int = 32
+    """... if it stands out among the means of so many blocks of lines (choice)."""
+    neighbours: int = 16
+    """Values of a scale whose variance together shows stripes, beside each alone and all of them:
+    narrow and strong, wide and weak (choice) ..."""
+    chance: float = 6e-5
+    """... if noise alone would show as much in one of so many: 4 sigma, less than one line."""
 
 
 POSTERIOR = PosteriorSettings()
@@ -136,3 +178,4 @@ LIGHT = LightSettings()
 SERIES = SeriesSettings()
 GROUPS = GroupStripeSettings()
 MEDIAN = MedianSettings()
+TILTED = TiltedSettings()

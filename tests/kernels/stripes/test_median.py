@@ -12,8 +12,8 @@ from ceers_steps.kernels.stripes.median import (
     flatten,
     median_stripes,
     rough_stripes,
-    tilted_stripes,
 )
+from ceers_steps.kernels.stripes.tilted import tilted_stripes
 
 NOISE = 0.02
 SKY = 0.3
@@ -166,7 +166,7 @@ def test_nothing_usable():
     with pytest.raises(ValueError, match="no usable pixel"):
         median_stripes(image, np.ones(image.shape, bool), 4)
     with pytest.raises(ValueError, match="no usable pixel"):
-        tilted_stripes(np.full((8, 8), np.nan), np.zeros((8, 8), bool), 30.0)
+        column_stripes(np.full((8, 8), np.nan), np.zeros((8, 8), bool))
     with pytest.raises(ValueError, match="n_outputs=3"):
         median_stripes(image, np.zeros(image.shape, bool), 3)
 
@@ -180,30 +180,6 @@ def test_nan_is_masked():
     np.testing.assert_array_equal(result.total, expected.total)
 
 
-@pytest.mark.parametrize("angle", [0.0, 30.0, 90.0, 150.0])
-def test_tilted_stripes(angle):
-    rng = np.random.default_rng(4)
-    y, x = np.mgrid[:300, :300]
-    radians = np.deg2rad(angle)
-    pattern = 0.004 * np.sin((y * np.cos(radians) - x * np.sin(radians)) / 3.0)
-    noise = rng.normal(0, NOISE, pattern.shape)
-    mask = rng.random(pattern.shape) < 0.2
-    fit = tilted_stripes(noise + pattern, mask, angle)
-    # a line of 300 pixels, most are shorter; 10% for rounding to whole lines
-    line_noise = NOISE / np.sqrt(0.8 * 200)
-    assert np.std(fit - pattern) < np.hypot(line_noise, 0.1 * 0.004)
-    assert abs(np.mean(fit[~mask], dtype=float)) < 1e-6 * NOISE
-    other = tilted_stripes(noise + pattern, mask, angle + 60.0)
-    assert np.std(other) < 0.3 * np.std(pattern)
-
-
-def test_no_tilted_stripes_leaves_next_to_nothing():
-    noise = np.random.default_rng(5).normal(0, NOISE, (300, 300))
-    fit = tilted_stripes(noise, np.zeros(noise.shape, bool), 30.0)
-    # far below the error of a line's mean, which is what an unshrunk estimate would add
-    assert np.std(fit) < 0.3 * NOISE / np.sqrt(300)
-
-
 def test_columns_are_lines_at_ninety_degrees():
     rng = np.random.default_rng(7)
     stripes = rng.normal(0, 0.004, 200)
@@ -213,7 +189,9 @@ def test_columns_are_lines_at_ninety_degrees():
     mask[:, 20] = True
     fit = column_stripes(image, mask)
     expected = tilted_stripes(image, mask, 90.0)
-    np.testing.assert_allclose(np.broadcast_to(fit, image.shape), expected, atol=0.01 * NOISE)
+    # two estimates from the same pixels: their differences are a part of the noise of both
+    assert np.ptp(expected, axis=0).max() == 0
+    assert np.std(np.delete(fit - expected[0], 20)) < 0.5 * NOISE / np.sqrt(0.7 * 300)
     error = np.delete(fit - stripes, 20)
     # a mean cut at 2 sigma is nearly as good as the mean
     assert np.std(error) < 1.15 * NOISE / np.sqrt(0.7 * 300)
