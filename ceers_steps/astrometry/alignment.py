@@ -181,7 +181,7 @@ def align_group_inplace(
     residuals = []
     for number, part in enumerate(parts):
         members = [usable[i] for i in part.members]
-        _add_relative_rows_inplace(members, part)
+        _add_relative_rows_inplace(members, part, places)
         if references:
             for reference in references:
                 residuals += _align_to_reference_inplace(members, part, places, plane, reference)
@@ -197,7 +197,7 @@ def align_group_inplace(
         else:
             for member, fit in zip(members, part.joint.fits, strict=True):
                 _correct_inplace(member, plane, fit.matrix, fit.shift, places[member.index])
-            residuals.append(_relative_residuals(members, part, places))
+            residuals.append(_joined(_title(members), [each.residuals[0] for each in members]))
     return residuals
 
 
@@ -265,8 +265,10 @@ def _metrics(fit: ListFit, geometry: str) -> dict[str, Any]:
     }
 
 
-def _add_relative_rows_inplace(members: Sequence[AlignedExposure], part: AlignedPart) -> None:
-    """Add the rows of the alignment of exposures with each other."""
+def _add_relative_rows_inplace(
+    members: Sequence[AlignedExposure], part: AlignedPart, places: _Places
+) -> None:
+    """Add the rows of the alignment of exposures with each other, and their residuals."""
     if len(members) == 1:
         return
     for member, fit in zip(members, part.joint.fits, strict=True):
@@ -279,6 +281,9 @@ def _add_relative_rows_inplace(members: Sequence[AlignedExposure], part: Aligned
             )
         metrics = _metrics(fit, member.settings.fitgeometry)
         member.add_row("relative", COMPLETE, member.doubt, **metrics)
+        moved = fit.apply(places[member.index][0][fit.matched])
+        title = f"{member.name} among {len(members)} exposures"
+        member.residuals.append(Residuals(title, moved, 1e3 * fit.residuals, fit.used))
 
 
 def _add_single_row_inplace(member: AlignedExposure) -> None:
@@ -336,7 +341,10 @@ def _align_to_reference_inplace(
     if absolute is None:
         return []
     title, fit = _title(members) + (" (FAILED)" if reason else ""), absolute.fit
-    return [Residuals(title, absolute.positions, 1e3 * fit.residuals, fit.used)]
+    found = Residuals(title, absolute.positions, 1e3 * fit.residuals, fit.used)
+    for member in members:
+        member.residuals.append(found)
+    return [found]
 
 
 def _why_simpler(absolute: ReferenceFit | None, wanted: str) -> str:
@@ -378,18 +386,10 @@ def _fail_inplace(members: Sequence[AlignedExposure], reason: str) -> None:
             member.add_row("relative", FAILED, reason)
 
 
-def _relative_residuals(
-    members: Sequence[AlignedExposure], part: AlignedPart, places: _Places
-) -> Residuals:
-    """Return the residuals of all exposures about their common positions."""
-    moved, residuals, used = [], [], []
-    for member, fit in zip(members, part.joint.fits, strict=True):
-        residuals.append(1e3 * fit.residuals)
-        used.append(fit.used)
-        moved.append(fit.apply(places[member.index][0][fit.matched]))
-    return Residuals(
-        _title(members), np.concatenate(moved), np.concatenate(residuals), np.concatenate(used)
-    )
+def _joined(title: str, parts: Sequence[Residuals]) -> Residuals:
+    """Return the residuals of all exposures together."""
+    every = [(each.positions, each.residuals, each.used) for each in parts]
+    return Residuals(title, *(np.concatenate(arrays) for arrays in zip(*every, strict=True)))
 
 
 def _title(members: Sequence[AlignedExposure]) -> str:

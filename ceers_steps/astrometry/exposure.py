@@ -62,6 +62,8 @@ class AlignedExposure:
         Its rows of the results.
     correction : Correction or None
         What was done to its WCS.
+    residuals : list of Residuals
+        Of the fits that it was in: its own among the exposures, that of all to a reference.
     """
 
     index: int
@@ -81,11 +83,12 @@ class AlignedExposure:
     reference: str = ""
     rows: list[dict[str, Any]] = field(default_factory=list)
     correction: "Correction | None" = None
+    residuals: list["Residuals"] = field(default_factory=list)
 
     def copy(self) -> "AlignedExposure":
         """Return one that can be aligned while this one stays as it is."""
         rows = [dict(row) for row in self.rows]
-        return replace(self, corrector=deepcopy(self.corrector), rows=rows)
+        return replace(self, corrector=deepcopy(self.corrector), rows=rows, residuals=[])
 
     def add_row(self, alignment: str, status: str, note: str = "", **values: Any) -> None:
         """Add a row to the results."""

@@ -57,6 +57,13 @@ METRICS = (
         "snowball_saturated", "", "ceers_snowball", "n_saturated", "snowballs with saturated core"
     ),
     Metric(
+        "snowball_area",
+        "pix",
+        "ceers_snowball",
+        "n_flagged_pixels",
+        "pixels flagged for snowballs in any group",
+    ),
+    Metric(
         "snowball_fraction",
         "",
         "ceers_snowball",
@@ -76,6 +83,35 @@ METRICS = (
         "ceers_remstriping",
         "predicted_error",
         "expected rms of the stripes that are left",
+    ),
+    Metric(
+        "row_rms_before",
+        "DN / s",
+        "ceers_remstriping",
+        "row_rms_before",
+        "scatter of the means of output rows before",
+    ),
+    Metric(
+        "row_rms_after",
+        "DN / s",
+        "ceers_remstriping",
+        "row_rms_after",
+        "the same after",
+    ),
+    Metric(
+        "row_rms_ratio",
+        "",
+        "ceers_remstriping",
+        "row_rms_ratio",
+        "that after over what white noise makes",
+        most=1.5,
+    ),
+    Metric(
+        "masked_rows",
+        "",
+        "ceers_remstriping",
+        "masked_rows",
+        "output rows with more than 80% masked",
     ),
     Metric(
         "noise_scale",

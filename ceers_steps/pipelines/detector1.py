@@ -11,6 +11,7 @@ from ceers_steps.errors import CeersError
 from ceers_steps.files.membership import is_calibrated_unit
 from ceers_steps.pipelines.base import CeersPipeline
 from ceers_steps.steps.jump_check import JumpCheckStep
+from ceers_steps.steps.looks import keep_rate
 from ceers_steps.steps.remstriping import RemStripingStep
 from ceers_steps.steps.snowball import SnowballStep
 from ceers_steps.steps.wispsub import WispSubStep
@@ -156,6 +157,7 @@ class CeersDetector1(CeersPipeline, Detector1Pipeline):
             if self.save_intermediates and not step.skip:
                 self.save_model(rate, before + ints, force=True)
             rate = step.run(rate)
+        keep_rate(rate)
         return rate
 
     def _share_cleaning(self, rate: JwstDataModel, rateints: JwstDataModel) -> JwstDataModel:

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from ceers_steps.errors import optional_import
 from ceers_steps.figures import canvas
+from ceers_steps.figures.looks import Look
 
 __all__ = ["Pictures", "encoded", "make_pictures"]
 
@@ -36,8 +37,9 @@ class Pictures:
     removed : list of (title, picture)
         What was removed from one state to the next.
     wisp : dict
-        ``picture``: the wisp removed; ``low``, ``high``: its values at black and white, in units of
-        the whole range of `states`. Empty where none was.
+        ``picture``: the wisp; ``low``, ``high``: its values at black and white, in units of
+        the whole range of `states`; ``scale``: the scale that it has; ``taken``: that which was
+        subtracted. Empty where no template is known.
     """
 
     states: list[tuple[str, str]]
@@ -45,13 +47,19 @@ class Pictures:
     wisp: dict
 
 
-def make_pictures(products: Mapping[str, Path]) -> Pictures:
+def make_pictures(
+    products: Mapping[str, Path], looks: Mapping[str, Look] | None = None, scale: float = 0.0
+) -> Pictures:
     """Make the pictures of the products that there are.
 
     Parameters
     ----------
     products
         FITS files by suffix.
+    looks
+        What steps have left, which is as good and read faster.
+    scale
+        Scale of the wisp that was subtracted.
 
     Returns
     -------
@@ -59,12 +67,10 @@ def make_pictures(products: Mapping[str, Path]) -> Pictures:
         Rate images where they were kept, otherwise the calibrated ones; none from files that
         cannot be read.
     """
-    kept = any(name in products for name, _ in STATES)
-    views = {}
-    for name, title in STATES if kept else CALIBRATED:
-        view = _read(products[name]) if name in products else None
-        if view is not None:
-            views[title] = view
+    looks = looks or {}
+    views = _from_looks(looks) or _from_products(products)
+    if "wisp" in looks and not scale:
+        scale = max(looks["wisp"].facts.get("scales") or [0.0])
     if not views:
         return Pictures([], [], {})
     # the scale of the last, so that what is left can be seen; its level stays the same
@@ -85,9 +91,46 @@ def make_pictures(products: Mapping[str, Path]) -> Pictures:
         picture = encoded(change, least, most)
         removed.append((f"{before} minus {after}", picture))
         if before == "before wisps":
-            span = high - low
-            wisp = {"picture": picture, "low": least / span, "high": most / span}
+            wisp = {"picture": picture, "scale": scale, "taken": scale}
+            wisp |= _in_range(least, most, high - low)
+    template = looks["wisp"].picture("template") if "wisp" in looks else None
+    if not wisp and template is not None and template.shape == next(iter(views.values())).shape:
+        finite = template[np.isfinite(template)]
+        least, most = (float(x) for x in np.percentile(finite, [0.1, 99.9]))
+        if most > least:
+            wisp = {"picture": encoded(template, least, most), "scale": 1.0, "taken": 0.0}
+            wisp |= _in_range(least, most, high - low)
     return Pictures(states, removed, wisp)
+
+
+def _in_range(least: float, most: float, span: float) -> dict[str, float]:
+    """Return black and white of the wisp in units of the range of the images."""
+    return {"low": least / span, "high": most / span}
+
+
+def _from_looks(looks: Mapping[str, Look]) -> dict[str, NDArray]:
+    """Return the images between corrections: the rate, and what was removed put back."""
+    view = looks["rate"].picture("image") if "rate" in looks else None
+    if view is None:
+        return {}
+    views = {"rate": view}
+    for kind, name in (("stripes", "pre1f"), ("wisp", "prewisp")):
+        removed = looks[kind].picture("removed") if kind in looks else None
+        if removed is not None and removed.shape == view.shape:
+            view = view + removed
+            views[dict(STATES)[name]] = view
+    return dict(reversed(views.items()))
+
+
+def _from_products(products: Mapping[str, Path]) -> dict[str, NDArray]:
+    """Return the images of products; of the calibrated ones where no rate was kept."""
+    kept = any(name in products for name, _ in STATES)
+    views = {}
+    for name, title in STATES if kept else CALIBRATED:
+        view = _read(products[name]) if name in products else None
+        if view is not None:
+            views[title] = view
+    return views
 
 
 def encoded(view: NDArray, low: float, high: float) -> str:

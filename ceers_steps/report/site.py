@@ -10,13 +10,17 @@ from functools import partial
 from importlib.resources import files
 from math import nan
 from pathlib import Path
+from typing import Any
 from urllib.parse import quote
 
+from ceers_steps.figures import looks
 from ceers_steps.files.atomic import write_atomic
 from ceers_steps.files.json_files import read_note
 from ceers_steps.files.metrics import METRICS, write_metrics
+from ceers_steps.report.details import read_details
 from ceers_steps.report.html import write_html
 from ceers_steps.report.mosaics.pictures import draw_mosaics
+from ceers_steps.report.parameters import PARAMETERS, in_force
 from ceers_steps.report.pictures import make_pictures
 from ceers_steps.report.survey_data import Exposure, SurveyData
 from ceers_steps.report.trends import find_trends
@@ -24,13 +28,16 @@ from ceers_steps.report.truth import read_truth
 
 __all__ = ["write_site"]
 
-FORMAT = 1
+FORMAT = 2
 """Of the pages: with another one, all are made again."""
 
-SHARED = ("report.css", "overview.css", "report.js", "trends.js", "zoom.js")
+SHARED = ("report.css", "exposure.css", "overview.css", "report.js", "trends.js", "zoom.js")
 """Files that pages share."""
 
 LOG_LINES = 40
+
+LOOKS = ".ceers/looks"
+"""Folder below the output folder of a survey in which steps leave what a page shows of them."""
 
 Mark = Callable[[Sequence[Exposure], str], Sequence[bool]]
 
@@ -44,7 +51,18 @@ class _Page:
     before: str
     after: str
     path: Path
-    survey: str
+    folder: Path
+    given: dict[str, Any]
+
+    @property
+    def survey(self) -> str:
+        """The folder of the survey, for the browser to know it by."""
+        return str(self.folder.resolve())
+
+    @property
+    def looks(self) -> Path:
+        """Folder of what steps have left."""
+        return self.folder / LOOKS
 
 
 def write_site(data: SurveyData, *, mark: Mark, few: str = "", cores: int = 1) -> Path:
@@ -103,7 +121,7 @@ def _write_exposures(
     """Write the pages of exposures that are not what they would be now."""
     stamps_path = folder / "stamps.json"
     stamps = read_note(stamps_path)
-    survey = str(data.folder.resolve())
+    given = read_note(data.folder / PARAMETERS)
     names = [exposure.name for exposure in data.exposures]
     pages, now = [], {}
     for row, exposure in enumerate(data.exposures):
@@ -113,7 +131,8 @@ def _write_exposures(
             names[row - 1] if row else "",
             names[row + 1] if row + 1 < len(names) else "",
             folder / "exposures" / f"{exposure.name}.html",
-            survey,
+            data.folder,
+            given,
         )
         now[exposure.name] = _stamp(page)
         if stamps.get(exposure.name) != now[exposure.name] or not page.path.exists():
@@ -133,30 +152,44 @@ def _stamp(page: _Page) -> str:
     """Return a digest of what a page is made of."""
     exposure = page.exposure
     paths = [*exposure.products.values(), *([exposure.log] if exposure.log else [])]
+    paths += looks.look_files(page.looks, exposure.name)
     states = [(str(path), os.stat(path).st_size, os.stat(path).st_mtime_ns) for path in paths]
     known = [FORMAT, states, exposure.metrics, exposure.facts, page.marked, page.before, page.after]
+    known.append(in_force({}, page.given, exposure.name))
     return hashlib.blake2b(json.dumps(known).encode(), digest_size=12).hexdigest()
 
 
 def _write_exposure(page: _Page) -> None:
     """Write the page of one exposure."""
     exposure = page.exposure
-    log = []
-    if exposure.log is not None:
-        log = exposure.log.read_text(encoding="utf-8", errors="replace").splitlines()[-LOG_LINES:]
+    found = looks.read_looks(page.looks, exposure.name)
+    warnings, log = _log_excerpt(exposure.log)
     write_html(
         page.path,
         "exposure.html",
         page=page,
         exposure=exposure,
-        pictures=make_pictures(exposure.products),
+        pictures=make_pictures(exposure.products, found, exposure.metrics.get("wisp_scale", 0.0)),
+        details=read_details(found),
+        parameters=in_force(found, page.given, exposure.name),
         metrics=_rows(exposure.metrics),
         links={
             suffix: quote(os.path.relpath(path, page.path.parent))
             for suffix, path in exposure.products.items()
         },
+        warnings=warnings,
         log=log,
+        log_link=quote(os.path.relpath(exposure.log, page.path.parent)) if exposure.log else "",
     )
+
+
+def _log_excerpt(path: Path | None) -> tuple[list[str], list[str]]:
+    """Return the warnings and errors in a log, and its last lines."""
+    if path is None:
+        return [], []
+    lines = path.read_text(encoding="utf-8", errors="replace").splitlines()
+    bad = [line for line in lines if " WARNING " in line or " ERROR " in line]
+    return list(dict.fromkeys(bad))[:LOG_LINES], lines[-LOG_LINES:]
 
 
 def _rows(metrics: Mapping[str, float]) -> list[tuple[str, str, str, str]]:

@@ -40,6 +40,7 @@ from ceers_steps.files.atomic import write_atomic
 from ceers_steps.files.wcs_files import wcs_file_name, write_wcs_file
 from ceers_steps.steps.base import CeersMixin
 from ceers_steps.steps.inputs.exposures import open_library
+from ceers_steps.steps.looks import keep_alignment
 from ceers_steps.steps.update_wcs import UpdateWcsStep
 
 __all__ = ["AlignStep"]
@@ -206,6 +207,7 @@ def _write_back(
                 used = {**asdict(exposure.settings), "abs_refcat": os.path.basename(given)}
                 note = "; ".join(text for text in (exposure.note, exposure.doubt) if text)
                 step.record(model, status, parameters=used, metrics=exposure.metrics, note=note)
+                keep_alignment(exposure)
             finally:
                 library.shelve(model, exposure.index)
 

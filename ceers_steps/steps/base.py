@@ -15,6 +15,7 @@ from stpipe.exceptions import StpipeExitException, ValidationError
 
 import ceers_steps
 from ceers_steps.errors import CeersError
+from ceers_steps.figures.looks import keep_record
 from ceers_steps.files.atomic import write_atomic
 from ceers_steps.files.headers.check import Wanted, check_input, fill_keywords, filled_values
 from ceers_steps.files.headers.provenance import (
@@ -307,8 +308,7 @@ class CeersMixin(_Extended):
         """
         alias = self.class_alias
         record_step_status(model, alias, status=status)
-        # as jwst does for its own steps (S_JUMP)
-        set_card(model, status_keyword(alias), status, f"{alias} of ceers_steps")
+        set_card(model, status_keyword(alias), status, f"{alias} of ceers_steps")  # as S_JUMP
         entry = {
             "status": status,
             "version": ceers_steps.__version__,
@@ -317,6 +317,7 @@ class CeersMixin(_Extended):
             "note": note,
         }
         model.meta.instance.setdefault("ceers_steps", {})[alias] = entry
+        keep_record(model, alias, entry)
         used = ", ".join(f"{key}={value}" for key, value in entry["parameters"].items())
         measured = ", ".join(
             f"{key}={value:.5g}" if isinstance(value, float) else f"{key}={value}"

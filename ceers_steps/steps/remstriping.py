@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 from stdatamodels.jwst.datamodels import JwstDataModel
 
 from ceers_steps.errors import CeersError
+from ceers_steps.figures.looks import are_kept
 from ceers_steps.files.atomic import write_atomic
 from ceers_steps.files.headers.other_tools import already_done
 from ceers_steps.files.source_masks import read_bits
@@ -18,6 +19,7 @@ from ceers_steps.kernels.stripes.readout import ReadoutLayout
 from ceers_steps.steps.base import CeersStep
 from ceers_steps.steps.inputs.flat import check_is_rate, read_flat
 from ceers_steps.steps.inputs.readout import readout_layout
+from ceers_steps.steps.looks import keep_stripes
 
 __all__ = ["RemStripingStep"]
 
@@ -154,7 +156,7 @@ def _destripe_inplace(
                 tilted_angles=tuple(step.tilted_angles or ()),
                 search_destriped=step.search_destriped,
                 keep_patterns=step.save_patterns,
-                keep_first=step.save_plots,
+                keep_first=step.save_plots or are_kept(),
             ),
         )
     except ValueError as err:
@@ -193,6 +195,8 @@ def _write_products(step: RemStripingStep, model: JwstDataModel, found: Destripi
             header = fits.Header([("BUNIT", "DN/s")])
             _write(step, model, f"{suffix}{ints}", np.stack(stack).reshape(shape), header)
     if found.first is not None:
+        keep_stripes(model, found.first[1])
+    if found.first is not None and step.save_plots:
         from ceers_steps.figures.exposures import striping_figure  # matplotlib is an extra
 
         before, total = found.first

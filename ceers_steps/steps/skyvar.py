@@ -24,6 +24,7 @@ from ceers_steps.names import effective_filter
 from ceers_steps.steps.base import CeersStep
 from ceers_steps.steps.inputs.exposures import is_image_file, open_library
 from ceers_steps.steps.inputs.readout import n_outputs
+from ceers_steps.steps.looks import keep_sky
 
 __all__ = ["SkyVarStep"]
 
@@ -194,6 +195,7 @@ def _write_back(
         error = max(found.pedestal.uncertainty, found.evidence.uncertainty)
         metrics = {"sky": background.level, "sky_err": error, "sky_spread": found.evidence.spread}
         metrics["sky_fitted"] = found.pedestal.fitted
+        keep_sky(model, _not_sky(model, found), step.sky_method, background.level, error)
         if not found.pedestal.fitted:
             log.warning(
                 "%s: no peak could be fitted to the sky's histogram: its median is taken. Look at "
@@ -314,9 +316,14 @@ def _read_mask(
     return None, "made here"
 
 
+def _not_sky(model: JwstDataModel, found: SkyCorrection) -> NDArray[np.bool_]:
+    """Return a mask: True = bad pixel or source."""
+    return ~np.isfinite(model.data) | (model.dq & NOT_SKY > 0) | (found.bits > 0)
+
+
 def _save_background(step: SkyVarStep, model: JwstDataModel, found: SkyCorrection) -> None:
     """Write what is left of the background."""
-    mask = ~np.isfinite(model.data) | (model.dq & NOT_SKY > 0) | (found.bits > 0)
+    mask = _not_sky(model, found)
     hdu = fits.PrimaryHDU(smooth_sky(model.data, mask), fits.Header([("BUNIT", _unit(model))]))
     write_atomic(step.extra_product_path(model, "skybkg"), hdu.writeto)
 

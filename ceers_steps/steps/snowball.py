@@ -19,6 +19,7 @@ from ceers_steps.kernels.snowballs.adaptive import Snowball
 from ceers_steps.kernels.snowballs.flagging import SnowballFlags, flag_snowballs
 from ceers_steps.steps.base import CeersStep
 from ceers_steps.steps.inputs.readout import n_outputs
+from ceers_steps.steps.looks import keep_snowballs
 
 __all__ = ["SnowballStep"]
 
@@ -103,6 +104,7 @@ class SnowballStep(CeersStep):
         jump = model.groupdq.dtype.type(JUMP_DET)
         np.bitwise_or(model.groupdq, jump, out=model.groupdq, where=found.flags)
         model.meta.exposure.extended_emission_events = event_rate(model, found)
+        keep_snowballs(model, found)
         if self.save_events:
             path = self.extra_product_path(model, "snowballs", "ecsv")
             save_events(path, model.meta.filename, found.events)

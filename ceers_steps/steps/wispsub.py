@@ -7,6 +7,7 @@ from typing import Any
 from stdatamodels.jwst.datamodels import CubeModel, ImageModel, JwstDataModel
 
 from ceers_steps.errors import CeersError
+from ceers_steps.figures.looks import are_kept
 from ceers_steps.files.atomic import user_path, write_atomic
 from ceers_steps.files.headers.other_tools import already_done
 from ceers_steps.files.overrides import LIMITS
@@ -27,6 +28,7 @@ from ceers_steps.names import effective_filter
 from ceers_steps.steps.base import CeersStep
 from ceers_steps.steps.inputs.flat import check_is_rate, read_flat
 from ceers_steps.steps.inputs.readout import n_outputs
+from ceers_steps.steps.looks import keep_wisp
 
 __all__ = ["WispSubStep"]
 
@@ -100,6 +102,7 @@ class WispSubStep(CeersStep):
             note = f"{found.reason} subarray {model.meta.subarray.name}"
             self.record(model, "SKIPPED", note=note)
             return model
+        keep_wisp(model, found, templates.components, templates.start)
         _save_extras(self, model, found)
         self.record(
             model,
@@ -236,7 +239,7 @@ def _subtract_inplace(
                 scale=scale,
                 min_significance=step.min_significance,
                 flatten_template=frame == "raw",
-                keep=step.save_wisp_model or step.save_plots,
+                keep=step.save_wisp_model or step.save_plots or are_kept(),
             ),
         )
     except ValueError as problem:

@@ -80,6 +80,7 @@ def test_adaptive_flags_are_added_and_recorded(tmp_path):
     assert (metrics["n_events"], metrics["n_saturated"], metrics["n_capped_groups"]) == (1, 1, 0)
     new = (result.groupdq & JUMP > 0) & (before & JUMP == 0)
     assert metrics["added_fraction"] == pytest.approx(new.mean())
+    assert metrics["n_flagged_pixels"] == np.count_nonzero(found.flags.any(axis=(0, 1)))
     assert entry(result)["parameters"]["halo_threshold"] == 0.6
 
 

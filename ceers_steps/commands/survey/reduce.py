@@ -40,6 +40,7 @@ def run_reduce(args: argparse.Namespace) -> int:
     """Reduce a survey."""
     from ceers_steps.survey.planning.arguments import survey_of
     from ceers_steps.survey.planning.integrity import remember_command
+    from ceers_steps.survey.planning.origins import remember_parameters
     from ceers_steps.survey.planning.plan import why_stale
     from ceers_steps.survey.running.progress import duration
     from ceers_steps.survey.running.run import run_plan
@@ -57,6 +58,7 @@ def run_reduce(args: argparse.Namespace) -> int:
         _check_inputs(due)
         _check_references(due, config)
     remember_command(plan.output, shlex.join(args.words))
+    remember_parameters(plan, config)
     outcome = run_plan(plan, config, follow=follow_metrics(plan))
     remedy = _remedy(plan, config, outcome)
     took = duration(time.monotonic() - start)

@@ -82,7 +82,7 @@ def flag_snowballs(
     """
     if method == "ceers":
         flags = published_flags(groupdq, **parameters)  # type: ignore[arg-type]
-        metrics = {"added_fraction": _added_fraction(flags, groupdq)}
+        metrics = _extent(flags, groupdq)
         return SnowballFlags(flags, None, (), parameters, metrics)
     if not group_time:
         raise ValueError(
@@ -102,11 +102,15 @@ def flag_snowballs(
         "n_saturated": sum(event.saturated for event in found.events),
         "n_capped_groups": len(found.capped),
         "n_lost_pixels": found.n_lost,
-        "added_fraction": _added_fraction(found.flags, groupdq),
+        **_extent(found.flags, groupdq),
     }
     return SnowballFlags(found.flags, found.events, found.capped, parameters, metrics)
 
 
-def _added_fraction(flags: NDArray[np.bool_], groupdq: NDArray[np.uint8]) -> float:
-    """Return the new flags over all pixels and groups."""
-    return np.count_nonzero(flags & ((groupdq & JUMP_DET) == 0)) / flags.size
+def _extent(flags: NDArray[np.bool_], groupdq: NDArray[np.uint8]) -> dict[str, float]:
+    """Return the pixels flagged in any group, and the new flags over all pixels and groups."""
+    new = np.count_nonzero(flags & ((groupdq & JUMP_DET) == 0))
+    return {
+        "n_flagged_pixels": int(np.count_nonzero(flags.any(axis=(0, 1)))),
+        "added_fraction": new / flags.size,
+    }

@@ -17,6 +17,7 @@ from ceers_steps.kernels.stripes.frame import (
 )
 from ceers_steps.kernels.stripes.median import flatten, rough_stripes
 from ceers_steps.kernels.stripes.readout import ReadoutLayout
+from ceers_steps.kernels.stripes.row_noise import RowNoise, row_noise
 from ceers_steps.kernels.stripes.settings import TILTED
 from ceers_steps.kernels.stripes.tilted import rough_tilted_stripes
 
@@ -146,8 +147,11 @@ def destripe_inplace(
         if settings.keep_first and first is None:
             first = plane.image.copy(), stripes.total
         total = stripes.total
+        rows = sky, plane.white_sigma, layout.n_outputs
+        before = row_noise(plane.image, *rows)
         _subtract_inplace(plane, total, zeros_stay=settings.method == "median")
-        metrics.append(_metrics(stripes, total, sky))
+        after = row_noise(plane.image, *rows)
+        metrics.append(_metrics(stripes, total, sky) | _of_rows(before, after))
         if settings.keep_patterns:
             patterns.append(replace(stripes, rest=stripes.rest[:0], light=None))
     means = {key: float(np.mean([each[key] for each in metrics])) for key in metrics[0]}
@@ -284,4 +288,15 @@ def _metrics(stripes: Stripes, total: NDArray, sky: NDArray[np.bool_]) -> dict[s
         "sky_change": -np.mean(values, dtype=float),
         "stripe_rms": np.std(values, dtype=float),
         **stripes.metrics,
+    }
+
+
+def _of_rows(before: RowNoise, after: RowNoise) -> dict[str, float]:
+    """Return the metrics of the scatter of output rows, before and after."""
+    ratio = after.rms / after.expected if after.expected > 0 else np.nan
+    return {
+        "row_rms_before": before.rms,
+        "row_rms_after": after.rms,
+        "row_rms_ratio": ratio,
+        "masked_rows": after.masked,
     }

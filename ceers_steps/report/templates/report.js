@@ -102,6 +102,10 @@ function exposure(name) {
     blink.setAttribute("aria-pressed", Boolean(timer));
   });
 
+  const outlines = document.getElementById("outlines");
+  const outline = () => document.querySelector(".blink .over").toggleAttribute("hidden", !outlines.checked);
+  outlines?.addEventListener("change", outline);
+
   const slider = document.getElementById("slider");
   if (slider) {
     const canvas = document.getElementById("tried"), context = canvas.getContext("2d", {willReadFrequently: true});
@@ -138,6 +142,7 @@ function exposure(name) {
     else if (event.key === "n") document.getElementById("after")?.click();
     else if (event.key === "p") document.getElementById("before")?.click();
     else if (event.key === "b") blink?.click();
+    else if (event.key === "o") outlines?.click();
   });
 }
 

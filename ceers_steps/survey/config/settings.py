@@ -78,6 +78,8 @@ class SurveyConfig:
         How often a failed task is tried again, each time with half as much memory again.
     steps : dict
         ``{pipeline: {step: {parameter: value}}}``, with the step ``""`` for the pipeline's own.
+    origins : dict
+        Where each of all these was given, in words, by attribute or ``pipeline.step.parameter``.
     """
 
     path: Path | None
@@ -109,6 +111,7 @@ class SurveyConfig:
     jobs: int = default_of("jobs")
     retries: int = default_of("retries")
     steps: dict = field(default_factory=dict)
+    origins: dict[str, str] = field(default_factory=dict, compare=False)
 
 
 def load_config(
@@ -154,13 +157,16 @@ def load_config(
         except (tomllib.TOMLDecodeError, UnicodeDecodeError) as err:
             raise CeersError(f"{path} is not valid TOML: {err}.") from err
     values, steps = _read(tables, text, path, folder)
+    origins = _named(values, steps, path.name if isinstance(path, Path) else "")
     for key, value in (options or {}).items():
         if value is not None:
             check_option(key, value)
             values[key] = _absolute(key, value, Path.cwd())
+            origins[key] = "command line"
     for setting in settings:
         more, changed = _read(_parse(setting), "", f"--set {setting}", Path.cwd())
         values |= more
+        origins |= _named(more, changed, "command line (--set)")
         for pipeline, tables in changed.items():
             for step, parameters in tables.items():
                 steps.setdefault(pipeline, {}).setdefault(step, {}).update(parameters)
@@ -171,7 +177,7 @@ def load_config(
     ):
         if not values.get(key):
             raise CeersError(f"{where}: {key} is missing; {remedy}.")
-    config = SurveyConfig(path=path, steps=steps, **values)
+    config = SurveyConfig(path=path, steps=steps, origins=origins, **values)
     _check_combinations(config, text, set(values))
     return config
 
@@ -188,6 +194,17 @@ def _read(
         if isinstance(value, str) and value not in {"", "N/A"} and "://" not in value:
             steps[pipeline][step][name] = str(_join(folder, value))
     return {key: _absolute(key, value, folder) for key, value in values.items()}, steps
+
+
+def _named(values: Mapping, steps: Mapping, origin: str) -> dict[str, str]:
+    """Return where values and parameters of steps are from, by their names."""
+    names = [
+        f"{pipeline}.{step}.{name}"
+        for pipeline, tables in steps.items()
+        for step, parameters in tables.items()
+        for name in parameters
+    ]
+    return dict.fromkeys([*values, *names], origin)
 
 
 def _parse(setting: str) -> dict[str, Any]:

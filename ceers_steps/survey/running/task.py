@@ -133,9 +133,12 @@ def run_task(plan: Plan, task: Task, scratch: Path, seen: Path | None = None) ->
     known = {name: record for name, record in before.items() if record is not None}
     _refuse_without(task, set(known))
     check_products(plan, known, seen)
+    from ceers_steps.figures.looks import keep_looks  # numpy: not before there is work
+
     inputs = {name: file_state(name) for name in task.inputs}
     work = importlib.import_module(plan.work).WORK[task.stage]
-    made = work(plan, task, scratch)
+    with keep_looks(plan.output / STATE / "looks"):
+        made = work(plan, task, scratch)
     return Record(
         task=task.id,
         settings=task.settings,

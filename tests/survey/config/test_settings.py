@@ -76,7 +76,7 @@ def test_every_key_is_in_template_and_configuration():
     assert set(tables) - set(SCHEMA) - given[""] == set(PIPELINES)
     attributes = {field.name for field in fields(SurveyConfig)}
     keys = {name for values in SCHEMA.values() for name in values}
-    assert keys == attributes - {"path", "steps"}
+    assert keys == attributes - {"path", "steps", "origins"}
 
 
 def test_defaults_of_the_configuration_are_those_of_the_table():
@@ -86,6 +86,7 @@ def test_defaults_of_the_configuration_are_those_of_the_table():
         *("path", "inputs", "output"),
         *(name for name in names if name not in {"inputs", "output"}),
         "steps",
+        "origins",
     ]
     assert {name: found[name] for name in names[1:] if name != "output"} == {
         name: default_of(name) for name in names[1:] if name != "output"
