@@ -35,7 +35,13 @@ BRIGHTEST = 500.0
 
 
 def keep_rate(rate: JwstDataModel) -> None:
-    """Keep the picture of a rate image."""
+    """Keep the picture of a rate image.
+
+    Parameters
+    ----------
+    rate
+        The exposure; that of its integrations adds nothing.
+    """
     if looks.are_kept() and rate.data.ndim == 2:
         view = canvas.binned(rate.data, canvas.binning(rate.data.shape))
         pictures = {"image": (view, canvas.sky(view)[1])}
@@ -81,14 +87,30 @@ def keep_wisp(
 
 
 def keep_stripes(model: JwstDataModel, total: NDArray) -> None:
-    """Keep the stripes that were subtracted."""
+    """Keep the stripes that were subtracted.
+
+    Parameters
+    ----------
+    model
+        The exposure; that of its integrations adds nothing.
+    total
+        What was subtracted, shape (ny, nx).
+    """
     if looks.are_kept() and model.data.ndim == 2:
         pictures = {"removed": _removed(total, model.data)}
         looks.keep_look(identity_of(model), "stripes", facts=_shape(model.data), pictures=pictures)
 
 
 def keep_snowballs(model: JwstDataModel, found: SnowballFlags) -> None:
-    """Keep where snowballs were flagged, and the largest as they are in the groups."""
+    """Keep where snowballs were flagged, and the largest as they are in the groups.
+
+    Parameters
+    ----------
+    model
+        Ramps.
+    found
+        Of them.
+    """
     if not looks.are_kept():
         return
     flagged: NDArray[np.bool_] = np.asarray(found.flags.any(axis=(0, 1)))
@@ -167,7 +189,13 @@ def keep_sky(
 
 
 def keep_alignment(exposure: AlignedExposure) -> None:
-    """Keep the matches of an exposure, and what is said of each of its fits; also of failures."""
+    """Keep the matches of an exposure, and what is said of each of its fits; also of failures.
+
+    Parameters
+    ----------
+    exposure
+        Aligned, or not.
+    """
     if not looks.are_kept():
         return
     arrays = {}
