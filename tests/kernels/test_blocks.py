@@ -38,7 +38,7 @@ def test_blocks_hold_their_pixels(shape, side, beyond):
 
 
 @settings(deadline=None)
-@given(shapes, st.integers(1, 7), st.sampled_from(["cut", "edge", 0.0]))
+@given(shapes, st.integers(1, 9), st.sampled_from(["cut", "edge", 0.0]))
 def test_sums_and_medians_are_those_of_the_blocks(shape, side, beyond):
     image = image_of(shape)
     blocks = as_blocks(image, side, beyond)
