@@ -1,5 +1,6 @@
 """Stage 2: from a rate image to one in MJy/sr with a world coordinate system."""
 
+import logging
 import os
 from pathlib import Path
 from typing import Any
@@ -9,10 +10,14 @@ from stdatamodels.jwst.datamodels import JwstDataModel, read_metadata
 
 from ceers_steps.errors import CeersError
 from ceers_steps.files.associations import is_association_path
+from ceers_steps.files.headers.provenance import add_history
 from ceers_steps.files.membership import is_calibrated_unit
 from ceers_steps.pipelines.base import CeersPipeline
+from ceers_steps.steps.inputs.usable import unusable_reason
 
 __all__ = ["CeersImage2"]
+
+log = logging.getLogger(__name__)
 
 
 class CeersImage2(CeersPipeline, Image2Pipeline):
@@ -117,9 +122,14 @@ class CeersImage2(CeersPipeline, Image2Pipeline):
             _check_not_calibrated(member["expname"])
         # jwst names products after themselves only where it saves them
         self.output_file = self.output_file or exp_product["name"]
-        return super().process_exposure_product(
+        result = super().process_exposure_product(
             {**exp_product, "members": members}, pool_name, asn_file
         )
+        if reason := unusable_reason(result):
+            told = f"nothing is usable: {reason}; mosaics are made without it"
+            log.warning("%s: %s", result.meta.filename, told)
+            add_history(result, f"ceers_steps CeersImage2: {told}")
+        return result
 
 
 def _check_not_calibrated(exposure: Any) -> None:

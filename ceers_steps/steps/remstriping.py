@@ -19,6 +19,7 @@ from ceers_steps.kernels.stripes.readout import ReadoutLayout
 from ceers_steps.steps.base import CeersStep
 from ceers_steps.steps.inputs.flat import check_is_rate, read_flat
 from ceers_steps.steps.inputs.readout import readout_layout
+from ceers_steps.steps.inputs.usable import skip_unusable
 from ceers_steps.steps.looks import keep_stripes
 
 __all__ = ["RemStripingStep"]
@@ -85,6 +86,8 @@ class RemStripingStep(CeersStep):
             self.record(model, "SKIPPED", note=reason)
             return model
         check_is_rate(model)
+        if skip_unusable(self, model):
+            return model
         threshold = _parse_threshold(row.get("mask_threshold", self.mask_threshold))
         flat = read_flat(self, model) if self.apply_flat else None
         found = _destripe_inplace(self, model, threshold, flat)

@@ -24,6 +24,7 @@ from ceers_steps.names import effective_filter
 from ceers_steps.steps.base import CeersStep
 from ceers_steps.steps.inputs.exposures import is_image_file, open_library
 from ceers_steps.steps.inputs.readout import n_outputs
+from ceers_steps.steps.inputs.usable import skip_unusable
 from ceers_steps.steps.looks import keep_sky
 
 __all__ = ["SkyVarStep"]
@@ -117,6 +118,8 @@ class SkyVarStep(CeersStep):
             raise CeersError(f"{name} is a mosaic. Give the *_cal.fits files of its exposures.")
         if _is_done(model, self.class_alias) and not self.force:
             log.warning("%s has been through this step already: nothing done", name)
+            return None
+        if skip_unusable(self, model):
             return None
         bits, origin = _read_mask(self.source_mask, model, folders)
         parameters = {

@@ -28,6 +28,7 @@ from ceers_steps.names import effective_filter
 from ceers_steps.steps.base import CeersStep
 from ceers_steps.steps.inputs.flat import check_is_rate, read_flat
 from ceers_steps.steps.inputs.readout import n_outputs
+from ceers_steps.steps.inputs.usable import skip_unusable
 from ceers_steps.steps.looks import keep_wisp
 
 __all__ = ["WispSubStep"]
@@ -93,6 +94,8 @@ class WispSubStep(CeersStep):
             self.record(model, "SKIPPED", note=reason)
             return model
         check_is_rate(model)
+        if skip_unusable(self, model):
+            return model
         scale = row.get("wisp_scale", self.scale)
         templates = read_templates(paths, model)
         frame = templates.frame if self.template_frame == "auto" else self.template_frame

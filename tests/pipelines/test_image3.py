@@ -1,14 +1,17 @@
 """Stage 3 on simulated exposures: both ways of use, products, provenance, clear errors."""
 
 import json
+import re
 import shutil
 
 import numpy as np
 import pytest
 from astropy.io import fits
 from astropy.table import Table
+from jwst.datamodels import ModelLibrary
 from jwst.pipeline import Image3Pipeline
 from stdatamodels.jwst import datamodels
+from stdatamodels.jwst.datamodels import dqflags
 from stpipe import config_parser
 
 from ceers_steps import CeersImage2, CeersImage3, SkyVarStep, TiledResampleStep, UpdateWcsStep
@@ -17,6 +20,7 @@ from ceers_steps.files.membership import PATHS
 from ceers_steps.files.parameter_files import parameter_files_dir
 from ceers_steps.simulate import SimulationConfig, active, read_truth
 from ceers_steps.steps.base import StepError
+from ceers_steps.steps.inputs.errors import mend_errors
 from ceers_steps.survey.select.association_files import write_associations
 from ceers_steps.survey.select.associations import group_exposures, name_products
 from ceers_steps.survey.select.exposures import read_exposures
@@ -379,6 +383,36 @@ class TestList:
             StepError, match=r"exposures in F150W and F277W, .* one list per filter"
         ):
             CeersImage3.call(cals, steps=FAST)
+
+
+@pytest.mark.slow
+def test_errors_that_are_too_small_make_no_outliers(field, tmp_path, caplog):
+    """As those of a single group, in which the noise of the reset is: 4.7 times too small."""
+    models = []
+    for path in sorted(field.glob("*_nrcb4_cal.fits")):
+        model = datamodels.open(path)
+        for name in ("var_rnoise", "var_poisson"):
+            setattr(model, name, getattr(model, name) / np.float32(4.7**2))
+        model.err = np.sqrt(model.var_rnoise + model.var_poisson)
+        models.append(model)
+    wrong = models[0].err.copy()
+    mend_errors(ModelLibrary(models[:1]), change=False)
+    (told,) = re.findall(r"differ ([0-9.]+) times as much .* clean pixels", caplog.text)
+    assert float(told) == pytest.approx(4.7, rel=0.03)  # sources are in it
+    np.testing.assert_array_equal(models[0].err, wrong)
+    steps = {**FAST, "resample": {"skip": True}}
+    steps |= {"outlier_detection": {"skip": False}, "skyvar": {"skip": False}}
+    CeersImage3.call(models, output_dir=str(tmp_path), save_results=True, steps=steps)
+    products = list(tmp_path.glob("*_match.fits"))
+    assert len(products) == 2
+    for path in products:
+        with datamodels.open(path) as after:
+            # by eye: the sky, and not the cores of stars
+            before = fits.getdata(field / path.name.replace("_a3001", "").replace("match", "cal"))
+            sky = np.abs(before - np.nanmedian(before)) < 3 * NOISE
+            # 13% with the errors as they were: half of the difference of two exposures, 5 sigma
+            assert ((after.dq & dqflags.pixel["OUTLIER"]) > 0)[sky].mean() < 0.002
+            assert np.nanmedian(after.err) == pytest.approx(NOISE, rel=0.03)
 
 
 def copy_of(cal, folder, number, **changes):

@@ -111,6 +111,10 @@ class NoiseSettings:
     (choice: what correlated noise makes of it)."""
     sample: int = 500_000
     """Pixels that tell a scatter: to 0.1%."""
+    wrong_errors: float = 1.5
+    """Neighbouring pixels differ by this times what their errors say: these are mended before
+    outliers are searched for, with 5 sigma. Ramps of several groups have 0.9 to 1.2, a single
+    group, which has the reset noise in it, 5 to 7 (simulations)."""
     control_size: int = 2_000_000
     """Pixels of white noise that are measured for comparison: part of an image, or several times
     it ..."""

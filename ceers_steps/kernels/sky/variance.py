@@ -7,11 +7,18 @@ from numpy.typing import NDArray
 
 from ceers_steps.kernels.discs import dilate, grown_box
 from ceers_steps.kernels.parts import find_parts
-from ceers_steps.kernels.sky.settings import VARIANCE
+from ceers_steps.kernels.sky.settings import NOISE, VARIANCE
 from ceers_steps.kernels.sources.background import fit_background
-from ceers_steps.kernels.stats import biweight_location
+from ceers_steps.kernels.stats import biweight_location, mad_sigma, subsample
 
-__all__ = ["Variances", "fill_variances", "level_saturated", "smooth_sky", "split_sky_photons"]
+__all__ = [
+    "Variances",
+    "fill_variances",
+    "level_saturated",
+    "neighbour_scatter",
+    "smooth_sky",
+    "split_sky_photons",
+]
 
 
 @dataclass(frozen=True)
@@ -197,3 +204,27 @@ def smooth_sky(image: NDArray, mask: NDArray[np.bool_]) -> NDArray[np.float32]:
         return fit_background(image, mask, box_size=VARIANCE.box, filter_size=VARIANCE.filter)
     except ValueError:
         return np.full(image.shape, biweight_location(image[~mask]), np.float32)
+
+
+def neighbour_scatter(image: NDArray, variance: NDArray, unusable: NDArray[np.bool_]) -> float:
+    """Return how much neighbouring pixels differ, over what their variances say.
+
+    A quick look: sky and sources that are smooth do not matter, and no source is searched for.
+
+    Parameters
+    ----------
+    image, variance : ndarray, shape (ny, nx)
+        Image and its whole variance, in the squared unit of the image.
+    unusable : ndarray of bool, shape (ny, nx)
+        True = do not use.
+
+    Returns
+    -------
+    float
+        About 1 for variances that are right; NaN when no two neighbours are usable.
+    """
+    usable = ~unusable & np.isfinite(image) & np.isfinite(variance) & (variance > 0)
+    pairs = usable[:, 1:] & usable[:, :-1]
+    differences = (image[:, 1:] - image[:, :-1])[pairs]
+    expected = np.sqrt((variance[:, 1:] + variance[:, :-1])[pairs], dtype=float)
+    return mad_sigma(subsample(differences / expected, NOISE.sample))

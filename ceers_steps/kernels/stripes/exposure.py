@@ -132,12 +132,20 @@ def destripe_inplace(
     """
     settings = settings or StripeSettings()
     planes = _planes(images, dq, var_rnoise, var_poisson)
+    if not any(plane.sees_sky.any() for plane in planes):
+        raise ValueError("no pixel is usable: all are NaN, flagged or without a read noise")
     rough = _rough_tilted(planes, flat, source_bits, layout.n_outputs, settings.tilted_angles)
     bits = source_bits
     if bits is None:
         bits = _search_sources(planes, rough, flat, layout.n_outputs, settings.search_destriped)
     patterns, metrics, first = [], [], None
     for plane, tilted in zip(planes, rough, strict=True):
+        if not plane.sees_sky.any():
+            # an integration that is lost, among others
+            plane.dq[...] |= DO_NOT_USE
+            if settings.keep_patterns:
+                patterns.append(_no_stripes(plane.image.shape, settings))
+            continue
         sky = plane.sees_sky & (bits == 0)
         if not sky.any():
             sky = plane.sees_sky
@@ -189,10 +197,20 @@ def _rough_tilted(
         return [None] * len(planes)
     rough: list[NDArray[np.float32] | None] = []
     for plane in planes:
+        if not plane.sees_sky.any():
+            rough.append(None)
+            continue
         image = plane.image if flat is None else flatten(plane.image, flat)
         mask = ~plane.sees_sky if source_bits is None else ~plane.sees_sky | (source_bits > 0)
         rough.append(rough_tilted_stripes(image, mask, n_outputs, angles))
     return rough
+
+
+def _no_stripes(shape: tuple[int, ...], settings: StripeSettings) -> Stripes:
+    """Return patterns of which nothing is subtracted."""
+    nothing = np.zeros(shape, np.float32)
+    tilted = nothing if settings.tilted_angles else None
+    return Stripes(nothing, nothing[0], tilted, nothing[:0], None, 0.0, {})
 
 
 def _search_sources(

@@ -161,6 +161,8 @@ def subtract_wisps_inplace(
         box = published_box(detector, start, shape)
         rows, columns = (slice(at, at + n) for at, n in zip(start, shape, strict=True))
         template = templates[0][rows, columns] if box is not None else None
+        if template is not None and not _holds_a_wisp(template):
+            raise ValueError("the template is infinite, or the same everywhere: it holds no wisp")
     else:
         template = prepare_template(templates, template_errors).cut(*start, shape)
     wisps = np.zeros_like(images) if settings.keep else None
@@ -176,6 +178,8 @@ def subtract_wisps_inplace(
                 part[...] = np.hypot(part, np.sqrt(extra))
                 if variances is not None:
                     variances[number][template.box] += extra
+        elif not (np.isfinite(image) & (flags & DO_NOT_USE == 0)).any():
+            fit, wisp = WispFit.by_hand(0.0), None  # an integration that is lost, among others
         else:
             fit, wisp = _as_published(image, err, flags, template, box, flat, settings)
         fits.append(fit)
@@ -185,6 +189,12 @@ def subtract_wisps_inplace(
             if wisps is not None:
                 wisps[number] = wisp
     return WispSubtraction(tuple(fits), tuple(subtracted), wisps)
+
+
+def _holds_a_wisp(template: NDArray) -> bool:
+    """Say whether the values of a template, where it has some, are finite and differ."""
+    values = template[~np.isnan(template)]
+    return bool(values.size and np.isfinite(values).all() and values.min() < values.max())
 
 
 def _by_least_squares(

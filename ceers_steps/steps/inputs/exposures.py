@@ -25,8 +25,8 @@ from ceers_steps.files.membership import (
     keywords_of,
     left_out_reason,
 )
-from ceers_steps.kernels.dq import why_unusable
 from ceers_steps.names import NAME_KEYWORDS, exposure_name, identify, is_exposure_name
+from ceers_steps.steps.inputs.usable import unusable_reason
 
 __all__ = [
     "association_of",
@@ -225,8 +225,7 @@ def without_unusable(step: Any, library: ModelLibrary) -> ModelLibrary:
     with library:
         for index in range(len(library)):
             model = library.borrow(index)
-            variances = {"VAR_RNOISE": model.var_rnoise, "VAR_POISSON": model.var_poisson}
-            if why := why_unusable(model.data, model.dq, variances):
+            if why := unusable_reason(model):
                 reasons[index] = f"{model.meta.filename}: {why}"
             library.shelve(model, index, modify=False)
     for reason in reasons.values():

@@ -7,6 +7,7 @@ from scipy import ndimage
 from ceers_steps.kernels.sky.variance import (
     fill_variances,
     level_saturated,
+    neighbour_scatter,
     smooth_sky,
     split_sky_photons,
 )
@@ -190,3 +191,17 @@ def test_a_saturated_pixel_without_a_value_stays(plane):
 def test_without_sky_nothing_is_levelled():
     given = saturated_star()
     np.testing.assert_array_equal(level_saturated(*given, ~nothing()), given[1])
+
+
+def test_scatter_of_neighbours_is_that_of_the_noise_whatever_the_sky():
+    rng = np.random.default_rng(5)
+    y, x = np.indices((300, 310))
+    variance = rng.uniform(1, 4, x.shape)
+    image = rng.normal(0, 4.7 * np.sqrt(variance)) + 30 * np.sin(x / 40) + y / 5
+    image[100:140, 100:140] += 500  # a source
+    unusable = rng.random(x.shape) < 0.05
+    image[unusable] = np.where(rng.random(x.shape) < 0.5, np.nan, 1e6)[unusable]
+    found = neighbour_scatter(image, variance, unusable)
+    # 84,000 pairs, of which each pixel is in two: to 0.5%
+    assert found == pytest.approx(4.7, rel=0.02)
+    assert np.isnan(neighbour_scatter(image, variance, np.ones(x.shape, bool)))
