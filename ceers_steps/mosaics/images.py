@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 from ceers_steps.errors import CeersError
 from ceers_steps.files.atomic import open_fits, user_path
 from ceers_steps.files.limits import check_regular
-from ceers_steps.kernels.rows import row_blocks
+from ceers_steps.kernels.rows import LazyRows, row_blocks
 from ceers_steps.kernels.sources.mosaic_tiers import MOSAIC_TIERS
 from ceers_steps.kernels.sources.tiers import Tier, TierSet
 from ceers_steps.mosaics.planes import rows_or_data
@@ -63,6 +63,9 @@ class Mosaic:
         File of an image that is no JWST product.
     bits : ndarray of uint8, shape (ny, nx), or None
         Mask that is used on it.
+    noise : ndarray or `~ceers_steps.kernels.rows.RowImage`, shape (ny, nx), or None
+        Noise of each pixel in any unit: of the weights if there are any, which know nothing of
+        the light of sources, or else of the errors.
     """
 
     name: str
@@ -72,6 +75,7 @@ class Mosaic:
     tiers: Any
     path: Any = None
     bits: Any = None
+    noise: Any = None
 
     @property
     def shape(self) -> tuple[int, int]:
@@ -121,7 +125,8 @@ def from_model(model: Any, tiers: dict, rows: dict | None = None) -> Mosaic:
             border[block] |= weight[block] == 0
     instrument = model.meta.instrument
     used = _choose_tiers(tiers, instrument.name or "NIRCAM", instrument.filter or "", name)
-    return Mosaic(name, image, border, wcs, _scaled(used, wcs))
+    planes = {"WHT": weight, "ERR": noise}
+    return Mosaic(name, image, border, wcs, _scaled(used, wcs), noise=_noise_of(planes))
 
 
 def read_fits_mosaic(path: str | os.PathLike, tiers: dict) -> Mosaic:
@@ -173,7 +178,22 @@ def read_fits_mosaic(path: str | os.PathLike, tiers: dict) -> Mosaic:
         raise CeersError(f"extra_images: {path} has no pixel with data.")
     instrument, band = _instrument(header, path)
     used = _choose_tiers(tiers, instrument, band, str(path))
-    return Mosaic(str(path), image, border, wcs.celestial, _scaled(used, wcs.celestial), path)
+    noise = _noise_of(quality)
+    wcs = wcs.celestial
+    return Mosaic(str(path), image, border, wcs, _scaled(used, wcs), path, noise=noise)
+
+
+def _noise_of(planes: dict[str, Any]) -> Any:
+    """Return the noise of each pixel in some unit from weights or errors; None without."""
+    weight = planes.get("WHT")
+    if weight is None:
+        return next((planes[name] for name in ("RMS", "ERR") if planes.get(name) is not None), None)
+
+    def work(rows: slice) -> NDArray[np.float32]:
+        part = np.asarray(weight[rows], np.float32)
+        return np.where(part > 0, part, np.nan) ** np.float32(-0.5)
+
+    return LazyRows(weight.shape, work)
 
 
 @contextmanager

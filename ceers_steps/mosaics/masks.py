@@ -124,12 +124,18 @@ def without_pixels(mosaic: Mosaic) -> Mosaic:
         Its image and border take no memory.
     """
     nothing: Any = virtual_array(mosaic.shape, bool)
-    return replace(mosaic, image=nothing, border=nothing)
+    return replace(mosaic, image=nothing, border=nothing, noise=None)
 
 
 def _search(mosaic: Mosaic, n_threads: int) -> NDArray[np.uint8]:
     """Return the bits of a mosaic's own sources."""
     try:
-        return mask_mosaic(mosaic.image, mosaic.border, mosaic.tiers, n_threads=n_threads)
+        return mask_mosaic(
+            mosaic.image,
+            mosaic.border,
+            mosaic.tiers,
+            predicted_noise=mosaic.noise,
+            n_threads=n_threads,
+        )
     except ValueError as err:
         raise CeersError(f"{mosaic.name}: no sources can be searched: {err}.") from err

@@ -194,18 +194,19 @@ def _run_on(
         for index in todo:
             model = images.borrow(index)
             try:
-                mosaic = from_model(model, tiers, _rows(files, index))
+                mosaic = _for_method(step, from_model(model, tiers, _rows(files, index)))
                 merge_inplace(masks, mosaic, step.n_threads)
             finally:
                 images.shelve(model, index, modify=False)
         for path in extras:
-            merge_inplace(masks, read_fits_mosaic(path, tiers), step.n_threads)
+            extra = _for_method(step, read_fits_mosaic(path, tiers))
+            merge_inplace(masks, extra, step.n_threads)
 
     reference = None
     for number, index in enumerate(todo):
         model = images.borrow(index)
         try:
-            mosaic = from_model(model, tiers, _rows(files, index))
+            mosaic = _for_method(step, from_model(model, tiers, _rows(files, index)))
             reference = reference or without_pixels(mosaic)
             mosaic, cleared = apply_masks(mosaic, masks, reference, options)
             if number == 0 and step.save_mask and (merged or given):
@@ -220,7 +221,8 @@ def _run_on(
         finally:
             images.shelve(model, index)
     for path in extras if step.subtract_extra else []:
-        extra, cleared = apply_masks(read_fits_mosaic(path, tiers), masks, reference, options)
+        extra = _for_method(step, read_fits_mosaic(path, tiers))
+        extra, cleared = apply_masks(extra, masks, reference, options)
         _write_extra(step, extra, _measure(step, extra, cleared))
 
 
@@ -236,6 +238,11 @@ def _is_to_do(step: MosaicBackgroundStep, images: Any, index: int) -> bool:
     return not done
 
 
+def _for_method(step: MosaicBackgroundStep, mosaic: Mosaic) -> Mosaic:
+    """Return a mosaic as a method sees it: the published one has one noise for all pixels."""
+    return replace(mosaic, noise=None) if step.method == "published" else mosaic
+
+
 def _measure(step: MosaicBackgroundStep, mosaic: Mosaic, cleared: Any) -> MosaicBackground:
     """Call the kernel; what it cannot do becomes an error that names the mosaic."""
     settings = BackgroundSettings(
@@ -248,7 +255,12 @@ def _measure(step: MosaicBackgroundStep, mosaic: Mosaic, cleared: Any) -> Mosaic
     )
     try:
         return measure_mosaic_background(
-            mosaic.image, mosaic.border, mosaic.bits, cleared=cleared, settings=settings
+            mosaic.image,
+            mosaic.border,
+            mosaic.bits,
+            predicted_noise=mosaic.noise,
+            cleared=cleared,
+            settings=settings,
         )
     except ValueError as err:
         raise CeersError(

@@ -8,6 +8,7 @@ import pytest
 from astropy.io import fits
 from astropy.wcs import WCS
 from jwst.datamodels import ModelLibrary
+from scipy import ndimage
 from stdatamodels.jwst import datamodels
 
 from ceers_steps.kernels.rows import RowSettings
@@ -127,6 +128,43 @@ def test_sky_is_recovered(method):
     assert not (bits[:, 10:] & 1).any()
     assert np.all(bits[light > 3 * NOISE] > 1)
     np.testing.assert_array_equal(extension(result, "BKGMASK"), bits > 0)
+
+
+def thin_strip(noise):
+    """A mosaic whose right third has a quarter of the weight, and so much noise; sky and light."""
+    wcs = plain_wcs()
+    image, _, light = scene(wcs)
+    # neighbours share noise, as those of drizzled images do
+    more = ndimage.gaussian_filter(np.random.default_rng(9).normal(0, 1, (300, 110)), 1.0)
+    image[:, 210:] += more / more.std() * np.sqrt(noise**2 - NOISE**2)
+    model = mosaic(wcs, image=image)
+    model.wht[:, 210:] /= 4
+    return model, light
+
+
+def test_noise_of_thin_places_is_no_source():
+    """Twice the noise is expected there, and found: the search finds no more than elsewhere."""
+    masked = {}
+    for method in ("adaptive", "published"):
+        model, light = thin_strip(2 * NOISE)
+        bits = extension(MosaicBackgroundStep.call(model, method=method), "TIERMASK")
+        blank = light < 0.02 * NOISE
+        blank[:, :240] = False
+        masked[method] = np.mean(bits[blank] & 0b11110 > 0)
+    # its threshold is 3.6 sigma of what smoothing by 2 pixels leaves of such noise, 1.8 with one
+    assert masked["adaptive"] < 0.05
+    # noise for all pixels, as published
+    assert masked["published"] > 0.2
+
+
+def test_weights_that_are_wrong_hide_no_source():
+    """The noise is the same everywhere, whatever the weights say: so is the search."""
+    model, light = thin_strip(NOISE)
+    expected = extension(MosaicBackgroundStep.call(mosaic()), "TIERMASK")
+    bits = extension(MosaicBackgroundStep.call(model), "TIERMASK")
+    assert np.count_nonzero(light[:, 210:] > 3 * NOISE) > 10
+    changed = np.count_nonzero((bits ^ expected)[:, 210:] & CORE)
+    assert changed < 0.1 * np.count_nonzero(expected[:, 210:] & CORE)
 
 
 def hst_image(path, wcs=None, separate=None, **keywords):

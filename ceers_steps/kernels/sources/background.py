@@ -48,6 +48,15 @@ class BackgroundMesh:
         coefficients = ndimage.spline_filter(self.values, 3, mode="reflect")
         return np.pad(coefficients, _SPLINE_REACH, mode="symmetric").astype(np.float32)
 
+    @property
+    def middles(self) -> tuple[NDArray[np.intp], NDArray[np.intp]]:
+        """Rows and columns of the pixels in the middles of the boxes."""
+        down, across = (
+            np.minimum(np.arange(n_boxes) * box + box // 2, size - 1)
+            for n_boxes, box, size in zip(self.values.shape, self.box, self.shape, strict=True)
+        )
+        return down, across
+
     def at(self, rows: NDArray[np.intp], columns: NDArray[np.intp]) -> NDArray[np.float32]:
         """Return the background where some rows and columns cross, within the range of the boxes.
 
@@ -74,20 +83,16 @@ class BackgroundMesh:
 
     def at_boxes(self, other: "BackgroundMesh") -> NDArray[np.float64]:
         """Return the background in the middles of the boxes of another mesh of the image."""
-        middles = (
-            np.minimum(np.arange(n_boxes) * box + box // 2, size - 1)
-            for n_boxes, box, size in zip(other.values.shape, other.box, other.shape, strict=True)
-        )
-        return self.at(*middles).astype(float)
+        return self.at(*other.middles).astype(float)
 
-    def followed(self, fine: "BackgroundMesh", limit: float) -> "BackgroundMesh":
+    def followed(self, fine: "BackgroundMesh", limit: NDArray | float) -> "BackgroundMesh":
         """Return this background, and a finer one where they differ by much.
 
         Parameters
         ----------
         fine : BackgroundMesh
             Of the same image, in smaller boxes.
-        limit : float
+        limit : float or ndarray, shape of the finer boxes
             Difference, in the unit of the image, up to which this one stands; from twice of it
             on the finer one does.
 

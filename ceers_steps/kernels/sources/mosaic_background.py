@@ -8,6 +8,7 @@ from numpy.typing import NDArray
 from ceers_steps.kernels.rows import RowImage, flagged, row_blocks
 from ceers_steps.kernels.sources.background import BackgroundMesh, fit_mesh
 from ceers_steps.kernels.sources.mosaic_tiers import CORE
+from ceers_steps.kernels.sources.noise_map import noise_of_boxes
 from ceers_steps.kernels.sources.outskirts import measure_outskirts
 from ceers_steps.kernels.sources.settings import FOLLOWED
 
@@ -81,6 +82,7 @@ def measure_mosaic_background(
     coverage_mask: RowImage,
     bits: NDArray[np.uint8],
     *,
+    predicted_noise: RowImage | None = None,
     cleared: NDArray[np.bool_] | None = None,
     settings: BackgroundSettings | None = None,
 ) -> MosaicBackground:
@@ -96,6 +98,8 @@ def measure_mosaic_background(
         True = no detector has seen this pixel.
     bits : ndarray of uint8, shape (ny, nx)
         Mask of sources, 0 = sky; the bits of outskirts are added to it, in place.
+    predicted_noise : ndarray or RowImage, shape (ny, nx), optional
+        Noise of each pixel as weights or errors tell it, in any unit; default: the same for all.
     cleared : ndarray of bool, shape (ny, nx), optional
         Pixels that are sky whatever is found there.
     settings : BackgroundSettings, optional
@@ -121,6 +125,7 @@ def measure_mosaic_background(
             coverage_mask,
             flagged(bits, int(~BORDER)),
             flagged(bits, int(CORE if searched else ~BORDER)),
+            predicted_noise=predicted_noise,
             n_threads=settings.n_threads,
         )
         image = outskirts.subtract_from(image)
@@ -131,7 +136,8 @@ def measure_mosaic_background(
     mesh = _mesh(image, bits, settings, settings.box_size)
     if adaptive and settings.box_size >= 2 * FOLLOWED.smallest_box:
         fine = _mesh(image, bits, settings, settings.box_size // 2)
-        mesh = mesh.followed(fine, FOLLOWED.structure * outskirts.noise)
+        local = outskirts.noise * noise_of_boxes(outskirts.depth, fine)
+        mesh = mesh.followed(fine, FOLLOWED.structure * local)
     return MosaicBackground(mesh, bits, _metrics(mesh, bits))
 
 

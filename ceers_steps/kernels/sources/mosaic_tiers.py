@@ -16,12 +16,12 @@ from ceers_steps.kernels.discs import dilate
 from ceers_steps.kernels.parts import without_small_parts
 from ceers_steps.kernels.rows import RowImage, Strip, crossing, for_each_strip
 from ceers_steps.kernels.sources.background import fit_mesh
+from ceers_steps.kernels.sources.noise_map import NoiseMap, expanded_rows, measure_noise_map
 from ceers_steps.kernels.sources.settings import SEARCH
 from ceers_steps.kernels.sources.tiers import (
     Tier,
     TierSet,
     bin_factor,
-    expand,
     ring_median,
     smooth,
 )
@@ -52,7 +52,12 @@ MOSAIC_TIERS = {
 
 
 def mask_mosaic(
-    image: RowImage, coverage_mask: RowImage, parameters: TierSet, *, n_threads: int = 1
+    image: RowImage,
+    coverage_mask: RowImage,
+    parameters: TierSet,
+    *,
+    predicted_noise: RowImage | None = None,
+    n_threads: int = 1,
 ) -> NDArray[np.uint8]:
     """Find the sources of a mosaic, from the widest to the smallest.
 
@@ -68,6 +73,9 @@ def mask_mosaic(
         True = do not use: not seen by any detector.
     parameters : TierSet
         At most six tiers, thresholds relative to the pixel noise.
+    predicted_noise : ndarray or RowImage, shape (ny, nx), optional
+        Noise of each pixel as weights or errors tell it, in any unit: thresholds follow it, as far
+        as the image has such noise. Default: one noise for all pixels, as published.
     n_threads : int
         Strips worked on at a time.
 
@@ -84,7 +92,8 @@ def mask_mosaic(
     if parameters.noise != "pixel" or len(parameters.tiers) > 6:
         raise ValueError("a mosaic is searched with noise='pixel' and at most six tiers")
     sky = _RingSky.measure(image, coverage_mask, parameters, n_threads)
-    scale = sky.noise(image, coverage_mask)
+    depth = measure_noise_map(predicted_noise, coverage_mask, n_threads=n_threads)
+    scale, depth = sky.noise(image, coverage_mask, depth)
     grow = max(tier.growth for tier in parameters.tiers)
     widest = math.ceil(max(4 * tier.sigma for tier in parameters.tiers))
     overlap = widest + grow + SEARCH.connected_rows
@@ -94,8 +103,9 @@ def mask_mosaic(
         bad = coverage_mask[strip.outer] | ~np.isfinite(image[strip.outer])
         flat = sky.subtract(image, bad, strip.outer)
         found = bad.astype(np.uint8)
+        noise = scale if depth is None else scale * depth.rows(strip.outer, image.shape[1])
         for number, tier in enumerate(parameters.tiers, start=1):
-            above = smooth(flat, tier.sigma) > tier.nsigma * scale
+            above = smooth(flat, tier.sigma) > tier.nsigma * noise
             source = without_small_parts(above, tier.npixels)
             found[source] |= CORE
             found |= dilate(source, tier.growth).astype(np.uint8) << np.uint8(number)
@@ -154,27 +164,33 @@ class _RingSky:
 
     def subtract(self, image: RowImage, bad: NDArray[np.bool_], rows: slice) -> NDArray[np.float32]:
         """Return some rows of the image without the sky, 0 where bad."""
-        # rows start at a multiple of the block; two blocks more for the interpolation
-        first = max(rows.start // self.factor - 2, 0)
-        last = -(-rows.stop // self.factor) + 2
-        blocks = self.binned[first:last]
-        offset = rows.start - first * self.factor
-        height = rows.stop - first * self.factor
-        sky = expand(blocks, (height, image.shape[1]), self.factor)[offset:]
+        sky = expanded_rows(self.binned, self.factor, rows, image.shape[1])
         return np.where(bad, np.float32(0.0), image[rows] - sky)
 
-    def noise(self, image: RowImage, coverage_mask: RowImage) -> float:
-        """Return the biweight scale of the image without the sky, from a sample of its rows."""
+    def noise(
+        self, image: RowImage, coverage_mask: RowImage, depth: NoiseMap | None
+    ) -> tuple[float, NoiseMap | None]:
+        """Return the biweight scale of the image without the sky, and its map in units of it.
+
+        From a sample of its rows.
+        """
         step = max(1, math.prod(image.shape) // SEARCH.sample)
-        parts = []
+        parts, expected = [], []
         for start in range(0, image.shape[0], step):
             row = slice(start, start + 1)
             bad = coverage_mask[row] | ~np.isfinite(image[row])
             parts.append(self.subtract(image, bad, row)[~bad])
-        scale = biweight_scale(np.concatenate(parts))
+            if depth is not None:
+                expected.append(depth.rows(row, image.shape[1])[~bad])
+        values = np.concatenate(parts)
+        if depth is not None:
+            predicted = np.concatenate(expected)
+            depth, relative = depth.calibrated(values, predicted, biweight_scale)
+            values = values / relative
+        scale = biweight_scale(values)
         if not scale > 0.0:
             raise ValueError("the image has no noise: half of its pixels have one value")
-        return scale
+        return scale, depth
 
 
 def _sample(

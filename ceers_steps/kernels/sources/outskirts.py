@@ -11,7 +11,7 @@ only, which tells it from outskirts; where a fine sky differs much from a smooth
 are looked for, and the mask of the search stands.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -22,6 +22,11 @@ from ceers_steps.kernels.parts import label_parts
 from ceers_steps.kernels.rows import LazyRows, RowImage, Strip, crossing, for_each_strip
 from ceers_steps.kernels.sources.background import BackgroundMesh, fit_mesh
 from ceers_steps.kernels.sources.large_sources import around_large, light_of_large
+from ceers_steps.kernels.sources.noise_map import (
+    NoiseMap,
+    measure_noise_map,
+    noise_of_boxes,
+)
 from ceers_steps.kernels.sources.residual import SkyResidual
 from ceers_steps.kernels.sources.sectors import fades_on_all_sides
 from ceers_steps.kernels.sources.settings import FOLLOWED, PROFILES, SEARCH, SKY
@@ -45,12 +50,15 @@ class Outskirts:
         Shape (ny, nx) of the image.
     noise : float
         Noise of a pixel outside the sources, in the unit of the image.
+    depth : NoiseMap or None
+        Noise of each place in units of that, if it is known.
     """
 
     bins: NDArray[np.bool_]
     light: NDArray[np.float32]
     shape: tuple[int, ...]
     noise: float
+    depth: NoiseMap | None = None
 
     @property
     def mask(self) -> LazyRows:
@@ -77,6 +85,7 @@ def measure_outskirts(
     mask: RowImage,
     core: RowImage,
     *,
+    predicted_noise: RowImage | None = None,
     n_threads: int = 1,
 ) -> Outskirts:
     """Find how far the light of sources reaches, and how much of it lies outside a mask.
@@ -89,6 +98,8 @@ def measure_outskirts(
     coverage_mask, mask, core : ndarray of bool, shape (ny, nx)
         True = no detector has seen this pixel; = sources, generously, where the sky is measured
         first; = above a threshold of the search.
+    predicted_noise : ndarray or RowImage, shape (ny, nx), optional
+        Noise of each pixel as weights or errors tell it, in any unit; default: the same for all.
     n_threads : int
         Strips worked on at a time.
 
@@ -103,15 +114,17 @@ def measure_outskirts(
     """
     core_bins = _any_in_bins(core, n_threads)
     seen = _union(mask, coverage_mask)
-    sky, noise = _sky(image, seen, SKY.wide, n_threads)
-    residual = SkyResidual(image, coverage_mask, core_bins, sky, noise)
+    depth = measure_noise_map(predicted_noise, coverage_mask, n_threads=n_threads)
+    sky = _sky(image, seen, SKY.wide, n_threads)
+    noise, depth = _noise(image, seen, sky, depth)
+    residual = SkyResidual(image, coverage_mask, core_bins, sky, noise, depth=depth)
     _add_extended_inplace(core_bins, residual, n_threads)
     seen = _union(seen, around_large(residual, n_threads))
-    residual = _residual(image, coverage_mask, seen, core_bins, image, n_threads)
+    residual = _residual(residual, seen, image, n_threads)
     _add_faint_inplace(core_bins, residual, n_threads)
     found = _outskirts(residual, n_threads)
     masked, clean = _union(found.mask, coverage_mask), found.subtract_from(image)
-    residual = _residual(image, coverage_mask, masked, core_bins, clean, n_threads)
+    residual = _residual(residual, masked, clean, n_threads)
     # as large as those to come
     del found, masked, clean
     return _outskirts(residual, n_threads)
@@ -121,30 +134,25 @@ def _outskirts(residual: SkyResidual, n_threads: int) -> Outskirts:
     """Return mask and light of large sources, then with those of small ones."""
     large = light_of_large(residual, n_threads)
     bins, light = light_of_small(large, residual, n_threads)
-    return Outskirts(bins, light, residual.image.shape, residual.noise)
+    return Outskirts(bins, light, residual.image.shape, residual.noise, residual.depth)
 
 
-def _residual(
-    image: RowImage,
-    coverage_mask: RowImage,
-    mask: RowImage,
-    core_bins: NDArray[np.bool_],
-    clean: RowImage,
-    n_threads: int,
-) -> SkyResidual:
+def _residual(before: SkyResidual, mask: RowImage, clean: RowImage, n_threads: int) -> SkyResidual:
     """Return an image less its sky, which is measured on one without the light of sources.
 
     The sky is a smooth one; where a finer one differs from it by more than sources could cause,
     the sky has structure, and is followed.
     """
-    smooth, noise = _sky(clean, mask, SKY.smooth, n_threads)
-    fine, _ = _sky(clean, mask, SKY.fine, n_threads)
-    sky = smooth.followed(fine, FOLLOWED.structure * noise)
-    size = np.abs(fine.values - smooth.at_boxes(fine)) / noise
+    smooth, fine = (_sky(clean, mask, boxes, n_threads) for boxes in (SKY.smooth, SKY.fine))
+    noise, _ = _noise(clean, mask, smooth, before.depth)
+    local = noise * noise_of_boxes(before.depth, fine)
+    sky = smooth.followed(fine, FOLLOWED.structure * local)
+    size = np.abs(fine.values - smooth.at_boxes(fine)) / local
     # what fills a hole is no structure: only boxes in which the sky is seen tell
     rough = (size > SKY.rough) & _seen(mask, fine)
     rough = ndimage.binary_dilation(rough, iterations=SKY.rough_growth)
-    return SkyResidual(image, coverage_mask, core_bins, sky, _noise(clean, mask, sky), rough)
+    noise, _ = _noise(clean, mask, sky, before.depth)
+    return replace(before, sky=sky, noise=noise, rough=rough)
 
 
 def _seen(mask: RowImage, sky: BackgroundMesh) -> NDArray[np.bool_]:
@@ -161,11 +169,9 @@ def _seen(mask: RowImage, sky: BackgroundMesh) -> NDArray[np.bool_]:
     return seen
 
 
-def _sky(
-    image: RowImage, mask: RowImage, boxes: tuple[int, int], n_threads: int
-) -> tuple[BackgroundMesh, float]:
-    """Return the sky outside a mask, from boxes of some size and filter, and the noise."""
-    sky = fit_mesh(
+def _sky(image: RowImage, mask: RowImage, boxes: tuple[int, int], n_threads: int) -> BackgroundMesh:
+    """Return the sky outside a mask, from boxes of some size and filter."""
+    return fit_mesh(
         image,
         mask,
         box_size=boxes[0],
@@ -175,7 +181,6 @@ def _sky(
         max_degree=FOLLOWED.degree,
         n_threads=n_threads,
     )
-    return sky, _noise(image, mask, sky)
 
 
 def _union(first: RowImage, second: RowImage) -> LazyRows:
@@ -192,15 +197,25 @@ def _any_in_bins(mask: RowImage, n_threads: int) -> NDArray[np.bool_]:
     return np.concatenate(for_each_strip(work, mask.shape, 0, n_threads))
 
 
-def _noise(image: RowImage, mask: RowImage, sky: BackgroundMesh) -> float:
-    """Return the noise of a pixel outside the mask."""
+def _noise(
+    image: RowImage, mask: RowImage, sky: BackgroundMesh, depth: NoiseMap | None
+) -> tuple[float, NoiseMap | None]:
+    """Return the noise of a pixel outside the mask, and its map in units of it.
+
+    The map is that which the image has, if the one that is given is what weights tell.
+    """
     rows, columns = (np.arange(size)[:: SKY.sample_step] for size in image.shape)
     difference = crossing(image, rows, columns) - sky.at(rows, columns)
-    difference = difference[~crossing(mask, rows, columns)]
+    free = ~crossing(mask, rows, columns)
+    difference = difference[free]
+    if depth is not None:
+        expected = depth.at(rows, columns)[free]
+        depth, relative = depth.calibrated(difference, expected, mad_sigma)
+        difference = difference / relative
     noise = mad_sigma(difference)
     if not noise > 0.0:
         raise ValueError("no sky is left outside the sources, or it has no noise")
-    return noise
+    return noise, depth
 
 
 def _add_faint_inplace(core: NDArray[np.bool_], residual: SkyResidual, n_threads: int) -> None:
@@ -211,6 +226,7 @@ def _add_faint_inplace(core: NDArray[np.bool_], residual: SkyResidual, n_threads
     def search(strip: Strip) -> NDArray[np.bool_]:
         value, count, _ = residual.binned(strip.outer, side)
         smoothed = ndimage.gaussian_filter(value, SKY.faint_sigma / side, truncate=4.0)
+        smoothed /= residual.noise_in_bins(strip.outer, side)
         noise = mad_sigma(smoothed[count > 0]) if count.any() else np.inf
         found = (smoothed > SKY.faint_nsigma * noise) & (count > 0)
         found &= ~residual.rough_bins(strip.outer, side)

@@ -8,6 +8,7 @@ from numpy.typing import NDArray
 from ceers_steps.kernels.blocks import block_rows, block_sum
 from ceers_steps.kernels.rows import RowImage, Strip, for_each_strip
 from ceers_steps.kernels.sources.background import BackgroundMesh
+from ceers_steps.kernels.sources.noise_map import NoiseMap
 from ceers_steps.kernels.sources.settings import PROFILES
 
 __all__ = ["SkyResidual"]
@@ -23,6 +24,7 @@ class SkyResidual:
     sky: BackgroundMesh
     noise: float
     rough: NDArray[np.bool_] | None = None  # boxes in which the sky has structure
+    depth: NoiseMap | None = None  # noise of each place in units of that
 
     def rough_bins(self, rows: slice, factor: int) -> NDArray[np.bool_]:
         """Return in which bins of some rows the sky has structure: no outskirts are seen there."""
@@ -41,6 +43,12 @@ class SkyResidual:
             )
         )
         return self.rough[np.ix_(down, across)]
+
+    def noise_in_bins(self, rows: slice, factor: int) -> NDArray[np.float32] | float:
+        """Return the noise of the places of bins in units of that of the image."""
+        if self.depth is None:
+            return 1.0
+        return self.depth.rows(rows, self.image.shape[1])[::factor, ::factor]
 
     def binned(self, rows: slice, factor: int) -> tuple[NDArray, NDArray, NDArray]:
         """Return the means of bins, the pixels in each mean, and where a core is."""

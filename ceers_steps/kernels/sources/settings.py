@@ -8,6 +8,7 @@ there.
 from dataclasses import dataclass
 
 __all__ = [
+    "DEPTH",
     "FOLLOWED",
     "LARGE",
     "MESH",
@@ -17,6 +18,7 @@ __all__ = [
     "SECTORS",
     "SKY",
     "SMALL",
+    "DepthSettings",
     "ExponentialSettings",
     "FollowedSettings",
     "LargeSettings",
@@ -43,6 +45,23 @@ class SearchSettings:
     """... its median filter, boxes ..."""
     clip: float = 5.0
     """... and how far above it, sigma (Bagley et al. 2023, section 3.3)."""
+
+
+@dataclass(frozen=True)
+class DepthSettings:
+    """Noise of each place, where exposures overlap in different numbers."""
+
+    side: int = 8
+    """Blocks in which the noise is known, pixels: the smallest width of the search, four times
+    (choice)."""
+    step: float = 1.1
+    """Ratio of noises from one class of places to the next (choice)."""
+    fewest: int = 1000
+    """Pixels of the sample that a class needs: its noise is then known to 3%."""
+    most: float = 10.0
+    """Noise at most in units of that of the middle place, and 1 / noise at least (choice)."""
+    alike: float = 0.02
+    """Range of noises up to which all places count as alike (choice)."""
 
 
 @dataclass(frozen=True)
@@ -238,6 +257,7 @@ class ExponentialSettings:
 
 
 SEARCH = SearchSettings()
+DEPTH = DepthSettings()
 MESH = MeshSettings()
 PROFILES = ProfileSettings()
 SMALL = SmallSettings()
