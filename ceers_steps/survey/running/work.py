@@ -30,6 +30,9 @@ from ceers_steps.survey.running.metrics import (
 
 __all__ = ["WORK"]
 
+SMALL = 60e6
+"""Bytes of exposures that are kept in memory: subarrays; a whole detector has 100 MB."""
+
 
 def exposure(plan: Plan, task: Task, scratch: Path) -> Made:
     """Run stages 1 and 2 of an exposure in one go; the rate image stays in memory."""
@@ -81,7 +84,7 @@ def align(plan: Plan, task: Task, scratch: Path) -> Made:
         parameters["alignment_table"] = task.arguments["alignment_table"]
     cals = _products(plan, "cal", task.arguments["exposures"])
     exposures: Any = str(_association(scratch, task.key, cals))
-    common = {"output_dir": str(scratch), "save_results": False, "in_memory": False}
+    common = {"output_dir": str(scratch), "save_results": False, "in_memory": _fit(cals)}
     folder, kept = task.arguments.get("wcs_dir", ""), task.settings.get("kept", [])
     update = task.settings.get("update_wcs", {})
     if folder:
@@ -125,9 +128,13 @@ def outlier(plan: Plan, task: Task, scratch: Path) -> Made:
         steps["skyvar"]["source_mask"] = str(masks)
     for name in ("resample", "source_catalog", "mosaic_background"):
         steps[name] = {"skip": True}
-    association = _association(scratch, task.key, _products(plan, "cal", names))
+    cals = _products(plan, "cal", names)
     CeersImage3.call(
-        str(association), output_dir=str(scratch), save_results=True, in_memory=False, steps=steps
+        str(_association(scratch, task.key, cals)),
+        output_dir=str(scratch),
+        save_results=True,
+        in_memory=_fit(cals),
+        steps=steps,
     )
     for path in scratch.glob("*.fits"):
         suffix = path.stem.rpartition("_")[2]
@@ -155,11 +162,12 @@ def mosaic(plan: Plan, task: Task, scratch: Path) -> Made:
             "keep_tiles": True,
             "tile_dir": str((plan.output / plan.tasks[task.after[0]].outputs[0]).parent),
         }
+    association, in_memory = _matched(plan, task, scratch)
     TiledResampleStep.call(
-        str(_matched(plan, task, scratch)),
+        str(association),
         output_dir=str(scratch),
         save_results=True,
-        in_memory=False,
+        in_memory=in_memory,
         suffix="i2d",
         **parameters,
     )
@@ -172,11 +180,12 @@ def tile(plan: Plan, task: Task, scratch: Path) -> Made:
     from ceers_steps import TiledResampleStep
 
     _imported()
+    association, in_memory = _matched(plan, task, scratch)
     TiledResampleStep.call(
-        str(_matched(plan, task, scratch)),
+        str(association),
         output_dir=str(scratch),
         save_results=True,
-        in_memory=False,
+        in_memory=in_memory,
         suffix="i2d",
         tile_size=task.settings["tile_size"],
         only_tile=task.settings["tile"],
@@ -258,10 +267,15 @@ def _one_folder(files: Sequence[Path], links: Path) -> Path:
     return links
 
 
-def _matched(plan: Plan, task: Task, scratch: Path) -> Path:
-    """Write the association of a mosaic."""
+def _fit(exposures: Iterable[Path]) -> bool:
+    """Say whether exposures are so small that they may all be in memory: files take much longer."""
+    return sum(path.stat().st_size for path in exposures if path.exists()) <= SMALL
+
+
+def _matched(plan: Plan, task: Task, scratch: Path) -> tuple[Path, bool]:
+    """Write the association of a mosaic; return whether its exposures may be in memory, too."""
     members = _products(plan, "match", task.arguments["exposures"])
-    return _association(scratch, task.arguments["product"], members)
+    return _association(scratch, task.arguments["product"], members), _fit(members)
 
 
 def _references(model: Any) -> set[Path]:
