@@ -38,7 +38,7 @@ def add_parser(subparsers: Any) -> None:
 def run_init(args: argparse.Namespace) -> None:
     """Write a survey file."""
     from ceers_steps.files.atomic import write_atomic
-    from ceers_steps.survey.config.keys import template
+    from ceers_steps.survey.config.template import template
 
     path = Path(args.file)
     if path.exists() and not args.force:

@@ -95,6 +95,7 @@ def _look(output: Path) -> None:
 def _strange_mosaics(output: Path) -> list[str]:
     """Return mosaics with a metric beyond its limits."""
     from ceers_steps.files.metrics import METRICS
+    from ceers_steps.survey.planning.plan import MOSAICS
 
     path = output / "metrics.jsonl"
     lines = path.read_text(encoding="utf-8").splitlines() if path.is_file() else []
@@ -102,7 +103,7 @@ def _strange_mosaics(output: Path) -> list[str]:
     found = [
         row["name"]
         for row in rows
-        if row["stage"] in {"mosaic", "background"}
+        if row["stage"] in {*MOSAICS, "background"}
         and any(metric.beyond(row.get(metric.name, math.nan)) for metric in METRICS)
     ]
     return list(dict.fromkeys(found))

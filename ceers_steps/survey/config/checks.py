@@ -12,8 +12,13 @@ from ceers_steps.survey.config.keys import INTERMEDIATES, SCHEMA, Key, key_of
 
 __all__ = ["PIPELINES", "check_option", "check_steps", "check_tables", "line_of"]
 
-PIPELINES = {"detector1": "CeersDetector1", "image2": "CeersImage2", "image3": "CeersImage3"}
-"""Tables whose keys are parameters of a pipeline, with its class."""
+PIPELINES = {
+    "detector1": "CeersDetector1",
+    "image2": "CeersImage2",
+    "image3": "CeersImage3",
+    "ceers_image_background": "ImageBackgroundStep",
+}
+"""Tables whose keys are parameters of a pipeline or step, with its class."""
 
 
 _KINDS: dict[str, tuple[Any, str]] = {
@@ -23,6 +28,7 @@ _KINDS: dict[str, tuple[Any, str]] = {
     "paths": (list, "a list of texts, ['...', '...'], none of them empty"),
     "whole": (int, "a whole number"),
     "number": ((int, float), "a number"),
+    "flag": (bool, "true or false, without quotes"),
 }
 
 _OURS = {
@@ -53,6 +59,7 @@ _RESERVED_IN = {
     "skyvar": {"source_mask"},
     "tweakreg": {"on_failure"},
 }
+_RESERVED_OF = {"ceers_image_background": {"mosaic", "aligned_dir"}}
 _NOT_RUN = {("image3", "source_catalog")}
 
 
@@ -138,7 +145,7 @@ def check_option(name: str, value: object) -> None:
 def _problem(key: Key, name: str, value: Any) -> str | None:
     """Say what is wrong with the value of a key, and what to do; None if nothing is."""
     python, wanted = _KINDS[key.kind]
-    right = isinstance(value, python) and not isinstance(value, bool)
+    right = isinstance(value, python) and isinstance(value, bool) == (key.kind == "flag")
     if key.kind in {"texts", "paths"}:
         right = right and all(isinstance(item, str) and item for item in value)
     if not right or (key.kind == "number" and not math.isfinite(value)):
@@ -182,12 +189,14 @@ def check_steps(steps: Mapping, text: str, path: Path | str | None) -> list[tupl
     for pipeline, tables in steps.items():
         cls = getattr(ceers_steps, PIPELINES[pipeline])
         spec = cls.load_spec_file()
+        known = spec.get("steps", {})
+        reserved = _RESERVED | _RESERVED_OF.get(pipeline, set())
         for step, parameters in tables.items():
-            if step and step not in spec["steps"]:
-                _refuse(path, text, [pipeline], step, _unknown(step, cls.step_defs))
+            if step and step not in known:
+                _refuse(path, text, [pipeline], step, _unknown(step, known or spec))
             if (pipeline, step) in _NOT_RUN:
                 _refuse(path, text, [pipeline], step, f"a survey does not run {step}: take it out")
-            keys = spec["steps"][step] if step else spec
+            keys = known[step] if step else spec
             section = [pipeline, *([step] if step else [])]
             for name, value in parameters.items():
                 if own := _OURS.get((pipeline, step, name)):
@@ -195,13 +204,13 @@ def check_steps(steps: Mapping, text: str, path: Path | str | None) -> list[tupl
                 if name in _HOOKS:
                     remedy = "hooks run programs of their own; give them with strun or in Python"
                     _refuse(path, text, section, name, f"{name}: a survey takes no hooks. {remedy}")
-                if name in _RESERVED | _RESERVED_IN.get(step, set()):
+                if name in reserved | _RESERVED_IN.get(step, set()):
                     _refuse(path, text, section, name, f"{name} is set by the survey: take it out")
                 if name.startswith("save_"):
                     kept = ", ".join(INTERMEDIATES)
                     remedy = f"use keep in table [products] ({kept}), or run the step with strun"
                     _refuse(path, text, section, name, f"{name}: {remedy}")
-                if name in spec["steps"] and not step:
+                if name in known and not step:
                     _refuse(path, text, section, name, f"{name} is a step: [{pipeline}.{name}]")
                 if name not in keys or name == "steps":
                     _refuse(path, text, section, name, _unknown(name, keys))

@@ -1,8 +1,6 @@
 """The keys of a survey, declared once: configuration, options, template, docs are made of these."""
 
 import argparse
-import json
-from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -15,9 +13,7 @@ __all__ = [
     "add_options",
     "default_of",
     "key_of",
-    "keys_docs",
     "options_of",
-    "template",
 ]
 
 
@@ -28,7 +24,7 @@ class Key:
     Attributes
     ----------
     kind : str
-        'text', 'texts' (a list), 'path', 'paths', 'whole' (an integer), 'number'.
+        'text', 'texts' (a list), 'path', 'paths', 'whole' (an integer), 'number', 'flag'.
     meaning : str
         One line: comment of the template, help of the option, and beginning of the docs.
     more : str
@@ -71,7 +67,7 @@ MIN_MEMORY_GB = 0.1
 MAX_RETRIES = 10
 """Most attempts after the first; each takes half as much memory again, 58 times after ten."""
 
-INTERMEDIATES = ("rate", "prewisp", "pre1f", "crf")
+INTERMEDIATES = ("rate", "prewisp", "pre1f", "crf", "imgbkgsub")
 
 SCHEMA: dict[str, dict[str, Key]] = {
     "": {
@@ -114,6 +110,20 @@ SCHEMA: dict[str, dict[str, Key]] = {
             default="survey",
             option="--layout",
             choices=LAYOUTS,
+        ),
+        "image_background": Key(
+            "flag",
+            "subtract from each exposure the background that the others show, then a second mosaic",
+            " ([image background](survey.md)). Of MIRI, if the survey has exposures of it, else of "
+            "all",
+            default=False,
+            option="--image-background",
+        ),
+        "image_background_of": Key(
+            "texts",
+            "instruments whose exposures get it: MIRI, NIRCAM, NIRISS; not set: see above",
+            default=(),
+            choices=("MIRI", "NIRCAM", "NIRISS"),
         ),
     },
     "groups": {
@@ -204,8 +214,9 @@ SCHEMA: dict[str, dict[str, Key]] = {
     "products": {
         "keep": Key(
             "texts",
-            "intermediate products to keep: rate, prewisp, pre1f, crf",
-            "; `prewisp` is before the wisp is subtracted, `pre1f` before the stripes are",
+            "intermediate products to keep: rate, prewisp, pre1f, crf, imgbkgsub",
+            "; `prewisp` is before the wisp is subtracted, `pre1f` before the stripes are, "
+            "`imgbkgsub` the rate without its image background",
             default=(),
             option="--keep",
             metavar="SUFFIX",
@@ -272,29 +283,6 @@ SCHEMA: dict[str, dict[str, Key]] = {
 }
 """Every table and key but the parameters of the pipelines."""
 
-_TITLES = {
-    "groups": "exposures that become one mosaic in each filter",
-    "grid": "of the mosaics, the same for all filters of a group",
-    "files": "tables and folders that steps read",
-    "products": "",
-    "run": "changes nothing of what comes out",
-}
-
-_BEGIN = """\
-# A survey for `ceers reduce survey.toml`. What is commented out shows the default.
-# Paths are relative to the folder of this file. Options of the command line override it.
-"""
-
-_END = """\
-# Parameters of every step, named as in the parameter files (ceers params) and in strun --help.
-# [detector1]
-# [detector1.remstriping]
-# method = "wiener"
-# [image2]
-# [image3.outlier_detection]
-# snr = "5.0 4.0"
-"""
-
 
 def key_of(name: str) -> Key:
     """Return the key of a name; no two tables have one of the same name."""
@@ -335,62 +323,6 @@ def add_options(parser: argparse.ArgumentParser) -> None:
             more["metavar"] = key.metavar
         if key.kind in types:
             more["type"] = types[key.kind]
+        if key.kind == "flag":
+            more["action"] = argparse.BooleanOptionalAction
         parser.add_argument(*names, **more)
-
-
-def template(given: Mapping[str, Any]) -> str:
-    """Return a survey file with every key, its default and what it means.
-
-    Parameters
-    ----------
-    given
-        Values that stand in it; what is not there is commented out and shows the default.
-
-    Returns
-    -------
-    str
-    """
-    lines = [_BEGIN]
-    for table, keys in SCHEMA.items():
-        if table:
-            title = _TITLES[table]
-            lines += ["", _line(f"[{table}]", title) if title else f"[{table}]"]
-        for name, key in keys.items():
-            value = given.get(name, key.default)
-            sign = "" if name in given else "# "
-            lines.append(_line(f"{sign}{name} = {_toml(value)}", key.meaning))
-    return "\n".join([*lines, "", _END])
-
-
-def keys_docs(table: str) -> str:
-    """Return the keys of a table for the documentation, in Markdown.
-
-    Parameters
-    ----------
-    table
-        One of `SCHEMA`.
-
-    Returns
-    -------
-    str
-    """
-    lines = ["| key | default | option | what it is |", "|---|---|---|---|"]
-    for name, key in SCHEMA[table].items():
-        default = "" if key.default is None else f"`{_toml(key.default)}`"
-        option = f"`{key.option}`" if key.option else ""
-        if name == "inputs":
-            option = "first arguments"
-        meaning = key.meaning.replace("<", "&lt;").replace("*", "\\*") + key.more
-        lines.append(f"| `{name}` | {default} | {option} | {meaning} |")
-    return "\n".join(lines) + "\n"
-
-
-def _line(text: str, meaning: str) -> str:
-    """Return a line of the template."""
-    return f"{text:<31} # {meaning}"
-
-
-def _toml(value: Any) -> str:
-    """Return a value as TOML."""
-    value = list(value) if isinstance(value, tuple) else value
-    return json.dumps(value, ensure_ascii=False)

@@ -10,11 +10,15 @@ LAYOUTS = ("survey", "dataset")
 RAW = "uncals"
 """Folder of the raw file in that of a data set."""
 
+SECOND = "_pass2"
+"""Added to the folders of what is made a second time, after the image background."""
+
 _KINDS = {
     "uncal": ("uncal", RAW),
     "rate": ("rate", "calibrated1_rates"),
     "prewisp": ("rate", "calibrated1_rates"),
     "pre1f": ("rate", "calibrated1_rates"),
+    "imgbkgsub": ("rate", "calibrated1_rates"),
     "cal": ("cal", "calibrated2_cals"),
     "1fmask": ("cal", "calibrated2_cals"),
     "tweakreg": ("wcs", "calibrated2_cals"),
@@ -41,7 +45,7 @@ class Layout:
         """Whether every data set has a folder."""
         return self.name == "dataset"
 
-    def exposure(self, kind: str, name: str) -> str:
+    def exposure(self, kind: str, name: str, *, second: bool = False) -> str:
         """Return the path of a product of an exposure.
 
         Parameters
@@ -50,9 +54,12 @@ class Layout:
             Its suffix: ``cal``; ``tweakreg`` for the file of the WCS.
         name
             Of the exposure.
+        second
+            Made after its image background was subtracted.
         """
         of_survey, of_data_set = _KINDS[kind]
         folder = f"{name}/{of_data_set}" if self.by_data_set else of_survey
+        folder += SECOND if second else ""
         return f"{folder}/{name}_{kind}.{'asdf' if kind == 'tweakreg' else 'fits'}"
 
     def alignment(self, key: str) -> str:

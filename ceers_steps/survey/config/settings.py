@@ -46,6 +46,10 @@ class SurveyConfig:
         Parameter files to start from.
     layout : {'survey', 'dataset'}
         Where products go; see `layout.Layout`.
+    image_background : bool
+        Subtract the background that other exposures show, and make the mosaics again.
+    image_background_of : tuple of str
+        Instruments that get it; empty: MIRI, or all where there is no MIRI.
     by : {'pointing', 'visit', 'observation', 'program'}
         What makes a group, hence a mosaic.
     product : str
@@ -88,6 +92,8 @@ class SurveyConfig:
     exclude: tuple[str, ...] = default_of("exclude")
     preset: str = default_of("preset")
     layout: str = default_of("layout")
+    image_background: bool = default_of("image_background")
+    image_background_of: tuple[str, ...] = default_of("image_background_of")
     by: str = default_of("by")
     product: str = default_of("product")
     grid: str = default_of("grid")
@@ -291,6 +297,12 @@ def _check_combinations(config: SurveyConfig, text: str, given: Collection[str])
             "preset='dr05' reproduces the published mosaics, which takes the published WCS",
             "Set wcs_dir (table [files]) to the folder of the *_tweakreg.asdf files, or use "
             "preset='best'",
+        )
+    if config.preset == "dr05" and config.image_background:
+        refuse(
+            "image_background",
+            "preset='dr05' is the published procedure, which has no image background",
+            "Take out image_background, or use preset='best'",
         )
     if config.profile and config.on != "local":
         refuse(

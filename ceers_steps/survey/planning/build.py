@@ -2,7 +2,7 @@
 
 import contextlib
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -11,11 +11,21 @@ from ceers_steps.files.atomic import user_path
 from ceers_steps.files.membership import LeftOut, list_left_out
 from ceers_steps.files.parameter_files import parameter_files_dir
 from ceers_steps.files.wisps.templates import AFFECTED_DETECTORS, AFFECTED_FILTERS, find_templates
-from ceers_steps.survey.config.layout import Layout
 from ceers_steps.survey.config.presets import PRESETS, read_preset, versions
 from ceers_steps.survey.config.settings import SurveyConfig
 from ceers_steps.survey.planning import estimates
-from ceers_steps.survey.planning.alignment import align_tasks, given_wcs
+from ceers_steps.survey.planning.alignment import align_tasks
+from ceers_steps.survey.planning.image_background import (
+    image_background_tasks,
+    second_pass,
+    with_image_background,
+)
+from ceers_steps.survey.planning.mosaics import (
+    Context,
+    background_tasks,
+    mosaic_tasks,
+    outlier_tasks,
+)
 from ceers_steps.survey.planning.overrides import apply_table, unmatched_rows
 from ceers_steps.survey.planning.plan import Plan, Task, files_among, make_task
 from ceers_steps.survey.select.associations import Group, group_exposures, incomplete, name_products
@@ -26,30 +36,6 @@ __all__ = ["build_plan"]
 
 EPOCH = "epoch1"
 """Published grid of all pointings of an epoch, made by the preset ``dr05`` beside the others."""
-
-EXPOSURE_STEPS = ("update_wcs", "skymatch", "outlier_detection", "skyvar")
-"""Steps of stage 3 that work on aligned exposures."""
-
-
-@dataclass(frozen=True)
-class _Context:
-    """What all makers of tasks need."""
-
-    config: SurveyConfig
-    presets: Mapping[str, dict]
-    rows: Mapping[str, dict]
-
-    @property
-    def layout(self) -> Layout:
-        """Where products are."""
-        return Layout(self.config.layout)
-
-    def parameters(self, pipeline: str, preset: str | None = None) -> dict:
-        """Return the parameters of a pipeline's steps: those of the preset, then the user's."""
-        steps = {step: dict(values) for step, values in self.presets[preset or pipeline].items()}
-        for step, values in self.config.steps.get(pipeline, {}).items():
-            steps.setdefault(step, {}).update(values)
-        return {step: values for step, values in steps.items() if values}
 
 
 def build_plan(
@@ -90,12 +76,16 @@ def build_plan(
     if config.overrides is not None:  # the published table has exposures of all pointings
         notes = (*notes, *unmatched_rows(config.overrides, rows, exposures, left_out))
     groups = _groups(config, exposures)
-    context = _Context(config, presets, rows)
-    tasks = [_exposure_task(context, exposure, table) for exposure in exposures]
+    context = Context(config, presets, rows)
+    chosen = with_image_background(config, groups)
+    tasks = [
+        _exposure_task(context, exposure, table, keep_rate=exposure.name in chosen)
+        for exposure in exposures
+    ]
     tasks += align_tasks(config, context.parameters("image3"), exposures, groups)
     mosaics = []
     for group in groups:
-        tasks += _outlier_tasks(context, group, tasks)
+        tasks += outlier_tasks(context, group, tasks)
         mosaics.append((group, [group]))
     if config.preset == "dr05" and len(groups) > 1:
         mosaics.append((_epoch(config, groups), groups))
@@ -103,7 +93,15 @@ def build_plan(
         if "mosaic" in names:
             path = names["mosaic"].format(group=group.name)
             presets = {**presets, "mosaic": read_preset(path)}
-        tasks += _mosaic_tasks(replace(context, presets=presets), group, members)
+        of_group = replace(context, presets=presets)
+        tasks += mosaic_tasks(of_group, group, members)
+        products = dict(group.products)
+        if again := second_pass(context, group, chosen):
+            tasks += image_background_tasks(context, again, tasks)
+            tasks += outlier_tasks(context, again.group, tasks, second=True)
+            tasks += mosaic_tasks(of_group, again.group, [again.group], second=True)
+            products |= again.group.products
+        tasks += background_tasks(of_group, group, products, tasks)
     notes = (*notes, *list_left_out(left_out), *(f"incomplete: {x}" for x in incomplete(groups)))
     return Plan(
         config.output,
@@ -148,7 +146,9 @@ def _epoch(config: SurveyConfig, groups: Sequence[Group]) -> Group:
     return replace(group, grid=find_grid(EPOCH, EPOCH))
 
 
-def _exposure_task(context: _Context, exposure: Exposure, table: Path | None) -> Task:
+def _exposure_task(
+    context: Context, exposure: Exposure, table: Path | None, *, keep_rate: bool
+) -> Task:
     """Return the task of stages 1 and 2 of an exposure."""
     config = context.config
     row = context.rows.get(exposure.name, {})
@@ -157,7 +157,8 @@ def _exposure_task(context: _Context, exposure: Exposure, table: Path | None) ->
         detector1.get("", {}).pop(name, None)
     steps_of = {"rate": "", "prewisp": "wispsub", "pre1f": "remstriping"}
     made = [key for key, step in steps_of.items() if not detector1.get(step, {}).get("skip")]
-    products = ["cal", *(name for name in made if name in config.keep)]
+    keep = {*config.keep, *(["rate"] if keep_rate else [])}
+    products = ["cal", *(name for name in made if name in keep)]
     settings = {"detector1": detector1, "image2": context.parameters("image2"), "overrides": row}
     templates, steps = _steps_of(context, exposure, row)
     inputs = [
@@ -190,7 +191,7 @@ def _exposure_task(context: _Context, exposure: Exposure, table: Path | None) ->
 
 
 def _steps_of(
-    context: _Context, exposure: Exposure, row: Mapping[str, Any]
+    context: Context, exposure: Exposure, row: Mapping[str, Any]
 ) -> tuple[list[str], list[str]]:
     """Return the wisp templates of an exposure, and which corrections are made."""
     detector1 = context.parameters("detector1")
@@ -217,166 +218,3 @@ def _steps_of(
         if not templates and not affected:
             steps.remove("wispsub")
     return templates, steps
-
-
-def _outlier_tasks(context: _Context, group: Group, tasks: Sequence[Task]) -> list[Task]:
-    """Return the tasks of outlier rejection, sky and variance, one for each filter."""
-    config = context.config
-    parameters = context.parameters("image3")
-    parameters = {step: parameters[step] for step in EXPOSURE_STEPS if step in parameters}
-    if "skyvar" in context.presets:
-        own = config.steps.get("image3", {}).get("skyvar", {})
-        parameters["skyvar"] = context.presets["skyvar"][""] | own
-    aligned = {
-        name: task.id
-        for task in tasks
-        if task.stage == "align"
-        for name in task.arguments["exposures"]
-    }
-    masked = {task.key for task in tasks if "remstriping" in task.arguments.get("steps", ())}
-    made = []
-    for name, exposures in group.filters.items():
-        needed = [f"exposure/{exposure.name}" for exposure in exposures]
-        needed += sorted({aligned[exp.name] for exp in exposures if exp.name in aligned})
-        must = parameters.get("update_wcs", {}).get("missing") != "skip"
-        inputs, folder = given_wcs(config, parameters, exposures, every_one=must), config.wcs_dir
-        of_steps, own = parameters, exposures[0].name in aligned
-        if own:  # then all of them have their WCS from that task
-            inputs = []
-            folder = (config.output / context.layout.exposure("tweakreg", exposures[0].name)).parent
-            of_steps = {step: dict(values) for step, values in parameters.items()}
-            of_steps.get("update_wcs", {}).pop("suffix", None)
-        kept = ["match", *(["crf"] if "crf" in config.keep else [])]
-        memory, seconds = estimates.outlier(len(exposures))
-        made.append(
-            make_task(
-                stage="outlier",
-                key=group.products[name],
-                inputs=[*inputs, *files_among(of_steps)],
-                outputs=[
-                    context.layout.exposure(kind, exp.name) for kind in kept for exp in exposures
-                ],
-                after=needed,
-                settings={"image3": of_steps},
-                arguments={
-                    "exposures": [exposure.name for exposure in exposures],
-                    "wcs_dir": str(folder or ""),
-                    "aligned": own,
-                    # without the masks of all of them, sources are searched for there
-                    "masks": masked.issuperset(exposure.name for exposure in exposures),
-                },
-                memory=memory,
-                seconds=seconds,
-            )
-        )
-    return made
-
-
-def _mosaic_tasks(context: _Context, group: Group, members: Sequence[Group]) -> list[Task]:
-    """Return the tasks of the mosaics of a group, and of their background."""
-    config, grid = context.config, group.grid
-    if grid is None:  # pragma: no cover  `_groups` gives every group one
-        raise CeersError(f"Group {group.name} has no grid.")
-    preset = "mosaic" if "mosaic" in context.presets else "image3"
-    parameters = context.parameters("image3", preset)
-    resample = {
-        key: value
-        for key, value in parameters.get("resample", {}).items()
-        if key not in grid.parameters()
-    }
-    of_preset = resample.pop("tile_size", 0)
-    tile_size = config.tile_size or of_preset
-    layout = context.layout
-    tasks = []
-    for name, exposures in group.filters.items():
-        product = group.products[name]
-        after = [f"outlier/{member.products[name]}" for member in members if name in member.filters]
-        arguments = {
-            "exposures": [exposure.name for exposure in exposures],
-            "product": product,
-            "filter": name,
-            "group": group.name,
-        }
-        settings = {"grid": grid.parameters(), "resample": resample}
-        tiles = _tile_tasks(layout, tile_size, grid, after, settings, arguments)
-        tasks += tiles
-        memory, seconds = estimates.mosaic(grid.pixel_shape, len(exposures), tile_size)
-        tasks.append(
-            make_task(
-                stage="mosaic",
-                key=product,
-                outputs=[layout.mosaic(group.name, product, "i2d")],
-                after=[tile.id for tile in tiles] or after,
-                settings={**settings, "tile_size": tile_size},
-                arguments=arguments,
-                memory=memory,
-                seconds=seconds,
-            )
-        )
-    background = parameters.get("mosaic_background", {})
-    if background.get("skip"):
-        return tasks
-    images = [str(path) for path in config.hst_images]
-    regions = {
-        "mask_regions": str(config.mask_regions or ""),
-        "exclude_regions": str(config.exclude_regions or ""),
-    }
-    products = [group.products[name] for name in group.filters]
-    merged = background.get("merge_masks", True) and len(products) + len(images) > 1
-    suffix = "mbkgsub" if merged or background.get("merged_mask") else "bkgsub"
-    outputs = [layout.mosaic(group.name, product, suffix) for product in products]
-    if suffix == "mbkgsub" and background.get("save_mask", True):
-        outputs.append(layout.mosaic(group.name, products[0], "mergedmask"))
-    memory, seconds = estimates.background(grid.pixel_shape, len(products))
-    tasks.append(
-        make_task(
-            stage="background",
-            key=group.name,
-            inputs=[
-                *(*images, *filter(None, regions.values())),
-                *files_among({"mosaic_background": background}),
-            ],
-            outputs=outputs,
-            after=[f"mosaic/{product}" for product in products],
-            settings={"mosaic_background": background},
-            arguments={
-                "mosaics": [layout.mosaic(group.name, product, "i2d") for product in products],
-                "hst_images": images,
-                **regions,
-            },
-            memory=memory,
-            seconds=seconds,
-        )
-    )
-    return tasks
-
-
-def _tile_tasks(
-    layout: Layout,
-    size: int,
-    grid: Grid,
-    after: list[str],
-    settings: Mapping,
-    arguments: Mapping,
-) -> list[Task]:
-    """Return a task for each tile of a mosaic; none when it is made in one piece."""
-    nx, ny = grid.pixel_shape
-    product = arguments["product"]
-    if not size or (nx <= size and ny <= size):
-        return []
-    magnified = estimates.magnification(arguments["filter"], grid.pixel_scale)
-    memory, seconds = estimates.tile(size, len(arguments["exposures"]), magnified)
-    return [
-        make_task(
-            stage="tile",
-            key=f"{product}_r{row:02d}c{column:02d}",
-            outputs=[layout.tile(product, row, column)],
-            after=after,
-            settings={**settings, "tile": [row, column], "tile_size": size},
-            arguments=arguments,
-            memory=memory,
-            seconds=seconds,
-        )
-        for row in range(-(-ny // size))
-        for column in range(-(-nx // size))
-    ]

@@ -10,7 +10,16 @@ from pathlib import Path
 
 from ceers_steps.names import whole_number
 
-__all__ = ["align", "background", "exposure", "magnification", "mosaic", "outlier", "tile"]
+__all__ = [
+    "align",
+    "background",
+    "exposure",
+    "image_background",
+    "magnification",
+    "mosaic",
+    "outlier",
+    "tile",
+]
 
 FULL_FRAME = 2048 * 2048
 """Pixels of an exposure."""
@@ -52,6 +61,14 @@ def align(n_exposures: int) -> tuple[int, float]:
 def outlier(n_exposures: int) -> tuple[int, float]:
     """Estimate outlier rejection, sky and variance of exposures: memory (MB) and time (s)."""
     return 2500, 10 + 8.0 * n_exposures
+
+
+def image_background(n_exposures: int) -> tuple[int, float]:
+    """Estimate the image background of exposures and their stage 2: memory (MB) and time (s).
+
+    Image, variance and mask of all are in memory, 9 bytes a pixel.
+    """
+    return int(2000 + 9e-6 * FULL_FRAME * n_exposures), 10 + 10.0 * n_exposures
 
 
 def magnification(filter_name: str, pixel_scale: float) -> float:

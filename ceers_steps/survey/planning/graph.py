@@ -8,7 +8,7 @@ from pathlib import Path
 
 from ceers_steps.errors import CeersError, optional_import
 from ceers_steps.files.atomic import write_atomic
-from ceers_steps.survey.planning.plan import STAGES, Plan, Task
+from ceers_steps.survey.planning.plan import MOSAICS, STAGES, Plan, Task
 
 __all__ = ["draw_plan", "layout"]
 
@@ -18,9 +18,13 @@ LABELS = {
     "outlier": "outliers, sky,\nvariance",
     "tile": "tiles",
     "mosaic": "mosaic",
+    "imgbkg": "image\nbackground",
+    "outlier2": "outliers, sky,\nsecond pass",
+    "tile2": "tiles,\nsecond pass",
+    "mosaic2": "mosaic,\nsecond pass",
     "background": "merged\nbackground",
 }
-MANY = {"align": "visits", "outlier": "groups"}
+MANY = {"align": "visits", "outlier": "groups", "imgbkg": "detectors"}
 """What is said of a box of several tasks with names of their own."""
 
 TODO, DONE = "#d9822b", "#2f7d5b"
@@ -105,7 +109,9 @@ def layout(plan: Plan, reasons: Mapping[str, str]) -> tuple[dict, list]:
     links : list
         Pairs of keys of `boxes`.
     """
-    mosaics = [task for task in plan.tasks.values() if task.stage == "mosaic"]
+    mosaics = [task for task in plan.tasks.values() if task.stage in MOSAICS]
+    before = {name for task in mosaics for name in _first_pass(plan, task)}
+    mosaics = [task for task in mosaics if task.id not in before]  # the last of each filter
     rows = {task.id: row for row, task in enumerate(mosaics)}
     members: dict[tuple[str, int], dict[str, str]] = defaultdict(dict)
     for task in mosaics:
@@ -129,13 +135,18 @@ def layout(plan: Plan, reasons: Mapping[str, str]) -> tuple[dict, list]:
     return boxes, links
 
 
+def _first_pass(plan: Plan, task: Task) -> list[str]:
+    """Return the mosaics that a mosaic was made after."""
+    return [each.id for each in plan.needed(task) if each.stage in MOSAICS]
+
+
 def _gather(
     plan: Plan, task: Task, row: int, members: MutableMapping[tuple[str, int], dict[str, str]]
 ) -> None:
     """Add a task and all that it needs to the boxes of a row."""
     if task.stage == "exposure":
         label = "exposures"
-    elif task.stage in {"align", "tile"}:
+    elif task.stage in {"align", "tile", "tile2"}:
         label = task.key if task.stage == "align" else "tiles"
     else:
         label = task.key

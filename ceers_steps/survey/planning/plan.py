@@ -19,6 +19,7 @@ from ceers_steps.survey.config.layout import LAYOUTS, Layout
 from ceers_steps.survey.planning.records import Record, read_record
 
 __all__ = [
+    "MOSAICS",
     "STAGES",
     "STATE",
     "TITLES",
@@ -37,12 +38,19 @@ TITLES = {
     "outlier": "outliers, sky, variance",
     "tile": "tiles",
     "mosaic": "mosaics",
+    "imgbkg": "image background, stage 2",
+    "outlier2": "outliers, sky, variance, second pass",
+    "tile2": "tiles, second pass",
+    "mosaic2": "mosaics, second pass",
     "background": "background",
 }
 """What is done in each stage, for people."""
 
 STAGES = tuple(TITLES)
 """Stages in the order of the work."""
+
+MOSAICS = ("mosaic", "mosaic2")
+"""Stages that make mosaics: first, and of exposures whose image background is subtracted."""
 
 STATE = ".ceers"
 """Folder of plans, records, locks and logs below the output folder."""
@@ -147,6 +155,11 @@ class Plan:
             step = "update_wcs" if task.arguments["wcs_dir"] else "without alignment"
             counts[step] = counts.get(step, 0) + len(task.arguments["exposures"])
         counts["skyvar"] = sum(len(task.arguments["exposures"]) for task in outliers)
+        subtracted = [task for task in self.tasks.values() if task.stage == "imgbkg"]
+        if subtracted:
+            counts["image_background"] = sum(
+                len(task.arguments["exposures"]) for task in subtracted
+            )
         return counts
 
     def needed(self, task: Task) -> list[Task]:

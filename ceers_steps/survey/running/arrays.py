@@ -100,7 +100,7 @@ def write_arrays(plan: Plan, system: str, per_job: int = 1) -> list[tuple[str, i
     folder = plan.output / "commands"
     logs = folder / "logs"
     logs.mkdir(parents=True, exist_ok=True)
-    for old in (*folder.glob("[0-9]_*.slurm"), *folder.glob("[0-9]_*.pbs")):
+    for old in (*folder.glob("[0-9]*_*.slurm"), *folder.glob("[0-9]*_*.pbs")):
         old.unlink()
     written, submit = [], "#!/bin/bash\n# further options of the system are handed on\nset -e\n"
     for (commands, _), (stage, tasks) in zip(files, plan.by_stage().items(), strict=True):

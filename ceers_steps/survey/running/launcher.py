@@ -36,17 +36,19 @@ def write_commands(plan: Plan) -> list[tuple[str, int]]:
     """
     path = plan.output / STATE / "commands.json"
     write_plan(plan, path)
-    for old in (plan.output / "commands").glob("[0-9]_*.txt"):
+    for old in (plan.output / "commands").glob("[0-9]*_*.txt"):
         old.unlink()  # of a plan with other stages: its number may stand for another one now
     written = []
-    for number, (stage, tasks) in enumerate(plan.by_stage().items(), start=1):
+    stages = plan.by_stage()
+    width = len(str(len(stages)))  # in the order of their names, too
+    for number, (stage, tasks) in enumerate(stages.items(), start=1):
         lines = [
             # -P: no module is loaded from the folder in which the launcher is started
             shlex.join([sys.executable, "-P", "-m", TASK_MODULE, str(path), task.id])
             for task in tasks
         ]
         text = "\n".join(lines) + "\n"
-        target = plan.output / "commands" / f"{number}_{stage}.txt"
+        target = plan.output / "commands" / f"{number:0{width}d}_{stage}.txt"
         write_text(text, target)
         written.append((str(target), len(lines)))
     return written

@@ -26,6 +26,7 @@ __all__ = [
     "outlier_fraction",
     "product_metrics",
     "step_metrics",
+    "step_note",
 ]
 
 PATCHES, PATCH = 8, 256
@@ -85,12 +86,29 @@ def product_metrics(path: Path, *aliases: str) -> dict[str, dict]:
     dict
         ``{alias: {metric: value}}``.
     """
+    metrics = step_metrics(_meta(path))
+    return {alias: metrics[alias] for alias in aliases if alias in metrics}
+
+
+def step_note(path: Path, alias: str) -> str:
+    """Return what a step has noted of its work in a product; empty if it has not.
+
+    Parameters
+    ----------
+    path
+        FITS file of a data model.
+    alias
+        Of the step.
+    """
+    return str(_meta(path).get("ceers_steps", {}).get(alias, {}).get("note", ""))
+
+
+def _meta(path: Path) -> dict:
+    """Return ``meta`` of a product, read from the text of its ASDF tree."""
     from asdf.util import load_yaml
 
     with fits.open(path) as hdus:
-        tree = load_yaml(io.BytesIO(hdus["ASDF"].data.tobytes()))
-    metrics = step_metrics(tree["meta"])
-    return {alias: metrics[alias] for alias in aliases if alias in metrics}
+        return dict(load_yaml(io.BytesIO(hdus["ASDF"].data.tobytes()))["meta"])
 
 
 def alignment_metrics(path: Path) -> dict[str, dict]:

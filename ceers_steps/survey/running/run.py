@@ -171,7 +171,7 @@ def check_memory(plan: Plan, tasks: list[Task], memory: int) -> None:
     tiles = False
     for task in too_large:
         remedy = ""
-        if task.stage in {"mosaic", "tile"}:
+        if task.stage in {"mosaic", "tile", "mosaic2", "tile2"}:
             arguments, grid = task.arguments, task.settings.get("grid", {})
             magnified = estimates.magnification(
                 arguments.get("filter", ""), grid.get("pixel_scale", estimates.NATIVE["short"])

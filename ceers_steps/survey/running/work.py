@@ -26,6 +26,7 @@ from ceers_steps.survey.running.metrics import (
     outlier_fraction,
     product_metrics,
     step_metrics,
+    step_note,
 )
 
 __all__ = ["WORK"]
@@ -67,6 +68,43 @@ def exposure(plan: Plan, task: Task, scratch: Path) -> Made:
     if problems:
         raise CeersError(f"{task.key} would fit into no mosaic: {problems[task.key]}.")
     return Made(_references(cal), {task.key: step_metrics(cal.meta.instance)})
+
+
+def image_background(plan: Plan, task: Task, scratch: Path) -> Made:
+    """Subtract from rate images the background that the others show, and calibrate them again."""
+    from ceers_steps import CeersImage2, ImageBackgroundStep
+
+    _imported()
+    names = task.arguments["exposures"]
+    rates = _products(plan, "rate", names)
+    ImageBackgroundStep.call(
+        str(_association(scratch, task.key, rates)),
+        output_dir=str(scratch),
+        save_results=True,
+        mosaic=str(plan.output / task.arguments["mosaic"]),
+        aligned_dir=str(_one_folder(_products(plan, "match", names), scratch / "aligned")),
+        in_memory=_fit(rates),
+        **task.settings["image_background"],
+    )
+    own, steps = _split(task.settings["image2"])
+    references: set[Path] = set()
+    metrics = {}
+    for name in names:
+        subtracted = scratch / f"{name}_imgbkgsub.fits"
+        alias = "ceers_image_background"
+        metrics[name] = product_metrics(subtracted, alias)
+        if not metrics[name]:
+            raise CeersError(
+                f"{name}: no image background ({step_note(subtracted, alias)}). Leave it out "
+                "(exclude), change max_days or min_others in table [ceers_image_background], or "
+                "take out image_background."
+            )
+        (cal,) = CeersImage2.call(
+            str(subtracted), output_dir=str(scratch), save_results=True, steps=steps, **own
+        )
+        references |= _references(cal)
+        cal.close()
+    return Made(references, metrics)
 
 
 def align(plan: Plan, task: Task, scratch: Path) -> Made:
@@ -128,7 +166,7 @@ def outlier(plan: Plan, task: Task, scratch: Path) -> Made:
         steps["skyvar"]["source_mask"] = str(masks)
     for name in ("resample", "source_catalog", "mosaic_background"):
         steps[name] = {"skip": True}
-    cals = _products(plan, "cal", names)
+    cals = _products(plan, "cal", names, second=task.arguments.get("second", False))
     CeersImage3.call(
         str(_association(scratch, task.key, cals)),
         output_dir=str(scratch),
@@ -154,7 +192,7 @@ def mosaic(plan: Plan, task: Task, scratch: Path) -> Made:
     from ceers_steps import TiledResampleStep
 
     _imported()
-    tiled = any(name.startswith("tile/") for name in task.after)
+    tiled = any(name.startswith(("tile/", "tile2/")) for name in task.after)
     parameters = {**task.settings["resample"], **task.settings["grid"]}
     if tiled:
         parameters |= {
@@ -227,6 +265,10 @@ WORK: dict[str, Callable[[Plan, Task, Path], Made]] = {
     "outlier": outlier,
     "tile": tile,
     "mosaic": mosaic,
+    "imgbkg": image_background,
+    "outlier2": outlier,
+    "tile2": tile,
+    "mosaic2": mosaic,
     "background": background,
 }
 """What each stage does, given the plan, the task and a folder for the products."""
@@ -251,9 +293,9 @@ def _association(scratch: Path, product: str, members: Iterable[Path]) -> Path:
     return path
 
 
-def _products(plan: Plan, kind: str, names: Iterable[str]) -> list[Path]:
-    """Return the products of a kind of exposures."""
-    return [plan.output / plan.layout.exposure(kind, name) for name in names]
+def _products(plan: Plan, kind: str, names: Iterable[str], *, second: bool = False) -> list[Path]:
+    """Return the products of a kind of exposures, of the first or second pass."""
+    return [plan.output / plan.layout.exposure(kind, name, second=second) for name in names]
 
 
 def _one_folder(files: Sequence[Path], links: Path) -> Path:
@@ -274,7 +316,8 @@ def _fit(exposures: Iterable[Path]) -> bool:
 
 def _matched(plan: Plan, task: Task, scratch: Path) -> tuple[Path, bool]:
     """Write the association of a mosaic; return whether its exposures may be in memory, too."""
-    members = _products(plan, "match", task.arguments["exposures"])
+    second = task.arguments.get("second", False)
+    members = _products(plan, "match", task.arguments["exposures"], second=second)
     return _association(scratch, task.arguments["product"], members), _fit(members)
 
 

@@ -195,11 +195,15 @@ def mark_outliers(
     return marked
 
 
+BY_EXPOSURE = {"exposure", "align", "outlier", "imgbkg", "outlier2"}
+"""Stages with metrics of exposures."""
+
+
 def _metrics(plan: Plan, records: Mapping[str, Record]) -> dict[str, dict]:
     """Return the metrics of each exposure by step, those of later tasks over earlier ones."""
     metrics: dict[str, dict] = defaultdict(dict)
     for task in plan.tasks.values():
-        if task.stage in {"exposure", "align", "outlier"} and task.id in records:
+        if task.stage in BY_EXPOSURE and task.id in records:
             for name, steps in records[task.id].metrics.items():
                 metrics[name].update(steps)
     return metrics

@@ -23,7 +23,7 @@ from ceers_steps.report.survey_page import (
     write_survey_page,
 )
 from ceers_steps.survey.datasets.combine import list_observations
-from ceers_steps.survey.planning.plan import STATE, TITLES, Plan, Task
+from ceers_steps.survey.planning.plan import MOSAICS, STATE, TITLES, Plan, Task
 from ceers_steps.survey.planning.records import Record, read_record
 from ceers_steps.survey.running.progress import duration
 from ceers_steps.survey.running.run import Failure, Outcome
@@ -179,7 +179,7 @@ def _stages(plan: Plan, records: Mapping[str, Record], states: Mapping[str, str]
 
 def _mosaics(plan: Plan, records: Mapping[str, Record], states: Mapping[str, str]) -> list[Mosaic]:
     """Return what is shown of each mosaic."""
-    tasks = [task for task in plan.tasks.values() if task.stage == "mosaic"]
+    tasks = [task for task in plan.tasks.values() if task.stage in MOSAICS]
     backgrounds = {
         name: task
         for task in plan.tasks.values()

@@ -12,9 +12,10 @@ from hypothesis import strategies as st
 from ceers_steps.cli import main
 from ceers_steps.errors import CeersError
 from ceers_steps.survey.config.checks import PIPELINES, line_of
-from ceers_steps.survey.config.keys import SCHEMA, add_options, default_of, keys_docs, options_of
-from ceers_steps.survey.config.keys import template as make_template
+from ceers_steps.survey.config.keys import SCHEMA, add_options, default_of, options_of
 from ceers_steps.survey.config.settings import SurveyConfig, load_config
+from ceers_steps.survey.config.template import keys_docs
+from ceers_steps.survey.config.template import template as make_template
 from tests.survey.standin import ROOT
 
 TEMPLATE = make_template({"inputs": [], "output": "", "preset": "best"})

@@ -19,8 +19,10 @@ SETTINGS = {
     "outlier": {"image3": {}},
     "tile": {"tile_size": 1, "tile": [0, 0], "resample": {}, "grid": {}},
     "mosaic": {"resample": {}, "grid": {}},
+    "imgbkg": {"image_background": {}, "image2": {}},
     "background": {"mosaic_background": {}},
 }
+SETTINGS |= {f"{stage}2": SETTINGS[stage] for stage in ("outlier", "tile", "mosaic")}
 ARGUMENTS = {
     "uncal": "x",
     "overrides": "",
@@ -34,6 +36,7 @@ ARGUMENTS = {
     "mask_regions": "",
     "exclude_regions": "",
     "mosaics": ["x"],
+    "mosaic": "x",
 }
 
 
@@ -47,7 +50,7 @@ def test_what_is_imported_is_not_looked_through_after_every_step(stage, tmp_path
         raise Called
 
     names = ("CeersDetector1", "CeersImage3", "AlignStep", "TiledResampleStep")
-    for name in (*names, "MosaicBackgroundStep"):
+    for name in (*names, "MosaicBackgroundStep", "ImageBackgroundStep"):
         monkeypatch.setattr(getattr(ceers_steps, name), "call", call)
     task = Task(stage, "x", settings=SETTINGS[stage], arguments=ARGUMENTS)
     gc.unfreeze()
