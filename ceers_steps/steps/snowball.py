@@ -16,6 +16,7 @@ from ceers_steps.files.atomic import write_atomic
 from ceers_steps.files.headers.other_tools import already_done
 from ceers_steps.kernels.dq import JUMP_DET
 from ceers_steps.kernels.snowballs.adaptive import Snowball
+from ceers_steps.kernels.snowballs.faint_halo import subtract_faint_halos_inplace
 from ceers_steps.kernels.snowballs.flagging import SnowballFlags, flag_snowballs
 from ceers_steps.steps.base import CeersStep
 from ceers_steps.steps.inputs.readout import n_outputs
@@ -46,7 +47,8 @@ class SnowballStep(CeersStep):
 
     'adaptive' measures how far each event reaches in the group differences themselves; 'ceers'
     grows the jumps by fixed radii as published (Bagley et al. 2023, ApJL 946 L12, section 3.1).
-    The contaminated groups of a pixel get JUMP_DET, so that the ramp fit leaves them out.
+    The contaminated groups of a pixel get JUMP_DET, so that the ramp fit leaves them out. What is
+    too faint to be flagged is subtracted where it can be measured ('adaptive').
     """
 
     class_alias = "ceers_snowball"
@@ -62,6 +64,7 @@ class SnowballStep(CeersStep):
         after_core_time = float(min=0, default=2000)  # adaptive: time after an event in which charge spilling from its saturated core is searched for, s
         carry_to_next_integration = boolean(default=True)  # adaptive: flag a saturated core in the next integrations as well, within after_core_time
         max_flagged_fraction = float(min=0, max=1, default=0.5)  # adaptive: a group with a larger fraction of its pixels flagged, before or after, is left as it is
+        subtract_halos = boolean(default=True)  # adaptive: subtract the faint halos beyond what is flagged, where they are seen
         save_events = boolean(default=False)  # adaptive: write a table of the events, *_snowballs.ecsv
         force = boolean(default=False)  # Run also where this step, or another program, has flagged the snowballs already
         overrides = input_file(default=None)  # Table (.ecsv or .csv) of per-exposure values: skip_snowball
@@ -111,8 +114,12 @@ class SnowballStep(CeersStep):
         note = describe(found)
         if found.capped:
             log.warning("%s: %s", model.meta.filename, note)
-        parameters = {"method": self.method, **found.parameters}
-        self.record(model, "COMPLETE", parameters=parameters, metrics=found.metrics, note=note)
+        parameters, metrics = {"method": self.method, **found.parameters}, dict(found.metrics)
+        if found.events is not None:
+            parameters["subtract_halos"] = self.subtract_halos
+            if self.subtract_halos and found.events:
+                metrics |= subtract_halos(model, found)
+        self.record(model, "COMPLETE", parameters=parameters, metrics=metrics, note=note)
         return model
 
     def reason_to_skip(self, model: RampModel) -> str:
@@ -139,6 +146,22 @@ class SnowballStep(CeersStep):
         if n_groups < 3 or model.meta.cal_step.jump == "SKIPPED":
             return few_groups(n_groups) or "the jump step was skipped, there are no jumps"
         return "" if self.force else already_done(model, "snowballs")
+
+
+def subtract_halos(model: RampModel, found: SnowballFlags) -> dict[str, float]:
+    """Subtract the faint halos of snowballs from a flagged ramp; return the metrics."""
+    halos = subtract_faint_halos_inplace(
+        model.data,
+        model.groupdq,
+        (model.pixeldq & BAD_PIXEL) != 0,
+        found.events or (),
+        n_outputs=n_outputs(model),
+    )
+    return {
+        "n_halos_subtracted": halos.n_subtracted,
+        "n_halos_refused": halos.n_refused,
+        "mean_halo": halos.charge,
+    }
 
 
 def few_groups(n_groups: int) -> str:

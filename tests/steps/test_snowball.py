@@ -114,6 +114,25 @@ def test_every_parameter_takes_effect(name, value):
     assert np.count_nonzero(changed.groupdq & JUMP) < np.count_nonzero(default.groupdq & JUMP)
 
 
+def test_faint_halos_are_subtracted_from_the_ramp():
+    """Groups before the event stay; without the option, and as published, all do, bit for bit."""
+    before = ramp().data
+    result = SnowballStep.call(ramp())
+    assert entry(result)["metrics"]["n_halos_subtracted"] == 1
+    assert entry(result)["parameters"]["subtract_halos"] is True
+    taken = before - result.data
+    # frames are averaged: an event of group 3 may begin in the difference before
+    assert not taken[0, :2].any()
+    assert not taken[1].any()
+    assert np.count_nonzero(taken[0, 3]) > 100
+    assert taken.max() < NOISE
+    assert 0 < entry(result)["metrics"]["mean_halo"] < 0.6
+    for options in ({"subtract_halos": False}, {"method": "ceers"}):
+        result = SnowballStep.call(ramp(), **options)
+        np.testing.assert_array_equal(result.data, before)
+        assert "n_halos_subtracted" not in entry(result)["metrics"]
+
+
 def test_rate_of_events_in_the_header_is_that_of_this_step():
     """As jwst counts: events per million pixels and second, over the differences of all groups."""
     model = ramp()

@@ -175,7 +175,13 @@ def _rings(
     for later in range(group + 1, min(group + after_groups, n_differences) + 1):
         excess = (window.differences[later - 1] - rate) / noise.sigma
         usable = window.usable[later - 1] & (distance <= margin) & np.isfinite(rate)
-        rings.append(Mark(later, outer, radial_region(excess, usable, seed, threshold) | minimum))
+        rings.append(
+            Mark(
+                later,
+                outer,
+                radial_region(excess, usable, seed, HALO.ring_part * threshold) | minimum,
+            )
+        )
     return Mark(group, outer, minimum), rings
 
 

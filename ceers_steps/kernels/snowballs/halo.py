@@ -131,11 +131,21 @@ def excess_region(
         smoothing = float(np.clip(smoothing, *HALO.smoothing_limits))
         signal = ndimage.gaussian_filter(clipped, smoothing, mode="constant", truncate=3.0)
         seen = ndimage.gaussian_filter(weight, smoothing, mode="constant", truncate=3.0)
+        # a pixel's own noise must not decide about it: those left would be too low
+        signal -= _own_weight(smoothing) * clipped
+        seen -= _own_weight(smoothing) * weight
         above = signal > threshold * np.maximum(seen, HALO.least_weight)
         labels = label_parts(above | seed, corners=False)
         touching = np.unique(labels[seed])
         region = np.isin(labels, touching[touching > 0])
     return ndimage.binary_fill_holes(region) & (above | ~seed)
+
+
+def _own_weight(smoothing: float) -> np.float32:
+    """Return the weight of the central pixel under a Gaussian of this width (sigma, pixels)."""
+    reach = int(3.0 * smoothing + 0.5)
+    along = np.exp(-0.5 * (np.arange(-reach, reach + 1) / smoothing) ** 2)
+    return np.float32(1 / along.sum() ** 2)
 
 
 def smooth_rate(

@@ -2,7 +2,16 @@
 
 from dataclasses import dataclass
 
-__all__ = ["EVENTS", "HALO", "LAST", "EventSettings", "HaloSettings", "LastDifferenceSettings"]
+__all__ = [
+    "EVENTS",
+    "FAINT",
+    "HALO",
+    "LAST",
+    "EventSettings",
+    "FaintHaloSettings",
+    "HaloSettings",
+    "LastDifferenceSettings",
+]
 
 
 @dataclass(frozen=True)
@@ -49,6 +58,9 @@ class HaloSettings:
     """Pixels around a saturated core in which spilled charge is searched for (benchmark) ..."""
     ring_slope: float = 0.4
     """... and its growth with the radius of the core, pixels per pixel (benchmark)."""
+    ring_part: float = 0.7
+    """Part of the threshold down to which spilled charge is flagged, which comes in several
+    differences of a pixel (benchmark: recall 0.1 to 0.4% higher, extra area by 0.05)."""
     annulus_width: int = 12
     """Pixels; width of the annulus that tells the rate under the spilled charge: some 500 pixels
     around the smallest core, enough for a plane."""
@@ -92,6 +104,55 @@ class LastDifferenceSettings:
     """Rows and columns from one pixel to the next that tells the level of a frame."""
 
 
+@dataclass(frozen=True)
+class FaintHaloSettings:
+    """How the halo beyond the flags is measured; for "benchmark" see `benchmarks/jumps.py`."""
+
+    range: tuple[float, float] = (-0.5, 1.25)
+    """Logarithm of the radius over that of the flagged region, from where to where the profile is
+    fitted: 0.6 to 3.5 times."""
+    block_slope: float = 0.08
+    """Width of the blocks of pixels over the radius of the flagged region: some 2000 blocks ..."""
+    largest_block: int = 8
+    """... and the widest, pixels."""
+    bright: float = 16.0
+    """Sigma; what a pixel counts for at most. Blocks above half of this tell nothing of what is
+    faint."""
+    source_sigma: float = 3.0
+    """Rate over that of the frame, sigma of a difference, from which on a pixel is a source."""
+    soft: float = 2.0
+    """Errors from which on a block counts less (a hit, an uncorrected source)."""
+    unlike: float = 0.1
+    """Part of the halo by which it may differ from the profile."""
+    expected: tuple[float, float, float, float] = (-1.0, 5.0, 0.5, 0.0)
+    """Level, slope and bend of the profile and level of the sky where the data say nothing ..."""
+    spread: tuple[float, float, float, float] = (1.5, 3.0, 2.0, 0.02)
+    """... and how far from it they may be: slopes of 2 to 8 are common, sky in sigma."""
+    centre: float = 1.0
+    """How far the centre may be from that of the core, radii of the core (cut by an edge) ..."""
+    stretch: float = 0.3
+    """... and the logarithm of the axis ratio from that of what is flagged."""
+    fewest_blocks: int = 150
+    """Blocks around an event that are needed ..."""
+    coverage: float = 0.3
+    """... and part of all blocks."""
+    significance: float = 5.0
+    """Significance of a whole halo that is subtracted, sigma ..."""
+    pixel_significance: float = 2.0
+    """... and of its level at a radius."""
+    brightest: float = 2.0
+    """Sigma; nothing as bright as this is unflagged around an event that was measured well."""
+    clip: float = 4.0
+    """Sigma of a difference; what a pixel counts for at most when a halo is confirmed."""
+    seen_significance: float = 3.0
+    """Significance with which it is seen in the pixels it is subtracted from."""
+    ratio_error: float = 0.3
+    """Part by which what is there may differ from what is subtracted ..."""
+    ratio_sigma: float = 3.0
+    """... besides this many errors."""
+
+
 EVENTS = EventSettings()
 HALO = HaloSettings()
 LAST = LastDifferenceSettings()
+FAINT = FaintHaloSettings()

@@ -1,0 +1,184 @@
+"""The faint halo of a snowball beyond its flags: measured, and subtracted where it is there.
+
+A halo falls steeply, but covers the more pixels the fainter it is: what is too faint to be flagged
+in any pixel still lifts the rate of ten thousands of them. Over many pixels it can be measured.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ceers_steps.kernels.discs import grown_box
+from ceers_steps.kernels.jumps.differences import Noise, Ramp, Window, measure_noise
+from ceers_steps.kernels.parts import Slices
+from ceers_steps.kernels.snowballs.adaptive import Snowball
+from ceers_steps.kernels.snowballs.profile import Blocks
+from ceers_steps.kernels.snowballs.settings import FAINT, HALO
+
+__all__ = ["FaintHalos", "subtract_faint_halos_inplace"]
+
+Float = NDArray[np.float32]
+
+
+@dataclass(frozen=True)
+class FaintHalos:
+    """What `subtract_faint_halos_inplace` did.
+
+    Attributes
+    ----------
+    n_subtracted : int
+        Events with a halo that was subtracted.
+    n_refused : int
+        Events with too little around them to measure it.
+    charge : float
+        Mean of what was subtracted over the pixels concerned, sigma of a difference.
+    """
+
+    n_subtracted: int
+    n_refused: int
+    charge: float
+
+
+def subtract_faint_halos_inplace(
+    data: NDArray[np.float32],
+    groupdq: NDArray[np.uint8],
+    bad: NDArray[np.bool_],
+    events: Sequence[Snowball],
+    *,
+    n_outputs: int = 1,
+) -> FaintHalos:
+    """Subtract from a ramp what snowballs leave beyond their flags.
+
+    The excess of the difference in which an event shows, over the mean of the other differences
+    of each pixel, is followed by an elliptical profile whose logarithm is a parabola in that of
+    the radius: power laws of any slope, and exponential profiles over the range that is used. It
+    is subtracted from that group on, where it is above its own error and nothing is flagged. The
+    same is done in the two neighbouring differences, into which the charge may fall.
+
+    Parameters
+    ----------
+    data
+        Shape ``(nints, ngroups, ny, nx)``, linear signal, any unit; changed.
+    groupdq
+        Same shape, with the flags of the events.
+    bad
+        Shape ``(ny, nx)``; True = do not use.
+    events
+        Of `measure_snowballs`.
+    n_outputs
+        Number of outputs, each of which reads a band of columns, row by row.
+
+    Returns
+    -------
+    FaintHalos
+        What was subtracted.
+    """
+    n_subtracted = n_refused = 0
+    total, n_pixels = 0.0, 0
+    nothing = np.zeros(groupdq.shape[1:], bool)
+    for i in sorted({event.integration for event in events}):
+        ramp = Ramp(data[i], groupdq[i], bad, nothing)
+        here = [event for event in events if event.integration == i]
+        places = [(event.group, _box(event, bad.shape, 1.0)) for event in here]
+        noise = measure_noise(ramp, places, n_outputs)
+        if not noise.sigma > 0:
+            continue
+        for event in sorted(here, key=lambda each: -each.halo_radius):
+            halos = _halos_of(ramp, noise, event)
+            if halos is None:
+                n_refused += 1
+                continue
+            n_subtracted += bool(halos)
+            for group, box, charge in halos:
+                data[i, group:, *box] -= charge * np.float32(noise.sigma)
+                total += float(charge.sum())
+                n_pixels += int(np.count_nonzero(charge))
+    return FaintHalos(n_subtracted, n_refused, total / max(n_pixels, 1))
+
+
+def _box(event: Snowball, shape: tuple[int, ...], radii: float) -> Slices:
+    """Return the box of some radii around an event."""
+    reach = int(min(radii * event.halo_radius, HALO.largest_reach)) + 1
+    y, x = (
+        min(max(int(side), 0), length - 1)
+        for side, length in zip((event.y, event.x), shape, strict=True)
+    )
+    return grown_box((slice(y, y + 1), slice(x, x + 1)), reach, shape)
+
+
+def _halos_of(ramp: Ramp, noise: Noise, event: Snowball) -> list[tuple[int, Slices, Float]] | None:
+    """Return groups, boxes and faint halos (sigma) of an event; None if it cannot be measured."""
+    this, n_differences = event.group - 1, len(ramp.data) - 1
+    near = [k for k in (this, this + 1, this - 1) if 0 <= k < n_differences]
+    # over many pixels one difference is enough for the rate, and it must hold no charge
+    left_out = near if n_differences > len(near) else [this]
+    box = _box(event, ramp.bad.shape, float(np.exp(FAINT.range[1])))
+    window = ramp.window(box, noise)
+    rate, count = _rate(window, left_out)
+    error = np.sqrt(1 + 1 / np.maximum(count, 1))
+    known = (count > 0) & _no_source(rate, noise.sigma)
+    y, x = (np.arange(side.start, side.stop, dtype=np.float32) for side in box)
+    centre = event.y - y[0], event.x - x[0]
+    y, x = np.meshgrid(y - y[0], x - x[0], indexing="ij", sparse=True)
+    found: list[tuple[int, Blocks, float]] = []
+    for k in near:
+        excess = (window.differences[k] - rate) / (noise.sigma * error)
+        # in the flagged region there are no other hits to be told apart
+        inner = np.hypot(y - centre[0], x - centre[1]) < event.halo_radius
+        good = (window.steady[k] | (window.usable[k] & inner)) & known
+        blocks = Blocks.of(excess, error, good, centre, event)
+        found.append((k, blocks, blocks.around(centre, event.halo_radius)))
+    # the ellipse is that of the difference which holds most of the charge
+    found.sort(key=lambda each: -each[2])
+    shape = found[0][1].fit_shape(centre, event)
+    if shape is None:
+        return None
+    halos: list[tuple[int, Slices, Float]] = []
+    for k, blocks, _ in found:
+        profile = blocks.fit_profile(shape, event.halo_radius)
+        if profile is None:
+            continue
+        halo = profile.significant(y, x)
+        halo[(ramp.groupdq[k + 1][box] != 0) | ramp.bad[box]] = 0
+        excess = (window.differences[k] - rate) / noise.sigma
+        if _is_confirmed(halo, excess - profile.sky, window.steady[k] & known):
+            halos.append((k + 1, box, halo))
+    return halos
+
+
+def _is_confirmed(halo: Float, excess: Float, good: NDArray[np.bool_]) -> bool:
+    """Tell if what is to be subtracted is there, near the flags and further out alike."""
+    brightest = float(halo.max(initial=0))
+    if not 0 < brightest < FAINT.brightest:
+        return False
+    ratio, error = _ratio(halo, excess, good & (halo > 0))
+    if ratio < FAINT.seen_significance * error:
+        return False
+    for part in (halo >= brightest / 3, (halo > 0) & (halo < brightest / 3)):
+        ratio, error = _ratio(halo, excess, good & part)
+        if abs(ratio - 1) > FAINT.ratio_error + FAINT.ratio_sigma * error:
+            return False
+    return True
+
+
+def _ratio(halo: Float, excess: Float, here: NDArray[np.bool_]) -> tuple[float, float]:
+    """Return how much of a halo is seen, and the error of that."""
+    expected, seen = halo[here], np.clip(excess[here], -FAINT.clip, FAINT.clip)
+    square = max(float(np.square(expected).sum()), 1e-12)
+    return float((expected * seen).sum()) / square, 1 / np.sqrt(square)
+
+
+def _rate(window: Window, left_out: list[int]) -> tuple[Float, NDArray[np.int_]]:
+    """Return the mean of the steady differences without some, and their number."""
+    steady = window.steady.copy()
+    steady[left_out] = False
+    count = steady.sum(axis=0)
+    total = np.einsum("gyx,gyx->yx", np.where(steady, window.differences, 0), steady)
+    return (total / np.maximum(count, 1)).astype(np.float32), count
+
+
+def _no_source(rate: Float, sigma: float) -> NDArray[np.bool_]:
+    """Return where the rate is that of the sky, whose noise is that of the frame."""
+    return np.abs(rate - np.median(rate)) < FAINT.source_sigma * sigma
