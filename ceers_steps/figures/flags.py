@@ -78,7 +78,7 @@ def read_flags(path: str | os.PathLike, largest: int) -> dict[str, Flag]:
             together = np.bitwise_or.reduce(block, axis=0)
             for name, bit in FLAGS.items():
                 if (together >> bit & 1).any():
-                    counts[name] += np.count_nonzero(block >> bit & 1)
+                    counts[name] += int(np.count_nonzero(block >> bit & 1))
             rows.append(np.bitwise_or.reduceat(together, columns))
     bits = np.array(rows)
     return {
