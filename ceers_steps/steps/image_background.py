@@ -14,13 +14,13 @@ from stdatamodels.jwst.datamodels import dqflags
 
 from ceers_steps.errors import CeersError
 from ceers_steps.files.atomic import user_path
+from ceers_steps.files.membership import identity_of
 from ceers_steps.kernels.sky.image_background import (
     ImageBackground,
     ImageBackgroundSettings,
     measure_image_background,
 )
 from ceers_steps.mosaics.emission import Emission, find_emission
-from ceers_steps.names import exposure_name
 from ceers_steps.steps.base import CeersStep
 from ceers_steps.steps.inputs.exposures import open_library
 
@@ -171,7 +171,7 @@ class _Frame:
             )
         mask = (model.dq & dqflags.pixel["DO_NOT_USE"]) > 0
         if emission is not None:
-            wcs = _aligned_wcs(name, folders)
+            wcs = _aligned_wcs(identity_of(model), folders)
             mask |= emission.on_exposure(wcs, model.data.shape, growth)
         wheels = [meta.instrument.filter, meta.instrument.pupil]
         setup = [meta.instrument.detector, *wheels, meta.exposure.readpatt, meta.subarray.name]
@@ -196,9 +196,8 @@ class _Frame:
         ]
 
 
-def _aligned_wcs(name: str, folders: Sequence[Path]) -> Any:
+def _aligned_wcs(exposure: str, folders: Sequence[Path]) -> Any:
     """Return the WCS of an exposure from the best aligned product of it."""
-    exposure = exposure_name(name)
     for suffix in _ALIGNED:
         for folder in folders:
             for path in sorted(folder.glob(f"{exposure}*_{suffix}.fits")):

@@ -1,5 +1,7 @@
 """Backgrounds from other exposures: dithers over a detector-fixed pattern, sources on the sky."""
 
+from pathlib import Path
+
 import numpy as np
 import pytest
 from astropy import units as u
@@ -145,6 +147,29 @@ def test_the_emission_is_masked_through_the_wcs(field):
         faint |= (light > 0.5 * SIGMA) & (light < 3 * SIGMA)
     faint &= lights[0] < 0.01 * SIGMA
     assert without.data[faint].mean() < 5 * with_mosaic.data[faint].mean() - SIGMA / 50
+
+
+def test_an_exposure_is_known_by_its_keywords_whatever_its_file_is_called(field, tmp_path):
+    folder, rates, *_ = field
+    renamed = []
+    for rate in rates:
+        name = Path(rate).name
+        with datamodels.open(rate) as model:
+            keys = ("program_number", "observation_number", "visit_number", "visit_group")
+            parts = (name[2:7], name[7:10], name[10:13], name[14:16])
+            for key, value in zip(keys, parts, strict=True):
+                setattr(model.meta.observation, key, value)
+            model.meta.observation.sequence_id, model.meta.observation.activity_id = name[16], "01"
+            model.meta.observation.exposure_number = name[20:25]
+            model.meta.filename = f"mine_{len(renamed)}.fits"
+            renamed.append(str(tmp_path / model.meta.filename))
+            model.save(renamed[-1])
+    options = {"mosaic": str(folder / "group_i2d.fits"), "aligned_dir": str(folder)}
+    library = ImageBackgroundStep.call(renamed, **options)
+    with library:
+        model = library.borrow(0)
+        assert model.meta.cal_step.instance["ceers_image_background"] == "COMPLETE"
+        library.shelve(model, 0, modify=False)
 
 
 def test_too_few_others_are_skipped_with_the_reason(field, caplog):

@@ -199,6 +199,10 @@ def _read(
         # tasks run in folders of their own; N/A turns a reference off
         if isinstance(value, str) and value not in {"", "N/A"} and "://" not in value:
             steps[pipeline][step][name] = str(_join(folder, value))
+    wispsub = steps.get("detector1", {}).get("wispsub", {})
+    if given := wispsub.get("templates"):  # for the step a list of texts
+        files = [given] if isinstance(given, str) else given
+        wispsub["templates"] = [str(_join(folder, file)) for file in files]
     return {key: _absolute(key, value, folder) for key, value in values.items()}, steps
 
 

@@ -205,7 +205,8 @@ def _steps_of(
         wispsub = detector1.get("wispsub", {})
         affected = exposure.detector in AFFECTED_DETECTORS
         if given := wispsub.get("templates"):
-            found = [given] if isinstance(given, str) else given if affected else []
+            files = [given] if isinstance(given, str) else list(given)
+            found = files if affected else []
         else:
             affected = affected and exposure.filter in AFFECTED_FILTERS
             folder = context.config.wisp_templates or wispsub.get("template_dir")

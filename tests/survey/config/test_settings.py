@@ -181,6 +181,16 @@ def test_paths_are_relative_to_the_file_and_options_to_the_working_folder(
     assert config.output == tmp_path / "egs/o"
 
 
+@pytest.mark.parametrize("given", ['"wisp.fits"', '["wisp.fits", "/more/wisp2.fits"]'])
+def test_wisp_templates_are_relative_to_the_file(survey, tmp_path, monkeypatch, given):
+    here = tmp_path / "here"
+    here.mkdir()
+    monkeypatch.chdir(here)
+    config = load_config(survey(f"[detector1.wispsub]\ntemplates = {given}\n"))
+    found = config.steps["detector1"]["wispsub"]["templates"]
+    assert found == [str(tmp_path / "wisp.fits"), "/more/wisp2.fits"][: len(found)]
+
+
 def test_a_grid_is_a_file_beside_the_survey_or_a_name(survey, tmp_path, monkeypatch):
     here = tmp_path / "here"
     here.mkdir()
