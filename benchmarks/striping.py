@@ -55,7 +55,7 @@ TO_JUMP = (
     "jump",
 )
 ANGLES = (30.0, 150.0)
-TILTED_CASES = ((0, 0.0), (1, 0.5), (4, 0.3), (20, 0.3), (12, 2.0))  # width (pixels), sigma
+TILTED_CASES = ((0, 0.0), (1, 0.5), (4, 0.3), (12, 1.0))  # width (pixels), sigma
 UNUSABLE = dqflags.pixel["DO_NOT_USE"] | dqflags.pixel["REFERENCE_PIXEL"]
 HALF_LIGHT_RADIUS = 150.0  # pixels
 SCALE_RADII = 1.678347  # half-light radius of an exponential disc, scale lengths

@@ -5,13 +5,16 @@ import os
 from pathlib import Path
 from typing import Any
 
+from jwst.datamodels import ModelLibrary
 from jwst.pipeline import Image2Pipeline
+from jwst.skymatch import SkyMatchStep
 from stdatamodels.jwst.datamodels import JwstDataModel, read_metadata
 
 from ceers_steps.errors import CeersError
 from ceers_steps.files.associations import is_association_path
 from ceers_steps.files.headers.provenance import add_history
 from ceers_steps.files.membership import is_calibrated_unit
+from ceers_steps.kernels.sky.exposure import judge_level
 from ceers_steps.pipelines.base import CeersPipeline
 from ceers_steps.steps.inputs.usable import unusable_reason
 
@@ -25,6 +28,7 @@ class CeersImage2(CeersPipeline, Image2Pipeline):
     Calibrate rate images: world coordinate system, flat field, MJy/sr.
 
     The steps of calwebb_image2, without a mosaic of each exposure unless steps.resample.skip=false.
+    With steps.skymatch.skip=false a constant sky is subtracted from each calibrated image.
     Takes *_rate.fits, *_rateints.fits or a level-2 association; writes *_cal.fits (*_calints.fits).
     """
 
@@ -37,18 +41,25 @@ class CeersImage2(CeersPipeline, Image2Pipeline):
     )
     later_keywords = ("PROGRAM", "OBSERVTN", "VISIT")
 
+    step_defs = {**Image2Pipeline.step_defs, "skymatch": SkyMatchStep}
+
     @classmethod
     def load_spec_file(cls, *args: Any, **kwargs: Any) -> Any:
-        """Return the parameters of all steps; resample is off unless asked for."""
+        """Return the parameters of all steps; resample and skymatch are off unless asked for."""
         spec = super().load_spec_file(*args, **kwargs)
-        spec["steps"]["resample"]["skip"] = "boolean(default=True)"
+        for name in ("resample", "skymatch"):
+            spec["steps"][name]["skip"] = "boolean(default=True)"
+        # there is but one image: nothing to match it with
+        spec["steps"]["skymatch"]["skymethod"] = "option('local', default='local')"
+        spec["steps"]["skymatch"]["subtract"] = "boolean(default=True)"
         return spec
 
     @classmethod
     def _get_config_from_parameters(cls, crds_parameters: Any, crds_observatory: str) -> Any:
-        """Take the CRDS parameters, but for what turns resample on."""
+        """Take the CRDS parameters, but for what turns resample on; skymatch's are of stage 3."""
         config = super()._get_config_from_parameters(crds_parameters, crds_observatory)
         config["steps"]["resample"]["skip"] = True
+        config["steps"]["skymatch"].update({"skip": True, "skymethod": "local", "subtract": True})
         return config
 
     def process(self, input_data: Any) -> list[JwstDataModel]:
@@ -129,7 +140,45 @@ class CeersImage2(CeersPipeline, Image2Pipeline):
             told = f"nothing is usable: {reason}; mosaics are made without it"
             log.warning("%s: %s", result.meta.filename, told)
             add_history(result, f"ceers_steps CeersImage2: {told}")
+        elif not self.skymatch.skip:
+            self._subtract_sky(result)
         return result
+
+    def _subtract_sky(self, image: JwstDataModel) -> None:
+        """Subtract a constant sky, and record it where stage 3, jwst's too, looks for it."""
+        if image.data.ndim != 2:
+            log.info("%s: integrations keep their sky", image.meta.filename)
+            image.meta.cal_step.skymatch = "SKIPPED"
+            return
+        before, data = image.meta.background.level or 0.0, image.data.copy()
+        self.skymatch.run(ModelLibrary([image]))
+        background = image.meta.background
+        if image.meta.cal_step.skymatch != "COMPLETE":
+            reason = "skymatch has found no level"
+        else:
+            reason = self._against_level(image, data, background.level - before)
+        metrics: dict[str, Any]
+        if reason:
+            log.warning("%s: no sky is seen, none is subtracted: %s", image.meta.filename, reason)
+            image.data = data
+            # a level of 0, so that the other exposures, without their sky, go with this one
+            background.level, background.method = before, "ceers_image2 none"
+            background.subtracted = self.skymatch.subtract
+            note, metrics = f"SKY NOT SUBTRACTED ({reason})", {"sky_refused": reason}
+        else:
+            what = "subtracted" if background.subtracted else "measured"
+            note = f"sky {background.level:.6g} {image.meta.bunit_data or ''} {what}"
+            metrics = {"sky": float(background.level)}
+        used = {"skymethod": self.skymatch.skymethod, "subtract": self.skymatch.subtract}
+        self.record(image, "COMPLETE", parameters=used, metrics=metrics, note=note)
+
+    @staticmethod
+    def _against_level(image: JwstDataModel, data: Any, level: float) -> str:
+        """Return why a level is not the sky; empty if nothing speaks against it."""
+        try:
+            return judge_level(data, image.err, image.dq, float(level)).reason
+        except ValueError as err:
+            return str(err)
 
 
 def _check_not_calibrated(exposure: Any) -> None:

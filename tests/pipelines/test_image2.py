@@ -7,13 +7,15 @@ import shutil
 
 import numpy as np
 import pytest
+from astropy.io import fits
 from jwst.pipeline import Image2Pipeline
 from jwst.resample import ResampleStep
+from jwst.skymatch import SkyMatchStep
 from stdatamodels.jwst import datamodels
 from stdatamodels.jwst.datamodels import dqflags
 from stpipe import config_parser
 
-from ceers_steps import CeersImage2
+from ceers_steps import CeersImage2, CeersImage3
 from ceers_steps.files.parameter_files import parameter_files_dir
 from ceers_steps.simulate.detector.calibration import make_calibration
 from ceers_steps.simulate.telescope.instrument import (
@@ -221,8 +223,100 @@ class TestResampleIsOffByDefault:
         assert {path.name for path in out.iterdir()} == names
 
 
+class TestSky:
+    """A constant sky is subtracted on request, recorded, and not subtracted again in stage 3."""
+
+    SKY, NOISE = 0.5, 0.02  # DN/s
+
+    def rate(self, field, number=1, light=0.0):
+        model = make_rate(field, number=number)
+        noise = np.random.default_rng(number).normal(0, self.NOISE, model.data.shape)
+        model.data += (self.SKY + light + noise).astype(np.float32)
+        model.err[:] = self.NOISE
+        model.var_poisson[:] = model.var_rnoise[:] = self.NOISE**2 / 2
+        return model
+
+    def test_off_unless_asked_for(self, rate, monkeypatch):
+        def from_crds(parameters, observatory):
+            pars = {"skip": False, "skymethod": "match", "subtract": False, "nclip": 3}
+            return config_parser.ConfigObj(pars)
+
+        assert CeersImage2().skymatch.skip is True
+        monkeypatch.setattr(SkyMatchStep, "_get_config_from_parameters", from_crds)
+        config, _ = CeersImage2.build_config(rate)
+        part = config["steps"]["skymatch"]
+        assert (part["skip"], part["skymethod"], part["subtract"]) == (True, "local", True)
+        assert part["nclip"] == 3  # the rest applies
+
+    def test_subtracted_once(self, simulated_field, tmp_path, caplog):
+        model = self.rate(simulated_field)
+        (plain,) = CeersImage2.call(model)
+        (cal,) = CeersImage2.call(model, steps={"skymatch": {"skip": False}})
+        background = cal.meta.background
+        assert (background.subtracted, background.method) == (True, "local")
+        assert cal.meta.cal_step.skymatch == "COMPLETE"
+        np.testing.assert_allclose(cal.data, plain.data - background.level, atol=1e-6)
+        cal.save(tmp_path / cal.meta.filename)
+        header = fits.getheader(tmp_path / cal.meta.filename)
+        assert header["S_SKYMAT"] == "COMPLETE"
+        assert (header["BKGSUB"], header["BKGMETH"]) == (True, "local")
+        assert "sky" in str(header["HISTORY"])
+
+        steps = {name: {"skip": True} for name in ("tweakreg", "outlier_detection", "resample")}
+        matched = []
+        for exposure in (cal, plain):
+            exposure.save(tmp_path / exposure.meta.filename)
+            out = tmp_path / f"out{len(matched)}"
+            CeersImage3.call(
+                str(tmp_path / exposure.meta.filename),
+                steps={**steps, "mosaic_background": {"skip": True}},
+                save_results=True,
+                output_dir=str(out),
+            )
+            matched.append(next(out.glob("*_match.fits")))
+        assert "skymatch is left out" in caplog.text
+        with datamodels.open(matched[0]) as once, datamodels.open(matched[1]) as later:
+            error = later.meta.ceers_steps.instance["ceers_skyvar"]["metrics"]["sky_err"]
+            assert once.meta.background.level == pytest.approx(
+                later.meta.background.level, abs=0.2 * error
+            )
+            good = np.isfinite(once.data) & np.isfinite(later.data)
+            assert np.abs((once.data - later.data)[good]).max() < 0.2 * error
+
+    def test_stage_3_of_jwst_does_not_subtract_it_again(self, simulated_field, tmp_path):
+        (cal,) = CeersImage2.call(self.rate(simulated_field), steps={"skymatch": {"skip": False}})
+        level, data = cal.meta.background.level, cal.data.copy()
+        with pytest.raises(ValueError, match="inconsistent with background info"):
+            SkyMatchStep.call([cal.copy()])
+        again = SkyMatchStep.call([cal], subtract=True, skymethod="local")
+        with again:
+            model = again.borrow(0)
+            assert model.meta.background.level == pytest.approx(level, rel=1e-2)
+            np.testing.assert_allclose(model.data, data, atol=0.01 * level)
+            again.shelve(model, 0, modify=False)
+
+    def test_no_sky_is_seen(self, simulated_field, caplog):
+        y, x = np.mgrid[:640, :640]
+        galaxy = 60 * self.SKY * np.exp(-np.hypot(y - 300, x - 340) / 170.0)
+        model = self.rate(simulated_field, light=galaxy)
+        (plain,) = CeersImage2.call(model)
+        (cal,) = CeersImage2.call(model, steps={"skymatch": {"skip": False}})
+        assert "no sky is seen" in caplog.text
+        np.testing.assert_array_equal(cal.data, plain.data)
+        assert cal.meta.background.level == 0.0
+        assert cal.meta.background.subtracted
+
+    @pytest.mark.slow
+    def test_integrations_keep_it(self, simulated_field):
+        cube = make_rate(simulated_field, datamodels.CubeModel)
+        (plain,) = CeersImage2.call(cube)
+        (calints,) = CeersImage2.call(cube, steps={"skymatch": {"skip": False}})
+        np.testing.assert_array_equal(calints.data, plain.data)
+        assert calints.meta.cal_step.skymatch == "SKIPPED"
+
+
 def test_steps_and_crds_parameters_are_those_of_the_parent():
-    assert CeersImage2.step_defs == Image2Pipeline.step_defs
+    assert CeersImage2.step_defs == {**Image2Pipeline.step_defs, "skymatch": SkyMatchStep}
     assert CeersImage2.get_config_reftype() == "pars-image2pipeline"
 
 

@@ -25,7 +25,7 @@ from ceers_steps.kernels.sky.variance import (
 )
 from ceers_steps.kernels.sources.tiers import mask_sources
 
-__all__ = ["SkyCorrection", "SkySettings", "correct_sky"]
+__all__ = ["SkyCorrection", "SkySettings", "correct_sky", "judge_level"]
 
 
 @dataclass(frozen=True)
@@ -167,15 +167,7 @@ def correct_sky(
             data, searched, method=settings.sky_method, n_strips=settings.n_strips
         )
         less = data - pedestal_image(pedestal, data.shape)
-        usable = ~searched & np.isfinite(data)
-        errors = err[usable]
-        evidence = judge_sky(
-            less,
-            usable,
-            pedestal.level,
-            expected_noise=float(np.nanmedian(errors)) if np.isfinite(errors).any() else 0.0,
-            source_fraction=float(np.mean(bits[sees_sky] > 0)),
-        )
+        evidence = _judge(less, ~searched & np.isfinite(data), sees_sky, pedestal.level, err, bits)
         if evidence.reason:
             pedestal = None
         else:
@@ -215,6 +207,51 @@ def correct_sky(
         err = np.sqrt(sum(planes))
     return SkyCorrection(
         data, err, *planes, unusable, bits, pedestal, scale, not_scaled, metrics, evidence
+    )
+
+
+def judge_level(data: NDArray, err: NDArray, dq: NDArray, level: float) -> SkyEvidence:
+    """Say whether a level, whoever found it, is that of the sky of an exposure.
+
+    Parameters
+    ----------
+    data, err : ndarray, shape (ny, nx)
+        The exposure and its error, the level not subtracted.
+    dq : ndarray of uint32, shape (ny, nx)
+        Data quality.
+    level : float
+        In the unit of the image.
+
+    Returns
+    -------
+    SkyEvidence
+
+    Raises
+    ------
+    ValueError
+        When no pixel is usable.
+    """
+    sees_sky = np.isfinite(data) & (dq & np.uint32(DO_NOT_USE | REFERENCE_PIXEL) == 0)
+    bits = mask_sources(data, ~sees_sky)
+    return _judge(data - np.float32(level), sees_sky & (bits == 0), sees_sky, level, err, bits)
+
+
+def _judge(
+    residual: NDArray,
+    usable: NDArray[np.bool_],
+    sees_sky: NDArray[np.bool_],
+    level: float,
+    err: NDArray,
+    bits: NDArray[np.uint8],
+) -> SkyEvidence:
+    """Say whether what is left after a level was subtracted is empty sky."""
+    errors = err[usable]
+    return judge_sky(
+        residual,
+        usable,
+        level,
+        expected_noise=float(np.nanmedian(errors)) if np.isfinite(errors).any() else 0.0,
+        source_fraction=float(np.mean(bits[sees_sky] > 0)),
     )
 
 

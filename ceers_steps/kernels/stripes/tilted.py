@@ -121,7 +121,8 @@ def _lines_and_parts(
     # a millionth more, so that rounding parts no row of 0 and no column of 90 degrees
     across = cosine * y - sine * x
     along = cosine * x + sine * y
-    line = ((across - across.min()) / TILTED.line_width + 1e-6).astype(np.intp)
+    line = np.floor(across / TILTED.line_width + 1e-6).astype(np.intp)
+    line -= line.min()
     part = ((along - along.min()) / TILTED.part_length).astype(np.intp)
     return line, part
 
