@@ -18,6 +18,7 @@ from pathlib import Path
 import numpy as np
 from astropy.io import fits
 
+from ceers_steps.report.site import LOOKS
 from ceers_steps.report.survey_data import RECORDS
 from ceers_steps.survey.running.machine import available_cores
 from ceers_steps.survey.summary.report import write_report
@@ -55,8 +56,8 @@ def make_mosaics(folder, number):
             path.symlink_to(folder / f"nircam1_{band}_i2d.fits")
 
 
-def make_exposures(folder, products, number):
-    """Link products of every suffix as those of exposures, and write records."""
+def make_exposures(folder, products, looks, number):
+    """Link products and looks as those of exposures, and write records."""
     random = np.random.default_rng(2)
     records = folder / RECORDS / "exposure"
     records.mkdir(parents=True)
@@ -70,6 +71,10 @@ def make_exposures(folder, products, number):
             path = folder / suffix / f"{name}_{suffix}.fits"
             path.parent.mkdir(exist_ok=True)
             path.symlink_to(product)
+        if looks:
+            path = folder / LOOKS / name
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.symlink_to(looks)
         metrics = {
             "ceers_snowball": {"n_events": int(random.poisson(40)), "added_fraction": 1e-3},
             "ceers_wispsub": {"scale": random.normal(0.9, 0.03), "scale_err": 0.01},
@@ -126,6 +131,7 @@ def size_of(folder):
 def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--product", required=True, metavar="DIR/NAME", help="products NAME_*.fits")
+    parser.add_argument("--looks", metavar="DIR", help="of that exposure: OUT/.ceers/looks/NAME")
     parser.add_argument("--exposures", type=int, default=690)
     parser.add_argument("--mosaics", type=int, default=28)
     parser.add_argument("--cores", type=int, default=available_cores())
@@ -140,16 +146,18 @@ def main():
     with tempfile.TemporaryDirectory(dir=options.folder) as scratch:
         folder = Path(scratch) / "survey"
         make_mosaics(folder / "mosaics", options.mosaics)
-        make_exposures(folder, products, options.exposures)
+        looks = Path(options.looks).resolve() if options.looks else None
+        make_exposures(folder, products, looks, options.exposures)
         clock, used = timed(folder, options.cores)
         again = timed(folder, options.cores)
         sizes = {name: size_of(folder / "report" / name) for name in ("exposures", "mosaics")}
         whole = size_of(folder / "report")
         loaded, drawn = open_page(folder / "report" / "index.html")
         page = (folder / "report" / "index.html").stat().st_size / 1e6
+    used_files = ", ".join([*products, *["looks"] * bool(looks)])
     text = f"""# Report of a survey
 
-{options.exposures} exposures (full frames: {", ".join(products)}) and {options.mosaics} mosaics
+{options.exposures} exposures (full frames: {used_files}) and {options.mosaics} mosaics
 of {SHAPE[1]} x {SHAPE[0]} pixels, on {options.cores} core(s); made by `benchmarks/report.py`.
 
 | | measured | goal |

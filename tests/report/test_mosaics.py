@@ -14,7 +14,8 @@ from ceers_steps.cli import main
 from ceers_steps.report.mosaics import colour, maps, sky, tiles
 from ceers_steps.report.mosaics.pictures import draw_mosaics
 from ceers_steps.report.mosaics.reading import Frame, read_head, read_mosaic
-from ceers_steps.report.survey_data import read_survey
+from ceers_steps.report.survey_data import RECORDS, Exposure, read_survey
+from ceers_steps.report.trends import find_trends
 from ceers_steps.report.truth import Part, Picture, Truth, write_truth
 from ceers_steps.validate.checks import Check
 from tests.report.browsing import find, requests, wait_for
@@ -79,6 +80,13 @@ def make_exposure(path, band, corners):
     fits.HDUList([primary, image]).writeto(path)
 
 
+def write_record(folder, name, **metrics):
+    """Write the record of an exposure with metrics of its steps."""
+    path = folder / RECORDS / "exposure" / f"{name}.json"
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(json.dumps({"task": f"exposure/{name}", "metrics": {name: metrics}}))
+
+
 def square(dx=0.0, dy=0.0, half=0.002):
     """Return the corners of a footprint around CENTER, degrees."""
     ra, dec = CENTER[0] + dx, CENTER[1] + dy
@@ -108,6 +116,7 @@ def folder(tmp_path_factory):
     for number, (band, dx) in enumerate((("F150W", 0), ("F150W", 0.001), ("F277W", 0)), start=1):
         name = f"jw01345001001_0210{number}_00001_nrcb4"
         make_exposure(folder / "cal" / f"{name}_cal.fits", band, square(dx))
+        write_record(folder, name, ceers_snowball={"n_events": 40 * number})
     assert main(["report", str(folder), "--cores", "1"]) == 0
     return folder
 
@@ -210,11 +219,11 @@ def test_an_image_on_other_pixels_shows_the_same_place(folder):
 def test_a_channel_without_data_is_grey():
     blue, green, red = (np.full((2, 2), value, np.float32) for value in (1.0, 2.0, 3.0))
     red[0, 0] = np.nan
-    planes = colour.channels([blue, green, red])
+    planes = colour.channels([blue, green, red], 3)
     assert [plane[1, 1] for plane in planes] == [3, 2, 1]
     assert [plane[0, 0] for plane in planes] == [1.5, 2, 1]
     blue[0, 0] = green[0, 0] = np.nan
-    picture = colour.lupton(colour.channels([blue, green, red]), 1.0)
+    picture = colour.lupton(colour.channels([blue, green, red], 3), 1.0)
     assert picture[0, 0].tolist() == [0, 0, 0]
     assert picture[1, 1, 0] > picture[1, 1, 2]
 
@@ -407,7 +416,20 @@ def test_zoom_footprints_and_maps(folder, browser):
     assert (state("picture"), state("kind")) == ("field_f150w", "depth")
     assert "mag AB" in find(browser, "#legend").text
     find(browser, "#closer").click()
-    assert len(browser.find_elements("css selector", ".trend svg[role=img]")) == 0  # no metrics
+    browser.execute_script(
+        "const s = document.getElementById('sights'); s.value = '';"
+        "s.dispatchEvent(new Event('change'))"
+    )
+    assert not [
+        i for i in browser.find_elements("css selector", ".skymap image") if i.is_displayed()
+    ]
+    # 40, 80 and 120 snowballs in 100 s each
+    trends = browser.find_elements("css selector", ".trend[data-metric=snowballs] svg")
+    said = [trend.get_attribute("aria-label") for trend in trends]
+    assert said == [
+        "Snowballs in 1000 s: 400.0 to 1200; median 800.0 of 3",
+        "Snowballs in 1000 s, by detector: 400.0 to 1200; NRCB4 median 800.0 of 3",
+    ]
     assert browser.execute_script("return document.documentElement.scrollWidth") <= 1000
     for image in browser.find_elements("css selector", "img"):
         assert image.get_attribute("alt")
@@ -429,6 +451,27 @@ def test_the_first_page_fits_the_width(folder, browser, width):
     assert browser.execute_script("return document.documentElement.scrollWidth") <= width
     assert find(browser, "#view").size["width"] > 0.85 * min(width, 1376)
     browser.execute_cdp_cmd("Emulation.clearDeviceMetricsOverride", {})
+
+
+def test_trends_are_those_that_can_be_drawn():
+    facts = {"EXPSTART": "59751.5", "EFFEXPTM": "944.8"}
+    whole = Exposure("jw01345001001_02101_00001_nrcb4", facts, {"sky": 0.2, "snowballs": 40.0})
+    found = [(trend.metric, trend.by) for trend in find_trends([whole])]
+    timed = [("sky", "time"), ("snowballs", "time"), ("snowballs", "detector")]
+    assert found == [("sky", "visit"), *timed]
+    whole.facts = {"EXPSTART": "soon", "EFFEXPTM": "0"}
+    assert [(trend.metric, trend.by) for trend in find_trends([whole])] == [("sky", "visit")]
+    assert find_trends([Exposure("jw01345001001_02101_00001_nrcb4", facts)]) == []
+
+
+def test_text_of_headers_is_shown_as_text(tmp_path):
+    evil = "<img src=x onerror=alert(1)>"
+    name = "jw01345001001_02101_00001_nrcb4"
+    make_exposure(tmp_path / f"{name}_cal.fits", evil, square())
+    assert main(["report", str(tmp_path), "--cores", "1"]) == 0
+    text = (tmp_path / "report" / "index.html").read_text(encoding="utf-8").lower()
+    assert "<img src=x" not in text
+    assert "&lt;img src=x" in text
 
 
 def test_footprints_and_filters_are_read(folder):

@@ -1,6 +1,7 @@
 """Colour pictures of mosaics in three filters or more, on the pixels of one of them."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
+from itertools import islice
 
 import numpy as np
 from numpy.typing import NDArray
@@ -51,13 +52,15 @@ def onto(image: NDArray, frame: Frame, factor: int, target: Frame, binning: int)
     return moved
 
 
-def channels(images: Sequence[NDArray]) -> list[NDArray]:
+def channels(images: Iterable[NDArray], number: int) -> list[NDArray]:
     """Return red, green and blue.
 
     Parameters
     ----------
-    images : sequence of ndarray, shape (ny, nx)
-        Three filters or more on the same pixels, shortest wavelength first.
+    images : iterable of ndarray, shape (ny, nx)
+        Three filters or more on the same pixels, shortest wavelength first; one is taken at a time.
+    number
+        How many.
 
     Returns
     -------
@@ -66,19 +69,20 @@ def channels(images: Sequence[NDArray]) -> list[NDArray]:
         channel without data has the mean of the others: what one filter does not cover is grey,
         not coloured.
     """
-    found = [_mean([images[i] for i in part]) for part in np.array_split(range(len(images)), 3)]
+    left = iter(images)
+    found = [_mean(islice(left, len(part))) for part in np.array_split(range(number), 3)]
     grey = _mean(found)
     return [np.where(np.isfinite(each), each, grey) for each in reversed(found)]
 
 
-def _mean(images: Sequence[NDArray]) -> NDArray:
+def _mean(images: Iterable[NDArray]) -> NDArray:
     """Return the mean of images without NaN; NaN where all are."""
-    total = np.zeros(images[0].shape, dtype=np.float32)
-    number = np.zeros(images[0].shape, dtype=np.float32)
+    total: NDArray = np.zeros((), dtype=np.float32)
+    number: NDArray = np.zeros((), dtype=np.float32)
     for image in images:
         good = np.isfinite(image)
-        total[good] += image[good]
-        number += good
+        total = total + np.where(good, image, np.float32(0))
+        number = number + good.astype(np.float32)
     number[number == 0] = np.nan
     return total / number
 

@@ -250,15 +250,17 @@ def _draw_mosaic(job: _Job) -> dict[str, Any] | None:
 def _draw_composite(composite: _Composite) -> dict[str, Any] | None:
     """Draw a colour picture on the pixels of its first mosaic."""
     first = composite.jobs[0]
-    images = []
-    for job, level in zip(composite.jobs, composite.levels, strict=True):
-        try:
-            image, _ = read_mosaic(job.path, job.factor, math.nan)
-        except UNREADABLE:
-            return None
-        image = colour.onto(image, job.head.frame, job.factor, first.head.frame, first.factor)
-        images.append(image - np.float32(level))
-    planes = colour.channels(images)
+
+    def read(job: _Job, level: float) -> np.ndarray:
+        image, _ = read_mosaic(job.path, job.factor, math.nan)
+        moved = colour.onto(image, job.head.frame, job.factor, first.head.frame, first.factor)
+        return moved - np.float32(level)
+
+    images = (read(job, level) for job, level in zip(composite.jobs, composite.levels, strict=True))
+    try:
+        planes = colour.channels(images, len(composite.jobs))
+    except UNREADABLE:
+        return None
     new = _new_folder(composite.folder)
 
     def paint(parts: list[np.ndarray]) -> np.ndarray:

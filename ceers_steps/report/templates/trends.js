@@ -63,7 +63,7 @@ function trend(panel) {
   const heading = panel.closest(".card")?.querySelector("h3")?.textContent || panel.dataset.metric;
   const lines = groups.slice(0, 12).map(group => {
     const mine = points.filter(point => point.group === group).map(point => point.y);
-    return `${group} median ${median(mine).toPrecision(4)} of ${mine.length}`;
+    return `${group ? group + " " : ""}median ${median(mine).toPrecision(4)} of ${mine.length}`;
   });
   svg.setAttribute("aria-label", `${heading}: ${low.toPrecision(4)} to ${high.toPrecision(4)}; ${lines.join("; ")}`);
   for (const point of points) {
