@@ -25,25 +25,30 @@ def add_parser(subparsers: Any) -> None:
     parser = subparsers.add_parser(
         "simulate",
         help="simulate exposures, their truth and the reference files that calibrate them",
-        description="Simulate raw NIRCam exposures (*_uncal.fits) with their truth "
-        "(*_truth.asdf), wisp templates and a CRDS cache that needs no server. Afterwards: "
+        description="Simulate raw exposures (*_uncal.fits) of NIRCam, MIRI or NIRISS with their "
+        "truth (*_truth.asdf), wisp templates and a CRDS cache that needs no server. Afterwards: "
         "source OUT/env.sh; strun calwebb_detector1 OUT/..._uncal.fits. A second call with the "
-        "same OUT adds to it.",
+        "same OUT adds to it, also another instrument.",
     )
     parser.add_argument("out", metavar="OUT", help="folder to write to")
     parser.add_argument(
+        "--instrument",
+        type=str.upper,
+        choices=("NIRCAM", "MIRI", "NIRISS"),
+        help="instrument (default: that of the detectors, or NIRCAM)",
+    )
+    parser.add_argument(
         "--detectors",
         nargs="+",
-        default=["NRCB4", "NRCBLONG"],
         metavar="NAME",
-        help="detectors (default: NRCB4 NRCBLONG)",
+        help="detectors (default: NRCB4 NRCBLONG; MIRIMAGE; NIS)",
     )
     parser.add_argument(
         "--filters",
         nargs="+",
-        default=["F150W", "F277W"],
         metavar="NAME",
-        help="filters; each is used on the detectors of its channel (default: F150W F277W)",
+        help="filters; each is used on the detectors of its channel (default: F150W F277W; "
+        "F770W; F150W)",
     )
     parser.add_argument(
         "--dithers", type=int, default=3, metavar="N", help="dither positions (default: 3)"
@@ -57,11 +62,12 @@ def add_parser(subparsers: Any) -> None:
         help="table of sources with RA, DEC (deg), MAG (AB); default: a made-up deep field",
     )
     parser.add_argument(
-        "--size", default="full", metavar="NAME", help="subarray, e.g. sub640 (default: full)"
+        "--size",
+        default="full",
+        metavar="NAME",
+        help="subarray, e.g. sub640, brightsky (default: full)",
     )
-    parser.add_argument(
-        "--read-pattern", default="MEDIUM8", metavar="NAME", help="default: MEDIUM8"
-    )
+    parser.add_argument("--read-pattern", metavar="NAME", help="default: MEDIUM8; FASTR1; NISRAPID")
     parser.add_argument(
         "--groups", type=int, default=9, metavar="N", help="groups per integration (default: 9)"
     )
@@ -118,6 +124,7 @@ def run(args: argparse.Namespace) -> None:
             args.out,
             args.detectors,
             args.filters,
+            instrument=args.instrument,
             dithers=args.dithers,
             seed=args.seed,
             catalog=args.catalog,

@@ -12,6 +12,13 @@ from astropy.time import Time
 
 from ceers_steps.errors import CeersError
 from ceers_steps.files.atomic import write_atomic
+from ceers_steps.simulate.arguments import (
+    DEFAULTS,
+    check_numbers,
+    choose_instrument,
+    default_aperture,
+    pair,
+)
 from ceers_steps.simulate.config.simulation import SimulationConfig
 from ceers_steps.simulate.detector.calibration import make_calibration
 from ceers_steps.simulate.exposure import expose, make_scene, write_raw
@@ -25,19 +32,15 @@ from ceers_steps.simulate.seeds import rng_for
 from ceers_steps.simulate.sky.scene import make_catalog, read_catalog
 from ceers_steps.simulate.sky.wisps import template_name, wisp_templates
 from ceers_steps.simulate.telescope.instrument import (
-    Band,
-    Detector,
     find_subarray,
-    get_band,
-    get_detector,
     import_galsim,
     load_siaf,
 )
-from ceers_steps.simulate.telescope.patterns import ReadPattern, get_pattern
 from ceers_steps.simulate.telescope.plan import DAY, ExposurePlan, PointingError
 from ceers_steps.simulate.truth import write_truth
 
-__all__ = ["SimulatedExposure", "simulate"]
+__all__ = ["DEFAULTS", "SimulatedExposure", "simulate"]
+
 
 CEERS_FIELD = (214.92, 52.87)
 """Right ascension and declination (deg) looked at when nothing else is said."""
@@ -72,14 +75,15 @@ class SimulatedExposure:
 
 def simulate(
     out: str | os.PathLike,
-    detectors: Sequence[str] = ("NRCB4", "NRCBLONG"),
-    filters: Sequence[str] = ("F150W", "F277W"),
+    detectors: Sequence[str] | None = None,
+    filters: Sequence[str] | None = None,
     *,
+    instrument: str | None = None,
     dithers: int = 3,
     seed: int = 1,
     catalog: str | os.PathLike | Table | None = None,
     size: str = "full",
-    read_pattern: str = "MEDIUM8",
+    read_pattern: str | None = None,
     n_groups: int = 9,
     n_ints: int = 1,
     config: SimulationConfig | None = None,
@@ -91,9 +95,11 @@ def simulate(
     wisp_components: int = 1,
     tell: Tell | None = None,
 ) -> list[SimulatedExposure]:
-    """Simulate NIRCam exposures and everything the pipeline needs to calibrate them.
+    """Simulate exposures and everything the pipeline needs to calibrate them.
 
-    Short-wavelength filters are used on short-wavelength detectors, long on long. The folder gets
+    Those of one call are of one instrument: NIRCam, MIRI (detector ``MIRIMAGE``) or NIRISS
+    (``NIS``); a call for another adds to the same folder. Short-wavelength filters are used on
+    short-wavelength detectors, long on long. The folder gets
     ``*_uncal.fits``, ``*_truth.asdf``, ``*_catalog.ecsv``, ``wisp_templates/``, ``crds_cache/`` and
     ``env.sh``. A later call adds to it; the same arguments give the same files to the bit.
     Detectors, telescope and wisp templates are the same in every simulation: the seed decides the
@@ -104,7 +110,9 @@ def simulate(
     out
         Folder to write to.
     detectors, filters
-        Names of detectors and bands.
+        Names of detectors and bands; those of `DEFAULTS` by default.
+    instrument
+        ``NIRCAM``, ``MIRI`` or ``NIRISS``; by default that of the detectors.
     dithers
         Number of dither positions.
     seed
@@ -113,9 +121,9 @@ def simulate(
         Sources: a file (see `ceers_steps.simulate.sky.scene.read_catalog`), a table as
         `ceers_steps.simulate.sky.scene.make_catalog` makes one, or None to make one up.
     size
-        Subarray, e.g. ``full`` or ``sub640``.
+        Subarray, e.g. ``full``, ``sub640`` or (MIRI) ``brightsky``.
     read_pattern, n_groups, n_ints
-        Read pattern, groups per integration, integrations.
+        Read pattern (that of `DEFAULTS` by default), groups per integration, integrations.
     config
         Effects and their sizes.
     target
@@ -125,7 +133,7 @@ def simulate(
         Position angle of the V3 axis at the target, deg.
     aperture
         SIAF aperture that the target is put on: by default the short-wavelength detectors of
-        the module, or of both when both are used.
+        the module, or of both when both are used; of other instruments what is read out.
     start
         Time of the first exposure (UTC).
     observation
@@ -148,9 +156,12 @@ def simulate(
     load_siaf()
     import_galsim()
     out = Path(out)
+    instrument, detectors = choose_instrument(instrument, detectors)
+    filters = filters or DEFAULTS[instrument].filters
     config = config or SimulationConfig()
-    pattern = _check(
-        read_pattern,
+    pattern = check_numbers(
+        read_pattern or DEFAULTS[instrument].read_pattern,
+        instrument,
         dithers=(dithers, 1, 999),
         n_groups=(n_groups, 1, 1000),
         n_ints=(n_ints, 1, 1000),
@@ -158,15 +169,16 @@ def simulate(
         observation=(observation, 1, 999),
         wisp_components=(wisp_components, 1, 9),
     )
-    pairs = _pair(detectors, filters)
+    pairs = pair(detectors, filters, instrument)
     sources = _sources(catalog, target, config, seed)
     if target is None:
         target = CEERS_FIELD if catalog is None else _middle(sources)
-    aperture = aperture or _default_aperture(pairs)
-    if aperture not in load_siaf().apernames:
+    usual = default_aperture(pairs, size)
+    aperture = aperture or usual
+    if aperture not in load_siaf(instrument).apernames:
         raise CeersError(
-            f"aperture is '{aperture}': it must be a NIRCam aperture of the SIAF, such as "
-            f"{_default_aperture(pairs)} or NRCB4_FULL."
+            f"aperture is '{aperture}': it must be a {instrument.replace('CAM', 'Cam')} aperture "
+            f"of the SIAF, such as {usual} or {pairs[0][0].full_aperture}."
         )
     plans = [
         ExposurePlan(
@@ -201,37 +213,6 @@ def _silent(done: int, total: int, name: str) -> None:
     """Tell nobody."""
 
 
-def _check(read_pattern: str, **limits: tuple[int, int, int]) -> ReadPattern:
-    """Return the read pattern when every number is within its limits."""
-    for name, (value, lowest, highest) in limits.items():
-        if not lowest <= value <= highest:
-            raise CeersError(f"{name} is {value}: it must be between {lowest} and {highest}.")
-    try:
-        return get_pattern(read_pattern)
-    except ValueError as err:
-        raise CeersError(str(err)) from err
-
-
-def _pair(detectors: Sequence[str], filters: Sequence[str]) -> list[tuple[Detector, Band]]:
-    """Detectors with the filters of their channel; every one of either has to find a partner."""
-    chosen = list(dict.fromkeys(get_detector(name) for name in detectors))
-    bands = list(dict.fromkeys(get_band(name) for name in filters))
-    pairs = [(d, b) for d in chosen for b in bands if d.channel == b.channel]
-    for detector in chosen:
-        if not any(d == detector for d, _ in pairs):
-            raise CeersError(
-                f"{detector.name} is a {detector.channel.lower()}-wavelength detector, and none of "
-                f"the filters {', '.join(b.name for b in bands)} is of that channel. Add one."
-            )
-    for band in bands:
-        if not any(b == band for _, b in pairs):
-            raise CeersError(
-                f"{band.name} is a {band.channel.lower()}-wavelength filter, and none of the "
-                f"detectors {', '.join(d.name for d in chosen)} is of that channel. Add one."
-            )
-    return pairs
-
-
 def _sources(
     catalog: str | os.PathLike | Table | None,
     target: tuple[float, float] | None,
@@ -251,11 +232,6 @@ def _middle(catalog: Table) -> tuple[float, float]:
     # about the first source, or a catalogue across 0 h would have its middle at 12 h
     offset = np.median((ra - ra[0] + 180) % 360 - 180)
     return float((ra[0] + offset) % 360), float(np.median(catalog["dec"]))
-
-
-def _default_aperture(pairs: list[tuple[Detector, Band]]) -> str:
-    modules = {detector.module for detector, _ in pairs}
-    return "NRCALL_FULL" if len(modules) > 1 else f"NRC{modules.pop()}S_FULL"
 
 
 def _dither_offset(dither: int) -> tuple[float, float]:
@@ -303,9 +279,11 @@ def _run(
 ) -> list[SimulatedExposure]:
     cache = CrdsCache(out / "crds_cache")
     fingerprint = calibration_fingerprint(config)
+    config = config.for_instrument(plans[0].detector.instrument)
     for detector in {plan.detector for plan in plans}:
         cache.check_calibration(detector.name, fingerprint)
-    write_photometry_references(cache, {plan.band: plan.detector for plan in plans})
+    bands = {plan.band: plan.detector for plan in plans}
+    write_photometry_references(cache, bands, plans[0].window.name)
     write_atomic(
         out / f"jw{plans[0].program}{plans[0].observation}_catalog.ecsv",
         lambda path: sources.write(path, format="ascii.ecsv", overwrite=True),
@@ -317,7 +295,7 @@ def _run(
         if calibration is None or calibration.detector != plan.detector.name:
             calibration = make_calibration(plan.detector.name, config)
             write_references(
-                cache, plan.detector, plan.window, plan.pattern, plan.n_groups, calibration
+                cache, plan.detector, plan.window, plan.pattern, plan.n_groups, calibration, config
             )
             cache.commit()
             write_environment(out)

@@ -13,6 +13,7 @@ from ceers_steps.simulate.detector.ramp import SimulatedRamp, simulate_ramp
 from ceers_steps.simulate.header import group_table, integration_times, metadata
 from ceers_steps.simulate.models import with_date
 from ceers_steps.simulate.seeds import rng_for
+from ceers_steps.simulate.sky.glow import fixed_light
 from ceers_steps.simulate.sky.scene import RenderedSources, render_sources
 from ceers_steps.simulate.telescope.instrument import zero_point
 from ceers_steps.simulate.telescope.plan import ExposurePlan
@@ -37,6 +38,8 @@ class Scene:
         Wisps, all components added up, or None when the detector and band have none.
     wisp_scales
         Scale of each component of the template, empty without wisps.
+    fixed_light
+        Glow and pattern, which stand still on the detector (MIRI), or None.
     """
 
     sources: RenderedSources
@@ -45,6 +48,7 @@ class Scene:
     sky_gradient: tuple[float, float]
     wisp: np.ndarray | None
     wisp_scales: tuple[float, ...]
+    fixed_light: np.ndarray | None = None
 
     @property
     def total(self) -> np.ndarray:
@@ -52,6 +56,8 @@ class Scene:
         total = self.sources.image + self.sky
         if self.wisp is not None:
             total += self.wisp
+        if self.fixed_light is not None:
+            total += self.fixed_light
         return np.maximum(total, 0)  # the interpolated sources undershoot by 1e-5 of a peak
 
 
@@ -90,10 +96,15 @@ def make_scene(
         brightness = config.sky.surface_brightness
         brightness = plan.band.sky if brightness is None else brightness
         level = brightness / zero_point(plan.detector, plan.band)[0]
-    across = (np.arange(2048, dtype=np.float32) - 1023.5) / 2048
+    if config.glow.enabled:
+        drift = rng_for(seed, "background_drift", *plan.stream).standard_normal()
+        level *= 1 + config.glow.drift * float(drift)
     gradient = config.sky.gradient
     rows, columns = window.slices
-    sky = level * (1 + gradient[0] * across[columns] + gradient[1] * across[rows][:, None])
+    along_y, along_x = (
+        (np.arange(size, dtype=np.float32) - (size - 1) / 2) / size for size in plan.detector.shape
+    )
+    sky = level * (1 + gradient[0] * along_x[columns] + gradient[1] * along_y[rows][:, None])
     wisp, scales = None, ()
     if templates and config.wisps.enabled:
         rng = rng_for(seed, "wisp_scale", *plan.stream)
@@ -101,7 +112,11 @@ def make_scene(
         wisp = np.zeros((window.ny, window.nx), np.float32)
         for scale, template in zip(scales, templates, strict=True):
             wisp += np.float32(scale) * template[window.slices]
-    return Scene(sources, sky.astype(np.float32), level, gradient, wisp, scales)
+    fixed = None
+    if config.glow.enabled or config.pattern.enabled:
+        shape = fixed_light(plan.detector, plan.band, config)[window.slices]
+        fixed = np.float32(level) * shape
+    return Scene(sources, sky.astype(np.float32), level, gradient, wisp, scales, fixed)
 
 
 def expose(
@@ -140,9 +155,7 @@ def expose(
         read_pattern=plan.pattern.name,
         n_groups=plan.n_groups,
         n_ints=plan.n_ints,
-        n_outputs=window.n_outputs,
-        fast_axis=plan.detector.fast_axis,
-        slow_axis=plan.detector.slow_axis,
+        readout=plan.readout,
         seed=seed,
         stream=plan.stream,
         persistence=persistence,

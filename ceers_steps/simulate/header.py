@@ -1,4 +1,4 @@
-"""The metadata of a raw NIRCam exposure: every keyword that a real one has."""
+"""The metadata of a raw exposure: every keyword that a real one of NIRCam has."""
 
 import numpy as np
 from astropy.time import Time
@@ -6,7 +6,12 @@ from astropy.time import Time
 from ceers_steps.simulate.telescope.instrument import load_siaf
 from ceers_steps.simulate.telescope.plan import DAY, ExposurePlan
 
-__all__ = ["group_table", "integration_times", "metadata"]
+__all__ = ["IMAGING", "group_table", "integration_times", "metadata"]
+
+IMAGING = {"NIRCAM": "NRC_IMAGE", "MIRI": "MIR_IMAGE", "NIRISS": "NIS_IMAGE"}
+"""EXP_TYPE of images, by instrument."""
+
+_CALLED = {"NIRCAM": "NIRCam", "MIRI": "MIRI", "NIRISS": "NIRISS"}
 
 
 def _iso(mjd: float, separator: str = "T", decimals: int = 3) -> str:
@@ -39,7 +44,7 @@ def metadata(plan: ExposurePlan) -> dict[str, object]:
         ("exposure.", _exposure(plan, start, middle, end)),
         ("subarray.", _subarray(plan)),
         ("dither.", _dither(plan)),
-        ("nircam_focus.", _focus()),
+        ("nircam_focus.", _focus(plan)),
         ("guidestar.", _guide_star(plan, start, end)),
     ):
         values |= {f"meta.{section}{name}": value for name, value in entries.items()}
@@ -69,7 +74,7 @@ def _general(plan: ExposurePlan) -> dict[str, object]:
         "program.title": "Simulated exposure made by ceers_steps",
         "program.pi_name": "ceers_steps",
         "program.category": "ERS",
-        "program.sub_category": "NIRCAM",
+        "program.sub_category": plan.detector.instrument,
     }
 
 
@@ -91,7 +96,7 @@ def _observation(plan: ExposurePlan, start: float, end: float) -> dict[str, obje
         "activity_id": plan.activity,
         "exposure_number": str(plan.dither + 1),
         "bkgdtarg": False,
-        "template": "NIRCam Imaging",
+        "template": f"{_CALLED[plan.detector.instrument]} Imaging",
         "observation_label": f"{plan.band.name}, simulated",
         "observation_folder": "Simulated",
     }
@@ -131,6 +136,15 @@ def _target(plan: ExposurePlan) -> dict[str, object]:
 
 
 def _instrument(plan: ExposurePlan) -> dict[str, object]:
+    if plan.detector.instrument != "NIRCAM":
+        values: dict[str, object] = {
+            "name": plan.detector.instrument,
+            "detector": plan.detector.name,
+            "filter": plan.band.filter,
+        }
+        if plan.band.pupil:
+            return values | {"pupil": plan.band.pupil, "pupil_imaging_lens": False}
+        return values | {"ccc_state": "OPEN"}
     return {
         "name": "NIRCAM",
         "detector": plan.detector.name,
@@ -150,7 +164,7 @@ def _exposure(plan: ExposurePlan, start: float, middle: float, end: float) -> di
     return {
         "count": plan.dither + 1,
         "prime_parallel": "PRIME",
-        "type": "NRC_IMAGE",
+        "type": IMAGING[plan.detector.instrument],
         "start_time": start,
         "mid_time": middle,
         "end_time": end,
@@ -216,8 +230,10 @@ def _dither(plan: ExposurePlan) -> dict[str, object]:
     }
 
 
-def _focus() -> dict[str, object]:
+def _focus(plan: ExposurePlan) -> dict[str, object]:
     values: dict[str, object] = {}
+    if plan.detector.instrument != "NIRCAM":
+        return values
     for i in (1, 2, 3):
         values |= {f"fam_la{i}": 0, f"fastep{i}": 0, f"faunit{i}": 0.0}
         values |= {f"faphase{i}": "NULL", f"fa{i}value": 0}
@@ -273,7 +289,7 @@ def _orbit(plan: ExposurePlan, start: float, middle: float, end: float) -> dict[
 
 def _where(plan: ExposurePlan) -> dict[str, object]:
     """Attitude, aperture and WCS."""
-    aperture = load_siaf()[plan.window.aperture]
+    aperture = load_siaf(plan.detector.instrument)[plan.window.aperture]
     pointing = plan.pointing
     v2, v3 = float(aperture.V2Ref), float(aperture.V3Ref)
     ra, dec = (float(v) for v in pointing.to_sky(v2, v3))

@@ -44,6 +44,8 @@ class Truth:
         Its change from edge to edge along x and y, as a fraction.
     wisp_scales
         Scale of each component of the wisp template, empty without wisps.
+    fixed_light
+        Glow and pattern of MIRI in the flattened frame, DN/s, shape ``(ny, nx)``; None without.
     sources
         One row per source that reaches the image (see `ceers_steps.simulate.sky.scene`).
     stripe_rate
@@ -68,6 +70,7 @@ class Truth:
     difference_sigma: np.ndarray
     cosmic_rays: RayDeposits | None
     snowballs: tuple[SnowballDeposit, ...]
+    fixed_light: np.ndarray | None = None
 
     def snowball_charge(self, integration: int, group: int) -> np.ndarray:
         """Charge (e-) of snowballs that a group has more than the one before, ``(ny, nx)``."""
@@ -134,6 +137,8 @@ def write_truth(
         "cosmic_rays": None if ramp.cosmic_rays is None else _rays_tree(ramp.cosmic_rays),
         "snowballs": [_snowball_tree(deposit) for deposit in ramp.snowballs],
     }
+    if scene.fixed_light is not None:
+        tree["fixed_light"] = _rounded(scene.fixed_light, _RATE_STEP)
 
     def write(temporary: Path) -> None:
         # the lowest level is 4 times faster than the usual one, for 10% more bytes
@@ -203,6 +208,7 @@ def read_truth(path: str | os.PathLike) -> Truth:
                 difference_sigma=tree["difference_sigma"],
                 cosmic_rays=rays,
                 snowballs=tuple(_snowball(entry) for entry in tree["snowballs"]),
+                fixed_light=tree.get("fixed_light"),
             )
     except (OSError, ValueError, KeyError) as err:
         raise CeersError(f"Cannot read the truth file {path}: {err}") from err

@@ -22,6 +22,7 @@ __all__ = [
     "PersistenceConfig",
     "PhotonNoiseConfig",
     "ReadNoiseConfig",
+    "ResetAnomalyConfig",
     "SaturationConfig",
     "SnowballConfig",
     "SuperbiasConfig",
@@ -59,13 +60,17 @@ class GainConfig:
     """Mean gain of the short-wavelength detectors (e-/DN)."""
     long_wavelength: float = 1.8
     """Mean gain of the long-wavelength detectors (e-/DN)."""
+    miri: float = 3.1
+    """Mean gain of the MIRI imager (e-/DN)."""
+    niriss: float = 1.61
+    """Mean gain of NIRISS (e-/DN)."""
     output_scatter: float = 0.01
     """Relative rms between outputs."""
     pixel_scatter: float = 0.005
     """Relative rms from pixel to pixel."""
 
     def __post_init__(self) -> None:
-        require_positive(self, "short_wavelength", "long_wavelength")
+        require_positive(self, "short_wavelength", "long_wavelength", "miri", "niriss")
         require_not_negative(self, "output_scatter", "pixel_scatter")
 
 
@@ -78,11 +83,15 @@ class DarkConfig:
     """Median dark current of the short-wavelength detectors (e-/s)."""
     long_wavelength: float = 0.030
     """Median dark current of the long-wavelength detectors (e-/s)."""
+    miri: float = 0.2
+    """Median dark current of the MIRI imager (e-/s)."""
+    niriss: float = 0.026
+    """Median dark current of NIRISS (e-/s)."""
     scatter: float = 0.3
     """Relative scatter (log-normal) from pixel to pixel."""
 
     def __post_init__(self) -> None:
-        require_positive(self, "short_wavelength", "long_wavelength")
+        require_positive(self, "short_wavelength", "long_wavelength", "miri", "niriss")
         require_not_negative(self, "scatter")
 
 
@@ -176,13 +185,15 @@ class ReadNoiseConfig:
     enabled: bool = True
     sigma: float = 6.5
     """Median standard deviation of one read (e-)."""
+    miri: float = 18.0
+    """The same of the MIRI imager (e-)."""
     pixel_scatter: float = 0.08
     """Relative scatter (log-normal) from pixel to pixel."""
     reference_ratio: float = 0.8
     """Noise of the reference pixels relative to the others."""
 
     def __post_init__(self) -> None:
-        require_positive(self, "sigma", "reference_ratio")
+        require_positive(self, "sigma", "miri", "reference_ratio")
         require_not_negative(self, "pixel_scatter")
 
 
@@ -219,6 +230,28 @@ class PersistenceConfig:
     def __post_init__(self) -> None:
         require_fraction(self, "threshold", "trapped_fraction")
         require_positive(self, "time_constant")
+
+
+@dataclass(frozen=True)
+class ResetAnomalyConfig:
+    """What is wrong at both ends of a ramp of MIRI; other instruments have none of it."""
+
+    enabled: bool = True
+    amplitude: float = -40.0
+    """Mean offset just after the reset (DN)."""
+    pixel_scatter: float = 0.3
+    """Relative scatter from pixel to pixel."""
+    time_constant: float = 4.0
+    """Time in which it falls to 1/e (s)."""
+    first_group: float = -50.0
+    """Further offset of the first group (DN), which no reference file corrects."""
+    last_group: float = 60.0
+    """Offset of the last group (DN): up in even rows, down in odd ones."""
+
+    def __post_init__(self) -> None:
+        require_positive(self, "time_constant")
+        require_not_negative(self, "pixel_scatter")
+        require(self, "amplitude", abs(self.amplitude) <= 1000, "an offset of up to 1000 DN")
 
 
 @dataclass(frozen=True)

@@ -4,7 +4,14 @@ from dataclasses import dataclass
 
 from ceers_steps.simulate.config.checks import require, require_not_negative, require_range
 
-__all__ = ["PointingConfig", "SkyConfig", "SourceConfig", "WispConfig"]
+__all__ = [
+    "GlowConfig",
+    "PatternConfig",
+    "PointingConfig",
+    "SkyConfig",
+    "SourceConfig",
+    "WispConfig",
+]
 
 
 @dataclass(frozen=True)
@@ -75,6 +82,33 @@ class SkyConfig:
             len(self.gradient) == 2 and sum(abs(g) for g in self.gradient) < 2,
             "two fractions, along x and y, that leave the sky positive",
         )
+
+
+@dataclass(frozen=True)
+class GlowConfig:
+    """Thermal background of MIRI: it is not even, and it drifts."""
+
+    enabled: bool = True
+    amplitude: float = 0.1
+    """Glow where it is brightest, as a fraction of the sky."""
+    drift: float = 0.005
+    """Relative scatter of all background (sky, glow, pattern) from exposure to exposure."""
+
+    def __post_init__(self) -> None:
+        require_not_negative(self, "amplitude")
+        require(self, "drift", 0 <= self.drift <= 0.2, "a value from 0 to 0.2")
+
+
+@dataclass(frozen=True)
+class PatternConfig:
+    """Pattern in the background of MIRI that stands still on the detector; no flat has it."""
+
+    enabled: bool = True
+    rms: float = 0.02
+    """Rms as a fraction of the sky."""
+
+    def __post_init__(self) -> None:
+        require(self, "rms", 0 <= self.rms <= 0.2, "a value from 0 to 0.2")
 
 
 @dataclass(frozen=True)

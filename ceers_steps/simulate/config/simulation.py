@@ -24,11 +24,19 @@ from ceers_steps.simulate.config.detector import (
     PersistenceConfig,
     PhotonNoiseConfig,
     ReadNoiseConfig,
+    ResetAnomalyConfig,
     SaturationConfig,
     SnowballConfig,
     SuperbiasConfig,
 )
-from ceers_steps.simulate.config.scene import PointingConfig, SkyConfig, SourceConfig, WispConfig
+from ceers_steps.simulate.config.scene import (
+    GlowConfig,
+    PatternConfig,
+    PointingConfig,
+    SkyConfig,
+    SourceConfig,
+    WispConfig,
+)
 
 __all__ = [
     "BadPixelConfig",
@@ -36,13 +44,16 @@ __all__ = [
     "DarkConfig",
     "FlatConfig",
     "GainConfig",
+    "GlowConfig",
     "KtcConfig",
     "NonlinearityConfig",
     "OneOverFConfig",
+    "PatternConfig",
     "PersistenceConfig",
     "PhotonNoiseConfig",
     "PointingConfig",
     "ReadNoiseConfig",
+    "ResetAnomalyConfig",
     "SaturationConfig",
     "SimulationConfig",
     "SkyConfig",
@@ -51,6 +62,13 @@ __all__ = [
     "SuperbiasConfig",
     "WispConfig",
 ]
+
+
+_ABSENT = {
+    "NIRCAM": ("glow", "pattern", "reset_anomaly"),
+    "NIRISS": ("glow", "pattern", "reset_anomaly", "wisps"),
+    "MIRI": ("wisps", "one_over_f", "persistence", "snowballs"),
+}
 
 
 @dataclass(frozen=True)
@@ -70,6 +88,8 @@ class SimulationConfig:
     sources: SourceConfig = field(default_factory=SourceConfig)
     sky: SkyConfig = field(default_factory=SkyConfig)
     wisps: WispConfig = field(default_factory=WispConfig)
+    glow: GlowConfig = field(default_factory=GlowConfig)
+    pattern: PatternConfig = field(default_factory=PatternConfig)
     flat: FlatConfig = field(default_factory=FlatConfig)
     gain: GainConfig = field(default_factory=GainConfig)
     photon_noise: PhotonNoiseConfig = field(default_factory=PhotonNoiseConfig)
@@ -80,6 +100,7 @@ class SimulationConfig:
     superbias: SuperbiasConfig = field(default_factory=SuperbiasConfig)
     ktc: KtcConfig = field(default_factory=KtcConfig)
     read_noise: ReadNoiseConfig = field(default_factory=ReadNoiseConfig)
+    reset_anomaly: ResetAnomalyConfig = field(default_factory=ResetAnomalyConfig)
     one_over_f: OneOverFConfig = field(default_factory=OneOverFConfig)
     persistence: PersistenceConfig = field(default_factory=PersistenceConfig)
     cosmic_rays: CosmicRayConfig = field(default_factory=CosmicRayConfig)
@@ -116,6 +137,16 @@ class SimulationConfig:
         """
         self._require_known(effects)
         return self.without(*(name for name in self.effects() if name not in effects))
+
+    def for_instrument(self, instrument: str) -> SimulationConfig:
+        """Return a copy without the effects that an instrument does not have.
+
+        Parameters
+        ----------
+        instrument : str
+            ``NIRCAM``, ``MIRI`` or ``NIRISS``.
+        """
+        return self.without(*_ABSENT[instrument])
 
     def _require_known(self, effects: tuple[str, ...]) -> None:
         unknown = sorted(set(effects) - set(self.effects()))

@@ -12,6 +12,12 @@ from enum import IntFlag
 import numpy as np
 
 from ceers_steps.simulate.config.simulation import SimulationConfig
+from ceers_steps.simulate.detector.layout import (
+    DETECTOR_SIZE,
+    REFERENCE_WIDTH,
+    Layout,
+    layout_of,
+)
 from ceers_steps.simulate.seeds import rng_for
 
 __all__ = [
@@ -24,13 +30,6 @@ __all__ = [
     "measured_signal",
 ]
 
-DETECTOR_SIZE = 2048
-"""Pixels along a side of a detector."""
-
-REFERENCE_WIDTH = 4
-"""Width of the border of reference pixels."""
-
-_OUTPUT_COLUMNS = DETECTOR_SIZE // 4
 _CONVERTER_LIMIT = 65535.0
 _SERIES_LIMIT = 3000.0  # DN; below, the inverse of the linearity is a short series
 _LARGEST_SIGNAL = 100_000.0  # DN; beyond what the converter can show
@@ -73,6 +72,8 @@ class Calibration:
         Response relative to the mean; 1 for reference and dead pixels.
     bad_pixels : numpy.ndarray
         Bits of `BadPixel`, uint8.
+    reset : numpy.ndarray or None
+        Reset anomaly of MIRI just after the reset (DN).
     """
 
     detector: str
@@ -85,6 +86,7 @@ class Calibration:
     saturation: np.ndarray
     flat: np.ndarray
     bad_pixels: np.ndarray
+    reset: np.ndarray | None = None
 
     @property
     def shape(self) -> tuple[int, int]:
@@ -138,6 +140,7 @@ class Calibration:
             saturation=self.saturation[window],
             flat=self.flat[window],
             bad_pixels=self.bad_pixels[window],
+            reset=None if self.reset is None else self.reset[window],
         )
 
 
@@ -149,8 +152,8 @@ def make_calibration(
     Parameters
     ----------
     detector : str
-        Name of the detector, such as ``NRCB4`` or ``NRCBLONG``. The long-wavelength ones have
-        another gain and dark current.
+        Name of the detector, such as ``NRCB4``, ``NRCBLONG``, ``MIRIMAGE`` or ``NIS``. The
+        long-wavelength ones and those of other instruments have another gain and dark current.
     config : SimulationConfig, optional
         Sizes of the effects. An effect that is off has its neutral value: no dark, unit flat,
         linear response, uniform bias, saturation only at the limit of the converter.
@@ -164,9 +167,9 @@ def make_calibration(
     """
     config = config or SimulationConfig()
     detector = detector.upper()
-    shape = (DETECTOR_SIZE, DETECTOR_SIZE)
-    long_wavelength = detector.endswith(("LONG", "5"))
-    bad_pixels, hot_current, response = _draw_bad_pixels(detector, config, seed)
+    layout = layout_of(detector)
+    shape = layout.shape
+    bad_pixels, hot_current, response = _draw_bad_pixels(detector, layout, config, seed)
     reference = (bad_pixels & np.uint8(BadPixel.REFERENCE_PIXEL)) != 0
     blind = reference | ((bad_pixels & np.uint8(BadPixel.DEAD)) != 0)
 
@@ -174,39 +177,45 @@ def make_calibration(
         return rng_for(seed, f"{detector} {quantity}")
 
     draw = rng("gain")
-    mean_gain = config.gain.long_wavelength if long_wavelength else config.gain.short_wavelength
+    mean_gain = getattr(config.gain, layout.kind)
     gain = _normal(draw, shape, config.gain.pixel_scatter)
-    gain += 1 + _per_output(draw, config.gain.output_scatter)
+    gain += 1 + _per_output(draw, config.gain.output_scatter, layout)
     gain *= mean_gain
 
     read_noise = np.exp(_normal(rng("read noise"), shape, config.read_noise.pixel_scatter))
-    read_noise *= config.read_noise.sigma / mean_gain
+    sigma = config.read_noise.miri if layout.kind == "miri" else config.read_noise.sigma
+    read_noise *= sigma / mean_gain
     read_noise[reference] *= config.read_noise.reference_ratio
 
     superbias = np.full(shape, config.superbias.level, dtype=np.float32)
     if config.superbias.enabled:
         draw = rng("superbias")
         superbias += _normal(draw, shape, config.superbias.pixel_scatter)
-        superbias += _per_output(draw, config.superbias.output_scatter)
-        superbias += _normal(draw, (1, DETECTOR_SIZE), config.superbias.column_scatter)
+        superbias += _per_output(draw, config.superbias.output_scatter, layout)
+        superbias += _normal(draw, (1, shape[1]), config.superbias.column_scatter)
         np.maximum(superbias, 0.3 * config.superbias.level, out=superbias)
 
     dark = hot_current
     if config.dark.enabled:
-        level = config.dark.long_wavelength if long_wavelength else config.dark.short_wavelength
+        level = getattr(config.dark, layout.kind)
         dark = dark + level * np.exp(_normal(rng("dark"), shape, config.dark.scatter))
     dark /= gain
     dark[blind] = 0
 
     flat = response
     if config.flat.enabled:
-        flat = flat * _draw_flat(rng("flat"), config)
+        flat = flat * _draw_flat(rng("flat"), config, layout)
     flat[blind] = 1
 
     saturation = np.full(shape, _CONVERTER_LIMIT, dtype=np.float32)
     if config.saturation.enabled:
         scatter = _normal(rng("saturation"), shape, config.saturation.pixel_scatter)
         np.minimum(config.saturation.level * (1 + scatter), _CONVERTER_LIMIT, out=saturation)
+
+    reset = None
+    if layout.kind == "miri" and config.reset_anomaly.enabled:
+        reset = 1 + _normal(rng("reset anomaly"), shape, config.reset_anomaly.pixel_scatter)
+        reset *= np.float32(config.reset_anomaly.amplitude)
 
     return Calibration(
         detector=detector,
@@ -219,6 +228,7 @@ def make_calibration(
         saturation=saturation,
         flat=flat,
         bad_pixels=bad_pixels,
+        reset=reset,
     )
 
 
@@ -286,23 +296,28 @@ def _normal(rng: np.random.Generator, shape: tuple[int, int], sigma: float) -> n
     return draws
 
 
-def _per_output(rng: np.random.Generator, sigma: float) -> np.ndarray:
-    """Draw one number per output, repeated over its columns, shape ``(1, nx)``."""
-    return np.repeat(_normal(rng, (1, 4), sigma), _OUTPUT_COLUMNS, axis=1)
+def _per_output(rng: np.random.Generator, sigma: float, layout: Layout) -> np.ndarray:
+    """Draw one number per output, repeated over its pixels, see `Layout.per_output`."""
+    return layout.per_output(_normal(rng, (1, 4), sigma))
 
 
-def _draw_flat(rng: np.random.Generator, config: SimulationConfig) -> np.ndarray:
+def _draw_flat(rng: np.random.Generator, config: SimulationConfig, layout: Layout) -> np.ndarray:
     """Draw the response: a few smooth waves, the outputs and the pixels, with a mean of 1."""
-    phase = np.linspace(0, np.pi, DETECTOR_SIZE, dtype=np.float32)
-    waves = np.cos(phase * np.arange(5, dtype=np.float32)[:, np.newaxis])
+    along_y, along_x = (
+        np.cos(
+            np.linspace(0, np.pi, size, dtype=np.float32)
+            * np.arange(5, dtype=np.float32)[:, np.newaxis]
+        )
+        for size in layout.shape
+    )
     order = np.hypot(*np.mgrid[:5, :5])
     weights = rng.standard_normal((5, 5)) / np.maximum(order, 1) ** 1.5
     weights[0, 0] = 0
-    smooth = waves.T @ weights.astype(np.float32) @ waves
+    smooth = along_y.T @ weights.astype(np.float32) @ along_x
     smooth *= config.flat.large_scale / smooth.std()
     flat = _normal(rng, smooth.shape, config.flat.pixel_scatter)
     flat += smooth
-    flat += 1 + _per_output(rng, config.flat.output_scatter)
+    flat += 1 + _per_output(rng, config.flat.output_scatter, layout)
     np.maximum(flat, 0.2, out=flat)
     flat /= flat.mean(dtype=float)
     return flat
@@ -324,40 +339,43 @@ def _draw_linearity(
 
 
 def _draw_bad_pixels(
-    detector: str, config: SimulationConfig, seed: int
+    detector: str, layout: Layout, config: SimulationConfig, seed: int
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Draw the bad pixels, the current of the hot ones (e-/s) and the response of the weak ones."""
-    shape = (DETECTOR_SIZE, DETECTOR_SIZE)
+    shape = layout.shape
     bad_pixels = np.full(shape, BadPixel.REFERENCE_PIXEL, dtype=np.uint8)
-    inner = slice(REFERENCE_WIDTH, -REFERENCE_WIDTH)
-    active = bad_pixels[inner, inner]
+    inner = layout.active
+    active = bad_pixels[inner]
     active[:] = 0
     hot_current = np.zeros(shape, dtype=np.float32)
     response = np.ones(shape, dtype=np.float32)
     bad = config.bad_pixels
     if bad.enabled:
-        size = active.shape[0]
+        ny, nx = active.shape
 
         def pick(rng: np.random.Generator, number: float) -> tuple[np.ndarray, np.ndarray]:
-            y, x = rng.integers(size, size=(2, round(number)))
+            if ny == nx:
+                y, x = rng.integers(ny, size=(2, round(number)))
+            else:
+                y, x = rng.integers([[ny], [nx]], size=(2, round(number)))
             return y, x
 
         rng = rng_for(seed, f"{detector} hot pixels")
         where = pick(rng, bad.hot_fraction * active.size)
         active[where] |= np.uint8(BadPixel.HOT)
         current = np.exp(rng.uniform(*np.log(bad.hot_range), where[0].size))
-        hot_current[inner, inner][where] = current
+        hot_current[inner][where] = current
 
         rng = rng_for(seed, f"{detector} weak pixels")
         where = pick(rng, bad.low_response_fraction * active.size)
         active[where] |= np.uint8(BadPixel.LOW_QE)
-        response[inner, inner][where] = rng.uniform(0.1, 0.7, where[0].size)
+        response[inner][where] = rng.uniform(0.1, 0.7, where[0].size)
 
         rng = rng_for(seed, f"{detector} dead pixels")
         number = bad.dead_fraction * active.size
         single, cluster = pick(rng, number / 2), pick(rng, number / 10)
         active[single] |= np.uint8(BadPixel.DEAD)
         for dy, dx in ((0, 0), (0, 1), (0, -1), (1, 0), (-1, 0)):
-            y, x = (np.clip(c + d, 0, size - 1) for c, d in zip(cluster, (dy, dx), strict=True))
+            y, x = np.clip(cluster[0] + dy, 0, ny - 1), np.clip(cluster[1] + dx, 0, nx - 1)
             active[y, x] |= np.uint8(BadPixel.DEAD)
     return bad_pixels, hot_current, response

@@ -163,12 +163,12 @@ def one_over_f_groups(
     fast_sigma = _coefficient_sigma(
         n_fast, PIXEL_TIME, amplitude / np.sqrt(n_frames), exponent, slow_limit, np.inf
     )
-    n_used = readout.shape[0] * readout.row_ticks
+    n_used = readout.rows * readout.row_ticks
     for first in first_frames:
         series = _mix(_draw_series(n_fast, n_series, fast_sigma, rng)[:, :n_used], own, common)
         start = int(first) * readout.frame_rows
         frames = np.lib.stride_tricks.sliding_window_view(
-            slow[:, start:], readout.shape[0] + 1, axis=1
+            slow[:, start:], readout.rows + 1, axis=1
         )[:, : n_frames * readout.frame_rows : readout.frame_rows]
         rows = frames.mean(axis=1)
         ramp = np.arange(readout.row_ticks, dtype=np.float32) / readout.row_ticks

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from ceers_steps.simulate.config.simulation import SimulationConfig
+from ceers_steps.simulate.detector.anomalies import anomaly
 from ceers_steps.simulate.detector.calibration import BadPixel, Calibration, measured_signal
 from ceers_steps.simulate.detector.deposits import (
     RayDeposits,
@@ -119,8 +120,9 @@ def simulate_ramp(
     n_groups: int,
     n_ints: int = 1,
     n_outputs: int = 4,
-    fast_axis: int,
-    slow_axis: int,
+    fast_axis: int = 1,
+    slow_axis: int = 2,
+    readout: Readout | None = None,
     corner: tuple[int, int] = (0, 0),
     seed: int = 0,
     stream: tuple[int, ...] = (),
@@ -144,6 +146,8 @@ def simulate_ramp(
         Groups per integration and integrations.
     n_outputs, fast_axis, slow_axis : int
         Read-out, see `~ceers_steps.simulate.telescope.patterns.Readout`.
+    readout : Readout, optional
+        In place of these three numbers.
     corner : tuple of int
         ``(y, x)`` of the first pixel on the detector, from 0, when `calibration` is that of
         the full detector and `rate` a subarray.
@@ -175,7 +179,9 @@ def simulate_ramp(
         calibration = calibration.cut(corner, shape)
     if persistence is not None and persistence.shape != shape:
         raise ValueError(f"persistence has shape {persistence.shape}: it must be {shape} as rate")
-    readout = Readout(shape, n_outputs, fast_axis, slow_axis)
+    readout = readout or Readout(shape, n_outputs, fast_axis, slow_axis)
+    if readout.shape != shape:
+        raise ValueError(f"readout has shape {readout.shape}: it must be {shape} as rate")
 
     blind = np.flatnonzero(calibration.flagged(BadPixel.DEAD, BadPixel.REFERENCE_PIXEL))
     rate = np.array(rate, dtype=np.float32)
@@ -186,7 +192,8 @@ def simulate_ramp(
     rays = _draw_rays(plan)
     balls = _draw_balls(plan, calibration)
     stripes = _draw_stripes(plan)
-    slope_weights = _slope_weights(pattern.group_times(n_groups, readout.frame_time))
+    group_times = pattern.group_times(n_groups, readout.frame_time)
+    slope_weights = _slope_weights(group_times)
 
     data = np.empty((n_ints, n_groups, *shape), dtype=np.uint16)
     stripe_rate = np.zeros((n_ints, *shape), dtype=np.float32)
@@ -227,6 +234,9 @@ def simulate_ramp(
             signal = measured_signal(signal, calibration.linearity)
             np.minimum(signal, ceiling, out=signal)
             signal += bias
+            if calibration.reset is not None:
+                time, reset = float(group_times[group]), calibration.reset
+                signal += anomaly(reset, group, n_groups, time, config.reset_anomaly)
             if config.read_noise.enabled:
                 noise = read_rng.standard_normal(shape, dtype=np.float32)
                 noise *= read_sigma

@@ -5,6 +5,7 @@ from functools import lru_cache
 import numpy as np
 from scipy.fft import fft2, fftshift, ifftshift
 from scipy.ndimage import gaussian_filter, uniform_filter
+from scipy.signal import fftconvolve
 
 from ceers_steps.simulate.telescope.instrument import Band
 
@@ -18,6 +19,7 @@ _SEGMENT = 1.32  # flat to flat, m
 _GAP = 0.007  # between segments, m
 _STRUT = 0.11  # width, m
 _WAVEFRONT_ERROR = 0.065  # rms, um
+_CROSS_LENGTH = 40.0  # pixels in which an arm of the cross of MIRI falls to 1/e
 _JITTER = 0.006  # rms with the diffusion of charge, arcsec
 
 
@@ -61,6 +63,19 @@ def _pupil(x: np.ndarray, y: np.ndarray, step: float) -> tuple[np.ndarray, np.nd
     return transmission, error
 
 
+def _with_cross(image: np.ndarray, fraction: float) -> np.ndarray:
+    """Move a fraction of the light into a cross along the rows and columns of the detector."""
+    if not fraction:
+        return image
+    distance = np.abs(np.arange(image.shape[0]) - image.shape[0] // 2)
+    arm = np.exp(-distance / (_CROSS_LENGTH * OVERSAMPLING))
+    arm /= arm.sum()
+    cross = sum(
+        fftconvolve(image, arm[index], mode="same") for index in (np.s_[None], np.s_[:, None])
+    )
+    return (1 - fraction) * image + (fraction / 2) * cross.astype(np.float32)
+
+
 @lru_cache(maxsize=4)
 def point_spread_function(band: Band, pixel_scale: float) -> np.ndarray:
     """Image of a point source, integrated over the area of a pixel.
@@ -99,6 +114,7 @@ def point_spread_function(band: Band, pixel_scale: float) -> np.ndarray:
     radius = np.hypot(axis[:, None], axis) / (image.shape[0] // 2)
     image *= (0.5 + 0.5 * np.cos(np.pi * np.clip((radius - 0.7) / 0.3, 0, 1))).astype(np.float32)
     image = gaussian_filter(image, _JITTER / pixel_scale * OVERSAMPLING)
+    image = _with_cross(image, band.cruciform)
     image = uniform_filter(image, OVERSAMPLING)
     # Tilted segments and struts put the core and the wings at places 0.1 pixel apart. The same
     # seen from both sides keeps its shape and light at every radius, and has one position, in

@@ -322,8 +322,8 @@ def render_sources(
     x, y, mag, radius, index, reach = (a[rows] for a in (x, y, mag, radius, index, reach))
     # where a source outside lies, the polynomial is extrapolated: take the nearest pixel instead
     at = (
-        np.clip(x + window.x_start - 1, 0, 2047),
-        np.clip(y + window.y_start - 1, 0, 2047),
+        np.clip(x + window.x_start - 1, 0, detector.shape[1] - 1),
+        np.clip(y + window.y_start - 1, 0, detector.shape[0] - 1),
     )
     flux = 3631e-6 * 10 ** (-0.4 * mag) / distortion.pixel_area(*at) / photmjsr
     jacobian = wcs.sky_jacobian(*at)

@@ -23,7 +23,6 @@ __all__ = [
 ]
 
 _ARCSEC = np.pi / 180 / 3600
-_CENTRE = 1023.5  # of the 2048 pixels, 0-based; the SIAF's reference pixel of every full frame
 
 
 def _polynomial(aperture, direction: str, axis: str) -> Polynomial2D:
@@ -49,6 +48,8 @@ class Distortion:
         From the ideal to the telescope frame, shape ``(2, 2)``.
     v2_ref, v3_ref
         Telescope coordinates of the detector's centre, arcsec.
+    centre
+        ``(x, y)`` of that point, 0-based pixels.
     """
 
     x_model: Polynomial2D
@@ -56,10 +57,11 @@ class Distortion:
     matrix: np.ndarray
     v2_ref: float
     v3_ref: float
+    centre: tuple[float, float] = (1023.5, 1023.5)
 
     def to_v2v3(self, x, y) -> tuple[np.ndarray, np.ndarray]:
         """Telescope coordinates (arcsec) of 0-based pixels."""
-        u, v = np.asarray(x, float) - _CENTRE, np.asarray(y, float) - _CENTRE
+        u, v = np.asarray(x, float) - self.centre[0], np.asarray(y, float) - self.centre[1]
         xi, yi = self.x_model(u, v), self.y_model(u, v)
         m = self.matrix
         return (
@@ -87,10 +89,12 @@ class Distortion:
         the linear extrapolation from the centre.
         """
         v2, v3 = np.asarray(v2, float), np.asarray(v3, float)
-        inverse = np.linalg.inv(self.jacobian(_CENTRE, _CENTRE))
+        centre_x, centre_y = self.centre
+        inverse = np.linalg.inv(self.jacobian(centre_x, centre_y))
         offset = np.stack([v2 - self.v2_ref, v3 - self.v3_ref], axis=-1)
-        x, y = np.moveaxis(offset @ inverse.T, -1, 0) + _CENTRE
-        near = (np.abs(x - _CENTRE) < 2048) & (np.abs(y - _CENTRE) < 2048)
+        x, y = np.moveaxis(offset @ inverse.T, -1, 0)
+        x, y = x + centre_x, y + centre_y
+        near = (np.abs(x - centre_x) < 2048) & (np.abs(y - centre_y) < 2048)
         for _ in range(6):  # the distortion is mild: quadratic convergence, 4 reach rounding
             at_v2, at_v3 = self.to_v2v3(x, y)
             residual = np.stack([v2 - at_v2, v3 - at_v3], axis=-1)
@@ -103,7 +107,7 @@ class Distortion:
 @cache
 def get_distortion(detector: Detector) -> Distortion:
     """Distortion of a detector from the SIAF."""
-    aperture = load_siaf()[f"{detector.siaf_name}_FULL"]
+    aperture = load_siaf(detector.instrument)[detector.full_aperture]
     angle, parity = np.deg2rad(aperture.V3IdlYAngle), aperture.VIdlParity
     matrix = np.array(
         [
@@ -117,14 +121,21 @@ def get_distortion(detector: Detector) -> Distortion:
         matrix=matrix,
         v2_ref=float(aperture.V2Ref),
         v3_ref=float(aperture.V3Ref),
+        centre=detector.centre,
     )
 
 
-def _inverse_polynomials(distortion: Distortion) -> tuple[Polynomial2D, Polynomial2D]:
+def _inverse_polynomials(
+    distortion: Distortion, shape: tuple[int, int]
+) -> tuple[Polynomial2D, Polynomial2D]:
     """Polynomials from the ideal frame to pixels relative to the centre, fitted on a grid."""
     degree = distortion.x_model.degree
-    grid = np.linspace(-1030, 1030, 41)
-    u, v = (a.ravel() for a in np.meshgrid(grid, grid))
+    # a little beyond the edges
+    along_x, along_y = (
+        np.linspace(-0.5 - middle - 6, size - 0.5 - middle + 6, 41)
+        for size, middle in zip(shape[::-1], distortion.centre, strict=True)
+    )
+    u, v = (a.ravel() for a in np.meshgrid(along_x, along_y))
     xi, yi = distortion.x_model(u, v), distortion.y_model(u, v)
     scale = max(np.abs(xi).max(), np.abs(yi).max())
     powers = [(i - j, j) for i in range(degree + 1) for j in range(i + 1)]
@@ -145,13 +156,10 @@ def distortion_model(detector: Detector):
     offset = np.array([distortion.v2_ref, distortion.v3_ref])
     affine = AffineTransformation2D(matrix=distortion.matrix, translation=offset)
     split = Mapping((0, 1, 0, 1))
-    forward = (
-        Shift(-_CENTRE) & Shift(-_CENTRE) | split | distortion.x_model & distortion.y_model | affine
-    )
-    x_inverse, y_inverse = _inverse_polynomials(distortion)
-    forward.inverse = (
-        affine.inverse | split | x_inverse & y_inverse | Shift(_CENTRE) & Shift(_CENTRE)
-    )
+    x, y = distortion.centre
+    forward = Shift(-x) & Shift(-y) | split | distortion.x_model & distortion.y_model | affine
+    x_inverse, y_inverse = _inverse_polynomials(distortion, detector.shape)
+    forward.inverse = affine.inverse | split | x_inverse & y_inverse | Shift(x) & Shift(y)
     return forward
 
 

@@ -1,4 +1,4 @@
-"""NIRCam read patterns, the order of the read-out, and the timing that follows."""
+"""Read patterns, the order of the read-out, and the timing that follows."""
 
 from __future__ import annotations
 
@@ -90,21 +90,36 @@ READ_PATTERNS = {
 }
 """Every NIRCam read pattern, by name."""
 
+_OTHER_PATTERNS = {
+    "MIRI": {"FASTR1": ReadPattern("FASTR1", 1, 0)},
+    "NIRISS": {"NISRAPID": ReadPattern("NISRAPID", 1, 0), "NIS": ReadPattern("NIS", 4, 0)},
+}
 
-def get_pattern(name: str) -> ReadPattern:
+
+def get_pattern(name: str, instrument: str | None = None) -> ReadPattern:
     """Return the read pattern of that name.
+
+    Parameters
+    ----------
+    name : str
+        As in the READPATT keyword.
+    instrument : str, optional
+        Whose patterns are meant, as in INSTRUME; any without.
 
     Raises
     ------
     CeersError
-        If NIRCam has no such pattern.
+        If there is no such pattern.
     """
-    try:
-        return READ_PATTERNS[name.upper()]
-    except KeyError:
-        raise CeersError(
-            f"'{name}' is not a NIRCam read pattern: use one of {', '.join(READ_PATTERNS)}"
-        ) from None
+    every = {"NIRCAM": READ_PATTERNS, **_OTHER_PATTERNS}
+    for known in every.values() if instrument is None else (every[instrument],):
+        if name.upper() in known:
+            return known[name.upper()]
+    owner = "NIRCAM" if instrument is None else instrument
+    raise CeersError(
+        f"'{name}' is not a {owner.replace('NIRCAM', 'NIRCam')} read pattern: use one of "
+        f"{', '.join(every[owner])}"
+    )
 
 
 @dataclass(frozen=True)
@@ -115,7 +130,9 @@ class Readout:
     microseconds and all outputs at the same tick, followed by 12 ticks of overhead per
     row. The fast direction alternates between neighbouring outputs: the output with the
     lowest x goes along the sign of `fast_axis`. A frame ends with one more row time
-    (two with a single output).
+    (two with a single output). NIRISS reads along y: what is said of columns then holds of
+    rows. MIRI reads neighbouring columns at the same tick, each with an output of its own, and
+    has a row time of its own.
 
     Parameters
     ----------
@@ -124,7 +141,10 @@ class Readout:
     n_outputs : int
         Number of outputs that read the frame, 1 or 4.
     fast_axis, slow_axis : int
-        FASTAXIS (+1 or -1) and SLOWAXIS (+2 or -2) of the detector.
+        FASTAXIS (+1 or -1) and SLOWAXIS (+2 or -2) of the detector; the other way round where
+        rows are the slow direction's columns (NIRISS).
+    miri_row_ticks : int, optional
+        Ticks from row to row of a MIRI frame, which ends without further rows.
 
     Raises
     ------
@@ -136,9 +156,10 @@ class Readout:
     n_outputs: int
     fast_axis: int
     slow_axis: int
+    miri_row_ticks: int | None = None
 
     def __post_init__(self) -> None:
-        ny, nx = self.shape
+        ny, nx = self.shape if abs(self.fast_axis) == 1 else self.shape[::-1]
         if self.n_outputs not in (1, 4):
             raise ValueError(f"n_outputs is {self.n_outputs}: NIRCam reads with 1 or 4 outputs")
         if ny < 1 or nx < self.n_outputs or nx % self.n_outputs:
@@ -146,26 +167,41 @@ class Readout:
                 f"shape {self.shape} cannot be shared between {self.n_outputs} outputs: "
                 "nx must be a positive multiple of n_outputs"
             )
-        if abs(self.fast_axis) != 1 or abs(self.slow_axis) != 2:
+        if (abs(self.fast_axis), abs(self.slow_axis)) not in ((1, 2), (2, 1)):
             raise ValueError(
                 f"fast_axis {self.fast_axis}, slow_axis {self.slow_axis}: NIRCam detectors "
-                "have a fast axis of +1 or -1 and a slow axis of +2 or -2"
+                "have a fast axis of +1 or -1 and a slow axis of +2 or -2, NIRISS the other way"
             )
+
+    @property
+    def _turned(self) -> Readout | None:
+        """The same read-out with x and y exchanged, where it reads along y."""
+        if abs(self.fast_axis) == 1:
+            return None
+        fast, slow = np.sign(self.fast_axis), np.sign(self.slow_axis)
+        return Readout(self.shape[::-1], self.n_outputs, int(fast), 2 * int(slow))
 
     @property
     def columns(self) -> int:
         """Columns read by one output."""
-        return self.shape[1] // self.n_outputs
+        return self.shape[1 if abs(self.fast_axis) == 1 else 0] // self.n_outputs
+
+    @property
+    def rows(self) -> int:
+        """Rows of a frame, along the slow direction."""
+        return self.shape[0 if abs(self.fast_axis) == 1 else 1]
 
     @property
     def row_ticks(self) -> int:
         """Ticks from the start of one row to the start of the next."""
-        return self.columns + ROW_OVERHEAD
+        return self.miri_row_ticks or self.columns + ROW_OVERHEAD
 
     @property
     def frame_rows(self) -> int:
         """Row times of a frame, overhead included."""
-        return self.shape[0] + (2 if self.n_outputs == 1 else 1)
+        if self.miri_row_ticks:
+            return self.rows
+        return self.rows + (2 if self.n_outputs == 1 else 1)
 
     @property
     def frame_ticks(self) -> int:
@@ -191,6 +227,8 @@ class Readout:
         numpy.ndarray
             Image of shape ``(ny, nx)`` and the dtype of `series`.
         """
+        if self._turned is not None:
+            return np.ascontiguousarray(self._turned.series_to_image(series).T)
         ny, nx = self.shape
         rows = series[:, : ny * self.row_ticks].reshape(self.n_outputs, ny, self.row_ticks)
         image = np.empty((ny, nx), dtype=series.dtype)
@@ -217,11 +255,15 @@ class Readout:
         numpy.ndarray
             Seconds after the start of the frame, between 0 and the frame time.
         """
+        if self._turned is not None:
+            return self._turned.read_delay(x, y)
         ny, nx = self.shape
         row = np.clip(np.rint(y).astype(int), 0, ny - 1)
         column = np.clip(np.rint(x).astype(int), 0, nx - 1)
         if self.slow_axis < 0:
             row = ny - 1 - row
+        if self.miri_row_ticks:
+            return (row * self.row_ticks + column // self.n_outputs) * PIXEL_TIME
         output, fast = np.divmod(column, self.columns)
         forward = (self.fast_axis > 0) == (output % 2 == 0)
         fast = np.where(forward, fast, self.columns - 1 - fast)

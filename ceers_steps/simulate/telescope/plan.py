@@ -14,10 +14,21 @@ from ceers_steps.simulate.telescope.instrument import Band, Detector, SubarrayWi
 from ceers_steps.simulate.telescope.orbit import Orbit
 from ceers_steps.simulate.telescope.patterns import Readout, ReadPattern
 
-__all__ = ["DAY", "ExposurePlan", "PointingError"]
+__all__ = ["DAY", "ExposurePlan", "PointingError", "read_out"]
 
 DAY = 86400.0
 """Seconds."""
+
+
+def read_out(detector: Detector, window: SubarrayWindow) -> Readout:
+    """Return the order and speed in which a detector reads a part of it."""
+    return Readout(
+        (window.ny, window.nx),
+        4 if window.row_ticks else window.n_outputs,
+        detector.fast_axis,
+        detector.slow_axis,
+        window.row_ticks,
+    )
 
 
 @dataclass(frozen=True)
@@ -103,12 +114,7 @@ class ExposurePlan:
     @property
     def readout(self) -> Readout:
         """Order and speed in which the pixels are read."""
-        return Readout(
-            (self.window.ny, self.window.nx),
-            self.window.n_outputs,
-            self.detector.fast_axis,
-            self.detector.slow_axis,
-        )
+        return read_out(self.detector, self.window)
 
     @property
     def integration_time(self) -> float:
@@ -127,7 +133,7 @@ class ExposurePlan:
         return self._attitude(PointingError())
 
     def _attitude(self, error: PointingError) -> Pointing:
-        reference = load_siaf()[self.aperture]
+        reference = load_siaf(self.detector.instrument)[self.aperture]
         angle, parity = np.deg2rad(reference.V3IdlYAngle), reference.VIdlParity
         x, y = self.offset
         # the telescope moves, so the target lands on the opposite side
@@ -153,7 +159,7 @@ class ExposurePlan:
         return self._wcs(self._attitude(self.pointing_error))
 
     def _wcs(self, pointing: Pointing) -> ExposureWcs:
-        aperture = load_siaf()[self.window.aperture]
+        aperture = load_siaf(self.detector.instrument)[self.window.aperture]
         return ExposureWcs(
             distortion=get_distortion(self.detector),
             pointing=pointing,
