@@ -63,6 +63,11 @@ def add_parser(commands: Any) -> None:
         metavar="STEP",
         help=f"leave these steps out: {', '.join(STEPS)}",
     )
+    parser.add_argument(
+        "--gaps",
+        action="store_true",
+        help="also exposures that do not overlap, with gaps between them",
+    )
     parser.add_argument("--force", action="store_true", help="replace existing mosaics")
     parser.set_defaults(run=run)
 
@@ -71,6 +76,7 @@ def run(args: argparse.Namespace) -> None:
     """Run the command."""
     from ceers_steps.files.atomic import write_atomic
     from ceers_steps.survey.datasets.combine import (
+        check_groups,
         combine_exposures,
         mosaic_table,
         observation_list,
@@ -101,7 +107,9 @@ def run(args: argparse.Namespace) -> None:
             f"{len(existing)} of the {len(paths)} mosaics exist: {existing[0]}. Replace them with "
             "--force, or choose another folder with -o."
         )
-    for group in groups:
+    check_groups(groups, single="outlier_detection" in args.skip, gaps=args.gaps)
+    # what is wrong with any of them is told before the first is made
+    for group in [_with_grid(group, args) for group in groups]:
         _combine(group, folder, args)
     made = {
         paths[group.name, name]: members
@@ -122,11 +130,8 @@ def _lines(left_out: Any) -> tuple[str, ...]:
     return list_left_out(left_out)
 
 
-def _combine(group: Any, folder: Path, args: argparse.Namespace) -> None:
-    """Make the mosaics of a group."""
-    from ceers_steps import CeersImage3
-    from ceers_steps.survey.select.association_files import LARGE, write_associations
-    from ceers_steps.survey.select.associations import ALL
+def _with_grid(group: Any, args: argparse.Namespace) -> Any:
+    """Return a group with its grid."""
     from ceers_steps.survey.select.grids import check_size, fit_grid
 
     polygons = [polygon for exposure in group.exposures for polygon in exposure.footprint]
@@ -136,7 +141,16 @@ def _combine(group: Any, folder: Path, args: argparse.Namespace) -> None:
             "out, or use ceers associate with --grid."
         )
     grid = fit_grid(polygons, pixel_scale=args.pixel_scale, rotation=0.0 if args.north_up else None)
-    group = replace(group, grid=check_size(grid, group.name, len(group.exposures)))
+    return replace(group, grid=check_size(grid, group.name, len(group.exposures)))
+
+
+def _combine(group: Any, folder: Path, args: argparse.Namespace) -> None:
+    """Make the mosaics of a group."""
+    from ceers_steps import CeersImage3
+    from ceers_steps.survey.select.association_files import LARGE, write_associations
+    from ceers_steps.survey.select.associations import ALL
+
+    grid = group.grid
     associations = folder / "associations" / group.name
     write_associations([group], associations, force=True)
     nx, ny = grid.pixel_shape

@@ -10,11 +10,14 @@ import numpy as np
 from astropy.io import fits
 from astropy.table import Table
 
+from ceers_steps.errors import CeersError
 from ceers_steps.survey.select.associations import ALL, Group
 from ceers_steps.survey.select.exposures import Exposure
+from ceers_steps.survey.select.footprints import overlap_groups
 
 __all__ = [
     "COMBINE",
+    "check_groups",
     "combine_exposures",
     "list_observations",
     "mosaic_table",
@@ -57,6 +60,68 @@ def combine_exposures(exposures: Sequence[Exposure], by: str) -> list[Group]:
         products = {name: f"{group.name}_NIRCAM_{name}" for name in names}
         groups.append(replace(group, products=products))
     return groups
+
+
+def check_groups(groups: Iterable[Group], *, single: bool, gaps: bool) -> None:
+    """Refuse mosaics that cannot be what is asked for.
+
+    Parameters
+    ----------
+    groups
+        With the names of their products.
+    single
+        One exposure is enough: outliers are not searched for.
+    gaps
+        Exposures need not overlap.
+
+    Raises
+    ------
+    CeersError
+        For mosaics of one exposure, in which no outlier can be found, and of exposures that do not
+        overlap, which cannot be matched. All detectors of an exposure count as one.
+    """
+    problems = []
+    remedies = {}
+    for group in groups:
+        for name, exposures in group.filters.items():
+            dithers: dict[str, list[Exposure]] = {}
+            for exposure in exposures:
+                dithers.setdefault(exposure.dither, []).append(exposure)
+            if len(dithers) == 1 and not single:
+                problems.append(f"{group.products[name]} has one exposure, {exposures[0].name}")
+                remedies["outliers are found by comparing exposures: leave that out (--skip"] = (
+                    "outlier_detection) or combine more (--combine)"
+                )
+            parts = _parts(dithers)
+            if len(parts) > 1 and not gaps:
+                first = " and ".join(sorted(part)[0] for part in parts[:3])
+                problems.append(
+                    f"{group.products[name]} has {len(parts)} parts that do not overlap, with "
+                    f"{first}{' and others' if len(parts) > 3 else ''}"
+                )
+                remedies["what does not overlap cannot be matched: combine less (--combine),"] = (
+                    "give the parts one by one, or take them as they are (--gaps)"
+                )
+    if problems:
+        told = "; ".join(problems[:3]) + ("; ..." if len(problems) > 3 else "")
+        raise CeersError(
+            f"{told}. No mosaic is made: {'; '.join(map(' '.join, remedies.items()))}."
+        )
+
+
+def _parts(dithers: Mapping[str, Sequence[Exposure]]) -> list[list[str]]:
+    """Return the names of the dithers that chains of overlaps connect; without footprint none."""
+    footprints = {
+        name: [polygon for each in members for polygon in each.footprint]
+        for name, members in dithers.items()
+    }
+    known = {name: polygons for name, polygons in footprints.items() if polygons}
+    if len(known) < 2:
+        return []
+    parts: dict[int, list[str]] = {}
+    for name, label in zip(known, overlap_groups(list(known.values()), 0.0), strict=True):
+        parts.setdefault(int(label), []).append(name)
+    return list(parts.values())
 
 
 def _name(exposures: Iterable[Exposure], by: str) -> str:

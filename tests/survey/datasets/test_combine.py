@@ -1,5 +1,6 @@
 """What is combined into mosaics, their names, and `ceers mosaic` on simulated exposures."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -9,11 +10,13 @@ from astropy.table import Table
 from stdatamodels.jwst import datamodels
 
 from ceers_steps.cli import main
+from ceers_steps.errors import CeersError
 from ceers_steps.simulate import SimulationConfig, active
-from ceers_steps.survey.datasets.combine import combine_exposures, observation_list
+from ceers_steps.survey.datasets.combine import check_groups, combine_exposures, observation_list
 from ceers_steps.survey.select.exposures import Exposure
 from tests.dithers import simulate_dithers
 from tests.pipelines.test_image3 import calibrate
+from tests.survey.sky import square, write_file
 
 
 def exposure(program, observation, visit, filter_name):
@@ -126,3 +129,52 @@ def test_wrong_numbers(tmp_path, capsys, option, value, message):
     assert main(["mosaic", str(tmp_path), "-o", str(tmp_path / "out"), option, value]) == 1
     assert message in capsys.readouterr().err
     assert not (tmp_path / "out").exists()
+
+
+def cal_files(folder, *easts, visits=("001", "001")):
+    """Write calibrated exposures, headers only, 64 arcsec wide, so many arcsec to the east."""
+    for number, (east, visit) in enumerate(zip(easts, visits, strict=True), start=1):
+        name = f"jw01345001{visit}_02101_{number:05d}_nrcb4_cal.fits"
+        write_file(folder / "cals", name, square(east, 0, 64, 20))
+    return ["mosaic", str(folder / "cals"), "-o", str(folder / "out")]
+
+
+def test_exposures_without_overlap_are_refused_before_anything_is_made(tmp_path, capsys):
+    arguments = cal_files(tmp_path, 0, 200)
+    assert main(arguments) == 1
+    told = capsys.readouterr().err
+    assert "jw01345_obs001_NIRCAM_F150W has 2 parts that do not overlap" in told
+    assert "jw01345001001_02101_00001 and jw01345001001_02101_00002" in told
+    assert "--gaps" in told
+    assert not (tmp_path / "out").exists()
+
+
+def test_one_exposure_is_refused_before_anything_is_made(tmp_path, capsys):
+    """Each visit has one."""
+    arguments = cal_files(tmp_path, 0, 5, visits=("001", "002"))
+    assert main([*arguments, "--combine", "visit"]) == 1
+    told = capsys.readouterr().err
+    assert "jw01345_obs001_visit001_NIRCAM_F150W has one exposure" in told
+    assert "--skip outlier_detection" in told
+    assert not (tmp_path / "out").exists()
+
+
+def test_what_is_asked_for_is_taken(tmp_path):
+    """Detectors of one exposure need not overlap; gaps and single exposures on request."""
+
+    def group(*names_and_easts):
+        exposures = [
+            replace(exposure("01345", "001", "001", "F150W"), name=name, footprint=(corners,))
+            for name, east in names_and_easts
+            for corners in [square(east, 0, 64)]
+        ]
+        return combine_exposures(exposures, "observation")
+
+    one = group(("jw01345001001_02101_00001_nrcb1", 0), ("jw01345001001_02101_00001_nrcb2", 70))
+    check_groups(one, single=True, gaps=False)
+    with pytest.raises(CeersError, match="has one exposure"):
+        check_groups(one, single=False, gaps=False)
+    two = group(("jw01345001001_02101_00001_nrcb1", 0), ("jw01345001001_02101_00002_nrcb1", 70))
+    check_groups(two, single=False, gaps=True)
+    with pytest.raises(CeersError, match="2 parts that do not overlap"):
+        check_groups(two, single=True, gaps=False)
