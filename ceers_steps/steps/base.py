@@ -28,6 +28,7 @@ from ceers_steps.files.json_files import plain_values
 from ceers_steps.files.membership import identity_of
 from ceers_steps.files.overrides import read_overrides
 from ceers_steps.files.parameters.check import check_given, check_parameter_files
+from ceers_steps.files.parameters.instrument import check_instrument
 
 __all__ = [
     "CeersMixin",
@@ -218,6 +219,8 @@ class CeersMixin(_Extended):
         try:
             for argument in args:
                 check_input(argument, self.wanted(), type(self).__name__)
+                if self.config_file:
+                    check_instrument(self.config_file, argument, type(self).__name__)
             return super().run(*args)
         except CeersError as err:
             raise StepError(str(err)) from err

@@ -19,6 +19,7 @@ __all__ = [
     "fill_keywords",
     "filled_metadata",
     "filled_values",
+    "instruments_of",
     "read_keywords",
 ]
 
@@ -85,6 +86,27 @@ def check_input(dataset: object, wanted: Wanted, step_name: str) -> None:
         found = look(item, wanted.all_keywords, prefix)
         if found is not None:
             _check(found, wanted, prefix)
+
+
+def instruments_of(dataset: object, step_name: str) -> Iterator[tuple[str, str]]:
+    """Return name and INSTRUME of the exposures of an input, as far as they say.
+
+    Parameters
+    ----------
+    dataset
+        As `check_input` takes it.
+    step_name
+        For messages.
+
+    Yields
+    ------
+    tuple of str
+        Name or path, and instrument.
+    """
+    for item, prefix in _members(dataset, step_name):
+        found = look(item, ("INSTRUME",), prefix)
+        if found is not None:
+            yield found.name, str(found.values.get("INSTRUME") or "").strip().upper()
 
 
 def filled_values(dataset: object, wanted: Wanted) -> dict[str, Any]:

@@ -1,0 +1,56 @@
+"""Which instrument a parameter file is for, and whether the input is of it."""
+
+import os
+from pathlib import Path
+
+import yaml
+
+from ceers_steps.errors import CeersError
+from ceers_steps.files.headers.check import instruments_of
+
+__all__ = ["check_instrument", "instrument_of"]
+
+
+def instrument_of(path: str | os.PathLike) -> str:
+    """Return the instrument that a parameter file says it is for; empty if it does not say.
+
+    Parameters
+    ----------
+    path
+        ASDF file, which may say it as those of CRDS do: ``meta: {instrument: {name: NIRCAM}}``.
+    """
+    try:
+        text = Path(path).read_bytes().partition(b"\n...")[0]
+        tree = yaml.load(text, Loader=yaml.BaseLoader)
+        return str(tree["meta"]["instrument"]["name"]).strip().upper()
+    except (OSError, yaml.YAMLError, KeyError, TypeError, ValueError, RecursionError):
+        return ""  # what is wrong with the file is told by those that read its parameters
+
+
+def check_instrument(path: str | os.PathLike, dataset: object, step_name: str) -> None:
+    """Check that the input of a step is of the instrument that its parameter file is for.
+
+    Parameters
+    ----------
+    path
+        Parameter file.
+    dataset
+        As `check_input` takes it.
+    step_name
+        For the message.
+
+    Raises
+    ------
+    CeersError
+        When it is of another one: parameters that measure best on one detector do not on another.
+    """
+    wanted = instrument_of(path)
+    if not wanted:
+        return
+    for name, found in instruments_of(dataset, step_name):
+        if found and found != wanted:
+            raise CeersError(
+                f"{step_name}: parameter file {path} is for {wanted} (meta.instrument.name), but "
+                f"{name} is of {found}. Leave the file out, or give one for {found}: ceers params "
+                "copies one to start from."
+            )
