@@ -206,7 +206,7 @@ def check_steps(steps: Mapping, text: str, path: Path | str | None) -> list[tupl
                     _refuse(path, text, section, name, f"{name}: a survey takes no hooks. {remedy}")
                 if name in reserved | _RESERVED_IN.get(step, set()):
                     _refuse(path, text, section, name, f"{name} is set by the survey: take it out")
-                if name.startswith("save_"):
+                if name.startswith("save_") and name != "save_plots":
                     kept = ", ".join(INTERMEDIATES)
                     remedy = f"use keep in table [products] ({kept}), or run the step with strun"
                     _refuse(path, text, section, name, f"{name}: {remedy}")

@@ -49,6 +49,9 @@ THREAD_VARIABLES = (
 )
 """Of compiled libraries: one thread each, since tasks fill the cores already."""
 
+FIGURES = "figures"
+"""Folder of figures below the output folder."""
+
 PR_SET_PDEATHSIG = 1
 """Of Linux's prctl: a signal for this process when the one that started it dies."""
 
@@ -137,8 +140,14 @@ def run_task(plan: Plan, task: Task, scratch: Path, seen: Path | None = None) ->
 
     inputs = {name: file_state(name) for name in task.inputs}
     work = importlib.import_module(plan.work).WORK[task.stage]
-    with keep_looks(plan.output / STATE / "looks"):
-        made = work(plan, task, scratch)
+    try:
+        with keep_looks(plan.output / STATE / "looks"):
+            made = work(plan, task, scratch)
+    except BaseException:
+        _keep_figures(plan, scratch, "*_alignment.ecsv")  # says of each exposure why
+        raise
+    finally:
+        _keep_figures(plan, scratch, "*.png")
     return Record(
         task=task.id,
         settings=task.settings,
@@ -152,6 +161,15 @@ def run_task(plan: Plan, task: Task, scratch: Path, seen: Path | None = None) ->
         peak_memory=_peak_memory(),
         metrics=made.metrics,
     )
+
+
+def _keep_figures(plan: Plan, scratch: Path, pattern: str) -> None:
+    """Move figures that steps have drawn to their folder; they are no products."""
+    for path in scratch.glob(pattern):
+        with contextlib.suppress(OSError):
+            target = plan.output / FIGURES / path.name
+            target.parent.mkdir(parents=True, exist_ok=True)
+            os.replace(path, target)
 
 
 def _refuse_without(task: Task, done: Collection[str]) -> None:

@@ -296,7 +296,7 @@ def _exposures(plan: Plan, quality: Quality, states: Mapping[str, str]) -> dict[
     shown = [quantity for quantity in QUANTITIES if not all(table[quantity.name].mask)]
     columns = [Column(name, number=False) for name in ("exposure", "filter", "detector")]
     columns += [Column(each.title, each.metric.unit.replace(" ", "")) for each in shown]
-    columns += [Column("status", number=False), Column("", number=False)]
+    columns += [Column(title, number=False) for title in ("product", "status", "")]
     alignments = {
         name: task
         for task in plan.tasks.values()
@@ -311,10 +311,14 @@ def _exposures(plan: Plan, quality: Quality, states: Mapping[str, str]) -> dict[
     rows = []
     for row, task in enumerate(tasks):
         cal = next((name for name in task.outputs if name.endswith("_cal.fits")), "")
-        cells = [Cell(task.key, link=quote(cal) if states[task.id] == "done" else "")]
+        page = f"report/exposures/{task.key}.html"  # of `ceers report`, which may come later
+        there = (plan.output / page).exists()
+        cells = [Cell(task.key, link=quote(page) if there else "")]
         cells += [Cell(task.arguments[name]) for name in ("filter", "detector")]
         cells += [Cell(texts[row], bool(quality.unusual[name][row])) for texts, name in forms]
         status = _status(states, task, alignments.get(task.key), str(table["alignment"][row]))
+        made = cal and states[task.id] == "done"
+        cells.append(Cell("cal" if made else "", link=quote(cal) if made else ""))
         unusual = bool(quality.unusual["alignment"][row]) or "failed" in status
         cells.append(Cell(status, unusual))
         cells.append(Cell("log", link=_log(plan, task)))

@@ -542,3 +542,12 @@ def test_where_WCS_files_may_be_missing_the_others_are_aligned(tmp_path):
     )
     config = load_config(path)
     assert (config.wcs_dir, config.alignment_table) == (tmp_path, path)
+
+
+def test_figures_of_steps_may_be_asked_for():
+    config = load_config(
+        options={"inputs": ["uncal"], "output": "out"},
+        settings=["detector1.wispsub.save_plots=true"],
+    )
+    assert config.steps == {"detector1": {"wispsub": {"save_plots": True}}}
+    assert config.origins["detector1.wispsub.save_plots"] == "command line (--set)"

@@ -71,6 +71,25 @@ def test_failure_names_step_message_and_log(tmp_path):
     assert not (plan.output / task.outputs[0]).exists()
 
 
+@pytest.mark.parametrize("fails", [False, True])
+def test_figures_are_kept_and_tables_of_what_failed(tmp_path, monkeypatch, fails):
+    plan = make_plan(tmp_path)
+    table = __import__("tests.survey.standin", fromlist=["WORK"]).WORK
+    stand_in = table["exposure"]
+
+    def work(plan, task, scratch):
+        (scratch / "e0_wisp.png").write_bytes(b"a figure")
+        (scratch / "e0_alignment.ecsv").write_text("why")
+        if fails:
+            raise ValueError("not aligned")
+        return stand_in(plan, task, scratch)
+
+    monkeypatch.setitem(table, "exposure", work)
+    assert run(plan, "exposure/e0") == fails
+    kept = {path.name for path in (plan.output / "figures").iterdir()}
+    assert kept == {"e0_wisp.png"} | ({"e0_alignment.ecsv"} if fails else set())
+
+
 def test_step_of_a_failure_is_the_innermost(tmp_path, monkeypatch):
     class Step:
         class_alias = "x"
