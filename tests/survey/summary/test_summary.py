@@ -121,6 +121,12 @@ def test_links_of_the_page_lead_to_products_and_logs(plan):
         if task.stage in {"exposure", "mosaic"}
     }
     assert links == products | logs | {"summary.ecsv", "quality.ecsv", "metrics.ecsv"}
+    task = next(task for task in plan.tasks.values() if task.stage == "exposure")
+    page = plan.output / "report" / "exposures" / f"{task.key}.html"
+    page.parent.mkdir(parents=True)
+    page.touch()  # once the report is there, names lead to its pages
+    text = text_of(write_summary(plan, NOTHING))
+    assert f'<a href="report/exposures/{task.key}.html">{task.key}</a>' in text
 
 
 def test_unusual_exposures_are_marked_in_page_and_table(plan):
