@@ -1,19 +1,22 @@
 """Jumps: false and missed ones, the rate of the pixels that lost groups, blank sky at the end.
 
-    python benchmarks/jumps.py [--cases 1 2 3 4 5] [--size full] [--output FILE]
+    python benchmarks/jumps.py [--cases 1 2 3 4 5 6 7 8] [--size full] [--output FILE]
 
 Exposures simulated with the defaults of ``ceers simulate`` but without wisps, in several read
 patterns and with weak, normal and strong 1/f noise, are taken through the jump step of jwst once.
 Each method then works on the same flags; the snowball step, the ramp fit and the removal of the
-stripes that follow are the same for all (jwst's own for stock).
+stripes that follow are the same for all (jwst's own for stock). The halos of the simulator fall as
+a power of the radius; two cases have other profiles, and more snowballs.
 """
 
 import argparse
+import contextlib
 import logging
 import tempfile
 import time
 from dataclasses import dataclass, replace
 from pathlib import Path
+from unittest import mock
 
 import numpy as np
 from jwst.jump import JumpStep
@@ -26,19 +29,61 @@ from stdatamodels.jwst.datamodels import dqflags
 from ceers_steps.kernels.stats import MAD_TO_SIGMA
 from ceers_steps.pipelines.detector1 import CeersDetector1
 from ceers_steps.simulate import SimulationConfig, active, read_truth, simulate
+from ceers_steps.simulate.detector import deposits
 
 JUMP, SATURATED = dqflags.group["JUMP_DET"], dqflags.group["SATURATED"]
 DO_NOT_USE = dqflags.pixel["DO_NOT_USE"]
 TO_JUMP = ("group_scale", "dq_init", "saturation", "superbias", "refpix", "linearity")
 TO_JUMP = (*TO_JUMP, "dark_current", "jump")
+
+
+@dataclass(frozen=True)
+class Case:
+    """An exposure: 1/f noise and snowballs are given over the defaults of the simulator."""
+
+    detector: str
+    filter: str
+    pattern: str
+    n_groups: int
+    one_over_f: float = 1.0
+    snowballs: float = 1.0
+    halo: str = "power law"
+
+
 CASES = {
-    1: ("NRCB4", "F150W", "MEDIUM8", 9, 1.0),
-    2: ("NRCA3", "F150W", "MEDIUM8", 9, 2.5),
-    3: ("NRCB2", "F115W", "SHALLOW4", 8, 0.4),
-    4: ("NRCA1", "F115W", "BRIGHT2", 8, 1.0),
-    5: ("NRCBLONG", "F277W", "DEEP8", 6, 1.0),
+    1: Case("NRCB4", "F150W", "MEDIUM8", 9),
+    2: Case("NRCA3", "F150W", "MEDIUM8", 9, one_over_f=2.5),
+    3: Case("NRCB2", "F115W", "SHALLOW4", 8, one_over_f=0.4),
+    4: Case("NRCA1", "F115W", "BRIGHT2", 8),
+    5: Case("NRCBLONG", "F277W", "DEEP8", 6),
+    6: Case("NRCB4", "F150W", "SHALLOW4", 5, snowballs=8),
+    7: Case("NRCB4", "F150W", "MEDIUM8", 9, snowballs=8, halo="Moffat"),
+    8: Case("NRCB3", "F200W", "MEDIUM8", 9, snowballs=8, halo="exponential"),
 }
-"""Detector, filter, read pattern, groups, 1/f noise over that of the simulator's default."""
+
+HALOS = {
+    "power law": None,  # that of the simulator
+    "Moffat": lambda u: (1.64 / (1 + 0.64 * u**2)) ** 2.5,
+    "exponential": lambda u: np.exp((1 - u) / 0.45),
+}
+"""Profiles of snowball halos; u is the radius over that of the core, 1 at its edge."""
+
+
+def with_halo(name):
+    """Return a context in which the simulator draws halos of a profile."""
+    profile, stock = HALOS[name], deposits.snowball_stamp
+    if profile is None:
+        return contextlib.nullcontext()
+
+    def stamp(ball, shape):
+        made = stock(replace(ball, halo_index=3.0), shape)
+        if made is None:
+            return None
+        u = np.maximum(made.prompt / ball.halo_charge, 1e-9) ** (-1 / 3)
+        return replace(made, prompt=np.where(u > 1, ball.halo_charge * profile(u), made.prompt))
+
+    return mock.patch.object(deposits, "snowball_stamp", stamp)
+
 
 UNHIT = 0.02  # charge of snowballs in any difference of a pixel far from them, sigma
 NO_HIT = 0.2  # charge of cosmic rays of a difference without one, sigma
@@ -54,13 +99,14 @@ def expand_large_events(model):
     return model
 
 
-def ours(**parameters):
+def ours(halos=True, **parameters):
     """Return a function that runs our steps after the jump step."""
 
     def run(model):
         pipeline = CeersDetector1()
         for name, value in parameters.items():
             setattr(pipeline.jump_check, name, value)
+        pipeline.snowball.subtract_halos = halos
         for step in (pipeline.jump_check, pipeline.snowball):
             if not step.skip:
                 model = step.run(model)
@@ -72,8 +118,9 @@ def ours(**parameters):
 METHODS = {
     "jwst, expand_large_events, clean_flicker_noise": expand_large_events,
     "snowblind, our stripes": lambda model: SnowblindStep().process(model),
-    "ours without the check": ours(skip=True),
-    "ours, flags only": ours(subtract_stripes=False),
+    "ours without the check": ours(skip=True, halos=False),
+    "ours, flags only": ours(subtract_stripes=False, halos=False),
+    "ours without the halos": ours(halos=False),
     "ours": ours(),
 }
 
@@ -86,6 +133,7 @@ class Frame:
     truth: object
     rays: np.ndarray  # charge of cosmic rays in every difference, sigma
     snowballs: np.ndarray  # the largest of any difference, sigma
+    contaminated: np.ndarray  # snowballs give more than 1 sigma to a difference
 
     @classmethod
     def of(cls, exposure):
@@ -98,8 +146,8 @@ class Frame:
         sigma = np.where(truth.difference_sigma > 0, truth.difference_sigma, np.inf)
         groups = range(1, model.data.shape[1])
         rays = np.stack([truth.cosmic_ray_charge(0, g) / sigma for g in groups])
-        balls = np.max([truth.snowball_charge(0, g) for g in groups], axis=0) / sigma
-        return cls(model, truth, rays.astype(np.float32), balls)
+        balls = np.stack([truth.snowball_charge(0, g) / sigma for g in groups])
+        return cls(model, truth, rays.astype(np.float32), balls.max(axis=0), balls > 1)
 
     def blank(self, sigma):
         """Return the pixels without sources, given the noise of the rate."""
@@ -147,12 +195,27 @@ def measure(frame, name, method):
     found = [jumps[hits & far].mean() for hits in (frame.rays > 5, between(frame.rays, 3.5, 5))]
     n_flags = jumps.sum(axis=0)
     values = [100 * false.sum() / (~near_ray & far).sum(), *(100 * part for part in found)]
+    uncut = pull[far & (n_flags == 0) & (np.abs(pull) < BOUND)].mean()
     for select in (far & (n_flags == 0), far & (n_flags == 1), far & (n_flags > 1)):
         here = pull[select]
         here = here[np.abs(here) < BOUND]
         values += [here.mean(), here.std()]
-    halo = pull[blank & ~far & (n_flags == 0)]
-    values.append(halo[np.abs(halo) < BOUND].mean())
+    # the halo beyond the flags, and of it what lies within 3 pixels of flags
+    rim = ndimage.binary_dilation(jumps.any(axis=0), iterations=3)
+    for select in (blank & ~far & (n_flags == 0), blank & ~far & (n_flags == 0) & rim):
+        halo = pull[select]
+        values.append(halo[np.abs(halo) < BOUND].mean() - uncut)
+    bad = (frame.model.pixeldq & (DO_NOT_USE | dqflags.pixel["REFERENCE_PIXEL"])) != 0
+    unusable = JUMP | SATURATED | dqflags.group["DO_NOT_USE"]
+    flagged, before = (
+        (groupdq[0, 1:] & unusable) != 0 for groupdq in (model.groupdq, frame.model.groupdq)
+    )
+    there = frame.contaminated & ~bad
+    near = ndimage.binary_dilation(there.any(axis=0), iterations=40)
+    n_there = max(np.count_nonzero(there), 1)
+    values.append(100 * np.count_nonzero(there & flagged) / n_there if there.any() else np.nan)
+    extra = np.count_nonzero(flagged & near & ~there & ~before) / n_there
+    values.append(extra if there.any() else np.nan)
     good = blank & (np.abs(pull) < BOUND)
     values += [blocks(residual, rate.err, good, size) for size in (16, 64)]
     values.append(seconds)
@@ -182,19 +245,25 @@ def blocks(residual, error, good, size):
 
 COLUMNS = (
     "false flags (%)|hits > 5 sigma found (%)|3.5 to 5 (%)|not cut: mean|scatter / ERR|cut once: "
-    "mean|scatter / ERR|more often: mean|scatter / ERR|unflagged halo|block noise 16 px|64 px|"
+    "mean|scatter / ERR|more often: mean|scatter / ERR|unflagged halo|its rim|"
+    "snowballs flagged (%)|extra area|block noise 16 px|64 px|"
     "CPU time (s)"
 )
-FORMATS = "{:.4f} {:.2f} {:.2f} {:+.3f} {:.3f} {:+.3f} {:.3f} {:+.3f} {:.3f} {:+.3f} {:.2f} {:.2f}"
+FORMATS = "{:.4f} {:.2f} {:.2f} {:+.3f} {:.3f} {:+.3f} {:.3f} {:+.3f} {:.3f} {:+.3f} {:+.3f} "
+FORMATS += "{:.1f} {:.2f} {:.2f} {:.2f}"
 
 
-def report(results, size):
+def report(results, options):
     """Return the tables."""
-    lines = ["# Jumps", "", f"{size} frames. Written by `python benchmarks/jumps.py`.", ""]
+    left_out = [str(number) for number in CASES if number not in results]
+    reduced = f" Cases {', '.join(left_out)} were left out." if left_out else ""
+    intro = f"{options.size} frames.{reduced} Written by `python benchmarks/jumps.py`."
+    lines = ["# Jumps", "", intro, ""]
     for number, methods in results.items():
-        detector, band, pattern, n_groups, strength = CASES[number]
+        case = CASES[number]
         lines += [
-            f"{detector} {band}, {pattern}, {n_groups} groups, 1/f noise x {strength:g}:",
+            f"{case.detector} {case.filter}, {case.pattern}, {case.n_groups} groups, 1/f noise x "
+            f"{case.one_over_f:g}, snowballs x {case.snowballs:g} ({case.halo}):",
             "",
             f"| method | {' | '.join(COLUMNS.split('|'))} |",
             "|---" * (COLUMNS.count("|") + 2) + "|",
@@ -209,8 +278,11 @@ def report(results, size):
         "False flags: differences flagged more than a pixel and a group away from all cosmic rays, "
         "far from snowballs. Hits: charge of cosmic rays in a difference over its noise. Not cut, "
         "cut once, more often: (rate - truth) / ERR of blank pixels far from snowballs by the "
-        "number of their flags, sigma, less the median of all. Unflagged halo: the same where "
-        f"snowballs give more than {UNHIT} sigma to a difference and nothing is flagged. Block "
+        "number of their flags, sigma, less the median of all. Unflagged halo: the mean where "
+        f"snowballs give more than {UNHIT} sigma to a difference and nothing is flagged, less that "
+        "of pixels that are not cut far from snowballs; its rim: within 3 pixels of flags. "
+        "Snowballs flagged: differences of pixels that get more than 1 sigma from snowballs; extra "
+        "area: other flags within 40 pixels, by the method, over these. Block "
         "noise: scatter of the means of blocks of blank sky, snowballs included, over that which "
         "ERR predicts for white noise. CPU time: what is done after the jump step and before the "
         "ramp fit.",
@@ -229,28 +301,31 @@ def main():
     logging.disable(logging.WARNING)
     results = {}
     for number in options.cases:
-        detector, band, pattern, n_groups, strength = CASES[number]
+        case = CASES[number]
         config = SimulationConfig().without("wisps")
-        noise = replace(config.one_over_f, amplitude=strength * config.one_over_f.amplitude)
+        stripes, balls = config.one_over_f, config.snowballs
+        stripes = replace(stripes, amplitude=case.one_over_f * stripes.amplitude)
+        balls = replace(balls, rate=case.snowballs * balls.rate)
         with tempfile.TemporaryDirectory() as folder:
-            (exposure,) = simulate(
-                *(folder, [detector], [band]),
-                dithers=1,
-                seed=30 + number,
-                size=options.size,
-                read_pattern=pattern,
-                n_groups=n_groups,
-                config=replace(config, one_over_f=noise),
-            )
+            with with_halo(case.halo):
+                (exposure,) = simulate(
+                    *(folder, [case.detector], [case.filter]),
+                    dithers=1,
+                    seed=30 + number,
+                    size=options.size,
+                    read_pattern=case.pattern,
+                    n_groups=case.n_groups,
+                    config=replace(config, one_over_f=stripes, snowballs=balls),
+                )
             with active(folder):
                 frame = Frame.of(exposure)
                 results[number] = {
                     name: measure(frame, name, method) for name, method in METHODS.items()
                 }
-    text = report(results, options.size)
-    print(text)
-    options.output.parent.mkdir(parents=True, exist_ok=True)
-    options.output.write_text(text)
+        # after each case, so that nothing is lost when a long run ends early
+        options.output.parent.mkdir(parents=True, exist_ok=True)
+        options.output.write_text(report(results, options))
+    print(report(results, options))
 
 
 if __name__ == "__main__":
