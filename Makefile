@@ -47,6 +47,7 @@ lint: $(VENV)/.ready
 	$(BIN)/ruff check ceers_steps tests benchmarks
 	$(BIN)/ruff format --check ceers_steps tests benchmarks
 	$(BIN)/mypy
+	$(BIN)/mypy --config-file benchmarks/mypy.ini benchmarks/*.py
 	$(BIN)/lint-imports
 	$(BIN)/deptry ceers_steps
 

@@ -108,7 +108,7 @@ def measure(folder):
             data, err = write_mosaic(image, noise, paths[-1])
             images.append(data)
             errors.append(err)
-        products = {}
+        products: dict[str, tuple] = {}
         for method in METHODS[1:]:
             out = work / method
             out.mkdir()
@@ -119,7 +119,10 @@ def measure(folder):
     variance = errors[0] ** 2 + errors[1] ** 2
     plain = [image - np.median(image[use]) for image in images]
     products["none"] = plain, None
-    rows = {name: compare(*products[name][0], variance, use) for name in METHODS}
+    rows = {}
+    for name in METHODS:
+        first, second = products[name][0]
+        rows[name] = compare(first, second, variance, use)
     return rows, 1 - use.sum() / valid.sum()
 
 

@@ -96,9 +96,10 @@ class Exposure:
         self.sky = truth.sky * conversion
         usable = np.isfinite(data) & (dq & DO_NOT_USE == 0)
         self.source = np.where(usable, truth.rate * flattened - self.sky, 0.0)
-        for template in sorted(folder.glob(f"wisp_templates/wisps_{name[-5:]}_{self.filter}*")):
-            # stage 1 has subtracted the wisps; this detector has one component
-            wisp = read_image(template, "template") * truth.wisp_scales[0] * conversion
+        templates = sorted(folder.glob(f"wisp_templates/wisps_{name[-5:]}_{self.filter}*"))
+        for template, scale in zip(templates, truth.wisp_scales, strict=True):
+            # stage 1 has subtracted the wisps
+            wisp = read_image(template, "template", data.shape) * scale * conversion
             self.source -= np.where(usable, wisp, 0.0)
         rest = np.where(usable, data - self.source - self.sky, 0.0)
         # hot pixels and what cosmic rays leave are not the business of a variance plane
@@ -154,7 +155,7 @@ def published(path, mask_path):
     )
     copy = np.where(masked, np.nan, model.data - background.background)
     # (b) the pedestal
-    mask = read_image(mask_path, "mask")
+    mask = read_image(mask_path, "mask", model.data.shape)
     values = model.data[(model.dq == 0) & (mask == 0)]
     values = sigma_clip(values, sigma_lower=10, sigma_upper=5, masked=False)
     counts, edges = np.histogram(values, bins=np.arange(-1.5, 2.0, 0.001))
