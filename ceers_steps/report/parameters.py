@@ -27,6 +27,7 @@ PLACES = {
 FROM_SURVEY = {
     ("tweakreg", "abs_refcat"): "reference_catalog",
     ("wispsub", "templates"): "wisp_templates",
+    ("update_wcs", "wcs_dir"): "wcs_dir",
     ("skyvar", "source_mask"): "",
 }
 """Parameters that a survey sets from a key of its own; where that is empty, from its products."""
@@ -84,7 +85,7 @@ def in_force(looks: Mapping[str, Look], given: Mapping[str, Any], exposure: str)
             elif of_survey:
                 origin = of_survey[1]
             elif (step, name) in FROM_SURVEY:
-                origin = "found by the step"
+                origin = "found by the survey or the step"
             else:
                 origin = "default" if given else ""
             found.append((step, name, _text(value), origin))
