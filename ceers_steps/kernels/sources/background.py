@@ -18,10 +18,12 @@ from ceers_steps.kernels.rows import RowImage, Strip, for_each_strip
 from ceers_steps.kernels.sources.settings import MESH
 from ceers_steps.kernels.stats import clipped_row_biweights, mad_sigma, nan_median
 
-__all__ = ["BackgroundMesh", "fit_background", "fit_mesh"]
+__all__ = ["BackgroundMesh", "continued", "fit_background", "fit_mesh"]
 
 _SPLINE_REACH = 2
 """Boxes beyond the edge whose splines reach into the image."""
+_SPLINE_MEMORY = 8
+"""Boxes after which a spline has forgotten a value: 0.27 of it is left from one to the next."""
 
 
 @dataclass(frozen=True)
@@ -36,15 +38,24 @@ class BackgroundMesh:
         Height and width of a box, pixels.
     shape : tuple of int
         Shape (ny, nx) of the image.
+    continued : bool
+        Between the outermost middles of boxes and the borders the background goes on as it is;
+        false: it is mirrored, and so is flat there.
     """
 
     values: NDArray[np.float64]
     box: tuple[int, int]
     shape: tuple[int, int]
+    continued: bool = False
 
     @cached_property
     def _coefficients(self) -> NDArray[np.float32]:
         """Coefficients of the splines, with the boxes that lie mirrored beyond the edges."""
+        if self.continued:
+            padded = continued(self.values, _SPLINE_REACH + _SPLINE_MEMORY)
+            coefficients = ndimage.spline_filter(padded, 3, mode="mirror")
+            part = slice(_SPLINE_MEMORY, -_SPLINE_MEMORY)
+            return coefficients[part, part].astype(np.float32)
         coefficients = ndimage.spline_filter(self.values, 3, mode="reflect")
         return np.pad(coefficients, _SPLINE_REACH, mode="symmetric").astype(np.float32)
 
@@ -75,7 +86,8 @@ class BackgroundMesh:
         across = _spline_matrix(columns, self.box[1], self.values.shape[1])
         result = np.ascontiguousarray((down @ self._coefficients).T)
         result = np.ascontiguousarray((across @ result).T)
-        return np.clip(result, self.values.min(), self.values.max(), out=result)
+        known = continued(self.values, 1) if self.continued else self.values
+        return np.clip(result, known.min(), known.max(), out=result)
 
     def rows(self, start: int, stop: int) -> NDArray[np.float32]:
         """Return the background of whole rows, shape (stop - start, nx)."""
@@ -104,7 +116,28 @@ class BackgroundMesh:
         level = self.at_boxes(fine)
         more = fine.values - level
         more *= np.clip(np.abs(more) / limit - 1.0, 0.0, 1.0)
-        return BackgroundMesh(level + more, fine.box, fine.shape)
+        return BackgroundMesh(level + more, fine.box, fine.shape, fine.continued)
+
+
+def continued(values: NDArray, width: int) -> NDArray:
+    """Return an array with a frame around it in which what is at its edges goes on.
+
+    A sky that rises to a border rises on beyond it: a median around a pixel there, as one inside,
+    is neither too high nor too low.
+
+    Parameters
+    ----------
+    values : ndarray, shape (ny, nx)
+        Any numbers.
+    width : int
+        Of the frame, elements.
+
+    Returns
+    -------
+    ndarray, shape (ny + 2 * width, nx + 2 * width)
+        Twice the value at the edge less that as far inside of it.
+    """
+    return np.pad(values, width, mode="reflect", reflect_type="odd") if width else values
 
 
 def fit_background(
@@ -153,6 +186,7 @@ def fit_mesh(
     exclude_fraction: float = 0.9,
     fill: str = "nearest",
     max_degree: int = 1,
+    borders: str = "mirrored",
     n_threads: int = 1,
 ) -> BackgroundMesh:
     """Measure the background in boxes.
@@ -184,6 +218,9 @@ def fit_mesh(
     max_degree : int
         Of the polynomial that is taken out in place of the plane: above 1 only as far as there
         are ``MESH.boxes_per_degree`` boxes for each degree along the shorter side.
+    borders : {'mirrored', 'continued'}
+        What lies beyond the outermost boxes: for ``'continued'``, with ``fill='gaussian'``, what
+        rises towards them rises on.
     n_threads : int
         Strips of boxes that are worked on at a time.
 
@@ -204,8 +241,13 @@ def fit_mesh(
         mesh = _median_filter(_fill_nearest(mesh), filter_size)
     else:
         smooth = _polynomial(mesh, max_degree)
-        mesh = smooth + _median_filter(_fill_gaussian(mesh - smooth), filter_size)
-    return BackgroundMesh(mesh, box, (ny, nx))
+        rest, half = _fill_gaussian(mesh - smooth), filter_size // 2
+        if borders == "continued" and half:
+            rest = _median_filter(continued(rest, half), filter_size)[half:-half, half:-half]
+        else:
+            rest = _median_filter(rest, filter_size)
+        mesh = smooth + rest
+    return BackgroundMesh(mesh, box, (ny, nx), continued=borders == "continued")
 
 
 def _check_parameters(

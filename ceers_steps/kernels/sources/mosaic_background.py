@@ -154,6 +154,7 @@ def _mesh(
         exclude_fraction=settings.exclude_fraction,
         fill="gaussian" if settings.method == "adaptive" else "nearest",
         max_degree=FOLLOWED.degree if settings.method == "adaptive" else 1,
+        borders="continued" if settings.method == "adaptive" else "mirrored",
         n_threads=settings.n_threads,
     )
 

@@ -113,3 +113,28 @@ def test_only_sources_fade_on_all_sides():
     # at the edge nothing is known of half of the sides
     edge = np.exp(-np.hypot(y - 40, x) / 5.0)
     assert not fades_on_all_sides((edge > 0.5).astype(int), edge, seen, 0.25).any()
+
+
+@pytest.mark.parametrize("kind", ["x8", "slope"])
+def test_a_sky_that_rises_to_the_borders_rises_on(kind):
+    """Two noises at the edge, most of it in the last 20 pixels: nothing flattens it there."""
+    x = np.linspace(-1.0, 1.0, SIZE)
+    sky = np.broadcast_to(NOISE * {"x8": 2.0 * x**8, "slope": 5.0 * x}[kind], (SIZE, SIZE))
+    image = sky + np.random.default_rng(5).normal(0.0, NOISE, (SIZE, SIZE))
+    nothing = np.zeros(image.shape, bool)
+    off = {}
+    for borders in ("mirrored", "continued"):
+        mesh = fit_mesh(
+            image,
+            nothing,
+            box_size=20,
+            filter_size=5,
+            fill="gaussian",
+            max_degree=4,
+            borders=borders,
+        )
+        edge = np.abs(x) > 1 - 40 / SIZE
+        off[borders] = abs(np.mean((mesh.rows(0, SIZE) - sky)[:, edge])) / NOISE
+    # 60 boxes at two edges, each known to 0.05: to 0.01 together, and what the sky bends in a box
+    assert off["continued"] < 0.03
+    assert off["continued"] < max(0.5 * off["mirrored"], 0.015)
