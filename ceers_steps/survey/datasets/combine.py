@@ -51,13 +51,15 @@ def combine_exposures(exposures: Sequence[Exposure], by: str) -> list[Group]:
     members: dict[tuple[str, ...], list[Exposure]] = {}
     for exposure in exposures:
         key = (exposure.program, exposure.observation, exposure.visit)[:parts]
+        key = (*key, exposure.instrument)
         members.setdefault(key, []).append(exposure)
     groups = []
     for key in sorted(members):
         ordered = tuple(sorted(members[key], key=lambda exposure: exposure.name))
-        group = Group(_name(ordered, by), ordered)
+        base, instrument = _name(ordered, by), key[-1]
+        group = Group(base if instrument == "NIRCAM" else f"{base}_{instrument}", ordered)
         names = (*group.filters, ALL)
-        products = {name: f"{group.name}_NIRCAM_{name}" for name in names}
+        products = {name: f"{base}_{instrument}_{name}" for name in names}
         groups.append(replace(group, products=products))
     return groups
 

@@ -93,6 +93,8 @@ def _by_visit(exposures: Sequence[Exposure]) -> dict[str, list[Exposure]]:
     members: dict[str, list[Exposure]] = {}
     for exposure in exposures:
         visit = f"jw{exposure.program}{exposure.observation}{exposure.visit}"
+        if exposure.instrument != "NIRCAM":
+            visit += f"_{exposure.instrument.lower()}"
         members.setdefault(f"{visit}_{exposure.filter.lower()}", []).append(exposure)
     return members
 

@@ -1,6 +1,7 @@
 """From a survey to its plan: which tasks there are, what each reads, writes and depends on."""
 
 import contextlib
+from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -102,7 +103,8 @@ def build_plan(
             tasks += mosaic_tasks(of_group, again.group, [again.group], second=True)
             products |= again.group.products
         tasks += background_tasks(of_group, group, products, tasks)
-    notes = (*notes, *list_left_out(left_out), *(f"incomplete: {x}" for x in incomplete(groups)))
+    notes = (*notes, *_other_instruments(exposures), *list_left_out(left_out))
+    notes = (*notes, *(f"incomplete: {x}" for x in incomplete(groups)))
     return Plan(
         config.output,
         {task.id: task for task in tasks},
@@ -111,6 +113,17 @@ def build_plan(
         left_out=left_out,
         layout=context.layout,
     )
+
+
+def _other_instruments(exposures: Iterable[Exposure]) -> list[str]:
+    """Say which corrections are not made for exposures of other instruments."""
+    counts = Counter(exposure.instrument for exposure in exposures)
+    return [
+        f"{counts[name]} exposure(s) of {name}: jump_check, snowball, wispsub and remstriping are "
+        "SKIPPED, as they are for NIRCam; their references are not checked before the run"
+        for name in ("MIRI", "NIRISS")
+        if counts[name]
+    ]
 
 
 def _groups(config: SurveyConfig, exposures: Sequence[Exposure]) -> list[Group]:
@@ -194,6 +207,8 @@ def _steps_of(
     context: Context, exposure: Exposure, row: Mapping[str, Any]
 ) -> tuple[list[str], list[str]]:
     """Return the wisp templates of an exposure, and which corrections are made."""
+    if exposure.instrument != "NIRCAM":
+        return [], []
     detector1 = context.parameters("detector1")
     steps = [
         name

@@ -68,12 +68,13 @@ def group_exposures(exposures: Sequence[Exposure], by: str) -> list[Group]:
     by
         ``pointing``, ``visit``, ``observation`` or ``program``. A pointing has the name that the
         exposures bring or that CEERS gave it; other exposures are of one pointing if their
-        footprints overlap, or, without footprints, if they are of one observation.
+        footprints overlap, or, without footprints, if they are of one observation. Each
+        instrument has groups of its own.
 
     Returns
     -------
     list of Group
-        In the order of their names.
+        In the order of their names; those of MIRI and NIRISS end in the name of the instrument.
     """
     if by == "pointing":
         names = _pointings(exposures)
@@ -81,6 +82,8 @@ def group_exposures(exposures: Sequence[Exposure], by: str) -> list[Group]:
         names = [_stem(exposure, by) for exposure in exposures]
     members: dict[str, list[Exposure]] = {}
     for name, exposure in zip(names, exposures, strict=True):
+        if exposure.instrument != "NIRCAM":  # pixels and noise of their own; filters of one name
+            name = f"{name}_{exposure.instrument.lower()}"
         members.setdefault(name, []).append(exposure)
     return [
         Group(name, tuple(sorted(members[name], key=lambda exposure: exposure.name)))

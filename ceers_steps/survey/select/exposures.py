@@ -60,6 +60,10 @@ class UnusableFiles(CeersError):
         self.names = names
 
 
+INSTRUMENTS = ("NIRCAM", "MIRI", "NIRISS")
+"""Instruments whose images are combined, as in the INSTRUME keyword."""
+
+
 @dataclass(frozen=True)
 class Exposure:
     """One file of one detector.
@@ -94,6 +98,11 @@ class Exposure:
     footprint: tuple[NDArray[np.float64], ...] = ()
 
     @property
+    def instrument(self) -> str:
+        """``MIRI``, ``NIRISS`` or ``NIRCAM``, by the detector."""
+        return {"MIRIMAGE": "MIRI", "NIS": "NIRISS"}.get(self.detector.upper(), "NIRCAM")
+
+    @property
     def dither(self) -> str:
         """Name of the exposure without its detector: all detectors exposed at that time."""
         return self.name.rpartition("_")[0] or self.name
@@ -109,7 +118,7 @@ def read_exposures(
     Parameters
     ----------
     files
-        FITS files of NIRCam.
+        FITS files of NIRCam, MIRI or NIRISS.
     calibrated
         They are to be calibrated, and those of one filter alike.
 
@@ -118,7 +127,7 @@ def read_exposures(
     exposures : list of Exposure
         In the order of their names.
     left_out : list of LeftOut
-        What belongs to no mosaic of NIRCam, and why.
+        What belongs to no mosaic, and why.
 
     Raises
     ------
@@ -130,17 +139,18 @@ def read_exposures(
     exposures: list[Exposure] = []
     left_out: list[LeftOut] = []
     unreadable: dict[Path, Exception] = {}
-    of_filter: dict[str, list[tuple[Path, fits.Header]]] = {}
+    of_filter: dict[tuple[str, str], list[tuple[Path, fits.Header]]] = {}
     for file in files:
         try:
             header = _read_header(file)
             instrument = str(header.get("INSTRUME", "no INSTRUME")).strip()
             reason = left_out_reason(header)
-            if instrument != "NIRCAM":
-                reason = f"{instrument}, not NIRCam"
+            if instrument not in INSTRUMENTS:
+                reason = f"{instrument}, not NIRCam, MIRI or NIRISS"
             if reason is None:
                 exposures.append(_from_header(file, header))
-                of_filter.setdefault(filter_of(header), []).append((file, header))
+                kind = (instrument, filter_of(header))
+                of_filter.setdefault(kind, []).append((file, header))
             else:
                 left_out.append(LeftOut(file, exposure_name(file), reason))
         except (OSError, EOFError, ValueError, KeyError, fits.VerifyError) as err:
@@ -156,7 +166,7 @@ def read_exposures(
         )
     if not exposures:
         lines = "; ".join(list_left_out(left_out)) or "no file"
-        raise CeersError(f"No NIRCam imaging among the files ({lines}).")
+        raise CeersError(f"No imaging of NIRCam, MIRI or NIRISS among the files ({lines}).")
     _check_unique(exposures)
     problems: dict[str, str] = {}
     for members in of_filter.values() if calibrated else ():
@@ -269,9 +279,11 @@ def _from_header(file: Path, header: fits.Header) -> Exposure:
             raise ValueError(f"no keyword {keyword}")
         _check_safe(keyword, value)
         numbers[key] = value.zfill(5 if key == "program" else 3)
-    # every exposure of NIRCam has a PUPIL; without it stage 2 finds no photometry and goes on
-    band = effective_filter(header["FILTER"], header["PUPIL"])
     detector = str(header["DETECTOR"]).strip()
+    # every exposure but those of MIRI has a PUPIL; without it stage 2 finds no photometry and
+    # goes on
+    pupil = header.get("PUPIL") if detector == "MIRIMAGE" else header["PUPIL"]
+    band = effective_filter(header["FILTER"], pupil)
     _check_safe("FILTER and PUPIL", band)
     _check_safe("DETECTOR", detector)
     return Exposure(

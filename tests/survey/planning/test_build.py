@@ -618,3 +618,30 @@ def test_one_pointing_needs_no_epoch(tmp_path):
     assert [task.key for task in stage(plan, "background")] == ["nircam3"]
     # what lacks of the published exposures is told
     assert any(note.startswith("incomplete") for note in plan.notes)
+
+
+def test_instruments_have_mosaics_of_their_own(tmp_path):
+    """Other instruments get none of our corrections, which is said; no product is shared."""
+    exposures = make_exposures(tmp_path, dithers=2, pointings=1)
+    nircam = [each for each in exposures if each.detector == "NRCB4" and each.filter == "F115W"]
+    others = [
+        replace(each, name=each.name.replace("nrcb4", name.lower()), detector=name, filter=band)
+        for name, band in (("MIRIMAGE", "F770W"), ("NIS", "F115W"))
+        for each in nircam
+    ]
+    plan = make_plan(tmp_path / "out", exposures=sorted([*nircam, *others], key=lambda e: e.name))
+    steps = {
+        task.arguments["detector"]: task.arguments["steps"]
+        for task in plan.tasks.values()
+        if task.stage == "exposure"
+    }
+    assert "remstriping" in steps["NRCB4"]
+    assert steps["MIRIMAGE"] == steps["NIS"] == []
+    outputs = [path for task in plan.tasks.values() for path in task.outputs]
+    assert len(outputs) == len(set(outputs))
+    assert sum(path.endswith("_i2d.fits") for path in outputs) == 3
+    assert not any("1fmask" in path and "nrcb4" not in path for path in outputs)
+    for name in ("MIRI", "NIRISS"):
+        (note,) = (note for note in plan.notes if f"of {name}:" in note)
+        assert note.startswith("2 exposure(s)")
+        assert "remstriping are SKIPPED" in note

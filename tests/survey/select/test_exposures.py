@@ -5,6 +5,7 @@ import pytest
 
 from ceers_steps.errors import CeersError
 from ceers_steps.files.membership import list_left_out
+from ceers_steps.survey.select.associations import group_exposures, name_products
 from ceers_steps.survey.select.exposures import (
     parse_s_region,
     plan_exposures,
@@ -59,17 +60,55 @@ def test_other_modes_are_left_out_and_told(tmp_path):
     files = [
         write_file(tmp_path, NAME),
         write_file(tmp_path, "a_cal.fits", EXP_TYPE="NRC_WFSS"),
-        write_file(tmp_path, "b_cal.fits", INSTRUME="MIRI", EXP_TYPE="MIR_IMAGE"),
-        write_file(tmp_path, "c_cal.fits", INSTRUME="MIRI", EXP_TYPE="MIR_IMAGE"),
+        write_file(tmp_path, "b_cal.fits", INSTRUME="FGS", EXP_TYPE="FGS_IMAGE"),
+        write_file(tmp_path, "c_cal.fits", INSTRUME="FGS", EXP_TYPE="FGS_IMAGE"),
     ]
     exposures, left_out = read_exposures(files)
     assert len(exposures) == 1
     assert list_left_out(left_out) == (
-        "left out, MIRI, not NIRCam: 2 (b, c)",
+        "left out, FGS, not NIRCam, MIRI or NIRISS: 2 (b, c)",
         "left out, grism spectra (EXP_TYPE NRC_WFSS): 1 (a)",
     )
-    with pytest.raises(CeersError, match=r"No NIRCam imaging among the files .*EXP_TYPE NRC_WFSS"):
+    with pytest.raises(
+        CeersError, match=r"No imaging of NIRCam, .* among the files .*EXP_TYPE NRC_WFSS"
+    ):
         read_exposures(files[1:])
+
+
+def test_instruments_are_told_apart(tmp_path):
+    """MIRI has no PUPIL; a filter of NIRISS with the name of one of NIRCam is another."""
+    names = [NAME, NAME.replace("nrcb4", "mirimage"), NAME.replace("nrcb4", "nis")]
+    files = [
+        write_file(tmp_path, names[0]),
+        write_file(
+            tmp_path,
+            names[1],
+            band="F770W",
+            INSTRUME="MIRI",
+            EXP_TYPE="MIR_IMAGE",
+            DETECTOR="MIRIMAGE",
+            PUPIL=None,
+        ),
+        write_file(
+            tmp_path,
+            names[2],
+            band="CLEAR",
+            pupil="F150W",
+            INSTRUME="NIRISS",
+            EXP_TYPE="NIS_IMAGE",
+            DETECTOR="NIS",
+        ),
+    ]
+    exposures, left_out = read_exposures(files, calibrated=True)
+    assert not left_out
+    found = {exposure.instrument: exposure.filter for exposure in exposures}
+    assert found["MIRI"] == "F770W"
+    assert found["NIRISS"] == "F150W"
+    groups = name_products(group_exposures(exposures, "observation"), None)
+    products = sorted(group.products[name] for group in groups for name in group.filters)
+    assert len(products) == len(set(products)) == 3
+    assert products[1].endswith("_miri_f770w")
+    assert products[2].endswith("_niriss_f150w")
 
 
 def test_a_file_without_a_type_is_left_out_and_told(tmp_path):
