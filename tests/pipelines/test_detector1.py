@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 from astropy.io import fits
 from jwst.jump import JumpStep
+from jwst.stpipe import Step
 from stdatamodels.jwst import datamodels
 from stdatamodels.jwst.datamodels import dqflags
 from stpipe import config_parser
@@ -34,6 +35,14 @@ def strun(*arguments, before=(), **environment):
         check=False,
         env={**os.environ, **environment},
     )
+
+
+def strun_here(*arguments):
+    """Do what ``strun`` does in this process: where the test is not about the process.
+
+    Importing jwst takes longer than many a pipeline on a small subarray.
+    """
+    return Step.from_cmdline([str(argument) for argument in arguments])
 
 
 def environment_of(folder):
