@@ -28,7 +28,7 @@ FORMAT = 1
 """Of the pictures: with another one, all are made again."""
 
 ALL_PIXELS, PIXELS = 320e6, 50e6
-"""Pixels in the finest pictures of all mosaics (70 MB) and of one: larger ones are binned."""
+"""Pixels in the finest pictures of all mosaics (80 MB) and of one: larger ones are binned."""
 
 ENOUGH_FILTERS = 3
 """Filters that make a colour picture."""

@@ -17,8 +17,8 @@ __all__ = ["TILE", "Stretch", "levels_of", "write_thumbnail", "write_tiles"]
 TILE = 512
 """Pixels along a side of a tile."""
 
-QUALITY = 72
-"""Of JPEG: 0.2 bytes a pixel of noise."""
+QUALITY = 60
+"""Of JPEG: 0.15 bytes a pixel of noise."""
 
 THUMBNAIL = 640
 """Pixels along the longer side of the small picture, at most."""
