@@ -70,8 +70,8 @@ def expand_large_events(model, **parameters):
 
 
 def our_step(model, **parameters):
-    """Run our step as a pipeline does, which copies no model."""
-    return SnowballStep(parent=Detector1Pipeline(), **parameters).process(model)
+    """Run our step as a pipeline does, which copies no model; again, though it ran before."""
+    return SnowballStep(parent=Detector1Pipeline(), force=True, **parameters).process(model)
 
 
 METHODS = {
@@ -116,7 +116,7 @@ def measure_exposure(exposure, scores):
     """
     model, seconds_to_jump = through_the_jump_step(exposure.uncal)
     truth = read_truth(exposure.truth)
-    jumps = model.groupdq.copy()
+    jumps, data = model.groupdq.copy(), model.data.copy()
     dead = (model.pixeldq & BAD_PIXEL) != 0
     contaminated, largest = truth_of(truth, jumps.shape)
     contaminated &= ~dead
@@ -127,7 +127,7 @@ def measure_exposure(exposure, scores):
         score = scores.setdefault(name, Score())
         # traced apart, since tracing takes time, and only where memory is an aim
         for traced in (True, False) if name.startswith("ceers_snowball") else (False,):
-            model.groupdq = jumps.copy()
+            model.groupdq, model.data = jumps.copy(), data.copy()  # halos are subtracted
             model.meta.cal_step.instance.pop("ceers_snowball", None)
             if traced:
                 tracemalloc.start()
@@ -142,7 +142,7 @@ def measure_exposure(exposure, scores):
         flags = snowball_flags(flagged, contaminated, excused=(jumps & UNUSABLE) != 0)
         score.recall.append(flags.recall)
         score.extra.append(flags.extra_area)
-        model.groupdq = result.groupdq
+        model.groupdq, model.data = result.groupdq, result.data
         rate, _ = RampFitStep.call(model)
         lost = ~np.isfinite(rate.data) | ((rate.dq & dqflags.pixel["DO_NOT_USE"]) != 0)
         n_lost = lost if n_lost is None else n_lost
