@@ -2,6 +2,7 @@
 
 import math
 import os
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -25,7 +26,10 @@ __all__ = [
     "write_wcs_file",
 ]
 
-_NUMBERS = ("v2_ref", "v3_ref", "ra_ref", "dec_ref", "roll_ref")
+_NUMBERS = re.compile(
+    r"(v2|v3|ra|dec|roll)_ref|v3yangle|vparity|velosys|wcsaxes|lonpole|latpole|mjdref"
+    r"|(crpix|crval|cdelt)[12]|(cd|pc)[12]_[12]|[ab]p?_(order|[0-9]_[0-9])|sip(mx|iv)err"
+)
 """Keywords of ``wcsinfo`` that must be finite numbers where they are given."""
 
 
@@ -187,8 +191,9 @@ def read_wcs_file(path: str | os.PathLike) -> WcsFile:
                 f"WCS file {path}: {key} is not a {kind.__name__} ({found}). Files of "
                 f"UpdateWcsStep with save_wcs, of AlignStep and of CEERS have {', '.join(wanted)}."
             )
-    for key in _NUMBERS:
-        value = tree["wcsinfo"].get(key)
+    for key, value in tree["wcsinfo"].items():
+        if not _NUMBERS.fullmatch(str(key)):
+            continue
         number = isinstance(value, (int, float)) and math.isfinite(value)
         if value is not None and not number:
             raise CeersError(

@@ -47,6 +47,9 @@ __all__ = ["AlignStep"]
 
 log = logging.getLogger(__name__)
 
+_FEWEST = 4
+"""With fewer sources an exposure shows none: that many peaks of the noise are found by chance."""
+
 
 class AlignStep(CeersMixin, TweakRegStep):
     """
@@ -272,6 +275,14 @@ def _write_results(
 
 def _report_failures(step: AlignStep, failed: Sequence[AlignedExposure], total: int) -> None:
     """Say what could not be aligned, as an error if so asked."""
+    empty = all(len(exposure.sources) < _FEWEST for exposure in failed)
+    if empty and len(failed) == total:
+        log.warning(
+            "None of the %d exposures shows sources to be aligned by: all keep the pointing of the "
+            "guide star, whose dithers fit together",
+            total,
+        )
+        return
     names = ", ".join(exposure.name for exposure in failed)
     message = f"{len(failed)} of {total} exposures are not aligned: {names}"
     if step.on_failure == "keep":

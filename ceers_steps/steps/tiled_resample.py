@@ -97,7 +97,7 @@ class TiledResampleStep(CeersMixin, ResampleStep):
         _check_parameters(self)
         _name_after_product(self, input_data)
         if self.tile_size is None:
-            made = super().process(input_data)
+            made = super().process(_as_stock_takes_it(self, input_data))
             if not self.single:
                 if not np.any(made.wht):
                     raise _nowhere(made.data.shape)
@@ -231,6 +231,15 @@ def _records_of(step: TiledResampleStep, input_data: Any) -> list[ExposureRecord
             records.append(record_of(model))
             library.shelve(model, index, modify=False)
     return records
+
+
+def _as_stock_takes_it(step: TiledResampleStep, input_data: Any) -> Any:
+    """Return associations in YAML, and paths that are no texts, as jwst's step takes them."""
+    if not isinstance(input_data, (str, os.PathLike)) or not is_association_path(input_data):
+        return str(input_data) if isinstance(input_data, os.PathLike) else input_data
+    if Path(input_data).suffix == ".json":
+        return str(input_data)
+    return ModelLibrary(association_of(input_data), on_disk=not step.in_memory)
 
 
 def _drizzle_parameters(step: TiledResampleStep, input_data: Any) -> dict[str, Any]:

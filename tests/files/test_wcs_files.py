@@ -127,11 +127,12 @@ class TestBadFile:
         with pytest.raises(CeersError, match=rf"bad\.asdf: {key} is not a .*no such key"):
             read_wcs_file(tmp_path / "bad.asdf")
 
+    @pytest.mark.parametrize("key", ["v2_ref", "vparity", "cd1_2", "ap_0_3"])
     @pytest.mark.parametrize("value", ["far", np.nan, np.inf])
-    def test_keywords_that_are_no_numbers(self, image, tmp_path, value):
-        tree = {"filename": "x", "wcs": image.meta.wcs, "wcsinfo": {"v2_ref": value}}
+    def test_keywords_that_are_no_numbers(self, image, tmp_path, key, value):
+        tree = {"filename": "x", "wcs": image.meta.wcs, "wcsinfo": {key: value}}
         asdf.AsdfFile(tree).write_to(tmp_path / "bad.asdf")
-        with pytest.raises(CeersError, match=r"bad\.asdf: wcsinfo\.v2_ref=.* is not a number"):
+        with pytest.raises(CeersError, match=rf"bad\.asdf: wcsinfo\.{key}=.* is not a number"):
             read_wcs_file(tmp_path / "bad.asdf")
 
     def test_anchors_that_explode(self, tmp_path):

@@ -360,6 +360,21 @@ def test_failed_alignment_makes_no_mosaic(field, tmp_path):
 
 
 @pytest.mark.slow
+def test_a_field_without_sources_becomes_a_mosaic(field, tmp_path, caplog):
+    models = []
+    for number, path in enumerate(sorted(field.glob("*_nrcb4_cal.fits"))):
+        model = datamodels.open(path)
+        noise = np.random.default_rng(number).normal(SKY, NOISE, model.data.shape)
+        model.data = noise.astype(np.float32)
+        models.append(model)
+    steps = {**FAST, "tweakreg": {}, "skymatch": {"skip": True}, "resample": grid(size=700)}
+    (made,) = CeersImage3.call(models, output_dir=str(tmp_path), steps=steps)
+    assert "None of the 2 exposures shows sources to be aligned by" in caplog.text
+    assert made.meta.cal_step.instance["ceers_align"] == "FAILED"
+    assert np.nanmedian(made.data) == pytest.approx(SKY, abs=NOISE / 50)
+
+
+@pytest.mark.slow
 class TestList:
     """Exposures without an association."""
 

@@ -221,7 +221,7 @@ def _steps_of(
         affected = exposure.detector in AFFECTED_DETECTORS
         if given := wispsub.get("templates"):
             files = [given] if isinstance(given, str) else list(given)
-            found = files if affected else []
+            found = [Path(file) for file in files] if affected else []
         else:
             affected = affected and exposure.filter in AFFECTED_FILTERS
             folder = context.config.wisp_templates or wispsub.get("template_dir")
