@@ -1,8 +1,9 @@
 """Constants of searches for sources and of mosaic backgrounds: value, unit, what chose each.
 
-Brightness is in units of the noise of a pixel where nothing else is said. "Benchmark":
-``benchmarks/mosaic_background.py``. "Choice": no benchmark varies it; what speaks for it stands
-there.
+Brightness is in units of the noise of a pixel where nothing else is said. "Benchmark": tried on
+mosaics as those of ``benchmarks/mosaic_background.py`` (seeds 1 to 3), which measures what comes
+out but does not vary the value. "By hand": the same on skies as those of
+``benchmarks/mosaic_skies.py``. "Choice": nothing was varied; what speaks for it stands there.
 """
 
 from dataclasses import dataclass
@@ -141,7 +142,7 @@ class LargeSettings:
     hidden: float = 1.5
     """What lies within this distance of a source, in units of its size, is left out where the first
     sky is measured: with 1 a sky with steps, with 2 a hilly one is taken for outskirts
-    (benchmark)."""
+    (by hand)."""
     few_bins: int = 2
     """Bins that a sector needs in a ring to count (choice)."""
     fewest_edges: int = 8
@@ -189,7 +190,7 @@ class SkySettings:
     rough: float = 0.4
     """Structure above which no outskirts are looked for ..."""
     rough_growth: int = 2
-    """... and boxes around it in which there are none either (benchmark)."""
+    """... and boxes around it in which there are none either (by hand)."""
     exclude: float = 0.97
     """Fraction of masked pixels above which a box is left out: 300 pixels are enough for a mean."""
     sample_step: int = 7
