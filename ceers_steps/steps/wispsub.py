@@ -102,11 +102,11 @@ class WispSubStep(CeersStep):
         found = _subtract_inplace(self, model, templates, frame, paths, scale)
         _tell(model, paths, found)
         if not found.fits:
-            note = f"{found.reason} subarray {model.meta.subarray.name}"
-            self.record(model, "SKIPPED", note=note)
+            self.record(
+                model, "SKIPPED", note=f"{found.reason} subarray {model.meta.subarray.name}"
+            )
             return model
-        keep_wisp(model, found, templates.components, templates.start)
-        _save_extras(self, model, found)
+        _save_extras(self, model, found, templates)
         self.record(
             model,
             "SKIPPED" if found.reason else "COMPLETE",
@@ -158,8 +158,10 @@ class WispSubStep(CeersStep):
         band = effective_filter(instrument.filter, instrument.pupil)
         paths = find_templates(instrument.detector, band, self.template_dir)
         more = persistence_file(instrument.detector) if self.persistence and paths else None
-        paths = [*paths, more] if more else paths
-        return paths, f"no wisp template for {instrument.detector} {band} ({INSTALL} has most)"
+        return (
+            [*paths, more] if more else paths,
+            f"no wisp template for {instrument.detector} {band} ({INSTALL} has most)",
+        )
 
 
 def _tell(model: JwstDataModel, paths: list[Path], found: WispSubtraction) -> None:
@@ -176,8 +178,11 @@ def _tell(model: JwstDataModel, paths: list[Path], found: WispSubtraction) -> No
         )
 
 
-def _save_extras(step: WispSubStep, model: JwstDataModel, found: WispSubtraction) -> None:
-    """Save the wisp model and the figure of (the first integration of) it."""
+def _save_extras(
+    step: WispSubStep, model: JwstDataModel, found: WispSubtraction, templates: WispTemplates
+) -> None:
+    """Save the wisp model and the figure of (the first integration of) it, and what reports show."""
+    keep_wisp(model, found, templates.components, templates.start)
     if found.wisps is None:
         return
     wisps = found.wisps.reshape(model.data.shape)

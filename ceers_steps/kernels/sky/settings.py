@@ -113,8 +113,8 @@ class NoiseSettings:
     """Pixels that tell a scatter: to 0.1%."""
     wrong_errors: float = 1.5
     """Neighbouring pixels differ by this times what their errors say: these are mended before
-    outliers are searched for, with 5 sigma. Ramps of several groups have 0.9 to 1.2, a single
-    group, which has the reset noise in it, 5 to 7 (simulations)."""
+    outliers are searched for, with 5 sigma. Seen in simulations: about 1 for ramps of several
+    groups, above 6 for a single group, which has the reset noise in it (choice)."""
     control_size: int = 2_000_000
     """Pixels of white noise that are measured for comparison: part of an image, or several times
     it ..."""

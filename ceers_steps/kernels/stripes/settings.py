@@ -147,8 +147,8 @@ class TiltedSettings:
     iterations: int = 4
     """Times that the level is improved: each reaches stripes 2 sigma stronger (choice)."""
     line_width: float = 0.5
-    """Pixels: lines of one pixel take a tenth less of stripes whose edges lie between them
-    (benchmark)."""
+    """Pixels: half a pixel, so that stripes whose edges lie between lines of whole pixels are found
+    (choice)."""
     least_pixels: int = 32
     """Usable pixels below which a line is left alone: its level would be worse than a fifth of the
     noise of a pixel ..."""
