@@ -107,21 +107,7 @@ class WispSubStep(CeersStep):
             )
             return model
         _save_extras(self, model, found, templates)
-        self.record(
-            model,
-            "SKIPPED" if found.reason else "COMPLETE",
-            parameters={
-                "method": self.method,
-                "scale": scale,
-                "templates": [path.name for path in paths],
-                "components": len(templates.components),
-                **({"template_package": package} if (package := package_label(paths[0])) else {}),
-                "template_frame": frame,
-                "min_significance": self.min_significance,
-            },
-            metrics=found.metrics,
-            note=f"{found.reason}: nothing subtracted" if found.reason else "wisp subtracted",
-        )
+        _record(self, model, found, templates, paths, scale=scale, template_frame=frame)
         return model
 
     def template_files(self, model: JwstDataModel, row: dict) -> tuple[list[Path], str]:
@@ -164,6 +150,30 @@ class WispSubStep(CeersStep):
         )
 
 
+def _record(
+    step: WispSubStep,
+    model: JwstDataModel,
+    found: WispSubtraction,
+    templates: WispTemplates,
+    paths: list[Path],
+    **used: Any,
+) -> None:
+    """Write into the model what was done."""
+    package = package_label(paths[0])
+    parameters = {
+        "method": step.method,
+        "scale": used["scale"],
+        "templates": [path.name for path in paths],
+        "components": len(templates.components),
+        **({"template_package": package} if package else {}),
+        "template_frame": used["template_frame"],
+        "min_significance": step.min_significance,
+    }
+    status = "SKIPPED" if found.reason else "COMPLETE"
+    note = f"{found.reason}: nothing subtracted" if found.reason else "wisp subtracted"
+    step.record(model, status, parameters=parameters, metrics=found.metrics, note=note)
+
+
 def _tell(model: JwstDataModel, paths: list[Path], found: WispSubtraction) -> None:
     """Say in the log where templates of a package are from, and what is wrong with a fit."""
     for path in paths:
@@ -181,7 +191,7 @@ def _tell(model: JwstDataModel, paths: list[Path], found: WispSubtraction) -> No
 def _save_extras(
     step: WispSubStep, model: JwstDataModel, found: WispSubtraction, templates: WispTemplates
 ) -> None:
-    """Save the wisp model and the figure of (the first integration of) it, and what reports show."""
+    """Save the wisp model, the figure of (the first integration of) it, what reports show."""
     keep_wisp(model, found, templates.components, templates.start)
     if found.wisps is None:
         return

@@ -24,6 +24,9 @@ FACTS = {
     "NIRCAM_ROW_OVERHEAD": "clock ticks of the read-out",
     "PUBLISHED_BOXES": "of Bagley et al. 2023",
     "NO_LIGHT": "a result without light",
+    "FEW": "numbers that numpy adds one after the other",
+    "ZERO_POINT": "of AB magnitudes",
+    "_SPLINE_MEMORY": "boxes after which a cubic spline has forgotten a value",
 }
 BITS = {
     "dq.py": {"DO_NOT_USE", "SATURATED", "JUMP_DET", "REFERENCE_PIXEL"},

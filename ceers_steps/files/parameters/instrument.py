@@ -18,13 +18,18 @@ def instrument_of(path: str | os.PathLike) -> str:
     ----------
     path
         ASDF file, which may say it as those of CRDS do: ``meta: {instrument: {name: NIRCAM}}``.
+
+    Returns
+    -------
+    str
+        In capitals.
     """
     try:
         text = Path(path).read_bytes().partition(b"\n...")[0]
         tree = yaml.load(text, Loader=yaml.BaseLoader)
         return str(tree["meta"]["instrument"]["name"]).strip().upper()
     except (OSError, yaml.YAMLError, KeyError, TypeError, ValueError, RecursionError):
-        return ""  # what is wrong with the file is told by those that read its parameters
+        return ""  # what is wrong with the file is reported by those that read its parameters
 
 
 def check_instrument(path: str | os.PathLike, dataset: object, step_name: str) -> None:

@@ -1,6 +1,7 @@
 """Depth of a mosaic from the scatter of its own sky, with the correlations that drizzling makes."""
 
 import math
+from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
@@ -9,7 +10,8 @@ from ceers_steps.kernels.blocks import as_blocks, block_sum
 from ceers_steps.kernels.stats import MAD_TO_SIGMA
 
 __all__ = [
-    "APERTURE",
+    "DEPTH",
+    "DepthMapSettings",
     "depth_map",
     "limiting_magnitude",
     "sky_scatter",
@@ -17,21 +19,26 @@ __all__ = [
     "square_sums",
 ]
 
-APERTURE = 0.2
-"""Diameter of the aperture of the depth, arcsec."""
-
 ZERO_POINT = 8.90
 """AB magnitude of 1 Jy."""
 
-SIGNIFICANCE = 5.0
-"""Of a source that is as bright as the depth says."""
 
-CELL = 10
-"""Squares along the side of a cell of the map of the depth."""
+@dataclass(frozen=True)
+class DepthMapSettings:
+    """What a depth is, and where it is measured."""
 
-WINDOW = 3
-"""Cells along the side of the window around a cell that its depth is measured in: 900 squares,
-the scatter of which is known to 4%."""
+    aperture: float = 0.2
+    """Diameter, arcsec (the aperture of published depths)."""
+    significance: float = 5.0
+    """Of a source that is as bright as the depth says."""
+    cell: int = 10
+    """Squares along the side of a cell of the map ..."""
+    window: int = 3
+    """... and cells along the side of the window around a cell that its depth is measured in: 900
+    squares, the scatter of which is known to 4%."""
+
+
+DEPTH = DepthMapSettings()
 
 
 def square_side(pixel_scale: float) -> int:
@@ -47,7 +54,7 @@ def square_side(pixel_scale: float) -> int:
     int
         Pixels, at least 1.
     """
-    return max(1, round(math.sqrt(math.pi / 4) * APERTURE / pixel_scale))
+    return max(1, round(math.sqrt(math.pi / 4) * DEPTH.aperture / pixel_scale))
 
 
 def square_sums(image: NDArray, side: int) -> NDArray:
@@ -99,12 +106,12 @@ def limiting_magnitude(scatter: NDArray | float, pixel_area: float) -> NDArray:
     Returns
     -------
     ndarray
-        AB magnitude of a source of 5 sigma in `APERTURE`; NaN where the scatter is not positive.
+        AB magnitude of a source of 5 sigma in the aperture; NaN where the scatter is not positive.
     """
     pixel_scale = math.degrees(math.sqrt(pixel_area)) * 3600
-    aperture = math.pi / 4 * APERTURE**2 / pixel_scale**2
+    aperture = math.pi / 4 * DEPTH.aperture**2 / pixel_scale**2
     in_aperture = math.sqrt(aperture / square_side(pixel_scale) ** 2)
-    flux = SIGNIFICANCE * np.asarray(scatter) * in_aperture * pixel_area * 1e6  # Jy
+    flux = DEPTH.significance * np.asarray(scatter) * in_aperture * pixel_area * 1e6  # Jy
     positive = np.isfinite(flux) & (flux > 0)
     magnitude = np.full(flux.shape, np.nan)
     np.log10(flux, out=magnitude, where=positive)
@@ -123,19 +130,20 @@ def depth_map(sums: NDArray, pixel_area: float) -> NDArray:
 
     Returns
     -------
-    ndarray, shape (ny // CELL, nx // CELL)
+    ndarray, shape (ny // DEPTH.cell, nx // DEPTH.cell)
         AB magnitude; NaN where half of the squares of a cell have no data.
     """
-    cells = as_blocks(sums, CELL).reshape(sums.shape[0] // CELL, sums.shape[1] // CELL, -1)
+    side = DEPTH.cell
+    cells = as_blocks(sums, side).reshape(sums.shape[0] // side, sums.shape[1] // side, -1)
     ny, nx, each = cells.shape
     known = 2 * np.isfinite(cells).sum(axis=2) >= each
-    reach = WINDOW // 2
+    reach = DEPTH.window // 2
     around = np.pad(cells, ((reach, reach), (reach, reach), (0, 0)), constant_values=np.nan)
     scatter = np.full((ny, nx), np.nan)
     for y in range(ny):
         columns = np.flatnonzero(known[y])
-        rows = around[y : y + WINDOW]
-        windows = [rows[:, x : x + WINDOW].ravel() for x in columns]
+        rows = around[y : y + DEPTH.window]
+        windows = [rows[:, x : x + DEPTH.window].ravel() for x in columns]
         if windows:
             scatter[y, columns] = _scatters(np.sort(windows, axis=1))
     return limiting_magnitude(scatter, pixel_area)

@@ -16,7 +16,7 @@ __all__ = ["Blocks", "Profile"]
 
 Float = NDArray[np.float32]
 
-_ROBUST: dict[str, Any] = {"loss": "soft_l1", "f_scale": FAINT.soft, "max_nfev": 30}
+_ROBUST: dict[str, Any] = {"loss": "soft_l1", "f_scale": FAINT.soft, "max_nfev": FAINT.most_tries}
 """How all fits are made."""
 
 

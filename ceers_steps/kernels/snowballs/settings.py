@@ -108,6 +108,8 @@ class LastDifferenceSettings:
 class FaintHaloSettings:
     """How the halo beyond the flags is measured; for "benchmark" see `benchmarks/jumps.py`."""
 
+    most_tries: int = 30
+    """Most evaluations of a fit: they bound its time (choice)."""
     range: tuple[float, float] = (-0.5, 1.25)
     """Logarithm of the radius over that of the flagged region, from where to where the profile is
     fitted: 0.6 to 3.5 times."""

@@ -6,12 +6,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ceers_steps.kernels.stats import MAD_TO_SIGMA
+from ceers_steps.kernels.stripes.settings import ROW_NOISE
 
 __all__ = ["RowNoise", "row_noise"]
-
-LEAST = 0.2
-"""Part of the pixels of an output's row that must see the sky; with fewer it counts as masked
-(the published threshold)."""
 
 
 @dataclass(frozen=True)
@@ -26,7 +23,7 @@ class RowNoise:
     expected : float
         What white noise alone would make of it.
     masked : float
-        Fraction of the rows of outputs of which fewer than `LEAST` of the pixels see the sky.
+        Fraction of the rows of outputs of which too few pixels see the sky.
     """
 
     rms: float
@@ -60,7 +57,7 @@ def row_noise(image: NDArray, sky: NDArray[np.bool_], sigma: NDArray, n_outputs:
     count = sky.reshape(parts).sum(axis=2)
     total = np.where(sky, image, 0).reshape(parts).sum(axis=2, dtype=float)
     variance = np.where(sky, np.square(sigma), 0).reshape(parts).sum(axis=2, dtype=float)
-    used = count >= max(LEAST * parts[2], 1)
+    used = count >= max(ROW_NOISE.least_seen * parts[2], 1)
     masked = float(1 - used.mean())
     both = used[1:] & used[:-1]
     if not both.any():

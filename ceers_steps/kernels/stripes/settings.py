@@ -12,12 +12,14 @@ __all__ = [
     "LIGHT",
     "MEDIAN",
     "POSTERIOR",
+    "ROW_NOISE",
     "SERIES",
     "TILTED",
     "GroupStripeSettings",
     "LightSettings",
     "MedianSettings",
     "PosteriorSettings",
+    "RowNoiseSettings",
     "SeriesSettings",
     "TiltedSettings",
 ]
@@ -173,9 +175,19 @@ class TiltedSettings:
     """... if noise alone would show as much in one of so many: 4 sigma, less than one line."""
 
 
+@dataclass(frozen=True)
+class RowNoiseSettings:
+    """How the scatter of rows is measured."""
+
+    least_seen: float = 0.2
+    """Part of the pixels of an output's row that must see the sky; with fewer it counts as masked
+    (the published threshold)."""
+
+
 POSTERIOR = PosteriorSettings()
 LIGHT = LightSettings()
 SERIES = SeriesSettings()
 GROUPS = GroupStripeSettings()
 MEDIAN = MedianSettings()
 TILTED = TiltedSettings()
+ROW_NOISE = RowNoiseSettings()

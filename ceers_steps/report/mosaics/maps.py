@@ -11,7 +11,7 @@ from astropy.io import fits
 from numpy.typing import NDArray
 
 from ceers_steps.errors import optional_import
-from ceers_steps.kernels.mosaic.depth import CELL, square_side
+from ceers_steps.kernels.mosaic.depth import DEPTH, square_side
 from ceers_steps.report.mosaics.reading import Frame
 
 __all__ = ["Region", "cell_side", "exposure_map", "has_context", "write_map"]
@@ -47,7 +47,7 @@ def cell_side(pixel_area: float) -> int:
     """
     if not (math.isfinite(pixel_area) and pixel_area > 0):
         return UNKNOWN_CELL
-    return CELL * square_side(math.degrees(math.sqrt(pixel_area)) * 3600)
+    return DEPTH.cell * square_side(math.degrees(math.sqrt(pixel_area)) * 3600)
 
 
 def has_context(path: Path) -> bool:

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from ceers_steps.kernels.mosaic.depth import (
-    CELL,
+    DEPTH,
     depth_map,
     limiting_magnitude,
     sky_scatter,
@@ -30,7 +30,7 @@ def true_depth(noise):
 
 def test_white_noise_and_twice_of_it():
     side = square_side(SCALE)
-    cell = CELL * side
+    cell = DEPTH.cell * side
     random = np.random.default_rng(1)
     noise = np.full((8 * cell, 12 * cell), NOISE)
     noise[:, 6 * cell :] *= 2
@@ -59,7 +59,7 @@ def test_a_cell_has_the_scatter_of_its_window():
         expected = limiting_magnitude(sky_scatter(sums[10:40, 20:50]), AREA)
         assert depth[2, 3] == pytest.approx(float(expected), abs=1e-5)
         sums = sums[: shape[0], : shape[1]]
-        assert depth_map(sums, AREA).shape == (shape[0] // CELL, shape[1] // CELL)
+        assert depth_map(sums, AREA).shape == (shape[0] // DEPTH.cell, shape[1] // DEPTH.cell)
 
 
 def test_no_noise_has_no_depth():
