@@ -2,22 +2,18 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.optimize import least_squares
 
 from ceers_steps.kernels.blocks import block_sum
 from ceers_steps.kernels.snowballs.adaptive import Snowball
-from ceers_steps.kernels.snowballs.settings import FAINT
+from ceers_steps.kernels.snowballs.fit import Evaluation, Fit, fit_robust, robust_loss
+from ceers_steps.kernels.snowballs.settings import FAINT, FIT
 
 __all__ = ["Blocks", "Profile"]
 
 Float = NDArray[np.float32]
-
-_ROBUST: dict[str, Any] = {"loss": "soft_l1", "f_scale": FAINT.soft, "max_nfev": FAINT.most_tries}
-"""How all fits are made."""
 
 
 @dataclass(frozen=True)
@@ -178,14 +174,26 @@ class Blocks:
         if np.count_nonzero(around) < FAINT.fewest_blocks or self.coverage < FAINT.coverage:
             return None
         first = np.array([np.log(0.5), *FAINT.expected[1:3], 0.0])
-        scatter = np.array([*2 * [FAINT.centre * event.core_radius], *2 * [FAINT.stretch]])
+        scatter = [*2 * [FAINT.centre * event.core_radius], *2 * [FAINT.stretch]]
+        expected = np.array([*start, *FAINT.expected])
+        spread = np.array([*scatter, *FAINT.spread])
+        # not of the model: a bright one must not excuse itself
+        error = np.hypot(self.error, FAINT.unlike * np.maximum(self.mean, 0))
 
-        def residuals(values: NDArray) -> NDArray:
-            of_shape = (values[:4] - start) / scatter
-            return np.concatenate([self._residuals(values, event.halo_radius), of_shape])
+        def evaluate(values: NDArray) -> tuple[NDArray, NDArray]:
+            t = _log_radius(self.y, self.x, values[:4], event.halo_radius)
+            parts, slopes = self._misfit(t, values[4:], error)
+            # along the radius, which changes with centre and ellipse
+            along = slopes[:, 0] * -(values[5] + 2 * values[6] * t)
+            nudges = np.eye(4) * FIT.nudge
+            moved = (
+                _log_radius(self.y, self.x, values[:4] + nudge, event.halo_radius)
+                for nudge in nudges
+            )
+            of_shape = np.stack([along * (there - t) / FIT.nudge for there in moved], axis=1)
+            return _with_expected(parts, np.hstack([of_shape, slopes]), values, expected, spread)
 
-        found = least_squares(residuals, np.concatenate([start, first]), **_ROBUST)
-        return found.x
+        return _fitted(evaluate, np.concatenate([start, first])).values
 
     def fit_profile(self, shape: NDArray[np.float64], radius: float) -> Profile | None:
         """Fit level, slope and bend of the profile with its shape held.
@@ -204,42 +212,52 @@ class Blocks:
         """
         ellipse, start = shape[:4], shape[4:]
         t = _log_radius(self.y, self.x, ellipse, radius)
-        powers = np.stack([np.ones_like(t), -t, -t * t], axis=1)
-        priors = np.diag(1 / np.array(FAINT.spread))
+        expected, spread = np.array(FAINT.expected), np.array(FAINT.spread)
         error = np.hypot(self.error, FAINT.unlike * np.maximum(self.mean, 0))
         for _ in range(2):
 
-            def residuals(values: NDArray, error: NDArray = error) -> NDArray:
-                model = np.exp(np.clip(powers @ values[:3], -30, 5))
-                parts = (self.mean - model - values[3]) / error
-                return np.concatenate([parts, priors @ (values - FAINT.expected)])
+            def evaluate(values: NDArray, error: NDArray = error) -> tuple[NDArray, NDArray]:
+                return _with_expected(*self._misfit(t, values, error), values, expected, spread)
 
-            def jacobian(values: NDArray, error: NDArray = error) -> NDArray:
-                model = np.exp(np.clip(powers @ values[:3], -30, 5))
-                slopes = np.column_stack([model[:, None] * powers, np.ones_like(t)])
-                return np.concatenate([-slopes / error[:, None], priors])
-
-            found = least_squares(residuals, start, jac=jacobian, **_ROBUST)
-            start, last_error = found.x, error
+            found = _fitted(evaluate, start)
+            start, last_error = found.values, error
             # of the model, which the noise of a block does not enter
-            model = np.exp(np.clip(powers @ start[:3], -30, 5))
+            model = _level(t, start)
             error = np.hypot(self.error, FAINT.unlike * model)
         # is it there at all? without it the residuals are larger
-        rest = found.fun[: t.size]
-        if _loss(rest + model / last_error) - _loss(rest) < FAINT.significance**2:
+        rest = found.residuals[: t.size]
+        without = robust_loss(rest + model / last_error, FAINT.soft)
+        if without - robust_loss(rest, FAINT.soft) < FAINT.significance**2:
             return None
-        covariance = np.linalg.pinv(found.jac.T @ found.jac)[:3, :3]
+        covariance = np.asarray(np.linalg.pinv(found.curvature), dtype=np.float64)[:3, :3]
         return Profile(ellipse, radius, start[:3], covariance, float(start[3]))
 
-    def _residuals(self, values: NDArray, radius: float) -> NDArray:
-        """Return the residuals of the blocks and of what is expected of shape and profile."""
-        t = _log_radius(self.y, self.x, values[:4], radius)
-        level, slope, bend, sky = values[4:]
-        model = np.exp(np.clip(level - slope * t - bend * t * t, -30, 5))
-        # not of the model: a bright one must not excuse itself
-        error = np.hypot(self.error, FAINT.unlike * np.maximum(self.mean, 0))
-        expected = (values[4:] - FAINT.expected) / FAINT.spread
-        return np.concatenate([(self.mean - model - sky) / error, expected])
+    def _misfit(self, t: NDArray, values: NDArray, error: NDArray) -> tuple[NDArray, NDArray]:
+        """Return residuals of the blocks, and their derivatives by terms and sky."""
+        model = _level(t, values)
+        slopes = np.stack([-model, model * t, model * t * t, -np.ones_like(t)], axis=1)
+        return (self.mean - model - values[3]) / error, slopes / error[:, None]
+
+
+def _fitted(evaluate: Evaluation, start: NDArray) -> Fit:
+    """Fit as all fits are made."""
+    return fit_robust(evaluate, start, soft=FAINT.soft, largest_number=FAINT.most_tries)
+
+
+def _level(t: NDArray, values: NDArray) -> NDArray:
+    """Return the halo at logarithms of the radius."""
+    level, slope, bend = values[:3]
+    return np.exp(np.clip(level - slope * t - bend * t * t, -30, 5))
+
+
+def _with_expected(
+    residuals: NDArray, slopes: NDArray, values: NDArray, expected: NDArray, spread: NDArray
+) -> tuple[NDArray, NDArray]:
+    """Add to residuals and derivatives what is expected of the values."""
+    return (
+        np.concatenate([residuals, (values - expected) / spread]),
+        np.concatenate([slopes, np.diag(1 / spread)]),
+    )
 
 
 def _stretch(event: Snowball) -> tuple[float, float]:
@@ -263,8 +281,3 @@ def _log_radius(
     round_part, odd_part = dx * dx + dy * dy, along * (dx * dx - dy * dy) + 2 * across * (dx * dy)
     square = even * round_part - odd * odd_part
     return np.log(np.maximum(square, 0.25) / radius**2) / 2
-
-
-def _loss(residuals: NDArray) -> float:
-    """Return the loss that a fit minimises, the sum of squares where they are small."""
-    return float(2 * FAINT.soft**2 * np.sum(np.hypot(1, residuals / FAINT.soft) - 1))

@@ -5,10 +5,12 @@ from dataclasses import dataclass
 __all__ = [
     "EVENTS",
     "FAINT",
+    "FIT",
     "HALO",
     "LAST",
     "EventSettings",
     "FaintHaloSettings",
+    "FitSettings",
     "HaloSettings",
     "LastDifferenceSettings",
 ]
@@ -154,7 +156,24 @@ class FaintHaloSettings:
     """... besides this many errors."""
 
 
+@dataclass(frozen=True)
+class FitSettings:
+    """How `fit_robust` goes to the minimum; all are choices, which change the time alone."""
+
+    first_damping: float = 1e-3
+    """Part of the diagonal of the curvature that is added to it at first."""
+    damping_step: float = 10.0
+    """Factor of it after each try: less after a good one."""
+    largest_damping: float = 1e8
+    """Where the steps are too small to change anything."""
+    converged: float = 1e-5
+    """Relative change of the loss at which a fit ends: some hundredths for 2000 residuals."""
+    nudge: float = 1e-5
+    """Step of a numerical derivative: pixels, and of the logarithm of the axis ratio."""
+
+
 EVENTS = EventSettings()
+FIT = FitSettings()
 HALO = HaloSettings()
 LAST = LastDifferenceSettings()
 FAINT = FaintHaloSettings()
