@@ -1,11 +1,13 @@
 """What `AlignStep` is given: exposures, and source lists from elsewhere."""
 
+import math
 import os
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from astropy.table import Table
+from astropy.time import Time
 from tweakwcs.correctors import JWSTWCSCorrector
 
 from ceers_steps.astrometry.exposure import AlignedExposure
@@ -67,11 +69,19 @@ def describe(model: Any, index: int, settings: AlignmentSettings) -> AlignedExpo
         channel=instrument.channel,
         band=effective_filter(instrument.filter, instrument.pupil),
         visit="jw" + "".join(number or "" for number in numbers),
-        time=model.meta.exposure.start_time,
+        time=_time_of(model),
         corrector=corrector,
         sources=SourceList.empty(),
         settings=settings,
     )
+
+
+def _time_of(model: Any) -> float:
+    """Return the start of an exposure, MJD, or else its day; NaN where neither is known."""
+    start, day = model.meta.exposure.start_time, model.meta.observation.date
+    if start is not None:
+        return float(start)
+    return float(Time(day).mjd) if day else math.nan
 
 
 def read_catfile(catfile: str) -> dict[str, str]:

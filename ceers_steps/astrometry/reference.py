@@ -134,13 +134,15 @@ def check_epoch(reference: ReferenceCatalog, time: float) -> None:
     reference : ReferenceCatalog
         The catalogue.
     time : float
-        Of the exposures, MJD.
+        Of the exposures, MJD; NaN if it is not known, which passes.
 
     Raises
     ------
     CeersError
         When stars have typically moved by more than 5 mas.
     """
+    if not np.isfinite(time):
+        return
     year = Time(time, format="mjd").decimalyear
     moved = reference.motion * abs(year - reference.epoch)
     if moved > LARGEST_MOTION:

@@ -1,6 +1,7 @@
 """Step: exposures aligned with each other and to a reference catalogue."""
 
 import logging
+import math
 import os
 from collections.abc import Sequence
 from dataclasses import asdict
@@ -181,6 +182,12 @@ def _fetch(
 ) -> ReferenceCatalog:
     """Get a catalogue of the STScI service for the field of all exposures."""
     footprints = [exposure.corrector.wcs.footprint() for exposure in exposures]
+    if not math.isfinite(exposures[0].time):
+        raise CeersError(
+            f"abs_refcat={name}: {exposures[0].name} has neither EXPSTART nor DATE-OBS, and stars "
+            "move: without its time their places are not known. Give it one of them, or a file of "
+            "positions as abs_refcat."
+        )
     epoch = Time(exposures[0].time, format="mjd").decimalyear
     with library:
         first = library.borrow(0)
