@@ -122,7 +122,7 @@ def grouped(exposures: Sequence[AlignedExposure], *, by_visit: bool) -> list[lis
         if exposure.kept:
             continue
         visit = exposure.visit if by_visit else ""
-        groups.setdefault((exposure.detector, exposure.band, visit), []).append(exposure)
+        groups.setdefault((exposure.detector, exposure.filter_name, visit), []).append(exposure)
     return list(groups.values())
 
 
@@ -397,4 +397,4 @@ def _title(members: Sequence[AlignedExposure]) -> str:
     visits = ", ".join(sorted({member.visit for member in members}))
     first = members[0]
     exposures = "1 exposure" if len(members) == 1 else f"{len(members)} exposures"
-    return f"{first.detector} {first.band} {visits}, {exposures}"
+    return f"{first.detector} {first.filter_name} {visits}, {exposures}"

@@ -38,7 +38,7 @@ class AlignedExposure:
     ----------
     index : int
         Its place in the library.
-    name, detector, channel, band, visit : str
+    name, detector, channel, filter_name, visit : str
         What it is.
     time : float
         Start, MJD.
@@ -70,7 +70,7 @@ class AlignedExposure:
     name: str
     detector: str
     channel: str
-    band: str
+    filter_name: str
     visit: str
     time: float
     corrector: JWSTWCSCorrector
@@ -95,7 +95,7 @@ class AlignedExposure:
         row = {
             "exposure": self.name,
             "detector": self.detector,
-            "filter": self.band,
+            "filter": self.filter_name,
             "visit": self.visit,
             "alignment": alignment,
             "status": status,

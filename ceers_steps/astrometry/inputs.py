@@ -67,7 +67,7 @@ def describe(model: Any, index: int, settings: AlignmentSettings) -> AlignedExpo
         name=identity_of(model),
         detector=instrument.detector,
         channel=instrument.channel,
-        band=effective_filter(instrument.filter, instrument.pupil),
+        filter_name=effective_filter(instrument.filter, instrument.pupil),
         visit="jw" + "".join(number or "" for number in numbers),
         time=_time_of(model),
         corrector=corrector,

@@ -108,14 +108,14 @@ def _settings_of(exposure: AlignedExposure, table: AlignmentTable | None) -> Ali
     """Return the parameters of the visit and filter of an exposure."""
     if table is None:
         return exposure.settings
-    if (exposure.visit, exposure.band) not in table.rows:
+    if (exposure.visit, exposure.filter_name) not in table.rows:
         log.warning(
             "%s has no row for visit %s, filter %s: the parameters of the step are used",
             table.path,
             exposure.visit,
-            exposure.band,
+            exposure.filter_name,
         )
-    return table.apply(exposure.settings, exposure.visit, exposure.band)
+    return table.apply(exposure.settings, exposure.visit, exposure.filter_name)
 
 
 def _catalog_of(model: Any, catalogs: Mapping[str, str], folder: Path) -> str | None:

@@ -117,9 +117,9 @@ class AlignmentTable:
     path: Path
     rows: dict[tuple[str, str], dict[str, Any]]
 
-    def apply(self, settings: AlignmentSettings, visit: str, band: str) -> AlignmentSettings:
+    def apply(self, settings: AlignmentSettings, visit: str, filter_name: str) -> AlignmentSettings:
         """Return the settings of a visit and filter; as they are if the table has none."""
-        return replace(settings, **self.rows.get((visit, band), {}))
+        return replace(settings, **self.rows.get((visit, filter_name), {}))
 
 
 def read_alignment_table(path: str | os.PathLike) -> AlignmentTable:

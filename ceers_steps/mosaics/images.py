@@ -176,8 +176,8 @@ def read_fits_mosaic(path: str | os.PathLike, tiers: dict) -> Mosaic:
             border[rows] |= pixels == 0
     if border.all():
         raise CeersError(f"extra_images: {path} has no pixel with data.")
-    instrument, band = _instrument(header, path)
-    used = _choose_tiers(tiers, instrument, band, str(path))
+    instrument, filter_name = _instrument(header, path)
+    used = _choose_tiers(tiers, instrument, filter_name, str(path))
     noise = _noise_of(quality)
     wcs = wcs.celestial
     return Mosaic(str(path), image, border, wcs, _scaled(used, wcs), path, noise=noise)
@@ -236,9 +236,11 @@ def _companions(path: Path, known: Any) -> dict[str, Any]:
 def _instrument(header: Any, path: Any) -> Any:
     """Return instrument and filter of an image, from its header or its name."""
     named = _FILTER.search(path.name)
-    bands = [str(header.get(key, "")) for key in ("FILTER", "FILTER1", "FILTER2")]
-    band = next((value for value in bands if _FILTER.fullmatch(value)), named and named[0]) or ""
-    return str(header.get("INSTRUME", "ACS")).upper(), band.upper()
+    values = [str(header.get(key, "")) for key in ("FILTER", "FILTER1", "FILTER2")]
+    filter_name = (
+        next((value for value in values if _FILTER.fullmatch(value)), named and named[0]) or ""
+    )
+    return str(header.get("INSTRUME", "ACS")).upper(), filter_name.upper()
 
 
 def read_tiers(path: str | os.PathLike | None) -> dict[str, TierSet]:
@@ -286,10 +288,10 @@ def read_tiers(path: str | os.PathLike | None) -> dict[str, TierSet]:
     return MOSAIC_TIERS | {name: replace(base, tiers=tuple(t)) for name, t in found.items()}
 
 
-def _choose_tiers(tiers: dict, instrument: Any, band: Any, name: str) -> TierSet:
+def _choose_tiers(tiers: dict, instrument: Any, filter_name: Any, name: str) -> TierSet:
     """Return the tiers for an image."""
     if instrument == "ACS":
-        return tiers.get(band, tiers["F814W"])
+        return tiers.get(filter_name, tiers["F814W"])
     if instrument not in tiers:
         known = ", ".join(tiers)
         raise CeersError(

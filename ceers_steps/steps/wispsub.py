@@ -141,12 +141,12 @@ class WispSubStep(CeersStep):
             return [], f"{instrument.detector} has no wisps"
         if self.templates:
             return [user_path(path) for path in self.templates], ""
-        band = effective_filter(instrument.filter, instrument.pupil)
-        paths = find_templates(instrument.detector, band, self.template_dir)
+        filter_name = effective_filter(instrument.filter, instrument.pupil)
+        paths = find_templates(instrument.detector, filter_name, self.template_dir)
         more = persistence_file(instrument.detector) if self.persistence and paths else None
         return (
             [*paths, more] if more else paths,
-            f"no wisp template for {instrument.detector} {band} ({INSTALL} has most)",
+            f"no wisp template for {instrument.detector} {filter_name} ({INSTALL} has most)",
         )
 
 

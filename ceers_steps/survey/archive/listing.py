@@ -72,7 +72,7 @@ def read_listing(
     """
     path = Path(path)
     rows = _read_rows(path)
-    bands = {band.upper() for band in filters}
+    wanted_filters = {filter_name.upper() for filter_name in filters}
     chosen: dict[str, Product] = {}
     others: Counter[str] = Counter()
     for row in rows:
@@ -81,10 +81,10 @@ def read_listing(
         if match is None:
             others[name.partition(".")[0].rpartition("_")[2] or "unnamed"] += 1
             continue
-        band = _filter(row)
+        filter_name = _filter(row)
         if observations and int(match["observation"]) not in observations:
             continue
-        if bands and band not in bands:
+        if wanted_filters and filter_name not in wanted_filters:
             continue
         listed = match["product"] == product
         found = Product(
@@ -93,14 +93,14 @@ def read_listing(
             uri=f"mast:JWST/product/{match['exposure']}_{product}.fits",
             size=_size(row) if listed else None,
             observation=int(match["observation"]),
-            filter=band,
+            filter=filter_name,
             public=_is_public(row),
         )
         before = chosen.get(found.exposure)
         if before is None or (listed and before.size is None):
             chosen[found.exposure] = found
-        elif not before.filter and band:
-            chosen[found.exposure] = replace(before, filter=band)
+        elif not before.filter and filter_name:
+            chosen[found.exposure] = replace(before, filter=filter_name)
     left = ", ".join(f"{count} *_{ending}" for ending, count in sorted(others.items()))
     if not chosen:
         asked = [f"observation {', '.join(map(str, observations))}"] if observations else []

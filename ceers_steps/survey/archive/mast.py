@@ -195,8 +195,8 @@ def select_observations(
     if observations:
         keep &= np.isin(numbers, [0, *observations])
     if filters:
-        bands = {band.upper() for band in filters}
-        keep &= np.array([listed_filter(text) in bands for text in table["filters"]], bool)
+        wanted_filters = {filter_name.upper() for filter_name in filters}
+        keep &= np.array([listed_filter(text) in wanted_filters for text in table["filters"]], bool)
     return table[keep]
 
 
@@ -225,7 +225,7 @@ def select_products(
         Guide star, segment and association products are left out.
     """
     by_id = {str(row["obsid"]): listed_filter(row["filters"]) for row in observed}
-    bands = {band.upper() for band in filters}
+    wanted_filters = {filter_name.upper() for filter_name in filters}
     chosen = []
     for row in table:
         match = EXPOSURE_NAME.match(str(row["productFilename"]))
@@ -234,9 +234,11 @@ def select_products(
         observation = int(match["observation"])
         if observations and observation not in observations:
             continue
-        band = listed_filter(_cell(row, "filters")) or by_id.get(str(_cell(row, "obsID")), "")
-        band = band or by_id.get(str(_cell(row, "parent_obsid")), "")
-        if bands and band not in bands:
+        filter_name = listed_filter(_cell(row, "filters")) or by_id.get(
+            str(_cell(row, "obsID")), ""
+        )
+        filter_name = filter_name or by_id.get(str(_cell(row, "parent_obsid")), "")
+        if wanted_filters and filter_name not in wanted_filters:
             continue
         size = whole_number(str(_cell(row, "size") or "").removesuffix(".0"))
         chosen.append(
@@ -246,7 +248,7 @@ def select_products(
                 uri=str(row["dataURI"]),
                 size=size or None,
                 observation=observation,
-                filter=band,
+                filter=filter_name,
                 public=str(_cell(row, "dataRights") or "PUBLIC").upper() == "PUBLIC",
             )
         )

@@ -363,11 +363,13 @@ def _templates(exposures: Sequence[tuple[Path, Mapping]], chain: Chain) -> list[
     from ceers_steps.files.wisps.templates import find_templates
 
     found: list[Reference] = []
-    for (detector, band), count in sorted(chain.wisps(exposures).items()):
-        name = f"wisps_{detector.lower()}_{band}.fits"
+    for (detector, filter_name), count in sorted(chain.wisps(exposures).items()):
+        name = f"wisps_{detector.lower()}_{filter_name}.fits"
         kind = ("wisp template",)
         try:
-            paths = chain.given_templates or find_templates(detector, band, chain.template_dir)
+            paths = chain.given_templates or find_templates(
+                detector, filter_name, chain.template_dir
+            )
         except CeersError as err:
             found.append(Reference(name, kind, count, "missing", note=str(err)))
             continue

@@ -283,15 +283,15 @@ def _from_header(file: Path, header: fits.Header) -> Exposure:
     # every exposure but those of MIRI has a PUPIL; without it stage 2 finds no photometry and
     # goes on
     pupil = header.get("PUPIL") if detector == "MIRIMAGE" else header["PUPIL"]
-    band = effective_filter(header["FILTER"], pupil)
-    _check_safe("FILTER and PUPIL", band)
+    filter_name = effective_filter(header["FILTER"], pupil)
+    _check_safe("FILTER and PUPIL", filter_name)
     _check_safe("DETECTOR", detector)
     return Exposure(
         path=file,
         name=name,
         **numbers,
         detector=detector,
-        filter=band,
+        filter=filter_name,
         target=str(header.get("TARGPROP", "")).strip(),
         footprint=parse_s_region(str(header.get("S_REGION", ""))),
     )

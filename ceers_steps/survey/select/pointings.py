@@ -67,12 +67,12 @@ class Pointings:
                     f"{', '.join(map(str, self.numbers))} (or all). Give others by their "
                     "--observation."
                 )
-        bands = {band.upper() for band in filters}
+        wanted_filters = {filter_name.upper() for filter_name in filters}
         chosen = [
             exposure
-            for exposure, (pointing, band) in self.exposures.items()
+            for exposure, (pointing, filter_name) in self.exposures.items()
             if pointing in wanted
-            and (not bands or band in bands)
+            and (not wanted_filters or filter_name in wanted_filters)
             and (not observations or int(exposure[7:10]) in observations)
         ]
         if not chosen:
@@ -89,6 +89,6 @@ def read_pointings() -> Pointings:
 
     table = Table.read(parameter_files_dir() / "dr05" / "pointings.ecsv", format="ascii.ecsv")
     numbers = (int(str(name).lower().removeprefix("nircam")) for name in table["pointing"])
-    bands = (str(band).upper() for band in table["filter"])
-    places = zip(numbers, bands, strict=True)
+    listed = (str(filter_name).upper() for filter_name in table["filter"])
+    places = zip(numbers, listed, strict=True)
     return Pointings(dict(zip(map(str, table["exposure"]), places, strict=True)))
