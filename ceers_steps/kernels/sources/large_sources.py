@@ -11,6 +11,7 @@ from ceers_steps.kernels.discs import grown_box
 from ceers_steps.kernels.parts import EIGHT_NEIGHBOURS, label_parts
 from ceers_steps.kernels.rows import LazyRows
 from ceers_steps.kernels.sources.exponential import (
+    NO_LIGHT,
     OuterExponential,
     fit_outer_exponential,
     radius_at_level,
@@ -165,4 +166,22 @@ def _profile(
     error = LARGE.median_error * 2.0 / PROFILES.large_bin / np.sqrt(np.maximum(n.sum(axis=0), 1))
     middle = 0.5 * (edges[1:] + edges[:-1])
     known = 2 * np.count_nonzero(~few, axis=0) >= SECTORS.number
-    return fit_outer_exponential(middle, profile, error, LARGE.followed, known)
+    outer = fit_outer_exponential(middle, profile, error, LARGE.followed, known)
+    return outer if _on_all_sides(means, n, middle, outer) else NO_LIGHT
+
+
+def _on_all_sides(
+    means: np.ma.MaskedArray, n: NDArray[np.intp], distance: NDArray, outer: OuterExponential
+) -> bool:
+    """Say whether nearly all sectors have the light that their median tells."""
+    if outer.length == 0.0:
+        return False
+    expected = np.exp(outer.level - distance / outer.length)
+    expected[expected < PROFILES.faintest] = 0.0
+    weight = np.where(np.ma.getmaskarray(means), 0, n) * expected
+    known = weight @ expected
+    found = np.sum(weight * (means.filled(0.0) - outer.constant), axis=1)
+    # a sector that hardly reaches into the outskirts tells nothing of them
+    enough = known > 0.2 * np.median(known)
+    alike = found[enough] > 0.5 * known[enough]
+    return np.count_nonzero(alike) >= SECTORS.alike * max(alike.size, 1)

@@ -28,8 +28,8 @@ from ceers_steps.kernels.sources.noise_map import (
     noise_of_boxes,
 )
 from ceers_steps.kernels.sources.residual import SkyResidual
-from ceers_steps.kernels.sources.sectors import fades_on_all_sides
-from ceers_steps.kernels.sources.settings import FOLLOWED, PROFILES, SEARCH, SKY
+from ceers_steps.kernels.sources.sectors import fades_on_all_sides, thin_parts
+from ceers_steps.kernels.sources.settings import FOLLOWED, LARGE, PROFILES, SEARCH, SKY
 from ceers_steps.kernels.sources.small_sources import light_of_small
 from ceers_steps.kernels.stats import mad_sigma
 
@@ -113,6 +113,7 @@ def measure_outskirts(
         When the sources leave no sky.
     """
     core_bins = _any_in_bins(core, n_threads)
+    coverage_mask = _without_thin_inplace(core_bins, coverage_mask)
     seen = _union(mask, coverage_mask)
     depth = measure_noise_map(predicted_noise, coverage_mask, n_threads=n_threads)
     sky = _sky(image, seen, SKY.wide, n_threads)
@@ -122,6 +123,8 @@ def measure_outskirts(
     seen = _union(seen, around_large(residual, n_threads))
     residual = _residual(residual, seen, image, n_threads)
     _add_faint_inplace(core_bins, residual, n_threads)
+    coverage_mask = _without_thin_inplace(core_bins, coverage_mask)
+    residual = replace(residual, coverage_mask=coverage_mask)
     found = _outskirts(residual, n_threads)
     masked, clean = _union(found.mask, coverage_mask), found.subtract_from(image)
     residual = _residual(residual, masked, clean, n_threads)
@@ -195,6 +198,22 @@ def _any_in_bins(mask: RowImage, n_threads: int) -> NDArray[np.bool_]:
         return block_sum(mask[strip.rows], PROFILES.small_bin, beyond=0) > 0
 
     return np.concatenate(for_each_strip(work, mask.shape, 0, n_threads))
+
+
+def _without_thin_inplace(core: NDArray[np.bool_], coverage_mask: RowImage) -> RowImage:
+    """Take lines and frames out of what are sources; return the mask of what is not looked at."""
+    factor = PROFILES.large_bin
+    across = factor // PROFILES.small_bin
+    labels = label_parts(block_sum(core, across, beyond=0) > 0)
+    thin = thin_parts(labels, LARGE.smallest / factor**2)
+    if not thin.any():
+        return coverage_mask
+    core &= ~enlarged(thin, across, core.shape)
+    shape = coverage_mask.shape
+    return _union(
+        coverage_mask,
+        LazyRows(shape, lambda rows: enlarged_rows(thin, factor, rows, shape[1])),
+    )
 
 
 def _noise(

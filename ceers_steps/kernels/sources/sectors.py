@@ -1,4 +1,4 @@
-"""Sectors around a source: its light is on all sides, structure of the sky is on some."""
+"""What tells a source from structure of the sky: its light is on all sides, and it is no line."""
 
 import numpy as np
 from numpy.typing import NDArray
@@ -7,7 +7,7 @@ from scipy import ndimage
 from ceers_steps.kernels.discs import grown_box
 from ceers_steps.kernels.sources.settings import SECTORS
 
-__all__ = ["fades_on_all_sides", "sectors_around"]
+__all__ = ["fades_on_all_sides", "sectors_around", "thin_parts"]
 
 
 def sectors_around(own: NDArray[np.bool_]) -> NDArray[np.intp]:
@@ -67,3 +67,31 @@ def fades_on_all_sides(
         fades = np.count_nonzero((n > SECTORS.few_bins) & (mean < level))
         kept[window] |= own & (fades >= SECTORS.faded * SECTORS.number)
     return kept
+
+
+def thin_parts(labels: NDArray, fewest: float) -> NDArray[np.bool_]:
+    """Tell borders of a sky that rises there from sources: they are lines or frames.
+
+    Parameters
+    ----------
+    labels : ndarray of int, shape (ny, nx)
+        Number of the source at each pixel, from 1; 0 = none.
+    fewest : float
+        Smaller ones have no shape that is known.
+
+    Returns
+    -------
+    ndarray of bool, shape (ny, nx)
+        True = a part that is no source: its area is small for its length.
+    """
+    thin = np.zeros(labels.shape, bool)
+    for number, box in enumerate(ndimage.find_objects(labels), start=1):
+        own = labels[box] == number
+        area = np.count_nonzero(own)
+        if area < max(fewest, 2):
+            continue
+        # that of a disc of radius r is r**2 / 4
+        longest = np.linalg.eigvalsh(np.cov(np.argwhere(own).T))[-1]
+        if area < SECTORS.thinnest * 4.0 * np.pi * longest:
+            thin[box] |= own
+    return thin

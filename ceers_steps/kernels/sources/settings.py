@@ -172,8 +172,14 @@ class SectorSettings:
     """... and bins more."""
     faded: float = 0.75
     """Part of the sectors in which it must (choice)."""
+    alike: float = 0.7
+    """Part of the sectors in which outskirts must have half of the light that the profile tells, or
+    more: galaxies have 0.7 or more, steps of the sky 0.58 to 0.67 (by hand)."""
     few_bins: int = 4
     """A sector with no more bins in the ring is not known."""
+    thinnest: float = 0.1
+    """Smallest area of a large source in units of that of a disc as long as it is: borders of a
+    sky that rises there have 0.05 to 0.07, sources 0.23 or more (by hand)."""
 
 
 @dataclass(frozen=True)

@@ -134,7 +134,8 @@ def _profiles(
         )
         if outer.length > 0.0:
             level[kind], length[kind] = outer.level, outer.length
-    radius = np.clip(
-        radius_at_level(level, length, PROFILES.faintest), 1.0, SMALL.reach / PROFILES.small_bin
-    )
+    radius = np.maximum(radius_at_level(level, length, PROFILES.faintest), 1.0)
+    # what has not faded where profiles end is the sky of a few sources
+    sky = radius >= SMALL.reach / PROFILES.small_bin
+    level[sky], length[sky], radius[sky] = -np.inf, 1.0, 1.0
     return level, length, radius
