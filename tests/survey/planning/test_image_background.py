@@ -158,12 +158,12 @@ def test_miri_only_where_there_is_miri(out):
     found = exposures(out)
     found += [of_miri(each) for each in found if each.detector == "NRCB4"][:4]
     plan = make_plan(out, exposures=found, image_background=True, by="program")
-    assert [task.key for task in plan.by_stage()["imgbkg"]] == ["jw02736_f770w_mirimage"]
-    after = plan.tasks["background/jw02736"].after
-    assert after == (
-        *(f"mosaic/jw02736_{band}" for band in ("f115w", "f200w", "f356w")),
-        "mosaic2/jw02736_f770w_pass2",
-    )
+    assert [task.key for task in plan.by_stage()["imgbkg"]] == ["jw02736_miri_f770w_mirimage"]
+    after = {name: plan.tasks[f"background/{name}"].after for name in ("jw02736", "jw02736_miri")}
+    assert after == {
+        "jw02736": tuple(f"mosaic/jw02736_{name}" for name in ("f115w", "f200w", "f356w")),
+        "jw02736_miri": ("mosaic2/jw02736_miri_f770w_pass2",),
+    }
     rates = [t.key for t in plan.by_stage()["exposure"] if f"rate/{t.key}_rate.fits" in t.outputs]
     assert len(rates) == 4
     assert all(name.endswith("mirimage") for name in rates)
