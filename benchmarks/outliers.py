@@ -101,7 +101,9 @@ def calibrated(raws):
     """Calibrate the exposures of a frame."""
     exposures = []
     for raw in raws:
-        rate = CeersDetector1.call(str(raw.uncal), steps={"wispsub": {"skip": True}})
+        rate = CeersDetector1.call(
+            str(raw.uncal), output_dir=str(raw.uncal.parent), steps={"wispsub": {"skip": True}}
+        )
         cal = CeersImage2.call(rate)[0]
         truth = read_truth(raw.truth)
         flat_path = CeersImage2().get_reference_file(cal, "flat")
