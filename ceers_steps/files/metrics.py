@@ -154,6 +154,8 @@ METRICS = (
     Metric("area", "arcmin2", "mosaic", "area", "area with data"),
     Metric("sky_noise", "MJy / sr", "mosaic", "sky_noise", "scatter of the pixels of the sky"),
     Metric("depth", "mag", "mosaic", "depth", "5 sigma in an aperture of 0.2 arcsec, AB"),
+    Metric("depth_03", "mag", "mosaic", "depth_03", "the same in 0.3 arcsec"),
+    Metric("depth_05", "mag", "mosaic", "depth_05", "the same in 0.5 arcsec"),
     Metric(
         "background_rms",
         "MJy / sr",

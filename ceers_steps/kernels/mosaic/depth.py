@@ -28,7 +28,9 @@ class DepthMapSettings:
     """What a depth is, and where it is measured."""
 
     aperture: float = 0.2
-    """Diameter, arcsec (the aperture of published depths)."""
+    """Diameter, arcsec (that of the depths of Bagley et al. 2023) ..."""
+    wider: tuple[float, float] = (0.3, 0.5)
+    """... and those that other surveys state their depths for."""
     significance: float = 5.0
     """Of a source that is as bright as the depth says."""
     cell: int = 10
@@ -41,20 +43,22 @@ class DepthMapSettings:
 DEPTH = DepthMapSettings()
 
 
-def square_side(pixel_scale: float) -> int:
+def square_side(pixel_scale: float, aperture: float = DEPTH.aperture) -> int:
     """Return the side of squares with about the area of the aperture.
 
     Parameters
     ----------
     pixel_scale
         Side of a pixel, arcsec.
+    aperture
+        Diameter, arcsec.
 
     Returns
     -------
     int
         Pixels, at least 1.
     """
-    return max(1, round(math.sqrt(math.pi / 4) * DEPTH.aperture / pixel_scale))
+    return max(1, round(math.sqrt(math.pi / 4) * aperture / pixel_scale))
 
 
 def square_sums(image: NDArray, side: int) -> NDArray:
@@ -93,7 +97,9 @@ def sky_scatter(values: NDArray) -> float:
     return float(MAD_TO_SIGMA * np.median(level - values[values <= level]))
 
 
-def limiting_magnitude(scatter: NDArray | float, pixel_area: float) -> NDArray:
+def limiting_magnitude(
+    scatter: NDArray | float, pixel_area: float, aperture: float = DEPTH.aperture
+) -> NDArray:
     """Return the depth that belongs to the scatter of sums over squares.
 
     Parameters
@@ -102,6 +108,8 @@ def limiting_magnitude(scatter: NDArray | float, pixel_area: float) -> NDArray:
         Standard deviation of sums over squares of `square_side`, MJy/sr times pixels.
     pixel_area
         Of a pixel, sr.
+    aperture
+        Diameter, arcsec.
 
     Returns
     -------
@@ -109,8 +117,8 @@ def limiting_magnitude(scatter: NDArray | float, pixel_area: float) -> NDArray:
         AB magnitude of a source of 5 sigma in the aperture; NaN where the scatter is not positive.
     """
     pixel_scale = math.degrees(math.sqrt(pixel_area)) * 3600
-    aperture = math.pi / 4 * DEPTH.aperture**2 / pixel_scale**2
-    in_aperture = math.sqrt(aperture / square_side(pixel_scale) ** 2)
+    n_pixels = math.pi / 4 * aperture**2 / pixel_scale**2
+    in_aperture = math.sqrt(n_pixels / square_side(pixel_scale, aperture) ** 2)
     flux = DEPTH.significance * np.asarray(scatter) * in_aperture * pixel_area * 1e6  # Jy
     positive = np.isfinite(flux) & (flux > 0)
     magnitude = np.full(flux.shape, np.nan)

@@ -2,7 +2,7 @@
 
 import io
 import math
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -12,6 +12,7 @@ from scipy.ndimage import distance_transform_edt
 
 from ceers_steps.figures.preview import read_preview
 from ceers_steps.kernels.mosaic.depth import (
+    DEPTH,
     limiting_magnitude,
     sky_scatter,
     square_side,
@@ -28,6 +29,9 @@ __all__ = [
     "step_metrics",
     "step_note",
 ]
+
+DEPTHS = ("depth", "depth_03", "depth_05")
+"""Names of the depths in the apertures of `DEPTH`."""
 
 PATCHES, PATCH = 8, 256
 """The noise of a mosaic is measured in so many patches along each side, of so many pixels."""
@@ -171,31 +175,34 @@ def measure_mosaic(path: Path) -> dict[str, float]:
     -------
     dict
         ``sky_noise``: scatter of the pixels of the sky (MJy/sr); ``depth``: 5 sigma in an
-        aperture of 0.2 arcsec, AB mag, from the scatter of sums over squares of its area, so
-        with the correlations that drizzling makes (`ceers_steps.kernels.mosaic.depth`); ``area``:
-        arcmin2 with data. What cannot be measured is left out.
+        aperture of 0.2 arcsec, ``depth_03`` and ``depth_05`` in 0.3 and 0.5, AB mag, from the
+        scatter of sums over squares of its area, so with the correlations that drizzling
+        makes (`ceers_steps.kernels.mosaic.depth`); ``area``: arcmin2 with data. What cannot be measured is left out.
     """
     with fits.open(path, memmap=False) as hdus:
         header, image = hdus["SCI"].header, hdus["SCI"].section
         pixel_area = header["PIXAR_SR"]
         pixel_scale = math.degrees(math.sqrt(pixel_area)) * 3600
-        side = square_side(pixel_scale)
+        apertures = (DEPTH.aperture, *DEPTH.wider)
+        sides = [square_side(pixel_scale, aperture) for aperture in apertures]
         ny, nx = header["NAXIS2"], header["NAXIS1"]
         noises = [
-            _noises(image[y : y + PATCH, x : x + PATCH], side)
+            _noises(image[y : y + PATCH, x : x + PATCH], sides)
             for y in _starts(ny)
             for x in _starts(nx)
         ]
-    found = np.array([noise for noise in noises if noise is not None]).reshape(-1, 2)
+    found = np.array([noise for noise in noises if noise is not None]).reshape(-1, 1 + len(sides))
     preview = read_preview(path)
     seen = np.count_nonzero(np.isfinite(preview)) / preview.size
     metrics = {"area": float(seen * nx * ny * pixel_scale**2 / 3600)}
     if len(found):
-        of_pixel, of_square = np.median(found, axis=0)
-        metrics["sky_noise"] = float(of_pixel)
-        depth = float(limiting_magnitude(of_square, pixel_area))
-        if math.isfinite(depth):
-            metrics["depth"] = depth
+        metrics["sky_noise"] = float(np.median(found[:, 0]))
+        for name, aperture, scatters in zip(DEPTHS, apertures, found.T[1:], strict=True):
+            known = scatters[np.isfinite(scatters)]
+            scatter = np.median(known) if known.size else math.nan
+            depth = float(limiting_magnitude(scatter, pixel_area, aperture))
+            if math.isfinite(depth):
+                metrics[name] = depth
     return metrics
 
 
@@ -260,11 +267,13 @@ def _starts(length: int) -> list[int]:
     return [int((i + 0.5) * length / n - min(PATCH, length / n) / 2) for i in range(n)]
 
 
-def _noises(patch: NDArray, side: int) -> tuple[float, float] | None:
+def _noises(patch: NDArray, sides: Sequence[int]) -> list[float] | None:
     """Return the scatter of pixels and of sums over squares; None where half is without data."""
     patch = np.asarray(patch, dtype=np.float32)
     patch = np.where(patch == 0, np.float32(np.nan), patch)
-    squares = square_sums(patch, side)
-    if 2 * np.count_nonzero(np.isfinite(squares)) < max(squares.size, 1):
+    sums = [square_sums(patch, side) for side in sides]
+    known = [2 * np.count_nonzero(np.isfinite(each)) >= max(each.size, 1) for each in sums]
+    if not known[0]:
         return None
-    return sky_scatter(patch), sky_scatter(squares)
+    scatters = (sky_scatter(e) if k else math.nan for e, k in zip(sums, known, strict=True))
+    return [sky_scatter(patch), *scatters]

@@ -51,6 +51,10 @@ def test_noise_depth_and_area_of_a_mosaic(tmp_path):
     flux = 5 * sigma * np.sqrt(pixels) * PIXEL_AREA * 1e6
     # sources in 1% of the pixels touch 3% of the squares, which widens their lower half by 2%
     assert figures["depth"] == pytest.approx(8.90 - 2.5 * np.log10(flux), abs=0.04)
+    # of larger squares there are fewer (known to 0.6% and 1%), and 4% and 7% of them are touched
+    for name, aperture, error in (("depth_03", 0.3, 0.05), ("depth_05", 0.5, 0.09)):
+        expected = 8.90 - 2.5 * np.log10(flux * aperture / 0.2)
+        assert figures[name] == pytest.approx(expected, abs=error)
     assert figures["area"] == pytest.approx(1200 * 1100 * SCALE**2 / 3600, rel=0.01)
 
 
