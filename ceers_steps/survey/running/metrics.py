@@ -177,7 +177,8 @@ def measure_mosaic(path: Path) -> dict[str, float]:
         ``sky_noise``: scatter of the pixels of the sky (MJy/sr); ``depth``: 5 sigma in an
         aperture of 0.2 arcsec, ``depth_03`` and ``depth_05`` in 0.3 and 0.5, AB mag, from the
         scatter of sums over squares of its area, so with the correlations that drizzling
-        makes (`ceers_steps.kernels.mosaic.depth`); ``area``: arcmin2 with data. What cannot be measured is left out.
+        makes (`ceers_steps.kernels.mosaic.depth`); ``area``: arcmin2 with data. What cannot be
+        measured is left out.
     """
     with fits.open(path, memmap=False) as hdus:
         header, image = hdus["SCI"].header, hdus["SCI"].section
