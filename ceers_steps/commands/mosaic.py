@@ -108,7 +108,7 @@ def run(args: argparse.Namespace) -> None:
             "--force, or choose another folder with -o."
         )
     check_groups(groups, single="outlier_detection" in args.skip, gaps=args.gaps)
-    # what is wrong with any of them is told before the first is made
+    # what is wrong with any of them is reported before the first is made
     for group in [_with_grid(group, args) for group in groups]:
         _combine(group, folder, args)
     made = {

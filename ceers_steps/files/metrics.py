@@ -15,7 +15,7 @@ from typing import Any
 
 from ceers_steps.files.atomic import write_atomic
 
-__all__ = ["FACTS", "METRICS", "Metric", "as_number", "metrics_of", "write_metrics"]
+__all__ = ["FACTS", "METRICS", "Metric", "as_number", "metrics_of", "step_metrics", "write_metrics"]
 
 
 @dataclass(frozen=True)
@@ -202,6 +202,24 @@ METRICS = (
 
 FACTS = ("product", "name", "stage", "filter", "detector", "group", "crds_context", "made")
 """Columns of text before them; after them the versions of packages, by name."""
+
+
+def step_metrics(meta: Mapping) -> dict[str, dict]:
+    """Return the metrics that the steps have left in ``meta.ceers_steps``.
+
+    Parameters
+    ----------
+    meta
+        ``meta`` of a data model, as a plain tree.
+
+    Returns
+    -------
+    dict
+        ``{alias: {metric: value}}``, steps without metrics left out.
+    """
+    entries = meta.get("ceers_steps", {})
+    metrics = {alias: dict(entry.get("metrics", {})) for alias, entry in entries.items()}
+    return {alias: found for alias, found in metrics.items() if found}
 
 
 def metrics_of(metrics: Mapping[str, Mapping[str, Any]]) -> dict[str, float]:

@@ -10,6 +10,7 @@ from stdatamodels.jwst.datamodels import JwstDataModel
 from ceers_steps.errors import CeersError
 from ceers_steps.files.membership import is_calibrated_unit
 from ceers_steps.pipelines.base import CeersPipeline
+from ceers_steps.steps.inputs.usable import NIRCAM_IMAGING, why_not_nircam
 from ceers_steps.steps.jump_check import JumpCheckStep
 from ceers_steps.steps.looks import keep_rate
 from ceers_steps.steps.remstriping import RemStripingStep
@@ -26,9 +27,6 @@ CUSTOM_STEPS = {
     "wispsub": WispSubStep,
     "remstriping": RemStripingStep,
 }
-
-IMAGING = "NRC_IMAGE"
-"""EXP_TYPE of the exposures that are corrected."""
 
 BEFORE_RAMP_FIT = (
     "group_scale",
@@ -84,7 +82,7 @@ class CeersDetector1(CeersPipeline, Detector1Pipeline):
     def _get_config_from_parameters(cls, crds_parameters: Any, crds_observatory: str) -> Any:
         """Take the CRDS parameters, less those that do the work of our steps a second time."""
         config = super()._get_config_from_parameters(crds_parameters, crds_observatory)
-        if crds_parameters.get("meta.exposure.type") == IMAGING:
+        if crds_parameters.get("meta.exposure.type") == NIRCAM_IMAGING:
             config["steps"]["jump"]["expand_large_events"] = False
             config["steps"]["clean_flicker_noise"]["skip"] = True
         return config
@@ -109,7 +107,7 @@ class CeersDetector1(CeersPipeline, Detector1Pipeline):
                 f"{ramp.meta.filename} is calibrated already (BUNIT {ramp.meta.bunit_data}). Give "
                 "the *_uncal.fits file of this exposure."
             )
-        if not is_nircam_imaging(ramp):
+        if why_not_nircam(ramp):
             return self._run_stock(ramp)
 
         self._warn_of_double_treatment()
@@ -182,7 +180,7 @@ class CeersDetector1(CeersPipeline, Detector1Pipeline):
 
     def _run_stock(self, ramp: JwstDataModel) -> JwstDataModel:
         """Run the parent's own sequence and record that our steps do not apply."""
-        log.info("%s is %s: stock sequence", ramp.meta.filename, _why_stock(ramp))
+        log.info("%s is %s: stock sequence", ramp.meta.filename, why_not_nircam(ramp))
         result = super().process(ramp)
         self._record_not_applicable(result)
         return result
@@ -195,14 +193,14 @@ class CeersDetector1(CeersPipeline, Detector1Pipeline):
 
     def _record_not_applicable(self, model: JwstDataModel | None) -> None:
         """Record that our steps were left out, where the stock sequence was run."""
-        if model is None or is_nircam_imaging(model):
+        if model is None or not (reason := why_not_nircam(model)):
             return
         for name in CUSTOM_STEPS:
             step = getattr(self, name)
             if step is self.remstriping and step.other_instruments and not step.skip:
                 step.run(model)  # in place; it has its own list of what it takes
             else:
-                step.record(model, "SKIPPED", note=_why_stock(model))
+                step.record(model, "SKIPPED", note=reason)
 
     def _warn_of_double_treatment(self) -> None:
         """Say which treatments the user has turned on twice."""
@@ -221,24 +219,3 @@ class CeersDetector1(CeersPipeline, Detector1Pipeline):
                 "noise would be fitted twice. Set steps.clean_flicker_noise.skip=true or "
                 "steps.remstriping.skip=true."
             )
-
-
-def _why_stock(model: JwstDataModel) -> str:
-    """Return why the corrections do not apply to an exposure."""
-    return f"not NIRCam imaging (EXP_TYPE {model.meta.exposure.type})"
-
-
-def is_nircam_imaging(model: JwstDataModel) -> bool:
-    """Say whether the corrections apply: NIRCam, imaging.
-
-    Parameters
-    ----------
-    model : `~stdatamodels.jwst.datamodels.JwstDataModel`
-        The exposure.
-
-    Returns
-    -------
-    bool
-        True for EXP_TYPE NRC_IMAGE.
-    """
-    return model.meta.instrument.name == "NIRCAM" and model.meta.exposure.type == IMAGING

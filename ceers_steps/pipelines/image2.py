@@ -137,9 +137,9 @@ class CeersImage2(CeersPipeline, Image2Pipeline):
             {**exp_product, "members": members}, pool_name, asn_file
         )
         if reason := unusable_reason(result):
-            told = f"nothing is usable: {reason}; mosaics are made without it"
-            log.warning("%s: %s", result.meta.filename, told)
-            add_history(result, f"ceers_steps CeersImage2: {told}")
+            note = f"nothing is usable: {reason}; mosaics are made without it"
+            log.warning("%s: %s", result.meta.filename, note)
+            add_history(result, f"ceers_steps CeersImage2: {note}")
         elif not self.skymatch.skip:
             self._subtract_sky(result)
         return result

@@ -15,7 +15,7 @@ from ceers_steps.errors import CeersError
 from ceers_steps.files.associations import is_association_path, read_association
 from ceers_steps.pipelines.base import CeersPipeline
 from ceers_steps.steps.align import AlignStep
-from ceers_steps.steps.inputs.errors import mend_errors
+from ceers_steps.steps.inputs.errors import scale_errors
 from ceers_steps.steps.inputs.exposures import (
     open_library,
     product_name,
@@ -172,7 +172,7 @@ class CeersImage3(CeersPipeline, Image3Pipeline):
                 continue
             if name == "outlier_detection" and not self.outlier_detection.skip:
                 scaled = not self.skyvar.skip and self.skyvar.scale_variance
-                mend_errors(library, change=scaled)
+                scale_errors(library, change=scaled)
             library = getattr(self, name).run(library)
 
         mosaic = self.resample.run(library)

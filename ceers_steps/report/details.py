@@ -132,7 +132,7 @@ def _wisp(look: Look) -> dict[str, Any]:
     chart = Chart(
         (float(trials.min()), float(trials.max())),
         (0.0, float(np.nanmax(shown)) * 1.05),
-        ("scale of the template", "merit less its least value"),
+        ("scale of the template", "objective less its least value"),
     )
     scale = float(max(look.facts["scales"]))
     error = errors[0] if len(errors) == 1 else None

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from ceers_steps.errors import CeersError
 from ceers_steps.figures.flags import COLOURS, Flag, flags_png, read_flags
 from ceers_steps.figures.preview import preview_png, read_preview
+from ceers_steps.files.headers.provenance import read_meta
 from ceers_steps.files.metrics import METRICS, metrics_of
 from ceers_steps.report.html import write_html
 
@@ -86,10 +87,6 @@ def read_product(path: str | os.PathLike, extension: str | None = None) -> Produ
     CeersError
         When it cannot be read, or has no such image.
     """
-    import io
-
-    from asdf.util import load_yaml
-
     path = Path(path)
     try:
         with fits.open(path, memmap=False) as hdus:
@@ -98,7 +95,7 @@ def read_product(path: str | os.PathLike, extension: str | None = None) -> Produ
             header = hdus[0].header.copy()
             if shown not in names:
                 raise KeyError(shown)
-            tree = load_yaml(io.BytesIO(hdus["ASDF"].data.tobytes())) if "ASDF" in hdus else {}
+        entries = read_meta(path).get("ceers_steps", {})
         preview = read_preview(path, extension=shown, largest=SIZE)
         flags = read_flags(path, SIZE) if shown in {"SCI", "ERR"} else {}
     except KeyError as err:
@@ -110,7 +107,6 @@ def read_product(path: str | os.PathLike, extension: str | None = None) -> Produ
     flags = {name: each for name, each in flags.items() if each.blocks.shape == preview.shape}
     stages = [(key, str(header[key])) for key in header if key.startswith("S_")]
     facts = {key: str(header[key]) for key in KEYWORDS if key in header}
-    entries = tree.get("meta", {}).get("ceers_steps", {}) if isinstance(tree, dict) else {}
     steps = {step: entry for step, entry in entries.items() if isinstance(entry, dict)}
     return Product(path, shown, preview, flags, facts, stages, steps)
 

@@ -8,8 +8,9 @@ from pathlib import Path
 from astropy.io import fits
 
 from ceers_steps.errors import CeersError
+from ceers_steps.files.headers.provenance import read_meta
 from ceers_steps.files.json_files import has_types, read_note
-from ceers_steps.files.metrics import metrics_of
+from ceers_steps.files.metrics import metrics_of, step_metrics
 from ceers_steps.names import effective_filter
 
 __all__ = ["Exposure", "Mosaic", "SurveyData", "read_survey"]
@@ -180,14 +181,7 @@ def _complete(exposure: Exposure, metrics: dict, costs: dict[str, float]) -> Non
 
 def _metrics_of_product(path: Path) -> dict[str, dict]:
     """Return what the steps have left in a product; nothing where it cannot be read."""
-    import io
-
-    from asdf.util import load_yaml
-
     try:
-        with fits.open(path) as hdus:
-            tree = load_yaml(io.BytesIO(hdus["ASDF"].data.tobytes()))
-        entries = tree["meta"].get("ceers_steps", {})
-    except (OSError, KeyError, ValueError, TypeError):
+        return step_metrics(read_meta(path))
+    except (OSError, ValueError, TypeError, AttributeError):
         return {}
-    return {step: dict(entry.get("metrics", {})) for step, entry in entries.items()}

@@ -16,6 +16,7 @@ from ceers_steps.kernels.jumps.check import (
 from ceers_steps.kernels.jumps.settings import JUMPS
 from ceers_steps.steps.base import CeersStep
 from ceers_steps.steps.inputs.readout import readout_layout
+from ceers_steps.steps.inputs.usable import why_not_nircam
 
 __all__ = ["JumpCheckStep"]
 
@@ -110,11 +111,11 @@ class JumpCheckStep(CeersStep):
         str
             Empty if its jumps can be judged.
         """
-        exposure, n_groups = model.meta.exposure, model.data.shape[1]
+        n_groups = model.data.shape[1]
         if self.method == "none":
             return "method is 'none'"
-        if model.meta.instrument.name != "NIRCAM" or exposure.type != "NRC_IMAGE":
-            return f"not NIRCam imaging (EXP_TYPE {exposure.type})"
+        if reason := why_not_nircam(model):
+            return reason
         if n_groups < JUMPS.fewest_groups:
             return f"{n_groups} groups (NGROUPS), {JUMPS.fewest_groups} are needed to judge jumps"
         if model.meta.cal_step.jump == "SKIPPED":

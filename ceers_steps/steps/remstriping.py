@@ -19,16 +19,15 @@ from ceers_steps.kernels.stripes.readout import ReadoutLayout
 from ceers_steps.steps.base import CeersStep
 from ceers_steps.steps.inputs.flat import check_is_rate, read_flat
 from ceers_steps.steps.inputs.readout import readout_layout
-from ceers_steps.steps.inputs.usable import skip_unusable
+from ceers_steps.steps.inputs.usable import skip_unusable, why_not_nircam
 from ceers_steps.steps.looks import keep_stripes
 
 __all__ = ["RemStripingStep"]
 
 log = logging.getLogger(__name__)
 
-NIRCAM_IMAGING = "NRC_IMAGE"
 OTHER_IMAGING = ("MIR_IMAGE", "NIS_IMAGE")
-"""EXP_TYPE of what is treated, always and on request."""
+"""EXP_TYPE of what is treated on request."""
 
 
 class RemStripingStep(CeersStep):
@@ -110,11 +109,11 @@ class RemStripingStep(CeersStep):
         """
         if self.overrides_row(model).get("skip_remstriping"):
             return "the overrides table says so"
-        kind = model.meta.exposure.type
-        if kind in OTHER_IMAGING and not self.other_instruments:
-            return f"not NIRCam imaging (EXP_TYPE {kind}); other_instruments=true takes it"
-        if kind not in (NIRCAM_IMAGING, *OTHER_IMAGING):
-            return f"not NIRCam imaging (EXP_TYPE {kind})"
+        if reason := why_not_nircam(model):
+            if model.meta.exposure.type not in OTHER_IMAGING:
+                return reason
+            if not self.other_instruments:
+                return f"{reason}; other_instruments=true takes it"
         return "" if self.force else already_done(model, "stripes")
 
     def _parameters_used(self, threshold: float | None, flat: NDArray | None) -> dict[str, Any]:

@@ -20,6 +20,7 @@ from ceers_steps.kernels.snowballs.faint_halo import subtract_faint_halos_inplac
 from ceers_steps.kernels.snowballs.flagging import SnowballFlags, flag_snowballs
 from ceers_steps.steps.base import CeersStep
 from ceers_steps.steps.inputs.readout import n_outputs
+from ceers_steps.steps.inputs.usable import why_not_nircam
 from ceers_steps.steps.looks import keep_snowballs
 
 __all__ = ["SnowballStep"]
@@ -136,13 +137,13 @@ class SnowballStep(CeersStep):
         str
             Empty if snowballs can be searched for.
         """
-        exposure, n_groups = model.meta.exposure, model.data.shape[1]
+        n_groups = model.data.shape[1]
         if self.method == "none":
             return "method is 'none'"
         if self.overrides_row(model).get("skip_snowball"):
             return "skip_snowball is set in the overrides table"
-        if model.meta.instrument.name != "NIRCAM" or exposure.type != "NRC_IMAGE":
-            return f"not NIRCam imaging (EXP_TYPE {exposure.type})"
+        if reason := why_not_nircam(model):
+            return reason
         if n_groups < 3 or model.meta.cal_step.jump == "SKIPPED":
             return few_groups(n_groups) or "the jump step was skipped, there are no jumps"
         return "" if self.force else already_done(model, "snowballs")

@@ -28,7 +28,7 @@ from ceers_steps.names import effective_filter
 from ceers_steps.steps.base import CeersStep
 from ceers_steps.steps.inputs.flat import check_is_rate, read_flat
 from ceers_steps.steps.inputs.readout import n_outputs
-from ceers_steps.steps.inputs.usable import skip_unusable
+from ceers_steps.steps.inputs.usable import skip_unusable, why_not_nircam
 from ceers_steps.steps.looks import keep_wisp
 
 __all__ = ["WispSubStep"]
@@ -135,8 +135,8 @@ class WispSubStep(CeersStep):
             )
         if row.get("skip_wispsub"):
             return [], "skip_wispsub is set in the overrides table"
-        if model.meta.exposure.type != "NRC_IMAGE":
-            return [], f"not NIRCam imaging (EXP_TYPE {model.meta.exposure.type})"
+        if reason := why_not_nircam(model):
+            return [], reason
         if instrument.detector not in AFFECTED_DETECTORS:
             return [], f"{instrument.detector} has no wisps"
         if self.templates:

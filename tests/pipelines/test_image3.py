@@ -20,7 +20,7 @@ from ceers_steps.files.membership import PATHS
 from ceers_steps.files.parameter_files import parameter_files_dir
 from ceers_steps.simulate import SimulationConfig, active, read_truth
 from ceers_steps.steps.base import StepError
-from ceers_steps.steps.inputs.errors import mend_errors
+from ceers_steps.steps.inputs.errors import scale_errors
 from ceers_steps.survey.select.association_files import write_associations
 from ceers_steps.survey.select.associations import group_exposures, name_products
 from ceers_steps.survey.select.exposures import read_exposures
@@ -409,7 +409,7 @@ def test_errors_that_are_too_small_make_no_outliers(field, tmp_path, caplog):
         model.err = np.sqrt(model.var_rnoise + model.var_poisson)
         models.append(model)
     wrong = models[0].err.copy()
-    mend_errors(ModelLibrary(models[:1]), change=False)
+    scale_errors(ModelLibrary(models[:1]), change=False)
     (told,) = re.findall(r"differ ([0-9.]+) times as much .* clean pixels", caplog.text)
     assert float(told) == pytest.approx(4.7, rel=0.03)  # sources are in it
     np.testing.assert_array_equal(models[0].err, wrong)

@@ -4,6 +4,8 @@ jwst blends only keywords that it knows into the header of a mosaic: what our st
 the exposures is gathered here.
 """
 
+import io
+import os
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -12,11 +14,14 @@ from typing import Any
 
 import numpy as np
 from asdf.tags.core import HistoryEntry
+from asdf.util import load_yaml
+from astropy.io import fits
 
 __all__ = [
     "ExposureRecord",
     "add_history",
     "keep_table",
+    "read_meta",
     "record_of",
     "set_card",
     "status_keyword",
@@ -44,6 +49,32 @@ class ExposureRecord:
 
     steps: dict[str, dict[str, Any]] = field(default_factory=dict)
     history: tuple[str, ...] = ()
+
+
+def read_meta(path: str | os.PathLike) -> dict[str, Any]:
+    """Return ``meta`` of a product, from the text of its ASDF tree.
+
+    A data model would take a second to make its WCS.
+
+    Parameters
+    ----------
+    path
+        FITS file.
+
+    Returns
+    -------
+    dict
+        Empty for a file that no data model has written.
+
+    Raises
+    ------
+    OSError, ValueError, TypeError
+        When it cannot be read.
+    """
+    with fits.open(path) as hdus:
+        tree = load_yaml(io.BytesIO(hdus["ASDF"].data.tobytes())) if "ASDF" in hdus else {}
+    meta = tree.get("meta") if isinstance(tree, Mapping) else None
+    return dict(meta) if isinstance(meta, Mapping) else {}
 
 
 def status_keyword(alias: str) -> str:
@@ -186,8 +217,8 @@ def _line(
 ) -> str:
     """Return what a step has done to the exposures of a mosaic, in one line."""
     versions = " and ".join(sorted({str(entry.get("version")) for entry in entries}))
-    told = ", ".join(f"{status} in {count}" for status, count in found.items())
-    parts = [f"ceers_steps {versions} {alias} {told} of {total} exposures"]
+    statuses = ", ".join(f"{status} in {count}" for status, count in found.items())
+    parts = [f"ceers_steps {versions} {alias} {statuses} of {total} exposures"]
     done = [entry for entry in entries if entry.get("status") == "COMPLETE"]
     left = [entry for entry in entries if entry.get("status") != "COMPLETE"]
     reasons = list(dict.fromkeys(str(entry["note"]) for entry in left if entry.get("note")))

@@ -112,7 +112,7 @@ class NoiseSettings:
     sample: int = 500_000
     """Pixels that tell a scatter: to 0.1%."""
     wrong_errors: float = 1.5
-    """Neighbouring pixels differ by this times what their errors say: these are mended before
+    """Neighbouring pixels differ by this times what their errors say: these are scaled before
     outliers are searched for, with 5 sigma. Seen in simulations: about 1 for ramps of several
     groups, above 6 for a single group, which has the reset noise in it (choice)."""
     control_size: int = 2_000_000

@@ -125,7 +125,7 @@ def _halos_of(ramp: Ramp, noise: Noise, event: Snowball) -> list[tuple[int, Slic
     found: list[tuple[int, Blocks, float]] = []
     for k in near:
         excess = (window.differences[k] - rate) / (noise.sigma * error)
-        # in the flagged region there are no other hits to be told apart
+        # in the flagged region there are no other hits to be separated
         inner = np.hypot(y - centre[0], x - centre[1]) < event.halo_radius
         good = (window.steady[k] | (window.usable[k] & inner)) & known
         blocks = Blocks.of(excess, error, good, centre, event)

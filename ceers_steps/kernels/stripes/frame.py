@@ -187,7 +187,7 @@ def add_tilted(
 def with_zero_mean(stripes: Stripes, where: NDArray[np.bool_]) -> Stripes:
     """Return the same stripes shifted so that they leave the level of the sky as it is.
 
-    An offset common to all pixels cannot be told from sky, so it is left there.
+    An offset common to all pixels cannot be separated from sky, so it is left there.
 
     Parameters
     ----------

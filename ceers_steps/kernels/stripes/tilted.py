@@ -135,9 +135,9 @@ def _levels(
     cell = line * n_parts + part
     count = np.bincount(cell, minlength=n_lines * n_parts).reshape(n_lines, n_parts)
     total = count.sum(axis=1)
-    told = total >= max(TILTED.least_pixels, TILTED.least_share * total.max())
+    known = total >= max(TILTED.least_pixels, TILTED.least_share * total.max())
     result = np.zeros(n_lines, np.float32)
-    if np.count_nonzero(told) <= TILTED.trend_degree + 1:
+    if np.count_nonzero(known) <= TILTED.trend_degree + 1:
         return result
     levels = np.zeros(n_lines)
     for _ in range(TILTED.iterations):
@@ -152,11 +152,11 @@ def _levels(
         means = means / _divisor(inside.reshape(count.shape), count)
         step, scatter = _robust_mean(means, count, sigma / np.sqrt(np.maximum(count, 1)))
         levels += step
-    levels, scatter, count, total = levels[told], scatter[told], count[told], total[told]
+    levels, scatter, count, total = levels[known], scatter[known], count[known], total[known]
     noise = sigma**2 / total
-    levels -= _trend(np.flatnonzero(told), levels, noise)
+    levels -= _trend(np.flatnonzero(known), levels, noise)
     levels = _without_noise(levels, noise, scatter, count)
-    result[told] = levels - np.average(levels, weights=total)
+    result[known] = levels - np.average(levels, weights=total)
     return result
 
 

@@ -11,12 +11,12 @@ from ceers_steps.kernels.dq import DO_NOT_USE, REFERENCE_PIXEL
 from ceers_steps.kernels.sky.settings import NOISE
 from ceers_steps.kernels.sky.variance import neighbour_scatter
 
-__all__ = ["mend_errors"]
+__all__ = ["scale_errors"]
 
 log = logging.getLogger(__name__)
 
 
-def mend_errors(library: ModelLibrary, *, change: bool) -> None:
+def scale_errors(library: ModelLibrary, *, change: bool) -> None:
     """Scale VAR_RNOISE of exposures whose errors are far too small, to the scatter of pixels.
 
     A single group has in it the noise of the reset, which no plane knows: by such errors outliers
@@ -34,12 +34,12 @@ def mend_errors(library: ModelLibrary, *, change: bool) -> None:
             model = library.borrow(index)
             changed = False
             try:
-                changed = _mend(model, change)
+                changed = _scale(model, change)
             finally:
                 library.shelve(model, index, modify=changed)
 
 
-def _mend(model: JwstDataModel, change: bool) -> bool:
+def _scale(model: JwstDataModel, change: bool) -> bool:
     """Scale VAR_RNOISE of one exposure where it is needed; say whether it was changed."""
     shape = model.data.shape
     planes = [getattr(model, f"var_{name}") for name in ("rnoise", "poisson", "flat")]
@@ -53,13 +53,13 @@ def _mend(model: JwstDataModel, change: bool) -> bool:
     scatter = neighbour_scatter(model.data, read + rest, unusable)
     if not scatter > NOISE.wrong_errors:
         return False
-    told = f"neighbouring pixels differ {scatter:.2f} times as much as their errors say"
+    note = f"neighbouring pixels differ {scatter:.2f} times as much as their errors say"
     if not change:
         log.warning(
             "%s: %s: outlier_detection will take clean pixels for outliers. Set "
             "steps.skyvar.skip=false and steps.skyvar.scale_variance=true.",
             model.meta.filename,
-            told,
+            note,
         )
         return False
     usable = ~unusable & np.isfinite(read + rest) & (read > 0)
@@ -67,7 +67,7 @@ def _mend(model: JwstDataModel, change: bool) -> bool:
     factor = (scatter**2 * (of_read + of_rest) - of_rest) / of_read
     model.var_rnoise = read * np.float32(factor)
     model.err = np.sqrt(model.var_rnoise + rest)
-    told += f": VAR_RNOISE x {factor:.4g} before outliers are searched for"
-    log.warning("%s: %s", model.meta.filename, told)
-    add_history(model, f"ceers_steps errors: {told}")
+    note += f": VAR_RNOISE x {factor:.4g} before outliers are searched for"
+    log.warning("%s: %s", model.meta.filename, note)
+    add_history(model, f"ceers_steps errors: {note}")
     return True

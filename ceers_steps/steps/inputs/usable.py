@@ -1,4 +1,4 @@
-"""Images of which nothing can be used: steps leave them alone, and say so."""
+"""What steps leave alone, and say so: exposures of other kinds, those without a usable pixel."""
 
 import logging
 from typing import Any
@@ -7,9 +7,31 @@ from stdatamodels.jwst.datamodels import JwstDataModel
 
 from ceers_steps.kernels.dq import why_unusable
 
-__all__ = ["skip_unusable", "unusable_reason"]
+__all__ = ["NIRCAM_IMAGING", "skip_unusable", "unusable_reason", "why_not_nircam"]
 
 log = logging.getLogger(__name__)
+
+NIRCAM_IMAGING = "NRC_IMAGE"
+"""EXP_TYPE of what the corrections are for."""
+
+
+def why_not_nircam(model: JwstDataModel) -> str:
+    """Return why the corrections do not apply to an exposure: it is not NIRCam imaging.
+
+    Parameters
+    ----------
+    model : `~stdatamodels.jwst.datamodels.JwstDataModel`
+        The exposure, at any level: only its keywords count.
+
+    Returns
+    -------
+    str
+        Empty for NIRCam imaging.
+    """
+    kind = model.meta.exposure.type
+    if model.meta.instrument.name == "NIRCAM" and kind == NIRCAM_IMAGING:
+        return ""
+    return f"not NIRCam imaging (EXP_TYPE {kind})"
 
 
 def unusable_reason(model: JwstDataModel) -> str:

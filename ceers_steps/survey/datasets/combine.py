@@ -105,9 +105,9 @@ def check_groups(groups: Iterable[Group], *, single: bool, gaps: bool) -> None:
                     "give the parts one by one, or take them as they are (--gaps)"
                 )
     if problems:
-        told = "; ".join(problems[:3]) + ("; ..." if len(problems) > 3 else "")
+        listed = "; ".join(problems[:3]) + ("; ..." if len(problems) > 3 else "")
         raise CeersError(
-            f"{told}. No mosaic is made: {'; '.join(map(' '.join, remedies.items()))}."
+            f"{listed}. No mosaic is made: {'; '.join(map(' '.join, remedies.items()))}."
         )
 
 

@@ -1,8 +1,7 @@
 """Metrics, as steps leave them in products, and those of a mosaic, measured on it."""
 
-import io
 import math
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -11,6 +10,8 @@ from numpy.typing import NDArray
 from scipy.ndimage import distance_transform_edt
 
 from ceers_steps.figures.preview import read_preview
+from ceers_steps.files.headers.provenance import read_meta
+from ceers_steps.files.metrics import step_metrics
 from ceers_steps.kernels.mosaic.depth import (
     DEPTH,
     limiting_magnitude,
@@ -26,7 +27,6 @@ __all__ = [
     "measure_mosaic",
     "outlier_fraction",
     "product_metrics",
-    "step_metrics",
     "step_note",
 ]
 
@@ -55,28 +55,8 @@ ALIGNMENT_METRICS = (
 """Columns of the results of the alignment that are kept."""
 
 
-def step_metrics(meta: Mapping) -> dict[str, dict]:
-    """Return the metrics that the steps have left in ``meta.ceers_steps``.
-
-    Parameters
-    ----------
-    meta
-        ``meta`` of a data model, as a plain tree.
-
-    Returns
-    -------
-    dict
-        ``{alias: {metric: value}}``, steps without metrics left out.
-    """
-    entries = meta.get("ceers_steps", {})
-    metrics = {alias: dict(entry.get("metrics", {})) for alias, entry in entries.items()}
-    return {alias: found for alias, found in metrics.items() if found}
-
-
 def product_metrics(path: Path, *aliases: str) -> dict[str, dict]:
     """Read the metrics of some steps from a product.
-
-    Only the text of its ASDF tree is read: a data model would take a second to make its WCS.
 
     Parameters
     ----------
@@ -90,7 +70,7 @@ def product_metrics(path: Path, *aliases: str) -> dict[str, dict]:
     dict
         ``{alias: {metric: value}}``.
     """
-    metrics = step_metrics(_meta(path))
+    metrics = step_metrics(read_meta(path))
     return {alias: metrics[alias] for alias in aliases if alias in metrics}
 
 
@@ -104,15 +84,7 @@ def step_note(path: Path, alias: str) -> str:
     alias
         Of the step.
     """
-    return str(_meta(path).get("ceers_steps", {}).get(alias, {}).get("note", ""))
-
-
-def _meta(path: Path) -> dict:
-    """Return ``meta`` of a product, read from the text of its ASDF tree."""
-    from asdf.util import load_yaml
-
-    with fits.open(path) as hdus:
-        return dict(load_yaml(io.BytesIO(hdus["ASDF"].data.tobytes()))["meta"])
+    return str(read_meta(path).get("ceers_steps", {}).get(alias, {}).get("note", ""))
 
 
 def alignment_metrics(path: Path) -> dict[str, dict]:

@@ -13,6 +13,7 @@ from typing import Any
 from ceers_steps.errors import CeersError
 from ceers_steps.files.associations import as_json, build_association
 from ceers_steps.files.membership import group_problems, keywords_of
+from ceers_steps.files.metrics import step_metrics
 from ceers_steps.files.wcs_files import find_wcs_file
 from ceers_steps.names import exposure_name
 from ceers_steps.survey.datasets.sort import place, placement
@@ -25,7 +26,6 @@ from ceers_steps.survey.running.metrics import (
     measure_mosaic,
     outlier_fraction,
     product_metrics,
-    step_metrics,
     step_note,
 )
 

@@ -161,10 +161,10 @@ def _raw_files(entry: Path, empty: dict[str, str]) -> list[Path]:
 def _refuse_empty(config: SurveyConfig, empty: Mapping[str, str]) -> None:
     """Raise `CeersError` for data sets that have no raw file of their own."""
     if empty:
-        told = "; ".join(f"{name}: {problem}" for name, problem in list(empty.items())[:3])
+        listed = "; ".join(f"{name}: {problem}" for name, problem in list(empty.items())[:3])
         more = "; ..." if len(empty) > 3 else ""
         raise CeersError(
-            f"{len(empty)} data set(s) are not complete: {told}{more}. "
+            f"{len(empty)} data set(s) are not complete: {listed}{more}. "
             f"Put the raw files there (ceers sort), or leave out: {how_to_exclude(config, empty)}."
         )
 

@@ -10,6 +10,7 @@ from astropy.io import fits
 from scipy.ndimage import uniform_filter
 
 from ceers_steps.astrometry.results import make_results_table
+from ceers_steps.files.metrics import step_metrics
 from ceers_steps.survey.planning.records import read_record, write_record
 from ceers_steps.survey.running.metrics import (
     alignment_metrics,
@@ -18,7 +19,6 @@ from ceers_steps.survey.running.metrics import (
     measure_mosaic,
     outlier_fraction,
     product_metrics,
-    step_metrics,
 )
 from tests.survey.running.test_task import run
 from tests.survey.standin import make_plan
