@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from pathlib import PurePath
 
 __all__ = [
+    "INSTRUMENTS",
     "NAME_KEYWORDS",
     "TEMPLATE_VARIABLE",
     "effective_filter",
@@ -15,6 +16,9 @@ __all__ = [
     "name_problem",
     "whole_number",
 ]
+
+INSTRUMENTS = ("NIRCAM", "MIRI", "NIRISS")
+"""Instruments whose images are combined, as in the INSTRUME keyword."""
 
 NAME_KEYWORDS = {
     "PROGRAM": "meta.observation.program_number",

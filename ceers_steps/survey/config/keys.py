@@ -4,6 +4,7 @@ import argparse
 from dataclasses import dataclass
 from typing import Any
 
+from ceers_steps.names import INSTRUMENTS
 from ceers_steps.survey.config.layout import LAYOUTS
 
 __all__ = [
@@ -123,7 +124,7 @@ SCHEMA: dict[str, dict[str, Key]] = {
             "texts",
             "instruments whose exposures get it: MIRI, NIRCAM, NIRISS; not set: see above",
             default=(),
-            choices=("MIRI", "NIRCAM", "NIRISS"),
+            choices=INSTRUMENTS,
         ),
     },
     "groups": {

@@ -12,6 +12,7 @@ from ceers_steps.files.atomic import user_path
 from ceers_steps.files.membership import LeftOut, list_left_out
 from ceers_steps.files.parameter_files import parameter_files_dir
 from ceers_steps.files.wisps.templates import AFFECTED_DETECTORS, AFFECTED_FILTERS, find_templates
+from ceers_steps.names import INSTRUMENTS
 from ceers_steps.survey.config.presets import PRESETS, read_preset, versions
 from ceers_steps.survey.config.settings import SurveyConfig
 from ceers_steps.survey.planning import estimates
@@ -121,8 +122,8 @@ def _other_instruments(exposures: Iterable[Exposure]) -> list[str]:
     return [
         f"{counts[name]} exposure(s) of {name}: jump_check, snowball, wispsub and remstriping are "
         "SKIPPED, as they are for NIRCam; their references are not checked before the run"
-        for name in ("MIRI", "NIRISS")
-        if counts[name]
+        for name in INSTRUMENTS
+        if counts[name] and name != "NIRCAM"
     ]
 
 

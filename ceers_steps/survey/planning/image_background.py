@@ -30,9 +30,6 @@ STEP = "ceers_image_background"
 MIN_OTHERS = 3
 """Default of that parameter of ImageBackgroundStep."""
 
-INSTRUMENTS = {"NRC": "NIRCAM", "MIR": "MIRI", "NIS": "NIRISS"}
-"""Instrument by the first letters of its detectors."""
-
 
 @dataclass(frozen=True)
 class SecondPass:
@@ -73,9 +70,9 @@ def with_image_background(config: SurveyConfig, groups: Sequence[Group]) -> set[
     if not config.image_background:
         return set()
     exposures = [exposure for group in groups for exposure in group.exposures]
-    found = {_instrument(exposure) for exposure in exposures}
+    found = {exposure.instrument for exposure in exposures}
     wanted = set(config.image_background_of) or ({"MIRI"} if "MIRI" in found else found)
-    chosen = {each.name for each in exposures if _instrument(each) in wanted}
+    chosen = {each.name for each in exposures if each.instrument in wanted}
     if not chosen:
         raise CeersError(
             f"image_background: no exposure of {', '.join(sorted(wanted))} in this survey, but of "
@@ -182,11 +179,6 @@ def _sets(group: Group) -> list[tuple[str, str, list[Exposure]]]:
         for name, exposures in group.filters.items()
         for detector in sorted({exposure.detector for exposure in exposures})
     ]
-
-
-def _instrument(exposure: Exposure) -> str:
-    """Return the instrument of an exposure."""
-    return INSTRUMENTS.get(exposure.detector[:3], exposure.detector)
 
 
 def _parameters(config: SurveyConfig) -> dict:

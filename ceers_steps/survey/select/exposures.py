@@ -27,7 +27,14 @@ from ceers_steps.files.membership import (
     left_out_reason,
     list_left_out,
 )
-from ceers_steps.names import NAME_KEYWORDS, effective_filter, exposure_name, identify, name_problem
+from ceers_steps.names import (
+    INSTRUMENTS,
+    NAME_KEYWORDS,
+    effective_filter,
+    exposure_name,
+    identify,
+    name_problem,
+)
 
 __all__ = [
     "Exposure",
@@ -58,10 +65,6 @@ class UnusableFiles(CeersError):
     def __init__(self, message: str, names: list[str]) -> None:
         super().__init__(message)
         self.names = names
-
-
-INSTRUMENTS = ("NIRCAM", "MIRI", "NIRISS")
-"""Instruments whose images are combined, as in the INSTRUME keyword."""
 
 
 @dataclass(frozen=True)
