@@ -190,7 +190,7 @@ def test_drawn_and_written_as_commands_in_order(out):
     ("text", "message"),
     [
         ("image_background = 1\n", "give true or false"),
-        ("image_background = true\nimage_background_of = ['ACS']\n", "use one of 'MIRI'"),
+        ("image_background = true\nimage_background_of = ['ACS']\n", "use one of 'NIRCAM', 'MIRI'"),
         ("image_background = true\npreset = 'dr05'\n", "published procedure"),
         (
             "image_background = true\n[ceers_image_background]\nmosaic = 'x'\n",
