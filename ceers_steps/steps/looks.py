@@ -115,10 +115,7 @@ def keep_snowballs(model: JwstDataModel, found: SnowballFlags) -> None:
         return
     flagged: NDArray[np.bool_] = np.asarray(found.flags.any(axis=(0, 1)))
     factor = canvas.binning(flagged.shape)
-    ny, nx = (n // factor for n in flagged.shape)
-    small = np.asarray(
-        flagged[: ny * factor, : nx * factor].reshape(ny, factor, nx, factor).any(axis=(1, 3))
-    )
+    small = block_sum(flagged, factor) > 0
     events = sorted(found.events or (), key=lambda event: -event.halo_radius)
     rows = [
         (e.integration + 1, e.group + 1, e.y, e.x, e.core_radius, e.halo_radius, e.saturated)
