@@ -75,6 +75,7 @@ def add_parser(commands: Any) -> None:
 def run(args: argparse.Namespace) -> None:
     """Run the command."""
     from ceers_steps.files.atomic import write_atomic
+    from ceers_steps.files.membership import list_left_out
     from ceers_steps.survey.datasets.combine import (
         check_groups,
         combine_exposures,
@@ -91,7 +92,7 @@ def run(args: argparse.Namespace) -> None:
         raise CeersError(f"--pixfrac {args.pixfrac}: give a number above 0, at most 1.")
     files, note = find_files(args.inputs, "cal")
     exposures, left_out = read_exposures(files)
-    for line in (note, *_lines(left_out)):
+    for line in (note, *list_left_out(left_out)):
         if line:
             print(line)
     folder = Path(args.output)
@@ -121,13 +122,6 @@ def run(args: argparse.Namespace) -> None:
     write_atomic(folder / LIST, lambda scratch: scratch.write_text(observation_list(exposures)))
     for path, members in made.items():
         print(f"{path}: {len(members)} exposures, {members[0].filter}")
-
-
-def _lines(left_out: Any) -> tuple[str, ...]:
-    """Return what was left out as lines."""
-    from ceers_steps.files.membership import list_left_out
-
-    return list_left_out(left_out)
 
 
 def _with_grid(group: Any, args: argparse.Namespace) -> Any:
