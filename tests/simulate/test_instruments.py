@@ -26,6 +26,7 @@ from ceers_steps.simulate.telescope.instrument import (
 )
 from ceers_steps.simulate.telescope.patterns import PIXEL_TIME, Readout, get_pattern
 from ceers_steps.simulate.telescope.plan import read_out
+from ceers_steps.survey.references.check import check_references
 
 MIRI, NIS = get_detector("MIRIMAGE"), get_detector("NIS")
 # rays that the jump step misses are no matter of the instrument, and 64 pixels hold no
@@ -72,6 +73,11 @@ def test_stages_1_and_2(exposures, instrument):
     assert 1.4826 * np.median(np.abs(pull)) == pytest.approx(1, abs=0.1)
 
     (cal,) = CeersImage2.call(rate)
+    used = {str(each.get("name")) for each in cal.meta.ref_file.instance.values()}
+    names = {name.removeprefix("crds://") for name in used if name.startswith("crds://")}
+    report = check_references([exposure.uncal])
+    assert report.ok
+    assert {item.name for item in report.references} == names
     light = truth.sky * cal.meta.photometry.conversion_megajanskys
     table = truth.sources
     if instrument == "MIRI":
@@ -92,6 +98,26 @@ def test_stages_1_and_2(exposures, instrument):
     ra, dec = cal.meta.wcs(table["x"], table["y"])
     np.testing.assert_allclose(dec, table["dec"], atol=3e-3 / 3600)
     np.testing.assert_allclose(ra, table["ra"], atol=5e-3 / 3600)
+
+
+def test_missing_references_of_all_instruments_are_named(exposures, tmp_path):
+    """Those of every instrument are looked for by its own rules, whatever is in a folder."""
+    cache = exposures.folder / "crds_cache" / "references" / "jwst"
+    lost = [
+        cache / "miri" / "jwst_miri_reset_mirimage_sub64_fastr1.fits",
+        cache / "niriss" / "jwst_niriss_superbias_nis_sub64.fits",
+    ]
+    for path in lost:
+        path.rename(tmp_path / path.name)
+    try:
+        report = check_references([exposures.MIRI.uncal, exposures.NIRISS.uncal])
+    finally:
+        for path in lost:
+            (tmp_path / path.name).rename(path)
+    assert report.n_configurations == 2
+    assert {(item.name, item.state) for item in report.problems} == {
+        (path.name, "missing") for path in lost
+    }
 
 
 def test_ends_of_a_ramp_would_be_seen(exposures):

@@ -137,12 +137,7 @@ def _check_references(due: Sequence["Task"], config: "SurveyConfig") -> None:
     """Stop, before anything is run, when reference files of exposures to do are missing."""
     from ceers_steps.survey.references.check import check_references
 
-    # the rules of CRDS are read for NIRCam only
-    due = [
-        task
-        for task in due
-        if task.stage == "exposure" and task.arguments["detector"].upper().startswith("NRC")
-    ]
+    due = [task for task in due if task.stage == "exposure"]
     problems = []
     for wisps in (True, False):
         tasks = [task for task in due if ("wispsub" in task.arguments["steps"]) == wisps]

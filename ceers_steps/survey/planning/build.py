@@ -121,7 +121,7 @@ def _other_instruments(exposures: Iterable[Exposure]) -> list[str]:
     counts = Counter(exposure.instrument for exposure in exposures)
     return [
         f"{counts[name]} exposure(s) of {name}: jump_check, snowball, wispsub and remstriping are "
-        "SKIPPED, as they are for NIRCam; their references are not checked before the run"
+        "SKIPPED: they are made for NIRCam"
         for name in INSTRUMENTS
         if counts[name] and name != "NIRCAM"
     ]

@@ -161,31 +161,38 @@ def check_references(
         When there are no files, or CRDS has no rules to work with.
     """
     chain = load_chain(pipelines, parameters or {})
-    rules = crds_rules.open_rules(context)
-    names = {*rules.keywords, *WISP_KEYWORDS, INSTRUMENT_KEYWORD}
-    groups: dict[tuple, list[dict]] = {}
+    context = crds_rules.context_name(context)
+    rules: dict[str, Rules] = {}
+    names = {*WISP_KEYWORDS, INSTRUMENT_KEYWORD}
+    groups: dict[tuple[str, tuple], list[dict]] = {}
     exposures, unreadable = [], {}
     for name in files:
         path = Path(name)
         try:
             keywords = crds_rules.read_keywords(path, names)
+            instrument = str(keywords[INSTRUMENT_KEYWORD]).upper()
+            if instrument not in rules:
+                rules[instrument] = crds_rules.open_rules(context, instrument)
+                names |= {*rules[instrument].keywords}
+                keywords = crds_rules.read_keywords(path, names)
         except OSError as err:
             unreadable[path] = err.strerror or str(err)
             continue
         exposures.append((path, keywords))
-        groups.setdefault(rules.configuration(keywords, chain.all_types), []).append(keywords)
+        configuration = rules[instrument].configuration(keywords, chain.all_types)
+        groups.setdefault((instrument, configuration), []).append(keywords)
     if not exposures and not unreadable:
         raise CeersError("No files to check references for: give exposures (*_uncal.fits).")
 
     uses: Counter[tuple[str, str]] = Counter()
     given: Counter[tuple[str, str]] = Counter()
-    for members in groups.values():
-        needed = _needed(rules, chain, members[0])
+    for (instrument, _), members in groups.items():
+        needed = _needed(rules[instrument], chain, members[0])
         uses.update(dict.fromkeys(needed.items(), len(members)))
         given.update(dict.fromkeys(chain.overridden.items(), len(members)))
     listed = crds_rules.catalogue()
     references = [
-        _reference(name, types, n, rules.path(name), listed.get(name), checksums)
+        _reference(name, types, n, Rules.path(name), listed.get(name), checksums)
         if NO_RULE not in name
         else _without_rule(name, types, n)
         for name, (types, n) in _by_name(uses).items()
@@ -195,7 +202,7 @@ def check_references(
         for name, (types, n) in _by_name(given).items()
     ]
     return ReferenceReport(
-        context=rules.context,
+        context=context,
         n_exposures=len(exposures),
         n_configurations=len(groups),
         references=tuple(references),

@@ -15,12 +15,14 @@ from astropy.io import fits
 from astropy.utils.exceptions import AstropyUserWarning
 
 from ceers_steps.errors import CeersError
+from ceers_steps.names import INSTRUMENTS
 
 __all__ = [
     "INSTRUMENT_KEYWORD",
     "Rules",
     "catalogue",
     "connected",
+    "context_name",
     "open_rules",
     "quiet",
     "read_keywords",
@@ -28,8 +30,6 @@ __all__ = [
 ]
 
 OBSERVATORY = "jwst"
-
-INSTRUMENT = "nircam"
 
 INSTRUMENT_KEYWORD = "META.INSTRUMENT.NAME"
 """By which CRDS finds the rules of an instrument."""
@@ -105,17 +105,20 @@ def _settings() -> str:
 
 @dataclass
 class Rules:
-    """The rules of one context, for NIRCam.
+    """The rules of one context for one instrument.
 
     Attributes
     ----------
     context : str
         Its name, ``jwst_1293.pmap``.
+    instrument : str
+        As in the INSTRUME keyword.
     keywords : tuple of str
         What the rules look at.
     """
 
     context: str
+    instrument: str
     keywords: tuple[str, ...]
     _imap: Any = field(repr=False)
     _keys: dict = field(default_factory=dict, repr=False)
@@ -149,7 +152,7 @@ class Rules:
         return self._keys[types]
 
     def _rmap(self, kind: str) -> Any:
-        """Return the rules of a type; None where it does not apply to NIRCam."""
+        """Return the rules of a type; None where it does not apply to the instrument."""
         from crds.core.exceptions import (
             CrdsUnknownReftypeError,
             IrrelevantReferenceTypeError,
@@ -210,8 +213,8 @@ class Rules:
         return Path(config.locate_file(name, OBSERVATORY))
 
 
-def open_rules(context: str | None = None) -> Rules:
-    """Read the rules of a context. Those that are not in the cache are fetched.
+def context_name(context: str | None = None) -> str:
+    """Return the name of a context.
 
     Parameters
     ----------
@@ -222,31 +225,60 @@ def open_rules(context: str | None = None) -> Rules:
     Raises
     ------
     CeersError
-        When the context is not known, or rules are missing or damaged and there is no server.
+        When CRDS does not know it, or there is neither a server nor a cache.
     """
     import crds
-    from crds.client import api
-    from crds.core import heavy_client
     from crds.core.exceptions import CrdsError
 
-    online = connected()
+    connected()
     try:
-        name = crds.get_context_name(OBSERVATORY, context)
+        return str(crds.get_context_name(OBSERVATORY, context))
     except (CrdsError, AssertionError) as err:
         raise CeersError(
             f"CRDS knows no context {context or 'to begin with'}: {err} {_settings()}"
         ) from err
+
+
+def open_rules(context: str | None = None, instrument: str = INSTRUMENTS[0]) -> Rules:
+    """Read the rules of a context. Those that are not in the cache are fetched.
+
+    Parameters
+    ----------
+    context
+        As for `context_name`.
+    instrument
+        As in the INSTRUME keyword.
+
+    Raises
+    ------
+    CeersError
+        When the context is not known, it has no rules for the instrument, or rules are missing
+        or damaged and there is no server.
+    """
+    from crds.client import api
+    from crds.core import heavy_client
+    from crds.core.exceptions import CrdsError, CrdsUnknownInstrumentError
+
+    online = connected()
+    name = context_name(context)
     problem: Exception | None = None
     for fetched in (False, True):
         try:
             if fetched:
                 api.dump_mappings(name)
-            imap = heavy_client.get_pickled_mapping(name).get_imap(INSTRUMENT)
-            return Rules(name, tuple(imap.get_required_parkeys()), imap)  # reads all of them
+            imap = heavy_client.get_pickled_mapping(name).get_imap(instrument.lower())
+            # reads all of them
+            return Rules(name, instrument, tuple(imap.get_required_parkeys()), imap)
         except FileNotFoundError as err:
             problem = err
             if not online:
                 break
+        except CrdsUnknownInstrumentError as err:
+            raise CeersError(
+                f"{name} has no rules for {instrument}, so exposures of it cannot be calibrated. "
+                "Choose another context with --context or $CRDS_CONTEXT, or leave them out. "
+                f"{_settings()}"
+            ) from err
         except (CrdsError, OSError, LookupError) as err:
             problem = err
             break
@@ -257,7 +289,9 @@ def open_rules(context: str | None = None) -> Rules:
         if online
         else f"The server {server()} cannot be reached to fetch it. {_settings()}"
     )
-    raise CeersError(f"The rules of {name} cannot be read: {reason}. {remedy}") from problem
+    raise CeersError(
+        f"The rules of {name} for {instrument} cannot be read: {reason}. {remedy}"
+    ) from problem
 
 
 @functools.cache
@@ -299,7 +333,7 @@ def read_keywords(path: Path, names: Iterable[str]) -> dict[str, object]:
     Raises
     ------
     OSError
-        When it cannot be read, or is no FITS file of NIRCam.
+        When it cannot be read, or is no FITS file of one of `INSTRUMENTS`.
     """
     with open(path, "rb") as stream, warnings.catch_warnings():
         warnings.simplefilter("ignore", AstropyUserWarning)
@@ -313,6 +347,6 @@ def read_keywords(path: Path, names: Iterable[str]) -> dict[str, object]:
             values = {name: header.get(key) for name, key in keys if key}
         except (ValueError, fits.VerifyError) as err:
             raise OSError(f"no readable header ({err})") from err
-    if found.lower() != INSTRUMENT:
-        raise OSError(f"not of NIRCam (INSTRUME {found})")
+    if found.upper() not in INSTRUMENTS:
+        raise OSError(f"not of {', '.join(INSTRUMENTS)} (INSTRUME {found})")
     return {name: value for name, value in values.items() if isinstance(value, str | int | float)}

@@ -321,18 +321,25 @@ def test_neither_server_nor_cache(field, monkeypatch, tmp_path, caplog):
 def test_what_is_no_exposure(field, tmp_path, capsys):
     text = tmp_path / "text.fits"
     text.write_text("no exposure")
-    miri = tmp_path / "miri.fits"
-    fits.PrimaryHDU(header=fits.Header({"INSTRUME": "MIRI"})).writeto(miri)
-    report = check_references([text, miri, tmp_path / "none.fits", *field.uncals])
+    fgs = tmp_path / "fgs.fits"
+    fits.PrimaryHDU(header=fits.Header({"INSTRUME": "FGS"})).writeto(fgs)
+    report = check_references([text, fgs, tmp_path / "none.fits", *field.uncals])
     assert not report.ok
     assert report.n_exposures == 2
-    assert [path.name for path in report.unreadable] == ["text.fits", "miri.fits", "none.fits"]
-    assert "not of NIRCam" in report.summary()
+    assert [path.name for path in report.unreadable] == ["text.fits", "fgs.fits", "none.fits"]
+    assert "not of NIRCAM, MIRI, NIRISS (INSTRUME FGS)" in report.summary()
     with pytest.raises(CeersError, match="No files"):
         check_references([])
     (tmp_path / "empty").mkdir()
     assert command("check", tmp_path / "empty") == 1
     assert "has no *_uncal.fits" in capsys.readouterr().err
+
+
+def test_a_context_without_rules_for_an_instrument(field, tmp_path):
+    miri = tmp_path / "miri.fits"
+    fits.PrimaryHDU(header=fits.Header({"INSTRUME": "MIRI"})).writeto(miri)
+    with pytest.raises(CeersError, match=r"jwst_\d+.pmap has no rules for MIRI, .* --context"):
+        check_references([*field.uncals, miri])
 
 
 # -- wisp templates
