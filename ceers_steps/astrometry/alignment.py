@@ -97,8 +97,8 @@ def align_exposures(
     for group in grouped(exposures, by_visit=bool(references)):
         log.info("Aligning %s", ", ".join(exposure.name for exposure in group))
         residuals += align_group_inplace(group, references)
-    if fallback == "visit" and references:
-        borrow_pointings_inplace(exposures)
+    if fallback == "visit":
+        borrow_pointings_inplace(exposures, referenced=bool(references))
     return Alignment(exposures, residuals)
 
 

@@ -15,7 +15,16 @@ from typing import Any
 
 from ceers_steps.files.atomic import write_atomic
 
-__all__ = ["FACTS", "METRICS", "Metric", "as_number", "metrics_of", "step_metrics", "write_metrics"]
+__all__ = [
+    "FACTS",
+    "METRICS",
+    "Metric",
+    "as_number",
+    "metrics_of",
+    "refusals",
+    "step_metrics",
+    "write_metrics",
+]
 
 
 @dataclass(frozen=True)
@@ -200,8 +209,35 @@ METRICS = (
 )
 """All metrics, in the order of the columns."""
 
-FACTS = ("product", "name", "stage", "filter", "detector", "group", "crds_context", "made")
+FACTS = (
+    *("product", "name", "stage", "filter", "detector", "group", "refused"),
+    *("crds_context", "made"),
+)
 """Columns of text before them; after them the versions of packages, by name."""
+
+
+REFUSALS = {
+    "sky_refused": "sky not subtracted",
+    "background_refused": "background not subtracted",
+}
+"""Under which name a step leaves why it has not done its work, and what that work is."""
+
+
+def refusals(metrics: Mapping[str, Mapping[str, Any]]) -> list[str]:
+    """Return what the steps have refused to do to a product.
+
+    Parameters
+    ----------
+    metrics
+        ``{step: {key: value}}``, as steps leave them.
+
+    Returns
+    -------
+    list of str
+        For people, with the reason.
+    """
+    found = [each for values in metrics.values() for each in values.items()]
+    return list(dict.fromkeys(f"{REFUSALS[key]}: {text}" for key, text in found if key in REFUSALS))
 
 
 def step_metrics(meta: Mapping) -> dict[str, dict]:

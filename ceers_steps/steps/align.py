@@ -73,7 +73,7 @@ class AlignStep(CeersMixin, TweakRegStep):
     spec = f"""
         source_lists = option('windowed', 'jwst', default='windowed')  # windowed: windowed centroids of all compact sources (sep); jwst: what starfinder finds
 {spec_lines()}        alignment_table = input_file(default=None)  # Table (.ecsv or .csv) of parameters per visit and filter
-        fallback = option('none', 'visit', default='none')  # What fails: none: keeps its WCS; visit: takes the pointing of the aligned exposure of its visit that is nearest in time
+        fallback = option('none', 'visit', default='none')  # What fails: none: keeps its WCS; visit: takes the pointing of the aligned exposure of its visit that is nearest in time, or (no reference, none at the same time) the mean of those of its visit
         keep_updated = boolean(default=True)  # Exposures whose WCS is from a file (UpdateWcsStep) keep it, and the others are aligned with them; false: all are aligned
         on_failure = option('keep', 'stop', default='keep')  # What could not be aligned: keep: its WCS stays; stop: an error, after the table and the figure are written
         save_wcs = boolean(default=False)  # Write the WCS of each aligned exposure, <exposure>_tweakreg.asdf
@@ -203,12 +203,16 @@ def _write_back(
     step: AlignStep, library: ModelLibrary, exposures: Sequence[AlignedExposure], given: str
 ) -> None:
     """Give the exposures their WCS, and record how each ended."""
+    dark = _show_nothing(exposures)
     with library:
         for exposure in exposures:
             model = library.borrow(exposure.index)
             try:
                 if exposure.status in {COMPLETE, BORROWED}:
                     _set_wcs(step, model, exposure.corrector.wcs, exposure.reference)
+                if step.save_wcs and (dark or exposure.status in {COMPLETE, BORROWED}):
+                    path = step.extra_product_path(model, "tweakreg", "asdf")
+                    write_wcs_file(path.with_name(wcs_file_name(model)), model)
                 status = COMPLETE if exposure.status == BORROWED else exposure.status
                 if exposure.status in {FAILED, BORROWED} or exposure.doubt:
                     log.warning("%s: %s", exposure.name, exposure.doubt or exposure.note)
@@ -223,7 +227,7 @@ def _write_back(
 
 
 def _set_wcs(step: AlignStep, model: JwstDataModel, wcs: Any, reference: str) -> None:
-    """Replace the WCS of a model and what follows from it, and write it where asked for."""
+    """Replace the WCS of a model and what follows from it."""
     if wcs.bounding_box is None:
         wcs.bounding_box = model.meta.wcs.bounding_box
     if reference:
@@ -242,9 +246,6 @@ def _set_wcs(step: AlignStep, model: JwstDataModel, wcs: Any, reference: str) ->
             )
         except (ValueError, RuntimeError) as err:
             log.warning("%s: no FITS keywords for its WCS: %s", model.meta.filename, err)
-    if step.save_wcs:
-        path = step.extra_product_path(model, "tweakreg", "asdf")
-        write_wcs_file(path.with_name(wcs_file_name(model)), model)
 
 
 def _write_results(
@@ -275,30 +276,36 @@ def _write_results(
             if not isinstance(err.__cause__, ImportError):
                 raise
             log.info("No figure of the alignment: %s", err)
-    failed = [exposure for exposure in exposures if exposure.status == FAILED]
-    if failed:
-        _report_failures(step, failed, len(exposures))
+    if any(exposure.status == FAILED for exposure in exposures):
+        _report_failures(step, exposures, given)
 
 
-def _report_failures(step: AlignStep, failed: Sequence[AlignedExposure], total: int) -> None:
+def _show_nothing(exposures: Sequence[AlignedExposure]) -> bool:
+    """Say whether no exposure at all shows sources to be aligned by."""
+    return all(each.status == FAILED and len(each.sources) < _FEWEST for each in exposures)
+
+
+def _report_failures(step: AlignStep, exposures: Sequence[AlignedExposure], given: str) -> None:
     """Say what could not be aligned, as an error if so asked."""
-    empty = all(len(exposure.sources) < _FEWEST for exposure in failed)
-    if empty and len(failed) == total:
+    if _show_nothing(exposures):
         log.warning(
             "None of the %d exposures shows sources to be aligned by: all keep the pointing of the "
             "guide star, whose dithers fit together",
-            total,
+            len(exposures),
         )
         return
+    failed = [exposure for exposure in exposures if exposure.status == FAILED]
     names = ", ".join(exposure.name for exposure in failed)
-    message = f"{len(failed)} of {total} exposures are not aligned: {names}"
+    message = f"{len(failed)} of {len(exposures)} exposures are not aligned: {names}"
     if step.on_failure == "keep":
         log.warning("%s", message)
         return
     reasons = "; ".join(dict.fromkeys(exposure.note for exposure in failed))
+    visits = {exposure.visit for exposure in exposures if exposure.correction is not None}
+    neighbours = "take the pointing of others of their visit (fallback='visit'), "
     raise CeersError(
         f"{message} ({reasons}). Aligned and other exposures do not fit together in a mosaic. "
-        "Give another abs_refcat or parameters that suit this field, take the pointing of "
-        "neighbours in time (fallback='visit'), leave these exposures out, or accept the "
-        "pointing that they have (on_failure='keep')."
+        f"Give {'another' if given else 'an'} abs_refcat or parameters that suit this field, "
+        f"{neighbours if visits.intersection(each.visit for each in failed) else ''}"
+        "leave these exposures out, or accept the pointing that they have (on_failure='keep')."
     )

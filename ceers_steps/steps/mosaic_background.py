@@ -24,6 +24,7 @@ from ceers_steps.kernels.sources.mosaic_background import (
     BackgroundSettings,
     MosaicBackground,
     measure_mosaic_background,
+    without_background,
 )
 from ceers_steps.mosaics.images import Mosaic, from_model, read_fits_mosaic, read_tiers
 from ceers_steps.mosaics.inputs import ModelList, mosaics_of
@@ -78,6 +79,7 @@ class MosaicBackgroundStep(CeersStep):
         mask_regions = input_file(default=None)  # DS9 regions (or FITS mask with WCS) added to the mask
         exclude_regions = input_file(default=None)  # DS9 regions (or FITS mask with WCS) cleared from the mask, whatever masked them
         border = option('nan', 'zero', default='nan')  # Value of pixels that no detector has seen; zero: as published
+        on_failure = option('stop', 'keep', default='stop')  # A mosaic whose background cannot be measured: stop: an error; keep: written as it is, FAILED with the reason, and the others go on
         save_mask = boolean(default=True)  # Write the merged mask on the grid of the first mosaic, *_mergedmask.fits
         n_threads = integer(min=1, default=2)  # Strips of a mosaic worked on at a time
         output_use_model = boolean(default=True)  # Name each product after its mosaic
@@ -244,7 +246,7 @@ def _for_method(step: MosaicBackgroundStep, mosaic: Mosaic) -> Mosaic:
 
 
 def _measure(step: MosaicBackgroundStep, mosaic: Mosaic, cleared: Any) -> MosaicBackground:
-    """Call the kernel; what it cannot do becomes an error that names the mosaic."""
+    """Call the kernel; what it cannot do becomes an error that names the mosaic, if so asked."""
     settings = BackgroundSettings(
         method=step.method,
         box_size=step.box_size,
@@ -263,9 +265,13 @@ def _measure(step: MosaicBackgroundStep, mosaic: Mosaic, cleared: Any) -> Mosaic
             settings=settings,
         )
     except ValueError as err:
+        reason = f"no background can be fitted: {err}"
+        if step.on_failure == "keep":
+            log.warning("%s keeps its background: %s", mosaic.name, reason)
+            return without_background(mosaic.bits, reason)
         raise CeersError(
-            f"{mosaic.name}: no background can be fitted: {err}. Look at the mask; give a "
-            "larger box_size, or clear a part with exclude_regions."
+            f"{mosaic.name}: {reason}. Look at the mask; give a larger box_size, clear a part with "
+            "exclude_regions, or go on without (on_failure='keep')."
         ) from err
 
 
@@ -301,10 +307,21 @@ def _write_extra(step: MosaicBackgroundStep, mosaic: Mosaic, found: MosaicBackgr
     """Write an image that is no JWST product, without its background."""
     target = step.make_output_path(basepath=mosaic.path.name, suffix=step.suffix, ext="fits")
     used = ", ".join(f"{key}={value}" for key, value in step.parameters_used().items())
+    note = f"{_note_of(found)}; " if found.refused else ""
     with fits.open(mosaic.path, memmap=False) as hdus:
-        extra_hdus(hdus, mosaic, found, f"ceers_steps {step.class_alias}: {used}")
+        extra_hdus(hdus, mosaic, found, f"ceers_steps {step.class_alias}: {note}{used}")
         write_atomic(target, hdus.writeto)
-    log.info("%s without its background: %s", mosaic.name, target)
+    log.info("%s with%s its background: %s", mosaic.name, "" if note else "out", target)
+
+
+def _note_of(found: MosaicBackground) -> str:
+    """Return what is to be known of a background: that there is none, or much of outskirts."""
+    share = found.metrics["outskirts_fraction"]
+    if found.refused:
+        return f"BACKGROUND NOT SUBTRACTED ({found.refused})"
+    if share > _MOST_OUTSKIRTS:
+        return f"outskirts of sources mask {share:.0%} of the sky: is it structure of the sky?"
+    return ""
 
 
 def _record(step: MosaicBackgroundStep, model: JwstDataModel, found: MosaicBackground) -> None:
@@ -312,13 +329,13 @@ def _record(step: MosaicBackgroundStep, model: JwstDataModel, found: MosaicBackg
     keep_table(model)
     share = found.metrics["outskirts_fraction"]
     set_card(model, "OUTSKIRT", round(share, 4), "sky masked as outskirts of sources, fraction")
-    note = ""
-    if share > _MOST_OUTSKIRTS:
-        note = f"outskirts of sources mask {share:.0%} of the sky: is it structure of the sky?"
+    note, metrics = _note_of(found), dict[str, Any](found.metrics)
+    if found.refused:
+        metrics["background_refused"] = found.refused
+    elif note:
         log.warning("%s: %s Look at TIERMASK, bit 5.", model.meta.filename, note)
-    step.record(
-        model, "COMPLETE", parameters=step.parameters_used(), metrics=found.metrics, note=note
-    )
+    status = "FAILED" if found.refused else "COMPLETE"
+    step.record(model, status, parameters=step.parameters_used(), metrics=metrics, note=note)
 
 
 def _outside(step: MosaicBackgroundStep) -> float:

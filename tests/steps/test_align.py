@@ -15,6 +15,7 @@ from jwst.stpipe import Step
 from jwst.tweakreg import TweakRegStep
 from stdatamodels.jwst import datamodels
 from stpipe import config_parser
+from tweakwcs.correctors import JWSTWCSCorrector
 
 import ceers_steps.astrometry.reference as reference_module
 from ceers_steps.astrometry.reference import ReferenceCatalog, save_reference
@@ -367,6 +368,57 @@ class TestFailures:
         # 10 mas of jitter between exposures of either detector, and the fit of the donors
         assert np.hypot(*mean_error(field, borrowed)) < 30
 
+    def test_pointing_of_the_visit_without_catalogue(self, field, tmp_path):
+        """Two visits, one 0.3 arcsec off: an exposure without light goes with the others of its."""
+        files = []
+        for number, path in enumerate(field.of("NRCB4")):
+            with datamodels.open(path) as model:
+                if number > 0:
+                    model.meta.observation.visit_number = "002"
+                    info = model.meta.wcsinfo.instance
+                    names = ("roll_ref", "v2_ref", "v3_ref")
+                    off = JWSTWCSCorrector(model.meta.wcs, {name: info[name] for name in names})
+                    off.set_correction(np.eye(2), np.array([0.3, 0.0]))
+                    model.meta.wcs = off.wcs
+                if number == 2:
+                    model.dq[:] = 1
+                model.save(tmp_path / Path(path).name)
+            files.append(str(tmp_path / Path(path).name))
+        models, table = run(field, tmp_path, files, fallback="visit", save_wcs=True)
+        assert {model.meta.cal_step.tweakreg for model in models.values()} == {"COMPLETE"}
+        (row,) = table[table["status"] == "BORROWED"]
+        assert row["alignment"] == "relative"
+        assert "mean pointing of 1 exposures" in history(models[row["exposure"]])[-1]
+        assert len(list(tmp_path.glob("*_tweakreg.asdf"))) == 3
+        errors = [mean_error(field, [models[name]]) for name in sorted(models)]
+        # 10 mas of jitter each; it was off by the half of 300
+        assert np.abs(errors[2] - errors[1]).max() < 3 * 10 * np.sqrt(2)
+        assert np.abs(errors[2] - errors[0]).max() < 3 * 10 * np.sqrt(2)
+
+    @pytest.mark.usefixtures("left_open")
+    def test_message_names_the_fallback_only_where_it_helps(self, field, tmp_path):
+        """No exposure of the visit is aligned: there is no pointing to take."""
+        files, settings = field.of("NRCB4"), {"on_failure": "stop", "fallback": "visit"}
+        with pytest.raises(StepError, match="3 of 3 exposures are not aligned") as error:
+            run(field, tmp_path, files, max_rmse=0.01, **settings)
+        assert "fallback" not in str(error.value)
+        assert "Give an abs_refcat" in str(error.value)
+
+    def test_no_sources_in_any_exposure(self, field, tmp_path, caplog):
+        """All keep the pointing of the guide star, which is what WCS files then hold."""
+        files = []
+        for path in field.of("NRCB4")[:2]:
+            files.append(str(tmp_path / Path(path).name))
+            with datamodels.open(path) as model:
+                model.dq[:] = 1
+                model.save(files[-1])
+        models, table = run(field, tmp_path, files, save_wcs=True, on_failure="stop")
+        self.assert_failed(field, models, table)
+        assert "None of the 2 exposures shows sources" in caplog.text
+        for name, model in models.items():
+            wcs = read_wcs_file(tmp_path / f"{name}_tweakreg.asdf").wcs
+            assert wcs(5.0, 7.0) == model.meta.wcs(5.0, 7.0)
+
     def test_one_exposure_without_catalogue(self, field, tmp_path):
         models, table = run(field, tmp_path, field.files[:1])
         (model,) = models.values()
@@ -380,7 +432,7 @@ class TestFailures:
         reference = reference_of(field, tmp_path / "elsewhere.fits", shift=3600)
         with pytest.raises(StepError, match="6 of 6 exposures are not aligned: jw0134") as error:
             run(field, tmp_path, abs_refcat=reference, on_failure="stop")
-        for part in ("none of 170 sources of elsewhere", "fallback='visit'", "on_failure='keep'"):
+        for part in ("none of 170 sources of elsewhere", "another abs_refcat", "on_failure='keep'"):
             assert part in str(error.value)
         assert "FAILED" in read_results(tmp_path)["status"]
 

@@ -11,6 +11,7 @@ from jwst.datamodels import ModelLibrary
 from scipy import ndimage
 from stdatamodels.jwst import datamodels
 
+from ceers_steps.files.metrics import refusals
 from ceers_steps.kernels.rows import RowSettings
 from ceers_steps.kernels.sources.mosaic_tiers import CORE
 from ceers_steps.kernels.sources.settings import MeshSettings
@@ -507,6 +508,33 @@ def everything_masked(tmp_path):
 def test_problems_of_parameters(tmp_path, problem, message):
     with pytest.raises(StepError, match=message):
         MosaicBackgroundStep.call(mosaic(), **problem(tmp_path))
+
+
+@pytest.mark.parametrize("in_memory", [True, False])
+def test_a_mosaic_without_measurable_background_is_kept(tmp_path, in_memory):
+    """With on_failure='keep' it is written as it is, with the reason; the others are subtracted."""
+    crowded, free = mosaic(seed=1), mosaic(seed=2)
+    names = [str(tmp_path / f"{name}_i2d.fits") for name in ("crowded", "free")]
+    for model, name in zip((crowded, free), names, strict=True):
+        model.save(name)
+    regions = everything_masked(tmp_path)["merged_mask"]
+    before = crowded.data.copy()
+    settings = {"on_failure": "keep", "in_memory": in_memory, "output_dir": str(tmp_path)}
+    MosaicBackgroundStep.call(names[0], merged_mask=regions, save_results=True, **settings)
+    MosaicBackgroundStep.call(names[1], save_results=True, **settings)
+    with datamodels.open(tmp_path / "crowded_mbkgsub.fits") as kept:
+        known = np.isfinite(kept.data)
+        np.testing.assert_array_equal(kept.data[known], before[known])
+        assert known.any()
+        entry = kept.meta.instance["ceers_steps"]["ceers_mosaic_background"]
+        assert kept.meta.cal_step.instance["ceers_mosaic_background"] == entry["status"] == "FAILED"
+        assert entry["note"].startswith("BACKGROUND NOT SUBTRACTED (no background can be fitted: ")
+        assert entry["metrics"]["masked_fraction"] == 1
+        reason = entry["metrics"]["background_refused"]
+        assert refusals({"x": entry["metrics"]}) == [f"background not subtracted: {reason}"]
+        assert not np.any(kept.extra_fits.BKGD.data)
+    with datamodels.open(tmp_path / "free_bkgsub.fits") as done:
+        assert done.meta.cal_step.instance["ceers_mosaic_background"] == "COMPLETE"
 
 
 def test_problems_of_the_input(tmp_path):

@@ -93,7 +93,7 @@ def _look(output: Path) -> None:
 
 
 def _strange_mosaics(output: Path) -> list[str]:
-    """Return mosaics with a metric beyond its limits."""
+    """Return mosaics with a metric beyond its limits, or a step that refused its work."""
     from ceers_steps.files.metrics import METRICS
     from ceers_steps.survey.planning.plan import MOSAICS
 
@@ -104,7 +104,10 @@ def _strange_mosaics(output: Path) -> list[str]:
         row["name"]
         for row in rows
         if row["stage"] in {*MOSAICS, "background"}
-        and any(metric.beyond(row.get(metric.name, math.nan)) for metric in METRICS)
+        and (
+            row.get("refused")
+            or any(metric.beyond(row.get(metric.name, math.nan)) for metric in METRICS)
+        )
     ]
     return list(dict.fromkeys(found))
 

@@ -19,6 +19,7 @@ __all__ = [
     "BackgroundSettings",
     "MosaicBackground",
     "measure_mosaic_background",
+    "without_background",
 ]
 
 BORDER, OUTSKIRTS, REGION = np.uint8(1), np.uint8(32), np.uint8(64)
@@ -70,11 +71,14 @@ class MosaicBackground:
         ``masked_fraction``; ``outskirts_fraction``, what outskirts mask of the sky that the
         search leaves; ``sky``, ``sky_rms``; ``under_sources`` and ``under_faint_sources``
         where there are any: the background there less that outside, as published.
+    refused : str
+        Why none is known: the mesh is 0 everywhere; empty if it is known.
     """
 
     mesh: BackgroundMesh
     bits: NDArray[np.uint8]
     metrics: dict[str, float]
+    refused: str = ""
 
 
 def measure_mosaic_background(
@@ -139,6 +143,27 @@ def measure_mosaic_background(
         local = outskirts.noise * noise_of_boxes(outskirts.depth, fine)
         mesh = mesh.followed(fine, FOLLOWED.structure * local)
     return MosaicBackground(mesh, bits, _metrics(mesh, bits))
+
+
+def without_background(bits: NDArray[np.uint8], reason: str) -> MosaicBackground:
+    """Return a background of 0, for a mosaic in which none can be measured.
+
+    Parameters
+    ----------
+    bits : ndarray of uint8, shape (ny, nx)
+        Mask of the mosaic, 0 = sky.
+    reason : str
+        Why none can be measured.
+
+    Returns
+    -------
+    MosaicBackground
+        Of the metrics only what the mask tells.
+    """
+    mesh = BackgroundMesh(np.zeros((1, 1)), (bits.shape[0], bits.shape[1]), bits.shape)
+    metrics = _metrics(mesh, bits)
+    known = {name: metrics[name] for name in ("masked_fraction", "outskirts_fraction")}
+    return MosaicBackground(mesh, bits, known, reason)
 
 
 def _mesh(

@@ -136,13 +136,17 @@ def align(plan: Plan, task: Task, scratch: Path) -> Made:
     results = scratch / f"{task.key}_alignment.ecsv"
     lost = [name for name in names if not (scratch / f"{name}_tweakreg.asdf").is_file()]
     if lost:
+        another = "another" if task.settings["catalog"] else "a"
+        neighbours = "fallback='visit', the pointing of the others of the visit, or "
+        if len(lost) == len(names):
+            neighbours = ""  # there is none to take it from
         raise CeersError(
             f"{len(lost)} of {len(names)} exposures of {task.key} could not be aligned: "
             f"{', '.join(lost[:3])}{', ...' if len(lost) > 3 else ''} "
-            f"({alignment_reasons(results, lost)}). Give a reference_catalog of this field, or "
-            "parameters that suit it (alignment_table, table [image3.tweakreg]); or set "
-            "fallback='visit' there, the pointing of their neighbours in time, or skip=true, that "
-            "of the telescope for all; or leave these exposures out (exclude)."
+            f"({alignment_reasons(results, lost)}). Give {another} reference_catalog of this "
+            "field, or parameters that suit it (alignment_table, table [image3.tweakreg]); or set "
+            f"there {neighbours}skip=true, the pointing of the telescope for all; or leave these "
+            "exposures out (exclude)."
         )
     return Made(metrics=alignment_metrics(results))
 
@@ -240,8 +244,9 @@ def background(plan: Plan, task: Task, scratch: Path) -> Made:
 
     _imported()
     arguments = task.arguments
-    # one mosaic at a time, however many filters there are
-    parameters = {"in_memory": False, **task.settings["mosaic_background"]}
+    # one mosaic at a time, however many filters there are; one without a measurable background
+    # is a mosaic all the same
+    parameters = {"in_memory": False, "on_failure": "keep", **task.settings["mosaic_background"]}
     if arguments["hst_images"]:
         parameters["extra_images"] = arguments["hst_images"]
     for name in ("mask_regions", "exclude_regions"):

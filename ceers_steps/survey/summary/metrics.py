@@ -6,7 +6,7 @@ from collections.abc import Callable, Collection, Mapping
 from pathlib import Path
 from typing import Any
 
-from ceers_steps.files.metrics import metrics_of, write_metrics
+from ceers_steps.files.metrics import metrics_of, refusals, write_metrics
 from ceers_steps.names import exposure_name
 from ceers_steps.survey.planning.plan import Plan, Task
 from ceers_steps.survey.planning.records import Record, read_record
@@ -53,6 +53,8 @@ def product_rows(plan: Plan, task: Task, record: Record) -> list[dict[str, Any]]
             "made": record.made,
         }
         measured = record.metrics.get(name, {})
+        if refused := refusals(measured):
+            facts["refused"] = "; ".join(refused)
         rows.append(facts | metrics_of({**measured, "task": cost}) | versions)
     return rows
 

@@ -9,7 +9,7 @@ import numpy as np
 from astropy.table import MaskedColumn, Table
 from numpy.typing import NDArray
 
-from ceers_steps.files.metrics import METRICS, Metric, as_number
+from ceers_steps.files.metrics import METRICS, Metric, as_number, refusals
 from ceers_steps.kernels.stats import MAD_TO_SIGMA
 from ceers_steps.survey.planning.plan import Plan
 from ceers_steps.survey.planning.records import Record
@@ -146,6 +146,7 @@ def gather_quality(plan: Plan, records: Mapping[str, Record]) -> Quality:
         table[quantity.name] = MaskedColumn(
             values, mask=np.isnan(values), unit=unit, description=quantity.title
         )
+    unusual["sky"] |= np.array([bool(refusals(metrics[name])) for name in names], dtype=bool)
     unusual["alignment"] = np.array(
         [status in {"FAILED", "BORROWED"} for status in table["alignment"]], dtype=bool
     )

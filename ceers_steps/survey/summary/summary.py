@@ -12,7 +12,7 @@ from astropy.table import Table
 from ceers_steps.errors import CeersError
 from ceers_steps.figures import preview
 from ceers_steps.files.atomic import write_atomic
-from ceers_steps.files.metrics import metrics_of
+from ceers_steps.files.metrics import metrics_of, refusals
 from ceers_steps.report.survey_page import (
     Cell,
     Column,
@@ -204,13 +204,14 @@ def _mosaic(
     if record and task.outputs[0] in record.outputs:
         links["i2d"] = quote(task.outputs[0])
         shown = plan.output / task.outputs[0], record
-    metrics = metrics_of(record.metrics.get(task.key, {})) if record else {}
+    measured = dict(record.metrics.get(task.key, {})) if record else {}
     final = "" if background is None else _final(background, records, task.outputs[0])
     if background is not None and final:
         links[Path(final).stem.rpartition("_")[2]] = quote(final)
         last = background
         shown = plan.output / final, records[background.id]
-        metrics |= metrics_of(records[background.id].metrics.get(task.key, {}))
+        measured |= records[background.id].metrics.get(task.key, {})
+    metrics = metrics_of(measured)
     if record or states[task.id] != "waiting":
         links["log"] = _log(plan, task)
     picture = _preview(plan, task, *shown) if shown else b""
@@ -221,7 +222,7 @@ def _mosaic(
         links,
         picture,
         earlier=shown is not None and states[last.id] != "done",
-        look=_look(metrics),
+        look=(*refusals(measured), *_look(metrics)),
     )
 
 

@@ -7,6 +7,7 @@ from dataclasses import replace
 import pytest
 from astropy.table import Table
 
+from ceers_steps.commands.survey.reduce import _strange_mosaics
 from ceers_steps.figures import preview
 from ceers_steps.survey.planning.plan import STATE
 from ceers_steps.survey.planning.records import read_record, write_record
@@ -143,6 +144,34 @@ def test_unusual_exposures_are_marked_in_page_and_table(plan):
     assert '<td class="number off">160</td>' in text
     marks = [name for names in table["outlier"].filled("") for name in names.split()]
     assert text.count(' off">') == len(marks)
+
+
+def test_what_a_step_refused_is_said(plan):
+    """A mosaic that kept its background is done, and the page and the tables say why."""
+    finish(plan)
+    background = next(task for task in plan.tasks.values() if task.stage == "background")
+    mosaic = plan.tasks[background.after[0]].key
+    outlier = next(task for task in plan.tasks.values() if task.stage == "outlier")
+    exposure = outlier.arguments["exposures"][0]
+    for task, key, step, name in (
+        (background, mosaic, "ceers_mosaic_background", "background_refused"),
+        (outlier, exposure, "ceers_skyvar", "sky_refused"),
+    ):
+        record = read_record(plan.record_path(task))
+        record.metrics.setdefault(key, {})[step] = {name: "no box is free"}
+        write_record(plan.record_path(task), record)
+    text = text_of(write_summary(plan, NOTHING))
+    assert text.count("background not subtracted: no box is free") == 1
+    states = Table.read(plan.output / "summary.ecsv")["state"]
+    assert set(states) == {"done"}
+    quality = Table.read(plan.output / "quality.ecsv")
+    assert "sky" in str(quality[quality["exposure"] == exposure]["outlier"][0]).split()
+    table = Table.read(plan.output / "metrics.ecsv")
+    refused = {str(row["name"]): str(row["refused"]) for row in table if row["refused"]}
+    assert refused[mosaic] == "background not subtracted: no box is free"
+    assert refused[exposure] == "sky not subtracted: no box is free"
+    assert set(refused) == {mosaic, exposure}
+    assert _strange_mosaics(plan.output) == [mosaic]
 
 
 def test_pictures_are_made_once(plan, monkeypatch):
