@@ -63,7 +63,7 @@ class SnowballStep(CeersStep):
         min_core_radius = integer(min=2, default=4)  # adaptive: radius of the smallest core, pixels
         halo_threshold = float(min=0.1, default=0.6)  # adaptive: mean excess down to which a halo is flagged, sigma of a group difference
         after_core_time = float(min=0, default=2000)  # adaptive: time after an event in which charge spilling from its saturated core is searched for, s
-        carry_to_next_integration = boolean(default=True)  # adaptive: flag a saturated core in the next integrations as well, within after_core_time
+        carry_to_next_integration = boolean(default=True)  # adaptive: flag what an event saturated in the next integrations too, while it releases charge
         max_flagged_fraction = float(min=0, max=1, default=0.5)  # adaptive: a group with a larger fraction of its pixels flagged, before or after, is left as it is
         subtract_halos = boolean(default=True)  # adaptive: subtract the faint halos beyond what is flagged, where they are seen
         save_events = boolean(default=False)  # adaptive: write a table of the events, *_snowballs.ecsv

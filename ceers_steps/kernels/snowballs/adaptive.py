@@ -15,7 +15,8 @@ from ceers_steps.kernels.dq import DO_NOT_USE, JUMP_DET, SATURATED
 from ceers_steps.kernels.jumps.differences import Ramp, measure_noise
 from ceers_steps.kernels.parts import Slices, find_parts
 from ceers_steps.kernels.snowballs.before_saturation import contaminated_before_saturation
-from ceers_steps.kernels.snowballs.event import Event, Mark, measure_event
+from ceers_steps.kernels.snowballs.event import Event, measure_event
+from ceers_steps.kernels.snowballs.persistence import follow_released_charge
 from ceers_steps.kernels.snowballs.settings import EVENTS
 
 __all__ = ["MeasuredSnowballs", "Snowball", "measure_snowballs"]
@@ -113,7 +114,9 @@ def measure_snowballs(
     after_core_time
         Time after the event during which the surroundings of a saturated core are flagged, s.
     carry_to_next_integration
-        Go on with the saturated core into the following integrations, within that time.
+        Flag what was saturated by an event in the following integrations, too, for as long as the
+        charge that it releases there is above 0.2 sigma of the rate (that time where the exposure
+        has too few such pixels to measure it).
     max_flagged_fraction
         A group of which a larger fraction is, or would be, flagged as jumps is left as it is.
 
@@ -154,11 +157,15 @@ def measure_snowballs(
             for event in filter(None, measured):
                 for mark in event.marks:
                     flags[i, mark.group][mark.box] |= mark.pixels
-                if carry_to_next_integration and event.discharging is not None:
-                    _carry(flags[i + 1 :], event.discharging, g + after_groups - ngroups)
                 events.append(_record(i, g, event))
         if places:
             flags[i] |= contaminated_before_saturation(ramp, noise)
+        if carry_to_next_integration:
+            # before the events of the next integration, which these pixels are not to look like
+            for later in follow_released_charge(
+                data, groupdq, bad, i, group_time=group_time, unmeasured_time=after_core_time
+            ):
+                flags[later.integration, 1 : later.last_group + 1, *later.box] |= later.pixels
         capped.update((i, g) for g in _cap(flags[i], groupdq[i], max_flagged_fraction))
     n_lost = _count_lost(flags, groupdq)
     return MeasuredSnowballs(flags, tuple(events), tuple(sorted(capped)), n_lost)
@@ -192,16 +199,6 @@ def _cores(
         if (centres[part.box] & core).any() and (jumps[part.box] & core).any():
             cores.append((part.box, core))
     return cores
-
-
-def _carry(flags: NDArray[np.bool_], core: Mark, n_groups: int) -> None:
-    """Flag a core in the first groups of the integrations that follow."""
-    for integration in flags:
-        if n_groups < 1:
-            return
-        for plane in integration[1 : n_groups + 1]:
-            plane[core.box] |= core.pixels
-        n_groups -= len(integration)
 
 
 def _is_known(

@@ -52,15 +52,12 @@ class Event:
         True if pixels of the core saturated in this group or the next.
     marks : tuple of Mark
         What is contaminated, in this group and the following ones.
-    discharging : Mark or None
-        The core, if it is still discharging at the end of the integration.
     """
 
     core: Shape
     halo: Shape
     saturated: bool
     marks: tuple[Mark, ...]
-    discharging: Mark | None
 
 
 def measure_event(
@@ -130,15 +127,14 @@ def measure_event(
         marks.append(Mark(near[k] + 1, outer, rest))
     saturated = (ramp.groupdq[group : group + 2, *box] & SATURATED).any(axis=0) & core
     surrounded = _exceeds(halo, seed)
-    discharging = None
     if saturated.any() and after_groups > 0:
-        discharging, rings = _rings(ramp, noise, group, box, saturated, threshold, after_groups)
-        surrounded |= any(_exceeds(ring.pixels, discharging.pixels) for ring in rings)
+        near_core, rings = _rings(ramp, noise, group, box, saturated, threshold, after_groups)
+        surrounded |= any(_exceeds(ring.pixels, near_core) for ring in rings)
         marks += rings
     if not surrounded:
         return None
     saturates = bool(saturated.any())
-    return Event(core_shape, shape_of(halo, outer), saturates, tuple(marks), discharging)
+    return Event(core_shape, shape_of(halo, outer), saturates, tuple(marks))
 
 
 def _exceeds(region: NDArray[np.bool_], core: NDArray[np.bool_]) -> bool:
@@ -154,7 +150,7 @@ def _rings(
     core: NDArray[np.bool_],
     threshold: float,
     after_groups: int,
-) -> tuple[Mark, list[Mark]]:
+) -> tuple[NDArray[np.bool_], list[Mark]]:
     """Follow the charge that spills out of a saturated core into the groups after the event.
 
     Returns the core with the ring that is never trusted, and what is contaminated in every group.
@@ -182,7 +178,7 @@ def _rings(
                 radial_region(excess, usable, seed, HALO.ring_part * threshold) | minimum,
             )
         )
-    return Mark(group, outer, minimum), rings
+    return minimum, rings
 
 
 def _is_sudden(excess: NDArray[np.float32], rate: NDArray[np.float32]) -> bool:

@@ -8,11 +8,13 @@ __all__ = [
     "FIT",
     "HALO",
     "LAST",
+    "PERSISTENCE",
     "EventSettings",
     "FaintHaloSettings",
     "FitSettings",
     "HaloSettings",
     "LastDifferenceSettings",
+    "PersistenceSettings",
 ]
 
 
@@ -107,6 +109,34 @@ class LastDifferenceSettings:
 
 
 @dataclass(frozen=True)
+class PersistenceSettings:
+    """How the charge that saturated pixels release later is followed."""
+
+    limit: float = 0.2
+    """Error of the rate that is left, in its noise (choice)."""
+    dark_part: float = 0.5
+    """Part of the level at which a pixel saturated below which another integration has it dark: a
+    star gives the same in all of them."""
+    times: tuple[float, ...] = (50.0, 100.0, 200.0, 400.0, 800.0, 1600.0, 3200.0)
+    """Times to 1/e of the exponentials, s: steps of 2, which a sum of them bridges, from a group
+    of most patterns to longer than an exposure."""
+    enough_pixels: int = 150
+    """Pixels that measure the charge: the error of their median is half of the limit."""
+    seen: float = 5.0
+    """Errors above which fewer pixels see it."""
+    margin: int = 10
+    """Pixels around an event that tell the level: some hundreds around a single pixel ..."""
+    gap: float = 2.5
+    """... but for those as near as this to what was hit."""
+    spread: float = 0.5
+    """By which part the charge of an event is expected to differ from that of the others."""
+    most: float = 4.0
+    """Largest factor: a source or another event under the pixels is no charge of theirs."""
+    median_variance: float = 1.57
+    """Variance of a median over that of a mean, of the normal distribution."""
+
+
+@dataclass(frozen=True)
 class FaintHaloSettings:
     """How the halo beyond the flags is measured; for "benchmark" see `benchmarks/jumps.py`."""
 
@@ -176,4 +206,5 @@ EVENTS = EventSettings()
 FIT = FitSettings()
 HALO = HaloSettings()
 LAST = LastDifferenceSettings()
+PERSISTENCE = PersistenceSettings()
 FAINT = FaintHaloSettings()

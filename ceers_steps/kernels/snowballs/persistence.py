@@ -1,0 +1,241 @@
+"""Charge that pixels saturated by an event trap, and release in the integrations that follow."""
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy import ndimage, optimize
+
+from ceers_steps.kernels.discs import grown_box
+from ceers_steps.kernels.dq import DO_NOT_USE, JUMP_DET, SATURATED
+from ceers_steps.kernels.parts import Part, Slices, find_parts
+from ceers_steps.kernels.snowballs.settings import HALO, PERSISTENCE
+from ceers_steps.kernels.stats import finite_median, mad_sigma, nan_median
+
+__all__ = ["Released", "follow_released_charge"]
+
+
+@dataclass(frozen=True)
+class Released:
+    """Pixels that are not usable until a group of a later integration.
+
+    Attributes
+    ----------
+    integration : int
+        The later integration, 0-based.
+    last_group : int
+        The differences that end in this group or an earlier one are contaminated.
+    box : tuple of slice
+        Rows and columns.
+    pixels : NDArray
+        True = contaminated, in the box.
+    """
+
+    integration: int
+    last_group: int
+    box: Slices
+    pixels: NDArray[np.bool_]
+
+
+@dataclass(frozen=True)
+class _Trace:
+    """What the pixels of one event gain in the differences of all later integrations.
+
+    `group` is the first one that saturated; `gain` and `values` are over the surroundings, shapes
+    (n,) and (n, pixels); `sigma` is the noise of a difference of one pixel.
+    """
+
+    part: Part
+    group: int
+    gain: NDArray[np.float64]
+    values: NDArray[np.float32]
+    sigma: float
+
+
+def follow_released_charge(
+    data: NDArray[np.float32],
+    groupdq: NDArray[np.uint8],
+    bad: NDArray[np.bool_],
+    integration: int,
+    *,
+    group_time: float,
+    unmeasured_time: float,
+) -> list[Released]:
+    """Tell for how long what saturated in an integration is not usable in those after it.
+
+    A pixel that saturates, and is dark in another integration, was hit: no star does that. Charge
+    that it traps leaks out over the next integrations. How fast is measured on all these pixels
+    together, as a sum of falling exponentials; how much, for each event, which is expected to be
+    like the others.
+
+    Parameters
+    ----------
+    data
+        Shape ``(nints, ngroups, ny, nx)``, linear signal, any unit.
+    groupdq
+        Same shape, after jump detection.
+    bad
+        Shape ``(ny, nx)``; True = do not use.
+    integration
+        The one whose events are followed, 0-based.
+    group_time
+        Time between groups, s.
+    unmeasured_time
+        Time after an event for which its pixels are not usable at least, where there are too few
+        to measure it, s.
+
+    Returns
+    -------
+    list of Released
+        Empty if there is no later integration, or nothing was hit.
+    """
+    nints, ngroups = groupdq.shape[:2]
+    if integration + 1 >= nints or ngroups < 2:
+        return []
+    hit = _hit(data, groupdq, bad, integration)
+    parts = find_parts(hit)
+    if not parts:
+        return []
+    traces = [_trace(data, groupdq, bad, hit, integration, part) for part in parts]
+    # in groups since the end of the integration
+    later, after_groups = nints - integration - 1, int(unmeasured_time / group_time + 1e-6)
+    ends = (np.arange(later)[:, None] * ngroups + np.arange(1, ngroups)).ravel()
+    basis = np.exp(-np.outer(ends * group_time, 1 / np.array(PERSISTENCE.times)))
+    shape, n_measured = _common_shape(traces, basis)
+    released = []
+    for trace in traces:
+        expected = _expected(trace, shape).reshape(later, ngroups - 1)
+        limit = PERSISTENCE.limit / np.sqrt(nints) * trace.sigma
+        box = grown_box(trace.part.box, int(HALO.ring_minimum), bad.shape)
+        core = np.zeros([side.stop - side.start for side in box], bool)
+        core[_within(trace.part.box, box)] = trace.part.pixels
+        pixels = ndimage.distance_transform_edt(~core) <= HALO.ring_minimum
+        for k in range(later):
+            last = _last_group(expected[k], limit)
+            if n_measured < PERSISTENCE.enough_pixels:
+                bound = trace.group + after_groups - (k + 1) * ngroups
+                last = max(last, min(bound, ngroups - 1))
+            if last > 0:
+                released.append(Released(integration + 1 + k, last, box, pixels))
+    return released
+
+
+def _hit(
+    data: NDArray[np.float32],
+    groupdq: NDArray[np.uint8],
+    bad: NDArray[np.bool_],
+    integration: int,
+) -> NDArray[np.bool_]:
+    """Return the pixels that saturate in an integration and are far from it in another."""
+    saturated = (groupdq[integration] & SATURATED) != 0
+    hit = saturated.any(axis=0) & ~bad
+    y, x = np.nonzero(hit)
+    first = saturated[:, y, x].argmax(axis=0)
+    level = data[integration, first, y, x]
+    dark = np.zeros(y.size, bool)
+    for other in range(len(groupdq)):
+        if other == integration:
+            continue
+        full = (groupdq[other][:, y, x] & SATURATED) != 0
+        signal = np.where(full, np.float32(np.inf), data[other][:, y, x])
+        dark |= ~full.any(axis=0) & (signal.max(axis=0) < PERSISTENCE.dark_part * level)
+    hit[y[~dark], x[~dark]] = False
+    return hit
+
+
+def _trace(
+    data: NDArray[np.float32],
+    groupdq: NDArray[np.uint8],
+    bad: NDArray[np.bool_],
+    hit: NDArray[np.bool_],
+    integration: int,
+    part: Part,
+) -> _Trace:
+    """Measure the gain of the pixels of an event over their surroundings."""
+    box = grown_box(part.box, PERSISTENCE.margin, bad.shape)
+    inside = np.zeros([side.stop - side.start for side in box], bool)
+    inside[_within(part.box, box)] = part.pixels
+    far = ndimage.distance_transform_edt(~hit[box]) > PERSISTENCE.gap
+    around = far & ~bad[box]
+    gains, values, spreads = [], [], []
+    for later in range(integration + 1, len(data)):
+        dq = groupdq[later][:, *box]
+        differences = np.diff(data[later][:, *box].astype(np.float32, copy=False), axis=0)
+        broken = (dq & (SATURATED | DO_NOT_USE)) != 0
+        broken = broken[1:] | broken[:-1] | ~np.isfinite(differences)
+        # jumps of the event are what is measured: the jump step may see the charge as one
+        steady = np.where(broken | ((dq[1:] & JUMP_DET) != 0), np.float32(np.nan), differences)
+        beside = steady[:, around]
+        level = nan_median(beside, axis=1)[:, None]
+        own = np.where(broken, np.float32(np.nan), differences)[:, inside] - level
+        spreads.append(mad_sigma((beside - level).ravel()))
+        values.append(own)
+        gains.append(nan_median(own, axis=1))
+    saturated = (groupdq[integration][:, *part.box] & SATURATED) != 0
+    return _Trace(
+        part,
+        int((saturated & part.pixels).any(axis=(1, 2)).argmax()),
+        np.concatenate(gains).astype(float),
+        np.concatenate(values),
+        finite_median(np.array(spreads)),
+    )
+
+
+def _common_shape(
+    traces: list[_Trace], basis: NDArray[np.float64]
+) -> tuple[NDArray[np.float64], int]:
+    """Fit the gain of all pixels together; return it, and the number of pixels that tell it."""
+    usable = [trace for trace in traces if trace.sigma > 0 and np.isfinite(trace.gain).all()]
+    if not usable:
+        return np.zeros(len(basis)), 0
+    values = np.concatenate([trace.values for trace in usable], axis=1)
+    parameters, _ = optimize.nnls(basis, nan_median(values, axis=1).astype(float))
+    shape, n_pixels = basis @ parameters, values.shape[1]
+    sigma = finite_median(np.array([trace.sigma for trace in usable]))
+    error = sigma * np.sqrt(PERSISTENCE.median_variance / n_pixels)
+    if n_pixels < PERSISTENCE.enough_pixels and np.linalg.norm(shape) < PERSISTENCE.seen * error:
+        shape = np.zeros(len(basis))
+    return shape, n_pixels
+
+
+def _expected(trace: _Trace, shape: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Return the charge that an event may release in each difference, one error above the best.
+
+    It is the common shape times a factor, which is expected to be 1 within a spread.
+    """
+    known = np.isfinite(trace.gain)
+    n_pixels = trace.values.shape[1]
+    factor, weight = 1.0, 1 / PERSISTENCE.spread**2
+    total = float(np.square(shape[known]).sum())
+    if trace.sigma > 0 and total > 0:
+        variance = PERSISTENCE.median_variance * trace.sigma**2 / n_pixels
+        own = float((shape * trace.gain)[known].sum()) / variance
+        factor = (own + weight) / (total / variance + weight)
+        weight += total / variance
+    factor = float(np.clip(factor, 0.0, PERSISTENCE.most))
+    return shape * (factor + 1 / np.sqrt(weight))
+
+
+def _last_group(expected: NDArray[np.float64], limit: float) -> int:
+    """Return the last group to leave out, so that the rate of the rest is right to the limit.
+
+    `limit` is the part of the noise of a difference that the error of a rate may have in its own
+    noise, which is that of a line through groups with read noise: the lowest it can be.
+    """
+    n = len(expected)
+    if not limit > 0:
+        return n
+    for first in range(n):
+        groups = n - first + 1
+        noise = np.sqrt(6.0 / (groups * (groups**2 - 1)))
+        if expected[first:].mean() <= limit * noise:
+            return first
+    return n
+
+
+def _within(inner: Slices, outer: Slices) -> Slices:
+    """Return a box in the coordinates of one around it."""
+    rows, cols = (
+        slice(a.start - b.start, a.stop - b.start) for a, b in zip(inner, outer, strict=True)
+    )
+    return rows, cols
