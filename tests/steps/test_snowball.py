@@ -27,7 +27,10 @@ JUMP, SATURATED = dqflags.group["JUMP_DET"], dqflags.group["SATURATED"]
 
 
 def ramp(seed=0, n_groups=SHAPE[1], **keywords):
-    """Return a ramp with a saturated event in group 3 (from 0) of the first integration."""
+    """Return a ramp with a saturated event in group 3 (from 0) of the first integration.
+
+    What saturated releases charge in the second.
+    """
     rng = np.random.default_rng(seed)
     shape = (SHAPE[0], n_groups, *SHAPE[2:])
     gathered = RATE + NOISE * rng.standard_normal(shape)
@@ -39,6 +42,8 @@ def ramp(seed=0, n_groups=SHAPE[1], **keywords):
         gathered[0, 3] += event
         groupdq[0, 3][event > 5 * NOISE] = JUMP
         groupdq[0, 3:, radius < 9] = SATURATED
+        released = 60 * np.exp(-np.arange(n_groups) * GROUP_TIME / 300)
+        gathered[1][:, radius < 9] += released[:, None]
     data = np.cumsum(gathered, axis=1).astype(np.float32)
     model = datamodels.RampModel(data=data, groupdq=groupdq)
     model.pixeldq = np.zeros(SHAPE[2:], np.uint32)
