@@ -17,11 +17,20 @@ class JumpSettings:
     noise_sample: int = 200_000
     """Pixels, of rows all over the frame, that tell the noise of a difference: to 0.3%, by which
     the number of noise peaks above 4 sigma changes by 5%."""
+    strip_pixels: int = 65_536
+    """Pixels of a group that are worked on at a time: all groups of them stay in the cache."""
     smooth_box: int = 7
     """Pixels; width of the box that tells the rate of smooth surroundings."""
     structure_factor: float = 1.5
     """Variance in such a box, over that of noise, from which on a pixel's own rate counts:
     2.5 standard errors."""
+    candidate_margin: float = 0.5
+    """Sigma below the threshold at which pixels are looked at one by one: the height of a step is
+    known that well if all pixels had the same noise."""
+    height_sample: int = 20_000
+    """Pixels that tell the scatter of the heights of steps: to 0.2%."""
+    least_read: float = 0.5
+    """Variance of the read noise over that of the references at least (choice)."""
     neighbour_sigma: float = 10.0
     """Hits from which on the four neighbours are flagged, sigma: that of jwst's jump step."""
     core_block: int = 4

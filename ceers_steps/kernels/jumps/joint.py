@@ -1,0 +1,207 @@
+"""All differences of a ramp judged together: a step between two groups, and the rate.
+
+Two neighbouring differences share one read with opposite signs, and photons where groups are
+averages of frames. To judge a difference alone takes a read that is high for a hit, and the rate
+that is left keeps the low difference. What a difference has over that which all others and the
+surroundings predict knows nothing of them: the rate of a ramp that is cut by mistake stays right.
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+__all__ = ["Covariance", "GroupNoise", "find_steps", "step_heights"]
+
+Float = NDArray[np.float32]
+
+
+@dataclass(frozen=True)
+class GroupNoise:
+    """What is known of the noise of a group difference from the references.
+
+    Attributes
+    ----------
+    read : NDArray
+        Shape ``(ny, nx)``: standard deviation of the read noise of a difference of two single
+        frames (the READNOISE reference), units of the data.
+    gain : NDArray
+        Shape ``(ny, nx)``, electrons per unit of the data.
+    n_frames : int
+        Frames averaged into a group.
+    group_frames : int
+        Frames from the start of a group to the start of the next.
+    """
+
+    read: Float
+    gain: Float
+    n_frames: int = 1
+    group_frames: int = 1
+
+    def photon_factor(self) -> float:
+        """Return the variance of photons in a difference of averaged groups over their number."""
+        n = self.n_frames
+        return 1 - (n * n - 1) / (3 * n * max(self.group_frames, n))
+
+    def variance(self, rows: slice, rate: Float) -> Float:
+        """Return the variance of a difference in some rows.
+
+        Parameters
+        ----------
+        rows
+            Which.
+        rate
+            Shape ``(rows, nx)``: what is expected in a difference; no photons where it is below 0.
+
+        Returns
+        -------
+        NDArray
+            Shape ``(rows, nx)``, units of the data squared.
+        """
+        read = np.square(self.read[rows]) / self.n_frames
+        photons = np.float32(self.photon_factor()) / self.gain[rows]
+        return read + photons * np.maximum(rate, 0)
+
+
+@dataclass(frozen=True)
+class Covariance:
+    """What the differences of some pixels have in common; shapes ``(n_pixels,)``.
+
+    Attributes
+    ----------
+    read : NDArray
+        Variance of the read noise of a difference, twice that of a group.
+    photons : NDArray
+        Variance of the photons that arrive from one group to the next.
+    rate : NDArray
+        Variance of the rate that is expected.
+    gain : NDArray
+        Electrons per unit of the data.
+    averaged : float
+        Variance of the photons of a difference over their number, below 1 where frames are
+        averaged: what it lacks is shared by neighbours.
+    """
+
+    read: Float
+    photons: Float
+    rate: Float
+    gain: Float
+    averaged: float
+
+    def typical(self) -> "Covariance":
+        """Return that of one pixel like most, the median of each."""
+        read, photons, rate, gain = (
+            np.median(part, keepdims=True)
+            for part in (self.read, self.photons, self.rate, self.gain)
+        )
+        return Covariance(read, photons, rate, gain, self.averaged)
+
+    def precision(self, n: int) -> Float:
+        """Return the inverse of the covariance of `n` differences.
+
+        Parameters
+        ----------
+        n
+            Differences of a ramp.
+
+        Returns
+        -------
+        NDArray
+            Shape ``(n_pixels, n, n)``.
+        """
+        # waves diagonalise what is the same for all differences and couples only neighbours
+        angles = np.pi * np.arange(1, n + 1) / (n + 1)
+        waves = np.sin(np.outer(np.arange(1, n + 1), angles)) * np.sqrt(2 / (n + 1))
+        beside = self.photons * np.float32(1 - self.averaged) - self.read
+        own = self.read + self.photons * np.float32(self.averaged)
+        values = own[:, None] + beside[:, None] * np.cos(angles).astype(np.float32)
+        inverse = 1 / np.maximum(values, np.finfo(np.float32).tiny)
+        outer = (waves.T[:, :, None] * waves.T[:, None, :]).astype(np.float32)
+        precision = (inverse @ outer.reshape(n, n * n)).reshape(-1, n, n)
+        # the rate is common to all
+        total = precision.sum(axis=2)
+        shared = self.rate / (1 + self.rate * total.sum(axis=1))
+        precision -= shared[:, None, None] * total[:, :, None] * total[:, None, :]
+        return precision
+
+
+def step_heights(excess: Float, covariance: Covariance) -> Float:
+    """Return what each difference has over that which all others predict.
+
+    Parameters
+    ----------
+    excess
+        Shape ``(n_pixels, n)``: differences less the expected rate.
+    covariance
+        Of the differences.
+
+    Returns
+    -------
+    NDArray
+        Same shape, sigma.
+    """
+    precision = covariance.precision(excess.shape[1])
+    pull = np.einsum("pij,pj->pi", precision, excess)
+    return pull / np.sqrt(np.einsum("pii->pi", precision))
+
+
+def find_steps(
+    excess: Float, known: NDArray[np.bool_], covariance: Covariance, threshold: float
+) -> NDArray[np.bool_]:
+    """Find the differences that hold a hit, one after the other, the most significant first.
+
+    Parameters
+    ----------
+    excess
+        Shape ``(n_pixels, n)``: differences less the expected rate.
+    known
+        Same shape; False = cannot be used.
+    covariance
+        Of the differences.
+    threshold
+        Height of a hit, sigma. Few photons are not normal: where they count, it is put so much
+        higher that a noise peak is as rare.
+
+    Returns
+    -------
+    NDArray
+        Same shape; True = a hit.
+    """
+    n_pixels, n = excess.shape
+    precision = covariance.precision(n)
+    pull = np.einsum("pij,pj->pi", precision, excess)
+    for j in range(n):
+        unknown = np.flatnonzero(~known[:, j])
+        _leave_out(precision, pull, unknown, np.full(len(unknown), j))
+    third = covariance.photons / covariance.gain
+    hits = np.zeros(excess.shape, bool)
+    pixels, possible = np.arange(n_pixels), known.copy()
+    for _ in range(n):
+        own = np.einsum("pii->pi", precision).astype(np.float64)
+        # of those that are left out nothing remains but rounding
+        least = np.finfo(np.float32).eps * own.max(axis=1, keepdims=True)
+        inverse = np.sqrt(np.maximum(own, np.maximum(least, np.finfo(np.float32).tiny)))
+        skewness = np.einsum("pij,pij,pij->pi", precision, precision, precision)
+        skewness *= third[:, None] / inverse**3
+        limit = threshold + (threshold**2 - 1) / 6 * skewness  # Cornish and Fisher, first term
+        above = np.where(possible, pull / inverse - limit, -1)
+        where = np.argmax(above, axis=1)
+        found = np.flatnonzero(above[np.arange(len(where)), where] > 0)
+        if not found.size:
+            break
+        where, pixels, third = where[found], pixels[found], third[found]
+        precision, pull, possible = precision[found], pull[found], possible[found]
+        hits[pixels, where] = True
+        possible[np.arange(len(where)), where] = False
+        _leave_out(precision, pull, np.arange(len(where)), where)
+    return hits
+
+
+def _leave_out(
+    precision: Float, pull: Float, pixels: NDArray[np.intp], which: NDArray[np.intp]
+) -> None:
+    """Forget a difference of each of some pixels: the others are then judged without it."""
+    row = precision[pixels, which]
+    own = np.maximum(row[np.arange(len(pixels)), which], np.finfo(np.float32).tiny)
+    pull[pixels] -= row * (pull[pixels, which] / own)[:, None]
+    precision[pixels] -= row[:, :, None] * (row / own[:, None])[:, None, :]

@@ -1,0 +1,393 @@
+"""The differences of one integration, a few rows at a time: rates, stripes, hits."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy import ndimage
+
+from ceers_steps.kernels.blocks import block_sum
+from ceers_steps.kernels.dq import DO_NOT_USE, SATURATED
+from ceers_steps.kernels.jumps.joint import Covariance, GroupNoise, find_steps, step_heights
+from ceers_steps.kernels.jumps.settings import JumpSettings
+from ceers_steps.kernels.parts import find_parts
+from ceers_steps.kernels.stats import mad_sigma, nan_median, subsample
+from ceers_steps.kernels.stripes.groups import GroupStripes
+from ceers_steps.kernels.stripes.readout import ReadoutLayout
+
+__all__ = ["Judge"]
+
+Float = NDArray[np.float32]
+Bool = NDArray[np.bool_]
+
+
+class Judge:
+    """Judges the differences of one integration, step by step.
+
+    The differences are worked out from the groups a few rows at a time whenever they are asked
+    for: all of them at once take as much memory as the ramp.
+
+    Parameters
+    ----------
+    data, groupdq : ndarray
+        Shape ``(ngroups, ny, nx)``, read only.
+    bad : ndarray of bool
+        Shape ``(ny, nx)``; True = do not use.
+    noise : GroupNoise
+        Of the references.
+    layout : ReadoutLayout
+        Read-out order of an image.
+    settings : JumpSettings
+        Constants of the method.
+
+    Attributes
+    ----------
+    hits : ndarray of bool
+        Shape ``(ngroups - 1, ny, nx)``; True = holds a hit, as far as is known.
+
+    Raises
+    ------
+    ValueError
+        If no difference can be used.
+    """
+
+    def __init__(
+        self,
+        data: Float,
+        groupdq: NDArray[np.uint8],
+        bad: Bool,
+        noise: GroupNoise,
+        layout: ReadoutLayout,
+        settings: JumpSettings,
+    ) -> None:
+        self._data, self._groupdq, self._bad = data, groupdq, bad
+        self._noise, self._layout, self._settings = noise, layout, settings
+        n, (ny, nx) = len(data) - 1, layout.shape
+        self.hits = np.zeros((n, ny, nx), bool)
+        self._levels = np.zeros((n, ny, layout.n_outputs), np.float32)
+        self._patterns: Float | None = None
+        self._rate = np.zeros((ny, nx), np.float32)
+        if not any(self._usable(rows).any() for rows in self._strips()):
+            raise ValueError("no pixel has a usable difference, so that no jump can be judged")
+
+    def _strips(self) -> Iterator[slice]:
+        """Yield all rows, so few at a time that what is worked out stays in the cache."""
+        height = max(self._settings.strip_pixels // self._layout.shape[1], 1)
+        for first in range(0, self._layout.shape[0], height):
+            yield slice(first, min(first + height, self._layout.shape[0]))
+
+    def _usable(self, rows: slice, first: int = 0, n: int | None = None) -> Bool:
+        """Return which of `n` differences (all without) of some rows can be used."""
+        groups = slice(first, None if n is None else first + n + 1)
+        known = np.isfinite(self._data[groups, rows])
+        known &= (self._groupdq[groups, rows] & (DO_NOT_USE | SATURATED)) == 0
+        known &= ~self._bad[rows]
+        return known[1:] & known[:-1]
+
+    def _differences(self, rows: slice) -> tuple[Float, Bool]:
+        """Return the differences of some rows, less what stripes are known; 0 if not usable."""
+        usable = self._usable(rows)
+        data = self._data[:, rows].astype(np.float32, copy=False)
+        with np.errstate(invalid="ignore"):
+            differences = data[1:] - data[:-1]
+            n, height, _ = differences.shape
+            strips = differences.reshape(n, height, self._layout.n_outputs, -1)
+            strips -= self._levels[:, rows, :, None]
+        if self._patterns is not None:
+            patterns = self._patterns[:, rows]
+            binned = differences.reshape(n, height, patterns.shape[2], -1)
+            binned -= patterns[..., None]
+        differences[~usable] = 0
+        return differences, usable
+
+    def _inverse_noise(self, rows: slice) -> Float:
+        """Return one over the noise of a difference, of the references."""
+        variance = self._noise.variance(rows, self._rate[rows])
+        return np.reciprocal(np.sqrt(variance))
+
+    def _sample_rows(self) -> slice:
+        """Return rows all over the frame that tell its noise."""
+        return slice(None, None, max(self._rate.size // self._settings.noise_sample, 1))
+
+    def _scales(self) -> list[float]:
+        """Measure the noise of each difference over that of the references."""
+        some = self._sample_rows()
+        differences, usable = self._differences(some)
+        excess = (differences - self._rate[some]) * self._inverse_noise(some)
+        pairs = zip(excess, usable, strict=True)
+        return [float(mad_sigma(values[good]) or 1.0) for values, good in pairs]
+
+    def take_out_levels(self) -> None:
+        """Find the level of each row of each output in the differences.
+
+        The rate is at first the mean without the largest difference of each pixel, which may
+        hold a hit.
+        """
+        n_outputs = self._layout.n_outputs
+        for rows in self._strips():
+            differences, usable = self._differences(rows)
+            count = usable.sum(axis=0, dtype=np.uint8)
+            rate = differences.sum(axis=0)
+            more = count > 1
+            rate[more] = (rate[more] - differences.max(axis=0)[more]) / (count[more] - 1)
+            self._rate[rows] = rate
+            differences -= rate
+            differences[~usable] = np.nan
+            n, height, _ = differences.shape
+            above = differences.reshape(n * height, n_outputs, -1)
+            found = _row_levels(above, self._settings.level_sample)
+            self._levels[:, rows] = found.reshape(n, height, n_outputs)
+
+    def find_hits(self, threshold: float) -> None:
+        """Find the differences that are above the expected rate by themselves.
+
+        Parameters
+        ----------
+        threshold
+            Excess of a hit, sigma of a difference.
+        """
+        limits = threshold * np.array(self._scales())[:, None, None]
+        for rows in self._strips():
+            differences, usable = self._differences(rows)
+            differences -= self._rate[rows]
+            differences *= self._inverse_noise(rows)
+            self.hits[:, rows] = (differences > limits) & usable
+
+    def take_out_stripes(self) -> None:
+        """Find the stripes of each difference, but those that the rate has.
+
+        Weighted as a straight line through all groups weights the differences, their sum is 0.
+        """
+        cut = self._near_large_events()
+        weights = self._line_weights()
+        mean, sigma = np.empty_like(self._rate), np.empty_like(self._rate)
+        for rows in self._strips():
+            differences, usable = self._differences(rows)
+            cut[rows] |= self.hits[:, rows].any(axis=0) | ~usable.all(axis=0)
+            mean[rows] = np.einsum("g,gyx->yx", weights, differences)
+            sigma[rows] = np.sqrt(self._noise.variance(rows, mean[rows]))
+        finder = GroupStripes(self._layout)
+        patterns: Float | None = None
+        shape = *mean.shape[:1], self._layout.n_outputs, -1
+        for g, levels in enumerate(self._levels):
+            with np.errstate(invalid="ignore"):
+                residual = self._data[g + 1] - self._data[g]
+                residual.reshape(shape)[...] -= levels[:, :, None]
+                residual -= mean
+            found = finder.find(residual, cut, sigma)
+            if patterns is None:
+                patterns = np.empty((len(weights), *found.shape), np.float32)
+            patterns[g] = found
+        assert patterns is not None
+        patterns -= np.tensordot(weights, patterns, axes=1)
+        self._patterns = patterns
+
+    def _line_weights(self) -> Float:
+        """Return the weights that a straight line through the groups gives the differences."""
+        n = len(self.hits)
+        weights = (np.arange(1, n + 1) * np.arange(n, 0, -1)).astype(np.float32)
+        return weights / weights.sum()
+
+    def release_stripes(self) -> Float | None:
+        """Return the stripes that were found, levels included; they are no longer held.
+
+        Returns
+        -------
+        ndarray or None
+            Shape ``(ngroups - 1, ny, nx / binning)``; None if they were not looked for.
+        """
+        patterns, self._patterns = self._patterns, None
+        if patterns is not None:
+            levels = self._levels - np.tensordot(self._line_weights(), self._levels, axes=1)
+            width = patterns.shape[2] // self._layout.n_outputs
+            for pattern, level in zip(patterns, levels, strict=True):
+                pattern += np.repeat(level, width, axis=1)
+        return patterns
+
+    def _near_large_events(self) -> Bool:
+        """Return where the halos of large events may be, which are no stripes."""
+        near, settings = np.zeros(self._rate.shape, bool), self._settings
+        size = settings.core_block
+        before: Bool | None = None
+        for g, hits in enumerate(self.hits):
+            broken = ~self._usable(slice(None), g, 1)[0]
+            event = hits | broken
+            if before is not None:  # what was lost before is no new event
+                event &= hits | ~before
+            before = broken
+            filled = block_sum(event, size) > settings.core_filled * size**2
+            for core in find_parts(filled, corners=False):
+                y, x = (size * (side.start + side.stop) / 2 for side in core.box)
+                radius = size * np.sqrt(np.count_nonzero(core.pixels) / np.pi)
+                reach = settings.halo_margin + settings.halo_slope * radius
+                rows, cols = (
+                    np.arange(max(int(at - reach), 0), min(int(at + reach) + 1, length))
+                    for at, length in zip((y, x), near.shape, strict=True)
+                )
+                disc = (rows[:, None] - y) ** 2 + (cols - x) ** 2 <= reach**2
+                near[rows[0] : rows[-1] + 1, cols[0] : cols[-1] + 1] |= disc
+        return near
+
+    def find_rate(self) -> None:
+        """Expect the rate of each pixel: its own on sources, that around it elsewhere."""
+        settings, size = self._settings, self._settings.smooth_box
+        own, weight = np.empty_like(self._rate), np.empty_like(self._rate)
+        for rows in self._strips():
+            differences, usable = self._differences(rows)
+            steady = usable & ~self.hits[:, rows]
+            count = steady.sum(axis=0, dtype=np.float32)
+            own[rows] = (differences * steady).sum(axis=0) / np.maximum(count, 1)
+            weight[rows] = count > 0
+        known = weight > 0
+        seen = ndimage.uniform_filter(weight, size, mode="constant")
+        np.maximum(seen, 1e-3, out=seen)
+        smooth = ndimage.uniform_filter(np.multiply(own, weight, out=weight), size, mode="constant")
+        smooth /= seen
+        # the stripes of the rate
+        above = np.subtract(own, smooth, out=weight)
+        above[~known] = np.nan
+        shape = len(own), self._layout.n_outputs, -1
+        level = _row_levels(above.reshape(shape), settings.level_sample)
+        smooth.reshape(shape)[...] += level[:, :, None]
+        own -= smooth
+        own[~known] = 0
+        variance = ndimage.uniform_filter(np.square(own, out=weight), size, mode="constant")
+        variance /= seen
+        typical = float(np.median(subsample(variance[known], settings.noise_sample)))
+        # what the surroundings vary by over noise, times what noise alone may give in such a box
+        variance -= np.float32(settings.structure_factor * typical)
+        structure = np.maximum(variance, 0, out=variance)
+        share = np.maximum(np.add(structure, np.float32(typical), out=weight), 1e-30, out=weight)
+        np.divide(structure, share, out=share)
+        own *= share
+        self._rate = np.add(smooth, own, out=own)
+        self._smooth, self._structure, self._typical = smooth, structure, typical
+
+    def judge_together(self, threshold: float, jumps: Bool) -> float:
+        """Judge all differences of a pixel together.
+
+        Parameters
+        ----------
+        threshold
+            Height of the step of a hit, sigma.
+        jumps
+            Shape ``(ngroups, ny, nx)``: flags before, changed to those that stand: hits, the
+            neighbours of strong ones, flags of pixels that cannot be judged, and flags in the
+            groups directly after a strong hit (that the jump step may be asked to set).
+
+        Returns
+        -------
+        float
+            Noise of the differences over that of the references.
+        """
+        settings, scales = self._settings, self._scales()
+        limits = np.array(scales, np.float32)[:, None, None]
+        model = self._joint_noise(float(np.median(scales)))
+        least = threshold - settings.candidate_margin
+        for rows in self._strips():
+            # neighbours of hits in the rows beside count, too
+            first = max(rows.start - 1, 0)
+            grown, inside = slice(first, rows.stop + 1), slice(rows.start - first, None)
+            inside = slice(inside.start, inside.start + rows.stop - rows.start)
+            differences, usable = self._differences(grown)
+            excess = (differences - self._rate[grown]) * self._inverse_noise(grown)
+            excess[~usable] = 0
+            strong = excess > settings.neighbour_sigma * limits
+            usable, excess = usable[:, inside], excess[:, inside]
+            heights = (model.typical @ excess.reshape(len(excess), -1)).reshape(excess.shape)
+            possible = (heights.max(axis=0) > least) | (excess > least * limits).any(axis=0)
+            y, x = np.nonzero(possible)
+            above = differences[:, inside][:, y, x] - self._smooth[rows][y, x]
+            covariance = self._covariance(rows.start + y, x, model)
+            known = usable[:, y, x].T
+            limit = threshold * model.height_scale
+            self.hits[:, rows] = False
+            self.hits[:, rows.start + y, x] = find_steps(above.T, known, covariance, limit).T
+            near = self.hits[:, rows] | _with_neighbours(strong)[:, inside]
+            strong = strong[:, inside]
+            follow = np.zeros(strong.shape[1:], bool)
+            for g, flags in enumerate(jumps[1:, rows]):
+                follow &= flags
+                kept = follow | (flags & ~usable[g])
+                np.bitwise_or(kept, near[g] & usable[g], out=flags)
+                follow |= strong[g]
+        return float(np.median(scales))
+
+    def _joint_noise(self, scale: float) -> "_JointNoise":
+        """Measure the noise of all differences together, given that of one."""
+        rows = self._sample_rows()
+        differences, usable = self._differences(rows)
+        y, x = np.nonzero(usable.all(axis=0) & ~self.hits[:, rows].any(axis=0))
+        step = max(len(y) // self._settings.height_sample, 1)
+        y, x = y[::step], x[::step]
+        n = len(self.hits)
+        plain = _JointNoise(np.eye(n, dtype=np.float32) / np.float32(scale))
+        if not len(y):
+            return plain
+        above = (differences[:, y, x] - self._smooth[rows][y, x]).T
+        y = y * (rows.step or 1)
+        reference = self._covariance(y, x, plain)
+        averaged = reference.averaged
+        read, photons = (float(np.median(part)) for part in (reference.read, reference.photons))
+        # what is more than in the references comes from the read-out
+        variance = read + photons * averaged
+        factor = max((scale**2 * variance - photons * averaged) / read, self._settings.least_read)
+        mean = mad_sigma(above.mean(axis=1)) ** 2
+        expected = factor * read / n**2 + photons / n
+        model = replace(plain, read_factor=factor, rate_variance=max(mean - expected, 0))
+        covariance = self._covariance(y, x, model)
+        height_scale = float(mad_sigma(step_heights(above, covariance)) or 1.0)
+        precision = covariance.typical().precision(n)[0]
+        typical = precision * np.sqrt(variance / np.diag(precision)[:, None]) / height_scale
+        return replace(model, height_scale=height_scale, typical=typical.astype(np.float32))
+
+    def _covariance(
+        self, y: NDArray[np.intp], x: NDArray[np.intp], model: "_JointNoise"
+    ) -> Covariance:
+        """Return what the differences of some pixels have in common."""
+        gain = self._noise.gain[y, x]
+        read = np.square(self._noise.read[y, x]) * np.float32(
+            model.read_factor / self._noise.n_frames
+        )
+        photons = np.maximum(self._rate[y, x], np.float32(0)) / gain
+        smooth = self._typical / self._settings.smooth_box**2 + model.rate_variance
+        rate = self._structure[y, x] + np.float32(smooth)
+        return Covariance(read, photons, rate, gain, self._noise.photon_factor())
+
+
+@dataclass(frozen=True)
+class _JointNoise:
+    """How the noise differs from that of the references."""
+
+    typical: Float
+    """Shape ``(n, n)``: heights of steps in a pixel like most, sigma, are this matrix times the
+    differences less their rate, in units of the noise of the references."""
+    read_factor: float = 1.0
+    """Variance of the read noise over that of the references."""
+    rate_variance: float = 0.0
+    """Of the rates of pixels about those of their surroundings: stripes of all groups."""
+    height_scale: float = 1.0
+    """Scatter of the heights of steps over that which is expected."""
+
+
+def _row_levels(strips: Float, sample: int) -> Float:
+    """Median of a sample of each row of each output, ``(ny, n_outputs)``.
+
+    It is 0 where half of a sample is NaN. An odd step takes odd and even columns, which have
+    levels of their own.
+    """
+    step = max(strips.shape[2] // sample, 1)
+    strips = strips[:, :, :: step - 1 + step % 2]
+    known = np.count_nonzero(~np.isnan(strips), axis=2) > strips.shape[2] / 2
+    return np.where(known, nan_median(strips, axis=2, lower=True), np.float32(0))
+
+
+def _with_neighbours(mask: Bool) -> Bool:
+    """Return the pixels of masks, ``(..., ny, nx)``, and their four neighbours."""
+    near = mask.copy()
+    near[..., 1:, :] |= mask[..., :-1, :]
+    near[..., :-1, :] |= mask[..., 1:, :]
+    near[..., 1:] |= mask[..., :-1]
+    near[..., :-1] |= mask[..., 1:]
+    return near
