@@ -49,6 +49,21 @@ def distorted_wcs(ra, dec, angle, shape):
     return wcs
 
 
+def mosaic_grid(exposures):
+    """Return the tangent plane of a mosaic of WCSs, as large as jwst makes it, and its shape."""
+    plane = Scale(-SCALE / 3600) & Scale(SCALE / 3600) | Pix2Sky_TAN()
+    plane |= RotateNative2Celestial(*CENTRE, 180)
+    corners = [plane.inverse(*wcs.footprint(center=True).T) for wcs in exposures]
+    corners = np.concatenate(corners, axis=1)
+    first, last = np.floor(corners.min(axis=1)), np.floor(corners.max(axis=1))
+    nx, ny = (int(side) for side in last - first + 1)
+    detector = Frame2D(name="detector", unit=(u.pix, u.pix))
+    world = CelestialFrame(name="world", reference_frame=ICRS(), unit=(u.deg, u.deg))
+    wcs = WCS([(detector, Shift(first[0]) & Shift(first[1]) | plane), (world, None)])
+    wcs.bounding_box = ((-0.5, nx - 0.5), (-0.5, ny - 0.5))
+    return wcs, (ny, nx)
+
+
 def exposure(number, position=(0, 0), angle=15.0, shape=SHAPE):
     """A calibrated exposure of noise, with all that jwst treats in its own way."""
     rng = np.random.default_rng(number)

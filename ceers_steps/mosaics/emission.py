@@ -1,6 +1,7 @@
 """Emission that is seen in a mosaic, on the pixels of its exposures."""
 
 import os
+from copy import deepcopy
 from dataclasses import dataclass
 from typing import Any
 
@@ -96,4 +97,7 @@ def find_emission(path: str | os.PathLike, tiers: TierSet = EMISSION_TIERS) -> E
         if bad.all():
             raise CeersError(f"mosaic={path} holds no data.")
         bits = mask_sources(mosaic.data, bad, tiers)
-        return Emission(bits > 1, mosaic.meta.wcs)
+        wcs = deepcopy(mosaic.meta.wcs)
+        # beyond it positions are NaN, and with them all that is interpolated from one of them
+        wcs.bounding_box = None
+        return Emission(bits > 1, wcs)

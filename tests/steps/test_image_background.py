@@ -4,46 +4,30 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from astropy import units as u
-from astropy.coordinates import ICRS
-from astropy.modeling.models import Pix2Sky_TAN, RotateNative2Celestial, Scale, Shift
-from gwcs import WCS
-from gwcs.coordinate_frames import CelestialFrame, Frame2D
 from scipy import ndimage
 from stdatamodels.jwst import datamodels
 
 from ceers_steps.errors import CeersError
 from ceers_steps.steps.image_background import ImageBackgroundStep
-from tests.drizzled import CENTRE, SCALE, distorted_wcs
+from tests.drizzled import CENTRE, SCALE, distorted_wcs, mosaic_grid
 
 SHAPE = (200, 220)
 SIGMA = 0.05
 N = 9
+BLOCK = 16
+WESTERN = [(-9.5, -5), (-9, -2), (-9, 1), (-8.5, 4), (-8, 7)]  # places of sources, arcsec
 
 
 def light_of(wcs, shape, sky):
-    """Return the light of the sources, a Gaussian each, on the pixels of a WCS."""
+    """Return the light of the sources, a Gaussian with outskirts each, on the pixels of a WCS."""
     y, x = np.indices(shape, float)
     ra, dec = wcs(x, y, with_bounding_box=False)
     light = np.zeros(shape)
     for ra0, dec0, flux in sky:
         east = 3600 * (ra - ra0) * np.cos(np.deg2rad(dec0))
         squared = (east**2 + (3600 * (dec - dec0)) ** 2) / SCALE**2
-        light += flux * np.exp(-squared / (2 * 2.0**2))
+        light += flux * (np.exp(-squared / (2 * 2.0**2)) + 0.03 * np.exp(-squared / (2 * 5.0**2)))
     return light
-
-
-def flat_wcs(shape):
-    """Return the tangent plane of a mosaic."""
-    transform = (
-        Shift(-(shape[1] - 1) / 2) & Shift(-(shape[0] - 1) / 2)
-        | Scale(-SCALE / 3600) & Scale(SCALE / 3600)
-        | Pix2Sky_TAN()
-        | RotateNative2Celestial(*CENTRE, 180)
-    )
-    detector = Frame2D(name="detector", unit=(u.pix, u.pix))
-    world = CelestialFrame(name="world", reference_frame=ICRS(), unit=(u.deg, u.deg))
-    return WCS([(detector, transform), (world, None)])
 
 
 def save(model, folder, name, wcs=None):
@@ -63,14 +47,15 @@ def field(tmp_path_factory):
     """Rates, cals, a mosaic, the pattern and the light in each exposure."""
     folder = tmp_path_factory.mktemp("background")
     rng = np.random.default_rng(5)
-    turns = rng.uniform(-9, 9, (9, 2)) / 3600
+    # some where only a few exposures see them, at the edge of the mosaic
+    turns = np.vstack([rng.uniform(-9, 9, (9, 2)), WESTERN]) / 3600
     sky = [
         (CENTRE[0] + a / np.cos(np.deg2rad(CENTRE[1])), CENTRE[1] + d, flux)
-        for (a, d), flux in zip(turns, rng.uniform(4, 16, 9), strict=True)
+        for (a, d), flux in zip(turns, rng.uniform(4, 16, len(turns)), strict=True)
     ]
     y, x = np.indices(SHAPE) / 200
     pattern = 3 + 0.8 * x * y + rng.normal(0, 5 * SIGMA, SHAPE)
-    rates, lights = [], []
+    rates, lights, wcses = [], [], []
     for number in range(N):
         offset = rng.uniform(-4, 4, 2) / 3600
         wcs = distorted_wcs(CENTRE[0] + offset[0], CENTRE[1] + offset[1], 15 + number, SHAPE)
@@ -85,11 +70,12 @@ def field(tmp_path_factory):
         name = f"jw01345001001_02101_{number + 1:05d}_mirimage"
         rates.append(save(model, folder, f"{name}_rate.fits"))
         save(model, folder, f"{name}_cal.fits", wcs)
-    wcs = flat_wcs((440, 460))
-    mosaic = datamodels.ImageModel((440, 460))
-    mosaic.data = light_of(wcs, (440, 460), sky).astype(np.float32)
-    mosaic.data += rng.normal(0, SIGMA, (440, 460)).astype(np.float32)
-    mosaic.wht = np.ones((440, 460), np.float32)
+        wcses.append(wcs)
+    wcs, shape = mosaic_grid(wcses)
+    mosaic = datamodels.ImageModel(shape)
+    mosaic.data = light_of(wcs, shape, sky).astype(np.float32)
+    mosaic.data += rng.normal(0, SIGMA, shape).astype(np.float32)
+    mosaic.wht = np.ones(shape, np.float32)
     save(mosaic, folder, "group_i2d.fits", wcs)
     return folder, rates, pattern, lights
 
@@ -105,10 +91,16 @@ def run(field, **parameters):
     return models
 
 
-def test_the_pattern_goes_and_the_light_stays(field):
+@pytest.fixture(scope="module")
+def cleaned(field):
+    """All exposures, with the mosaic and everything as it is by default."""
+    return run(field)
+
+
+def test_the_pattern_goes_and_the_light_stays(field, cleaned):
     _, _, pattern, lights = field
     fluxes, noises = [], []
-    for number, model in enumerate(run(field)):
+    for number, model in enumerate(cleaned):
         metrics = model.meta.instance["ceers_steps"]["ceers_image_background"]["metrics"]
         assert metrics["interpolated_fraction"] < 0.02
         left = model.data - lights[number]
@@ -129,19 +121,40 @@ def test_the_pattern_goes_and_the_light_stays(field):
     assert np.mean(noises) / np.sqrt(N) < 0.005 / 2  # the test can tell
 
 
-def test_errors_predict_the_scatter(field):
+def test_blocks_have_no_more_noise_than_exposure_and_background(field, cleaned):
+    """Light that is left in one exposure is in the backgrounds of all others."""
     *_, lights = field
-    model = run(field)[2]
+    pulls = []
+    for light, model in zip(lights, cleaned, strict=True):
+        blank = (light < 0.01 * SIGMA) & (model.dq == 0)
+        ny, nx = (side // BLOCK for side in SHAPE)
+        window, shape = np.s_[: ny * BLOCK, : nx * BLOCK], (ny, BLOCK, nx, BLOCK)
+        total, variance = (
+            np.where(blank, plane, 0.0)[window].reshape(shape).sum((1, 3))
+            for plane in (model.data - light, model.var_rnoise + model.var_poisson)
+        )
+        chosen = blank[window].reshape(shape).sum((1, 3)) > BLOCK**2 / 2
+        pull = total[chosen] / np.sqrt(variance[chosen])
+        pulls.append(pull - pull.mean())  # the level of an exposure has an error, too
+    pulls = np.concatenate(pulls)
+    assert pulls.std() < 1.05
+    assert 2 / np.sqrt(2 * pulls.size) < 0.05  # the test can tell
+    assert np.abs(pulls).max() < 5
+
+
+def test_errors_predict_the_scatter(field, cleaned):
+    *_, lights = field
+    model = cleaned[2]
     chi = (model.data - lights[2]) / model.err
     blank = (lights[2] < 0.01 * SIGMA) & (model.dq == 0)
     assert chi[blank].std() == pytest.approx(1.0, abs=0.03)
     assert model.meta.cal_step.instance["ceers_image_background"] == "COMPLETE"
 
 
-def test_the_emission_is_masked_through_the_wcs(field):
+def test_the_emission_is_masked_through_the_wcs(field, cleaned):
     # without the mosaic sources stay in the background of others, as far as they are not clipped
     *_, lights = field
-    with_mosaic, without = run(field)[0], run(field, mosaic=None)[0]
+    with_mosaic, without = cleaned[0], run(field, mosaic=None)[0]
     faint = np.zeros(SHAPE, bool)
     for light in lights[1:]:
         faint |= (light > 0.5 * SIGMA) & (light < 3 * SIGMA)
