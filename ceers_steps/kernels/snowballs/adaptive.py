@@ -5,6 +5,7 @@ and in the differences after it.
 """
 
 from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
 from numpy.typing import NDArray
@@ -145,16 +146,19 @@ def measure_snowballs(
         if places:
             ramp = Ramp(data[i], groupdq[i], bad, flags[i])
             noise = measure_noise(ramp, places, n_outputs)
+        measure = partial(measure_event, threshold=halo_threshold, after_groups=after_groups)
+        earlier = np.zeros(bad.shape, dtype=bool)  # cores of events
         for g, candidates in cores.items():
             measured = [
-                measure_event(
-                    ramp, noise, g, box, core, threshold=halo_threshold, after_groups=after_groups
-                )
+                (measure(ramp, noise, g, box, core), box, core)
                 for box, core in candidates
-                if not _is_known(core, groupdq[i, g][box], flags[i, g][box])
+                if not _is_known(core, earlier[box], groupdq[i, g][box], flags[i, g][box])
             ]
             # flagged only now, so that the events of a group do not depend on their order
-            for event in filter(None, measured):
+            for event, box, core in measured:
+                if event is None:
+                    continue
+                earlier[box] |= core
                 for mark in event.marks:
                     flags[i, mark.group][mark.box] |= mark.pixels
                 events.append(_record(i, g, event))
@@ -202,9 +206,14 @@ def _cores(
 
 
 def _is_known(
-    core: NDArray[np.bool_], groupdq: NDArray[np.uint8], flags: NDArray[np.bool_]
+    core: NDArray[np.bool_],
+    earlier: NDArray[np.bool_],
+    groupdq: NDArray[np.uint8],
+    flags: NDArray[np.bool_],
 ) -> bool:
     """Tell if the jumps of a core are those of an event of an earlier group."""
+    if np.count_nonzero(core & earlier) < EVENTS.known_core * np.count_nonzero(core):
+        return False
     jumps = core & ((groupdq & JUMP_DET) != 0)
     return bool(np.count_nonzero(jumps & flags) >= EVENTS.known_part * np.count_nonzero(jumps))
 

@@ -16,6 +16,7 @@ from ceers_steps.kernels.parts import Slices
 from ceers_steps.kernels.snowballs.adaptive import Snowball
 from ceers_steps.kernels.snowballs.profile import Blocks
 from ceers_steps.kernels.snowballs.settings import FAINT, HALO
+from ceers_steps.kernels.stats import mad_sigma
 
 __all__ = ["FaintHalos", "subtract_faint_halos_inplace"]
 
@@ -51,11 +52,12 @@ def subtract_faint_halos_inplace(
 ) -> FaintHalos:
     """Subtract from a ramp what snowballs leave beyond their flags.
 
-    The excess of the difference in which an event shows, over the mean of the other differences
-    of each pixel, is followed by an elliptical profile whose logarithm is a parabola in that of
-    the radius: power laws of any slope, and exponential profiles over the range that is used. It
-    is subtracted from that group on, where it is above its own error and nothing is flagged. The
-    same is done in the two neighbouring differences, into which the charge may fall.
+    An event may fall into two differences, in which its halo has the same profile. How much each
+    holds is measured where it is bright. The excess of these differences together, over the mean
+    of the other differences of each pixel, is followed by an elliptical profile whose logarithm
+    is a parabola in that of the radius, and that is corrected by the means of elliptical rings,
+    which need no formula. It is subtracted out to where it is lost in its own error, where
+    nothing is flagged.
 
     Parameters
     ----------
@@ -117,48 +119,79 @@ def _halos_of(ramp: Ramp, noise: Noise, event: Snowball) -> list[tuple[int, Slic
     box = _box(event, ramp.bad.shape, float(np.exp(FAINT.range[1])))
     window = ramp.window(box, noise)
     rate, count = _rate(window, left_out)
-    error = np.sqrt(1 + 1 / np.maximum(count, 1))
     known = (count > 0) & _no_source(rate, noise.sigma)
     y, x = (np.arange(side.start, side.stop, dtype=np.float32) for side in box)
     centre = event.y - y[0], event.x - x[0]
     y, x = np.meshgrid(y - y[0], x - x[0], indexing="ij", sparse=True)
-    found: list[tuple[int, Blocks, float]] = []
-    for k in near:
-        excess = (window.differences[k] - rate) / (noise.sigma * error)
-        # in the flagged region there are no other hits to be separated
-        inner = np.hypot(y - centre[0], x - centre[1]) < event.halo_radius
-        good = (window.steady[k] | (window.usable[k] & inner)) & known
-        blocks = Blocks.of(excess, error, good, centre, event)
-        found.append((k, blocks, blocks.around(centre, event.halo_radius)))
-    # the ellipse is that of the difference which holds most of the charge
-    found.sort(key=lambda each: -each[2])
-    shape = found[0][1].fit_shape(centre, event)
+    distance = np.hypot(y - centre[0], x - centre[1]) / event.halo_radius
+    inner = distance < 1
+    bright = known & inner & (distance > np.exp(FAINT.range[0]))
+    parts = _parts(window, rate, noise.sigma, near, bright)
+    # together, since the differences share the reads between them, and the halo its profile
+    held = sorted(parts)
+    excess = (window.differences[held].sum(axis=0) - len(held) * rate) / np.float32(noise.sigma)
+    # in the flagged region there are no other hits to be separated
+    good = known & (window.steady[held] | (window.usable[held] & inner)).all(axis=0)
+    error = np.sqrt(1 + len(held) ** 2 / np.maximum(count, 1)).astype(np.float32)
+    outer = good & ~inner
+    if np.count_nonzero(outer) > FAINT.fewest_blocks:
+        error *= np.float32(mad_sigma(excess[outer] / error[outer]))
+    blocks = Blocks.of(excess / error, error, good, centre, event)
+    shape = blocks.fit_shape(centre, event)
     if shape is None:
         return None
-    halos: list[tuple[int, Slices, Float]] = []
-    for k, blocks, _ in found:
-        profile = blocks.fit_profile(shape, event.halo_radius)
-        if profile is None:
-            continue
-        halo = profile.significant(y, x)
-        halo[(ramp.groupdq[k + 1][box] != 0) | ramp.bad[box]] = 0
-        excess = (window.differences[k] - rate) / noise.sigma
-        if _is_confirmed(halo, excess - profile.sky, window.steady[k] & known):
-            halos.append((k + 1, box, halo))
+    profile = blocks.fit_profile(shape, event.halo_radius)
+    if profile is None:
+        return []
+    halo = profile.significant(y, x)
+    # what is brighter is flagged around an event that was measured well
+    halo[ramp.bad[box] | (halo > len(held) * FAINT.brightest)] = 0
+    flagged = [ramp.groupdq[k + 1][box] != 0 for k in held]
+    unflagged = np.where(np.any(flagged, axis=0), np.float32(0), halo)
+    if not _is_confirmed(unflagged, (excess - profile.sky) / error, error, good):
+        return []
+    halos = []
+    for k, hidden in zip(held, flagged, strict=True):
+        part = np.float32(parts[k]) * halo
+        part[hidden | (part > FAINT.brightest)] = 0
+        halos.append((k + 1, box, part))
     return halos
 
 
-def _is_confirmed(halo: Float, excess: Float, good: NDArray[np.bool_]) -> bool:
-    """Tell if what is to be subtracted is there, near the flags and further out alike."""
+def _parts(
+    window: Window, rate: Float, sigma: float, near: list[int], here: NDArray[np.bool_]
+) -> dict[int, float]:
+    """Return the part of the charge that each difference holds, of those that hold some.
+
+    It is measured where the event is bright, in pixels that all differences can use.
+    """
+    excess = (window.differences[near] - rate) / np.float32(sigma)
+    # a hit is brighter than what is left of an event beyond its core
+    here = here & (window.usable[near] & (np.abs(excess) < FAINT.bright)).all(axis=0)
+    charge = excess[:, here].sum(axis=1, dtype=float)
+    noise = float(np.sqrt(np.count_nonzero(here)))
+    kept = charge > max(FAINT.least_part * float(charge.sum()), FAINT.part_significance * noise)
+    if not kept.any():
+        return {near[0]: 1.0}
+    charge = np.where(kept, charge, 0)
+    return {k: float(part) for k, part in zip(near, charge / charge.sum(), strict=True) if part}
+
+
+def _is_confirmed(halo: Float, excess: Float, error: Float, good: NDArray[np.bool_]) -> bool:
+    """Tell if what is to be subtracted is there, near the flags and further out alike.
+
+    The excess is given over its error.
+    """
     brightest = float(halo.max(initial=0))
-    if not 0 < brightest < FAINT.brightest:
+    if not brightest > 0:
         return False
-    ratio, error = _ratio(halo, excess, good & (halo > 0))
-    if ratio < FAINT.seen_significance * error:
+    scaled = halo / error
+    ratio, ratio_error = _ratio(scaled, excess, good & (halo > 0))
+    if ratio < FAINT.seen_significance * ratio_error:
         return False
     for part in (halo >= brightest / 3, (halo > 0) & (halo < brightest / 3)):
-        ratio, error = _ratio(halo, excess, good & part)
-        if abs(ratio - 1) > FAINT.ratio_error + FAINT.ratio_sigma * error:
+        ratio, ratio_error = _ratio(scaled, excess, good & part)
+        if abs(ratio - 1) > FAINT.ratio_error + FAINT.ratio_sigma * ratio_error:
             return False
     return True
 

@@ -1,4 +1,4 @@
-"""The profile of a halo: an ellipse and a parabola between the logarithms of radius and level."""
+"""The profile of a halo: an ellipse, a parabola between the logarithms, corrected in rings."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -18,7 +18,7 @@ Float = NDArray[np.float32]
 
 @dataclass(frozen=True)
 class Profile:
-    """An elliptical halo, ``exp(level - slope t - bend t^2)``, t the logarithm of its radius.
+    """An elliptical halo, given at radii.
 
     Attributes
     ----------
@@ -26,23 +26,24 @@ class Profile:
         Centre, y and x in pixels of the box that it was fitted in, and the two components of the
         logarithm of the axis ratio, along x and along the diagonal.
     radius : float
-        Pixels; radius where t is 0.
-    terms : NDArray
-        Level, slope, bend.
-    covariance : NDArray
-        Shape ``(3, 3)``, of the terms.
+        Pixels; radius where the logarithm is 0.
+    grid : NDArray
+        Shape ``(n,)``: logarithms of the radius.
+    level, error : NDArray
+        Same shape: halo and its error, sigma of a difference.
     sky : float
         Level under it, sigma of a difference.
     """
 
     ellipse: NDArray[np.float64]
     radius: float
-    terms: NDArray[np.float64]
-    covariance: NDArray[np.float64]
+    grid: NDArray[np.float64]
+    level: NDArray[np.float64]
+    error: NDArray[np.float64]
     sky: float
 
     def significant(self, y: NDArray, x: NDArray) -> Float:
-        """Return the halo, sigma of a difference, where it is well above its own error.
+        """Return the halo, sigma of a difference, where it is above its own error.
 
         Parameters
         ----------
@@ -55,17 +56,12 @@ class Profile:
             0 where it is not.
         """
         t = _log_radius(y, x, self.ellipse, self.radius)
-        grid = np.arange(*FAINT.range, 0.01)
-        powers = np.stack([np.ones_like(grid), -grid, -(grid**2)])
-        level = np.exp(np.clip(self.terms @ powers, -30, 30))
-        # of its logarithm
-        error = np.sqrt(np.maximum(np.einsum("ik,ij,jk->k", powers, self.covariance, powers), 0))
-        kept = (error < 1 / FAINT.pixel_significance) & (grid > FAINT.range[0])
-        # no hole, and nothing beyond the first radius at which it is lost or rises again
-        lost = (~kept | (np.gradient(level) > 0)) & (grid > 0)
+        grid, level = self.grid, self.level.copy()
+        # no hole, and nothing beyond the first radius at which it is lost
+        lost = (level < FAINT.pixel_significance * self.error) & (grid > 0)
         if lost.any():
             level[np.argmax(lost) :] = 0
-        return np.interp(t, grid, level * (grid <= FAINT.range[1]), right=0.0).astype(np.float32)
+        return np.interp(t, grid, level, left=0.0, right=0.0).astype(np.float32)
 
 
 @dataclass(frozen=True)
@@ -229,8 +225,49 @@ class Blocks:
         without = robust_loss(rest + model / last_error, FAINT.soft)
         if without - robust_loss(rest, FAINT.soft) < FAINT.significance**2:
             return None
-        covariance = np.asarray(np.linalg.pinv(found.curvature), dtype=np.float64)[:3, :3]
-        return Profile(ellipse, radius, start[:3], covariance, float(start[3]))
+        weight = 1 / np.sqrt(1 + np.square(rest / FAINT.soft)) / last_error**2
+        return self._corrected(ellipse, radius, start, weight)
+
+    def _corrected(
+        self, ellipse: NDArray, radius: float, values: NDArray, weight: NDArray
+    ) -> Profile:
+        """Correct a profile by what is left in elliptical rings, so that any halo is followed.
+
+        All that is known of the correction before is its size and that it is smooth along the
+        radius. What is returned is its mean and error with the data, the sky under it included.
+        """
+        t = _log_radius(self.y, self.x, ellipse, radius)
+        nodes = np.arange(FAINT.range[0], FAINT.range[1] + FAINT.ring / 2, FAINT.ring)
+        place = np.clip((t - nodes[0]) / FAINT.ring, 0, nodes.size - 1.001)
+        index = place.astype(int)
+        share = place - index
+        rows = np.arange(t.size)
+        matrix = np.zeros((t.size, nodes.size + 1))
+        matrix[rows, index], matrix[rows, index + 1], matrix[:, -1] = 1 - share, share, 1.0
+        left = self.mean - _level(t, values) - values[3]
+        size = FAINT.free * _level(nodes, values) + FAINT.floor * np.exp(-FAINT.floor_slope * nodes)
+        apart = (nodes[:, None] - nodes) / FAINT.smooth
+        before = np.zeros((nodes.size + 1, nodes.size + 1))
+        before[:-1, :-1] = size[:, None] * size * np.exp(-(apart**2) / 2)
+        before[:-1, :-1] += np.diag((FAINT.rough * size) ** 2)
+        before[-1, -1] = FAINT.spread[3] ** 2
+        precision = (matrix * weight[:, None]).T @ matrix
+        # before - before (before + precision^-1)^-1 before, without the inverse of either
+        after = np.linalg.solve(np.eye(len(before)) + before @ precision, before)
+        change = after @ (matrix.T @ (weight * left))
+        error = np.sqrt(np.maximum(np.diag(after)[:-1], 0))
+        grid = np.arange(*FAINT.range, 0.01)
+        level = _level(grid, values) + np.interp(grid, nodes, change[:-1])
+        outside = grid > 0
+        level[outside] = np.minimum.accumulate(np.maximum(level[outside], 0))
+        return Profile(
+            ellipse,
+            radius,
+            grid,
+            np.maximum(level, 0),
+            np.interp(grid, nodes, error),
+            float(values[3] + change[-1]),
+        )
 
     def _misfit(self, t: NDArray, values: NDArray, error: NDArray) -> tuple[NDArray, NDArray]:
         """Return residuals of the blocks, and their derivatives by terms and sky."""

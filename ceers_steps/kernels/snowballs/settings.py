@@ -32,6 +32,9 @@ class EventSettings:
     known_part: float = 0.95
     """Part of the jumps of a core that an earlier event has flagged when it is no new event
     (test of groups without event)."""
+    known_core: float = 0.25
+    """Part of a core that lies in the cores of earlier events when it is no new event: another,
+    larger one may arrive beside an event whose halo it is taken for."""
     sudden_sigma: float = 4.0
     """Least excess of a core over its rate, sigma of a difference: the threshold of jwst's jump
     step."""
@@ -152,6 +155,10 @@ class FaintHaloSettings:
     bright: float = 16.0
     """Sigma; what a pixel counts for at most. Blocks above half of this tell nothing of what is
     faint."""
+    least_part: float = 0.05
+    """Part of the charge of an event below which a difference is taken to hold none ..."""
+    part_significance: float = 3.0
+    """... and significance, sigma."""
     source_sigma: float = 3.0
     """Rate over that of the frame, sigma of a difference, from which on a pixel is a source."""
     soft: float = 2.0
@@ -166,19 +173,33 @@ class FaintHaloSettings:
     """How far the centre may be from that of the core, radii of the core (cut by an edge) ..."""
     stretch: float = 0.3
     """... and the logarithm of the axis ratio from that of what is flagged."""
+    smooth: float = 0.35
+    """Length of the correlation of what a halo has besides the fitted profile, logarithm of the
+    radius ..."""
+    free: float = 0.5
+    """... its standard deviation over the profile ..."""
+    floor: float = 0.1
+    """... and besides, sigma at the radius of the flagged region ..."""
+    floor_slope: float = 2.5
+    """... falling as the radius to minus this power ..."""
+    rough: float = 0.05
+    """... and the part of it that is free from one ring to the next."""
+    ring: float = 0.12
+    """Distance between rings, logarithm of the radius: a third of `smooth`."""
     fewest_blocks: int = 150
     """Blocks around an event that are needed ..."""
     coverage: float = 0.3
     """... and part of all blocks."""
     significance: float = 5.0
     """Significance of a whole halo that is subtracted, sigma ..."""
-    pixel_significance: float = 2.0
+    pixel_significance: float = 1.0
     """... and of its level at a radius."""
     brightest: float = 2.0
-    """Sigma; nothing as bright as this is unflagged around an event that was measured well."""
+    """Sigma; what is brighter than this in a difference is not subtracted: around an event that
+    was measured well it is flagged."""
     clip: float = 4.0
     """Sigma of a difference; what a pixel counts for at most when a halo is confirmed."""
-    seen_significance: float = 3.0
+    seen_significance: float = 1.5
     """Significance with which it is seen in the pixels it is subtracted from."""
     ratio_error: float = 0.3
     """Part by which what is there may differ from what is subtracted ..."""

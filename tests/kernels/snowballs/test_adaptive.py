@@ -251,6 +251,16 @@ def test_event_is_described():
     assert event.angle == pytest.approx(50, abs=8)
 
 
+def test_a_larger_event_beside_one_of_the_group_before_is_an_event():
+    """The search for the halo of the first one in its second difference reaches all of it."""
+    first = replace(ROUND, core_radius=12.5, y=80.0, x=80.0)
+    second = replace(ROUND, core_radius=24.0, y=130.0, x=120.0, time=450.0)
+    data, groupdq, _ = ramp([first, second], seed=6, rays=0)
+    events = measure(data, groupdq).events
+    assert [event.group for event in events] == [4, 5]
+    assert np.hypot(events[1].y - second.y, events[1].x - second.x) < 12
+
+
 def test_groups_without_event_stay_as_they_are():
     data, groupdq, _ = ramp([replace(FAINT, core_radius=8.0)], seed=5)
     flags = measure(data, groupdq).flags
