@@ -22,6 +22,9 @@ __all__ = ["MosaicResult", "combine", "draw_mosaics", "measure"]
 FAINTEST_REFERENCE = 26.0
 """Faintest magnitude in the reference catalogue (AB)."""
 
+POSITIONS = {"pixmap_stepsize": 10.0, "pixmap_order": 3}
+"""Positions of pixels are interpolated, as in ``image3.asdf``: 20 times faster, to 9e-9 pixel."""
+
 
 @dataclass(frozen=True)
 class MosaicResult:
@@ -86,7 +89,11 @@ def combine(results: Sequence[SetResult], folder: Path, *, seed: int = 1) -> lis
         output_dir=str(folder),
         save_results=True,
         configure_log=False,
-        steps={"tweakreg": {"abs_refcat": str(reference)}},
+        steps={
+            "tweakreg": {"abs_refcat": str(reference)},
+            "outlier_detection": POSITIONS,
+            "resample": POSITIONS,
+        },
     )
     return [folder / f"{name}_i2d.fits" for name in products]
 

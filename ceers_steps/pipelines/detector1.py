@@ -2,6 +2,7 @@
 
 import logging
 import os
+from functools import partial
 from typing import Any
 
 from jwst.pipeline import Detector1Pipeline
@@ -15,6 +16,7 @@ from ceers_steps.steps.jump_check import JumpCheckStep
 from ceers_steps.steps.looks import keep_rate
 from ceers_steps.steps.remstriping import RemStripingStep
 from ceers_steps.steps.snowball import SnowballStep
+from ceers_steps.steps.two_point import detect_jumps
 from ceers_steps.steps.wispsub import WispSubStep
 
 __all__ = ["CeersDetector1"]
@@ -77,6 +79,10 @@ class CeersDetector1(CeersPipeline, Detector1Pipeline):
     """  # noqa: E501
 
     step_defs = {**Detector1Pipeline.step_defs, **CUSTOM_STEPS}
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self.jump.process = partial(detect_jumps, self.jump)
 
     @classmethod
     def _get_config_from_parameters(cls, crds_parameters: Any, crds_observatory: str) -> Any:

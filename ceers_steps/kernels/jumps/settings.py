@@ -2,7 +2,14 @@
 
 from dataclasses import dataclass
 
-__all__ = ["DIFFERENCES", "JUMPS", "DifferenceSettings", "JumpSettings"]
+__all__ = [
+    "DIFFERENCES",
+    "JUMPS",
+    "SCREEN",
+    "DifferenceSettings",
+    "JumpSettings",
+    "ScreenSettings",
+]
 
 
 @dataclass(frozen=True)
@@ -55,5 +62,19 @@ class DifferenceSettings:
     """... and from one row to the next of those that tell the noise itself."""
 
 
+@dataclass(frozen=True)
+class ScreenSettings:
+    """How pixels without jumps are passed over."""
+
+    rows: int = 64
+    """Of a frame that are looked at together: their differences fit into the cache."""
+    nearly: float = 0.999
+    """Of the threshold: from here on single precision, good to 1e-6, leaves it open whether there
+    is a jump."""
+    fewest_clipped: int = 4
+    """Differences from which on the largest is left out of the median: that of jwst's step."""
+
+
 JUMPS = JumpSettings()
+SCREEN = ScreenSettings()
 DIFFERENCES = DifferenceSettings()
