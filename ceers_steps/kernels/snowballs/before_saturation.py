@@ -50,11 +50,12 @@ def contaminated_before_saturation(ramp: Ramp, noise: Noise) -> NDArray[np.bool_
     light = np.maximum(ramp.data[0][y, x] - dark - LAST.dark_sigma * scatter, 0.0)
     bound = np.where(np.isfinite(level), level, 0.0) + LAST.excess_sigma * noise.sigma
     bound = bound + HALO.first_group_ratio * light
+    # what another difference of the pixel agrees with is steady light
+    others = np.where(usable, differences, np.float32(np.inf))
+    smallest = np.full((2, y.size), np.float32(np.inf))
+    smallest[: len(others)] = np.partition(others, min(1, len(others) - 1), axis=0)[:2]
     for k, difference in enumerate(differences):
-        # what the others of the pixel agree with is steady light
-        others = np.where(usable, differences, np.float32(np.nan))
-        others[k] = np.nan
-        least = np.nanmin(np.where(np.isnan(others), np.float32(np.inf), others), axis=0)
+        least = np.where(others[k] == smallest[0], smallest[1], smallest[0])
         steady_too = np.isfinite(least) & (difference <= LAST.steady_ratio * least)
         found[k + 1, y, x] = usable[k] & (difference > bound[k]) & ~steady_too
     return found

@@ -9,11 +9,13 @@ from numpy.typing import NDArray
 from ceers_steps.kernels.blocks import block_sum
 from ceers_steps.kernels.snowballs.adaptive import Snowball
 from ceers_steps.kernels.snowballs.fit import Evaluation, Fit, fit_robust, robust_loss
-from ceers_steps.kernels.snowballs.settings import FAINT, FIT
+from ceers_steps.kernels.snowballs.settings import FAINT
 
 __all__ = ["Blocks", "Profile"]
 
 Float = NDArray[np.float32]
+
+_SMALL_STRETCH = 1e-4  # below it, a difference of two functions loses its figures
 
 
 @dataclass(frozen=True)
@@ -177,16 +179,11 @@ class Blocks:
         error = np.hypot(self.error, FAINT.unlike * np.maximum(self.mean, 0))
 
         def evaluate(values: NDArray) -> tuple[NDArray, NDArray]:
-            t = _log_radius(self.y, self.x, values[:4], event.halo_radius)
+            t, changes = _log_radius_changes(self.y, self.x, values[:4], event.halo_radius)
             parts, slopes = self._misfit(t, values[4:], error)
             # along the radius, which changes with centre and ellipse
             along = slopes[:, 0] * -(values[5] + 2 * values[6] * t)
-            nudges = np.eye(4) * FIT.nudge
-            moved = (
-                _log_radius(self.y, self.x, values[:4] + nudge, event.halo_radius)
-                for nudge in nudges
-            )
-            of_shape = np.stack([along * (there - t) / FIT.nudge for there in moved], axis=1)
+            of_shape = along[:, None] * changes
             return _with_expected(parts, np.hstack([of_shape, slopes]), values, expected, spread)
 
         return _fitted(evaluate, np.concatenate([start, first])).values
@@ -318,3 +315,34 @@ def _log_radius(
     round_part, odd_part = dx * dx + dy * dy, along * (dx * dx - dy * dy) + 2 * across * (dx * dy)
     square = even * round_part - odd * odd_part
     return np.log(np.maximum(square, 0.25) / radius**2) / 2
+
+
+def _log_radius_changes(
+    y: NDArray, x: NDArray, ellipse: NDArray, radius: float
+) -> tuple[NDArray, NDArray]:
+    """Return `_log_radius` and its derivatives by the four values of the ellipse."""
+    y0, x0, along, across = ellipse
+    dy, dx = y - y0, x - x0
+    size = float(np.hypot(along, across))
+    even = np.cosh(size)
+    odd = np.sinh(size) / size if size > 0 else 1.0
+    # of odd, over the component of the stretch; the limit is the third derivative of sinh
+    bend = (even - odd) / size**2 if size > _SMALL_STRETCH else 1 / 3
+    round_part, difference, product = dx * dx + dy * dy, dx * dx - dy * dy, 2 * dx * dy
+    odd_part = along * difference + across * product
+    square = even * round_part - odd * odd_part
+    size_part = odd * round_part - bend * odd_part
+    changes = np.stack(
+        [
+            2 * (odd * (across * dx - along * dy) - even * dy),
+            2 * (odd * (along * dx + across * dy) - even * dx),
+            along * size_part - odd * difference,
+            across * size_part - odd * product,
+        ],
+        axis=1,
+    )
+    inside = square < 0.25
+    square = np.maximum(square, 0.25)
+    changes /= (2 * square)[:, None]
+    changes[inside] = 0
+    return np.log(square / radius**2) / 2, changes

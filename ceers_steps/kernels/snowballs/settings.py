@@ -219,8 +219,6 @@ class FitSettings:
     """Where the steps are too small to change anything."""
     converged: float = 1e-5
     """Relative change of the loss at which a fit ends: some hundredths for 2000 residuals."""
-    nudge: float = 1e-5
-    """Step of a numerical derivative: pixels, and of the logarithm of the axis ratio."""
 
 
 EVENTS = EventSettings()
