@@ -195,10 +195,15 @@ def _log_excerpt(path: Path | None) -> tuple[list[str], list[str]]:
 def _rows(metrics: Mapping[str, float]) -> list[tuple[str, str, str, str]]:
     """Return name, value, unit and meaning of the metrics that are known."""
     return [
-        (metric.name, f"{metrics[metric.name]:.5g}", metric.unit, metric.meaning)
+        (metric.name, _short(metrics[metric.name]), metric.unit, metric.meaning)
         for metric in METRICS
         if metric.name in metrics
     ]
+
+
+def _short(value: float) -> str:
+    """Return a number with five digits, or all before the point."""
+    return f"{value:.0f}" if value >= 1e4 else f"{value:.5g}"
 
 
 def _write_index(

@@ -215,7 +215,7 @@ def compare_mosaic(
     residual = np.where(seen, after - true.sources, np.float32(np.nan))
     truth = np.where(seen, true.sources, np.float32(np.nan))
     noise = np.where(seen, true.noise, np.float32(np.nan))
-    sources, filter_name = _sources(exposures, wcs)
+    sources = _sources(true.catalogs, wcs)
     scale = _pixel_scale(wcs)
 
     quiet = np.nanmedian(err)
@@ -242,7 +242,7 @@ def compare_mosaic(
     )
     metrics = MosaicMetrics(
         product=product.name,
-        filter=filter_name,
+        filter=true.filter,
         n_exposures=len(exposures),
         chi=tuple(mosaic_metrics.block_chi(residual, noise, err, mask=~blank)),
         outliers=float(far[blank].mean()),
@@ -298,13 +298,12 @@ def _background(path: Path) -> tuple[NDArray, NDArray]:
         return hdus["BKGD"].data.copy(), hdus["BKGMASK"].data > 0
 
 
-def _sources(exposures: list[TrueExposure], wcs: WCS) -> tuple[Table, str]:
-    """Return all sources once, with their pixels in the mosaic, and the filter."""
-    truths = [exposure.read_truth() for exposure in exposures]
+def _sources(catalogs: Sequence[Table], wcs: WCS) -> Table:
+    """Return all sources once, with their pixels in the mosaic."""
     columns = ["source", "ra", "dec", "mag", "star"]
-    table = unique(vstack([truth.sources[columns] for truth in truths]), keys="source")
+    table = unique(vstack([catalog[columns] for catalog in catalogs]), keys="source")
     table["x"], table["y"] = wcs.invert(table["ra"], table["dec"])
-    return table, truths[0].exposure["filter"]
+    return table
 
 
 def _pixel_scale(wcs: WCS) -> float:

@@ -80,11 +80,17 @@ class TrueMosaic:
         For each exposure the sources in it: ``east`` and ``north``, where its WCS in the end puts
         them less where they are, and ``east_before`` and ``north_before``, where the header did;
         mas on the sky.
+    catalogs : tuple of Table
+        The true sources of each exposure.
+    filter : str
+        Of the first exposure.
     """
 
     sources: NDArray
     noise: NDArray
     offsets: Mapping[str, Table]
+    catalogs: tuple[Table, ...]
+    filter: str
 
 
 def make_true_mosaic(mosaic: Path, exposures: list[TrueExposure], *, seed: int = 0) -> TrueMosaic:
@@ -122,8 +128,11 @@ def make_true_mosaic(mosaic: Path, exposures: list[TrueExposure], *, seed: int =
     ]
     rng = np.random.default_rng(seed)
     offsets = {}
+    catalogs, filters = [], []
     for exposure in exposures:
         truth = exposure.read_truth()
+        catalogs.append(truth.sources)
+        filters.append(truth.exposure["filter"])
         with datamodels.open(exposure.calibrated) as model:
             commanded = model.meta.wcs
             to_mjysr = model.meta.photometry.conversion_megajanskys
@@ -159,7 +168,7 @@ def make_true_mosaic(mosaic: Path, exposures: list[TrueExposure], *, seed: int =
                 ymin=ymin,
                 ymax=ymax,
             )
-    return TrueMosaic(maps[0].out_img, maps[1].out_img, offsets)
+    return TrueMosaic(maps[0].out_img, maps[1].out_img, offsets, tuple(catalogs), filters[0])
 
 
 def true_wcs(commanded: WCS, sources: Table, name: str = "exposure") -> WCS:
