@@ -9,13 +9,11 @@ from numpy.typing import NDArray
 from ceers_steps.kernels.blocks import block_sum
 from ceers_steps.kernels.snowballs.adaptive import Snowball
 from ceers_steps.kernels.snowballs.fit import Evaluation, Fit, fit_robust, robust_loss
-from ceers_steps.kernels.snowballs.settings import FAINT
+from ceers_steps.kernels.snowballs.settings import FAINT, FIT
 
 __all__ = ["Blocks", "Profile"]
 
 Float = NDArray[np.float32]
-
-_SMALL_STRETCH = 1e-4  # below it, a difference of two functions loses its figures
 
 
 @dataclass(frozen=True)
@@ -327,7 +325,7 @@ def _log_radius_changes(
     even = np.cosh(size)
     odd = np.sinh(size) / size if size > 0 else 1.0
     # of odd, over the component of the stretch; the limit is the third derivative of sinh
-    bend = (even - odd) / size**2 if size > _SMALL_STRETCH else 1 / 3
+    bend = (even - odd) / size**2 if size > FIT.least_stretch else 1 / 3
     round_part, difference, product = dx * dx + dy * dy, dx * dx - dy * dy, 2 * dx * dy
     odd_part = along * difference + across * product
     square = even * round_part - odd * odd_part

@@ -219,6 +219,9 @@ class FitSettings:
     """Where the steps are too small to change anything."""
     converged: float = 1e-5
     """Relative change of the loss at which a fit ends: some hundredths for 2000 residuals."""
+    least_stretch: float = 1e-4
+    """Logarithm of the axis ratio below which an ellipse is a circle for its derivatives: the
+    difference of two functions would lose its figures."""
 
 
 EVENTS = EventSettings()
