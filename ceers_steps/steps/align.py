@@ -76,7 +76,7 @@ class AlignStep(CeersMixin, TweakRegStep):
         fallback = option('none', 'visit', default='none')  # What fails: none: keeps its WCS; visit: takes the pointing of the aligned exposure of its visit that is nearest in time, or (no reference, none at the same time) the mean of those of its visit
         keep_updated = boolean(default=True)  # Exposures whose WCS is from a file (UpdateWcsStep) keep it, and the others are aligned with them; false: all are aligned
         on_failure = option('keep', 'stop', default='keep')  # What could not be aligned: keep: its WCS stays; stop: an error, after the table and the figure are written
-        save_wcs = boolean(default=False)  # Write the WCS of each aligned exposure, <exposure>_tweakreg.asdf
+        save_wcs = boolean(default=False)  # Write the WCS of each aligned exposure, and of those for which the pointing stands (one exposure, no sources at all), <exposure>_tweakreg.asdf
         save_table = boolean(default=True)  # Write the results, *_alignment.ecsv
         save_plots = boolean(default=True)  # Draw the residuals, *_alignment.png
     """  # noqa: E501
@@ -203,14 +203,16 @@ def _write_back(
     step: AlignStep, library: ModelLibrary, exposures: Sequence[AlignedExposure], given: str
 ) -> None:
     """Give the exposures their WCS, and record how each ended."""
-    dark = _show_nothing(exposures)
+    # there is nothing better than the pointing of the guide star: it stands
+    stands = {SKIPPED, FAILED} if _show_nothing(exposures) else {SKIPPED}
     with library:
         for exposure in exposures:
             model = library.borrow(exposure.index)
             try:
                 if exposure.status in {COMPLETE, BORROWED}:
                     _set_wcs(step, model, exposure.corrector.wcs, exposure.reference)
-                if step.save_wcs and (dark or exposure.status in {COMPLETE, BORROWED}):
+                stands_still = exposure.status in stands and not exposure.kept
+                if step.save_wcs and (exposure.status in {COMPLETE, BORROWED} or stands_still):
                     path = step.extra_product_path(model, "tweakreg", "asdf")
                     write_wcs_file(path.with_name(wcs_file_name(model)), model)
                 status = COMPLETE if exposure.status == BORROWED else exposure.status

@@ -420,9 +420,11 @@ class TestFailures:
             assert wcs(5.0, 7.0) == model.meta.wcs(5.0, 7.0)
 
     def test_one_exposure_without_catalogue(self, field, tmp_path):
-        models, table = run(field, tmp_path, field.files[:1])
+        models, table = run(field, tmp_path, field.files[:1], save_wcs=True)
         (model,) = models.values()
         assert model.meta.cal_step.tweakreg == "SKIPPED"
+        (path,) = tmp_path.glob("*_tweakreg.asdf")  # its pointing, so that a survey goes on
+        assert read_wcs_file(path).wcs(5.0, 7.0) == model.meta.wcs(5.0, 7.0)
         assert len(table) == 1
         assert table["status"][0] == "SKIPPED"
 
