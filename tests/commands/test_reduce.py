@@ -7,7 +7,9 @@ import shlex
 import subprocess
 from dataclasses import dataclass, replace
 
+import numpy as np
 import pytest
+from astropy.io import fits
 from astropy.table import Table
 
 from ceers_steps.cli import main
@@ -143,6 +145,19 @@ def test_plan_of_a_release_needs_no_files(folder, capsys):
     told = " ".join(capsys.readouterr().out.split())
     assert "detector1 690, snowball 690, wispsub 132, remstriping 690, image2 690" in told
     assert "update_wcs 690" in told
+
+
+def test_a_raw_exposure_that_is_cut_off_is_named_before_anything_is_run(folder, work, capsys):
+    path = folder / "uncal" / "jw01727001001_02101_00002_nrcb4_uncal.fits"
+    fits.append(path, np.zeros((100, 100), np.float32))
+    with open(path, "r+b") as stream:
+        stream.truncate(path.stat().st_size - 5760)
+    assert ceers("reduce", "uncal", "-o", "reduced") == 1
+    told = capsys.readouterr().err
+    assert f"1 exposure(s) are not complete: {path} is cut off" in told
+    assert "--exclude jw01727001001_02101_00002_nrcb4 (at the end of the command)" in told
+    assert not work
+    assert ceers("reduce", "uncal", "-o", "reduced", "--exclude", path.stem[:-6]) == 0
 
 
 def test_plan_tells_which_parameter_changed(folder, work, capsys):

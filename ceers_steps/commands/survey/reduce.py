@@ -125,7 +125,9 @@ def _remedy(plan: "Plan", config: "SurveyConfig", outcome: "Outcome") -> str:
 
 
 def _check_inputs(due: Sequence["Task"]) -> None:
-    """Stop, before anything is run, when files are missing that tasks read."""
+    """Stop, before anything is run, when files are missing that tasks read, or raw ones cut off."""
+    from ceers_steps.files.whole_files import fits_problem
+
     needed = [(name, task.id) for task in due for name in task.inputs]
     missing = [f"{name} (for {task})" for name, task in needed if not os.path.isfile(name)]
     if missing:
@@ -133,6 +135,17 @@ def _check_inputs(due: Sequence["Task"]) -> None:
             f"{len(missing)} file(s) are not there, or no files: {'; '.join(missing[:3])}"
             f"{'; ...' if len(missing) > 3 else ''}. Put them there or correct the paths. To start "
             "all the same: --no-check"
+        )
+    raw = [(task.key, task.arguments["uncal"]) for task in due if task.stage == "exposure"]
+    found = [(key, path, fits_problem(path)) for key, path in raw]
+    damaged = [(key, f"{path} is {problem}") for key, path, problem in found if problem]
+    if damaged:
+        keys, texts = zip(*damaged, strict=True)
+        raise CeersError(
+            f"{len(damaged)} exposure(s) are not complete: {'; '.join(texts[:3])}"
+            f"{'; ...' if len(damaged) > 3 else ''}. Download or copy them again, or leave out: "
+            f"--exclude {shlex.join(keys[:3])} (at the end of the command). To start all the "
+            "same: --no-check"
         )
 
 

@@ -104,7 +104,7 @@ def build_plan(
             tasks += mosaic_tasks(of_group, again.group, [again.group], second=True)
             products |= again.group.products
         tasks += background_tasks(of_group, group, products, tasks)
-    notes = (*notes, *_other_instruments(exposures), *list_left_out(left_out))
+    notes = (*notes, *_other_instruments(context, exposures), *list_left_out(left_out))
     notes = (*notes, *(f"incomplete: {x}" for x in incomplete(groups)))
     return Plan(
         config.output,
@@ -116,12 +116,16 @@ def build_plan(
     )
 
 
-def _other_instruments(exposures: Iterable[Exposure]) -> list[str]:
+def _other_instruments(context: Context, exposures: Iterable[Exposure]) -> list[str]:
     """Say which corrections are not made for exposures of other instruments."""
     counts = Counter(exposure.instrument for exposure in exposures)
+    remstriping = context.parameters("detector1").get("remstriping", {})
+    skipped = ["jump_check", "snowball", "wispsub", "remstriping"]
+    if remstriping.get("other_instruments") and not remstriping.get("skip"):
+        skipped.remove("remstriping")
+    listed = f"{', '.join(skipped[:-1])} and {skipped[-1]}"
     return [
-        f"{counts[name]} exposure(s) of {name}: jump_check, snowball, wispsub and remstriping are "
-        "SKIPPED: they are made for NIRCam"
+        f"{counts[name]} exposure(s) of {name}: {listed} are SKIPPED: they are made for NIRCam"
         for name in INSTRUMENTS
         if counts[name] and name != "NIRCAM"
     ]

@@ -644,4 +644,7 @@ def test_instruments_have_mosaics_of_their_own(tmp_path):
     for name in ("MIRI", "NIRISS"):
         (note,) = (note for note in plan.notes if f"of {name}:" in note)
         assert note.startswith("2 exposure(s)")
-        assert "remstriping are SKIPPED" in note
+        assert "snowball, wispsub and remstriping are SKIPPED" in note
+    steps = {"detector1": {"remstriping": {"other_instruments": True}}}
+    plan = make_plan(tmp_path / "out", exposures=others, steps=steps)
+    assert all("snowball and wispsub are SKIPPED" in note for note in plan.notes[:2])
