@@ -341,3 +341,29 @@ def test_a_crash_at_any_file_operation_is_never_taken_as_done(tmp_path):
     assert crashes > 30
     # only after the record
     assert 1 <= valid < 15
+
+
+def test_memory_that_arrays_leave_is_used_again():
+    """Each page of an array that the system has cleared for it is a fault."""
+    script = """
+import resource, sys
+import numpy as np
+from ceers_steps.survey.running.task import _reuse_memory
+
+def faults(n):
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
+    for _ in range(n):
+        np.ones(2**23, np.uint64)
+    return resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before
+
+if sys.argv[1] == "reuse":
+    _reuse_memory()
+faults(1)
+print(faults(4))
+"""
+    small_pages = {**os.environ, "NUMPY_MADVISE_HUGEPAGE": "0"}
+    counts = []
+    for how in ("reuse", "not"):
+        command = [sys.executable, "-c", script, how]
+        counts.append(int(subprocess.check_output(command, cwd=ROOT, env=small_pages)))
+    assert counts[0] < (0.1 if sys.platform == "linux" else 1.1) * counts[1]
