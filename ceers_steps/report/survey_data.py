@@ -62,9 +62,10 @@ class SurveyData:
 
 
 _PRODUCT = re.compile(
-    r"(?P<name>jw\d{11}_\w{5}_\d{5}(?:-seg\d{3})?_nrc\w+?)(?:_a3001)?_(?P<suffix>[a-z0-9]+)\.fits$"
+    r"(?P<name>jw\d{11}_\w{5}_\d{5}(?:-seg\d{3})?_(?:nrc\w+?|mirimage|nis))"
+    r"(?:_a3001)?_(?P<suffix>[a-z0-9]+)\.fits$"
 )
-_MOSAIC = re.compile(r"(?P<name>.+)_(?P<suffix>i2d|mbkgsub)\.fits$")
+_MOSAIC = re.compile(r"(?P<name>.+)_(?P<suffix>i2d|m?bkgsub)\.fits$")
 _HIDDEN = {"report", ".ceers", "simulated", "tiles", "uncals"}
 
 
@@ -98,7 +99,8 @@ def read_survey(folder: str | Path) -> SurveyData:
             found.products[match["suffix"]] = path
         elif match := _MOSAIC.match(path.name):
             mosaic = mosaics.setdefault(match["name"], Mosaic(match["name"], path))
-            mosaic.path = path
+            if match["suffix"] != "i2d":
+                mosaic.path = path  # the last product of it
             mosaic.products[match["suffix"]] = path
     metrics: dict[str, dict] = defaultdict(dict)
     costs: dict[str, dict[str, float]] = defaultdict(dict)

@@ -123,6 +123,21 @@ def test_a_folder_without_a_survey_is_refused(tmp_path, capsys):
     assert "ceers reduce" in capsys.readouterr().err
 
 
+def test_products_of_every_instrument_are_found(tmp_path):
+    """Exposures of MIRI and NIRISS, too, and the mosaic of a single filter without background."""
+    names = ["nrcb4", "nrcalong", "mirimage", "nis"]
+    names = [f"jw01345002001_02142_00001_{name}" for name in names]
+    for name in (*(f"{name}_cal" for name in names), "deep_f770w_i2d", "deep_f770w_bkgsub"):
+        fits.PrimaryHDU().writeto(tmp_path / f"{name}.fits")
+    found = read_survey(tmp_path)
+    assert {each.name: set(each.products) for each in found.exposures} == {
+        name: {"cal"} for name in names
+    }
+    (mosaic,) = found.mosaics
+    assert mosaic.path.name == "deep_f770w_bkgsub.fits"
+    assert set(mosaic.products) == {"i2d", "bkgsub"}
+
+
 def test_show_writes_a_picture(tmp_path, survey, capsys):
     plan, name = survey
     path = plan.output / "rate" / f"{name}_rate.fits"
