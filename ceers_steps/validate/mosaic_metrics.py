@@ -46,7 +46,7 @@ def block_chi(
     err: NDArray,
     *,
     mask: NDArray,
-    blocks: Sequence[int] = (1, 2, 4, 8, 16),
+    blocks: Sequence[int] = (1, 2, 4, 8, 16, 32),
 ) -> list[BlockChi]:
     """Compare the scatter of block means of blank sky with the predicted one.
 
@@ -93,8 +93,8 @@ def block_chi(
                 block=block,
                 n_blocks=n_blocks,
                 chi=chi,
-                # 1.17 of a median absolute deviation, for the data and for the noise
-                chi_err=1.17 * chi / float(np.sqrt(n_independent)),
+                # 1.17 of a median absolute deviation, twice: of the data and of the noise
+                chi_err=1.65 * chi / float(np.sqrt(n_independent)),
                 claimed=scatter * block / float(np.median(independent)),
             )
         )

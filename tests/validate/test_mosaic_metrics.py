@@ -41,14 +41,25 @@ def scene(seed=4, n=60):
 
 def test_chi_is_the_ratio_of_the_noises_in_all_blocks():
     chis = mm.block_chi(1.2 * drizzled(1), drizzled(2), ERR, mask=BLANK)
-    assert [each.block for each in chis] == [1, 2, 4, 8, 16]
+    assert [each.block for each in chis] == [1, 2, 4, 8, 16, 32]
     for each in chis:
         assert abs(each.chi - 1.2) < 4 * each.chi_err
     assert chis[0].chi_err < 0.01
-    assert chis[-1].chi_err < 0.06
+    assert chis[-2].chi_err < 0.06
     # single pixels have less noise than the error array says, large blocks have all of it
     assert chis[0].claimed == pytest.approx(1.2 * np.sqrt((KERNEL**2).sum()), rel=0.02)
-    assert chis[-1].claimed == pytest.approx(1.2, rel=0.1)
+    assert chis[-2].claimed == pytest.approx(1.2, rel=0.1)
+
+
+def test_the_error_of_chi_is_its_scatter():
+    rng = np.random.default_rng(3)
+    draws = [
+        mm.block_chi(*rng.normal(0, SIGMA, (2, 64, 64)), ERR[:64, :64], mask=BLANK[:64, :64])[1]
+        for _ in range(200)
+    ]
+    scatter = np.std([each.chi for each in draws])
+    # 200 draws tell a scatter to 5%
+    assert np.mean([each.chi_err for each in draws]) == pytest.approx(scatter, rel=0.2)
 
 
 def test_pixels_far_out_are_counted_and_do_not_change_chi():
