@@ -4,13 +4,15 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy import ndimage
 
 from ceers_steps.kernels.rows import RowImage, flagged, row_blocks
-from ceers_steps.kernels.sources.background import BackgroundMesh, fit_mesh
+from ceers_steps.kernels.sources.background import BackgroundMesh, box_locations, fit_mesh
+from ceers_steps.kernels.sources.boxes import smooth_boxes
 from ceers_steps.kernels.sources.mosaic_tiers import CORE
 from ceers_steps.kernels.sources.noise_map import noise_of_boxes
-from ceers_steps.kernels.sources.outskirts import measure_outskirts
-from ceers_steps.kernels.sources.settings import FOLLOWED
+from ceers_steps.kernels.sources.outskirts import Outskirts, measure_outskirts
+from ceers_steps.kernels.sources.settings import FOLLOWED, MESH
 
 __all__ = [
     "BORDER",
@@ -139,9 +141,7 @@ def measure_mosaic_background(
             bits[cleared] &= BORDER
     mesh = _mesh(image, bits, settings, settings.box_size)
     if adaptive and settings.box_size >= 2 * FOLLOWED.smallest_box:
-        fine = _mesh(image, bits, settings, settings.box_size // 2)
-        local = outskirts.noise * noise_of_boxes(outskirts.depth, fine)
-        mesh = mesh.followed(fine, FOLLOWED.structure * local)
+        mesh = _chosen(mesh, image, bits, settings, outskirts)
     return MosaicBackground(mesh, bits, _metrics(mesh, bits))
 
 
@@ -182,6 +182,73 @@ def _mesh(
         borders="continued" if settings.method == "adaptive" else "mirrored",
         n_threads=settings.n_threads,
     )
+
+
+def _chosen(
+    wide: BackgroundMesh,
+    image: RowImage,
+    bits: NDArray[np.uint8],
+    settings: BackgroundSettings,
+    outskirts: Outskirts,
+) -> BackgroundMesh:
+    """Return the sky in boxes of half the side, followed as far as each place asks for it.
+
+    A box tells which of two skies is the better one there if neither knows it: the next of
+    `FOLLOWED.candidates` stands where the neighbours of a box foretell it better, by more than
+    chance. The first stands also where it differs by much, as it does under a mask.
+    """
+    side = settings.box_size // 2
+    ny, nx = image.shape
+    box = (min(side, ny), min(side, nx))
+    boxes = box_locations(
+        image,
+        flagged(bits, 255),
+        box,
+        settings.sigma_clip,
+        settings.exclude_fraction,
+        settings.n_threads,
+    )
+    empty = BackgroundMesh(boxes, box, (ny, nx), continued=True)
+    chosen = wide.at_boxes(empty)
+    limit = FOLLOWED.structure * outskirts.noise * noise_of_boxes(outskirts.depth, empty)
+    # a box is a hundredth of what the wide median sees: that counts as not knowing it
+    foretold = chosen
+    for number, (filter_size, degree) in enumerate(FOLLOWED.candidates):
+        if filter_size > settings.filter_size and number:
+            continue
+        value, alone = (
+            smooth_boxes(
+                boxes,
+                min(filter_size, settings.filter_size),
+                fill="gaussian",
+                max_degree=degree,
+                borders="continued" if degree else "mirrored",
+                without_own=without_own,
+            )
+            for without_own in (False, True)
+        )
+        weight = _better(boxes, foretold, alone) if settings.filter_size > 1 else 0.0
+        if number == 0:
+            differs = np.abs(value - chosen) / limit - 1.0
+            weight = np.maximum(weight, np.clip(differs, 0.0, 1.0))
+        chosen = chosen + weight * (value - chosen)
+        foretold = foretold + weight * (alone - foretold)
+    return BackgroundMesh(chosen, box, (ny, nx), continued=True)
+
+
+def _better(boxes: NDArray, old: NDArray, new: NDArray) -> NDArray[np.float64]:
+    """Return where values of boxes are foretold better than before, 0 to 1, and around there."""
+    known = np.isfinite(boxes)
+    gain = np.where(known, (boxes - old) ** 2 - (boxes - new) ** 2, 0.0)
+    share, mean, square = (
+        ndimage.gaussian_filter(each, FOLLOWED.around)
+        for each in (known.astype(float), gain, gain**2)
+    )
+    share = np.maximum(share, 1e-9)
+    error = np.sqrt(square / (4.0 * np.pi * FOLLOWED.around**2)) / share
+    surplus = mean / share / np.maximum(error, np.finfo(float).tiny) - FOLLOWED.surely
+    sure = np.clip(surplus, 0.0, 1.0) * np.minimum(share / MESH.enough, 1.0)
+    return ndimage.maximum_filter(sure, 2 * FOLLOWED.growth + 1)
 
 
 def _metrics(mesh: BackgroundMesh, bits: NDArray[np.uint8]) -> dict[str, float]:

@@ -221,6 +221,18 @@ class FollowedSettings:
 
     structure: float = 0.15
     """Structure up to which the smooth sky stands: a box of the fine one is known to 0.03."""
+    candidates: tuple[tuple[int, int], ...] = ((5, 4), (5, 0), (3, 0))
+    """Skies in boxes of half the side, each tried against the one before: side of the median
+    filter (no more than that of the parameters) and degree of the polynomial taken out, which
+    makes slopes of steps; 0 = none (by hand) ..."""
+    around: float = 2.0
+    """... the Gaussian of boxes that tell which of two is better, boxes ..."""
+    surely: float = 2.0
+    """... the gain in its own errors from which on the next counts, in full one above (by
+    hand) ..."""
+    growth: int = 2
+    """... and boxes around in which it does, too: as far as a wide median is off beside a step
+    (by hand)."""
     smallest_box: int = 8
     """Boxes are halved where the sky has structure, if they have this side after it, pixels."""
     degree: int = 4
