@@ -30,6 +30,7 @@ from ceers_steps.kernels.stats import MAD_TO_SIGMA
 from ceers_steps.pipelines.detector1 import CeersDetector1
 from ceers_steps.simulate import SimulationConfig, active, read_truth, simulate
 from ceers_steps.simulate.detector import deposits
+from ceers_steps.steps.jump_check import correct_rate_errors
 
 JUMP, SATURATED = dqflags.group["JUMP_DET"], dqflags.group["SATURATED"]
 DO_NOT_USE = dqflags.pixel["DO_NOT_USE"]
@@ -166,7 +167,10 @@ def rate_of(model, stock):
     pipeline = Detector1Pipeline() if stock else CeersDetector1()
     if stock:
         model = pipeline.clean_flicker_noise.run(model)
-    rate, _ = pipeline.ramp_fit.run(model)
+    ramp = model
+    rate, _ = pipeline.ramp_fit.run(ramp)
+    if not stock:  # nothing where the check was not run
+        correct_rate_errors(pipeline.jump_check, ramp, rate, None)
     rate = pipeline.gain_scale.run(rate)
     if not stock:
         pipeline.remstriping.save_mask = False

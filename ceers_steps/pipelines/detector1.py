@@ -12,7 +12,7 @@ from ceers_steps.errors import CeersError
 from ceers_steps.files.membership import is_calibrated_unit
 from ceers_steps.pipelines.base import CeersPipeline
 from ceers_steps.steps.inputs.usable import NIRCAM_IMAGING, why_not_nircam
-from ceers_steps.steps.jump_check import JumpCheckStep
+from ceers_steps.steps.jump_check import JumpCheckStep, correct_rate_errors
 from ceers_steps.steps.looks import keep_rate
 from ceers_steps.steps.remstriping import RemStripingStep
 from ceers_steps.steps.snowball import SnowballStep
@@ -134,6 +134,8 @@ class CeersDetector1(CeersPipeline, Detector1Pipeline):
             return self.ramp_fit.run(ramp)
 
         rate, rateints = self.ramp_fit.run(ramp)
+        if rate is not None and not self.jump_check.skip:
+            correct_rate_errors(self.jump_check, ramp, rate, rateints)
         for product in (rate, rateints):
             if product is not None:
                 for name in ("jump_check", "snowball"):

@@ -3,22 +3,26 @@
 import logging
 
 import numpy as np
-from stdatamodels.jwst.datamodels import GainModel, RampModel, ReadnoiseModel, dqflags
+from stdatamodels.jwst.datamodels import (
+    CubeModel,
+    GainModel,
+    ImageModel,
+    RampModel,
+    ReadnoiseModel,
+    dqflags,
+)
 
 from ceers_steps.errors import CeersError
 from ceers_steps.kernels.dq import JUMP_DET
-from ceers_steps.kernels.jumps.check import (
-    CheckedJumps,
-    GroupNoise,
-    check_jumps,
-    subtract_stripes_inplace,
-)
+from ceers_steps.kernels.jumps.check import CheckedJumps, check_jumps, subtract_stripes_inplace
+from ceers_steps.kernels.jumps.joint import GroupNoise
 from ceers_steps.kernels.jumps.settings import JUMPS
 from ceers_steps.steps.base import CeersStep
+from ceers_steps.steps.inputs.rate_errors import correct_photon_noise
 from ceers_steps.steps.inputs.readout import readout_layout
 from ceers_steps.steps.inputs.usable import why_not_nircam
 
-__all__ = ["JumpCheckStep"]
+__all__ = ["JumpCheckStep", "correct_rate_errors"]
 
 log = logging.getLogger(__name__)
 
@@ -45,6 +49,7 @@ class JumpCheckStep(CeersStep):
         method = option('surroundings', 'none', default='surroundings')  # surroundings: rate expected from around and from the other groups; none: keep the flags of the jump step
         threshold = float(min=2, max=20, default=4)  # excess from which a difference holds a hit, sigma of a difference
         subtract_stripes = boolean(default=True)  # subtract from each group the stripes that it has more than the rate
+        correct_errors = boolean(default=True)  # in CeersDetector1: the photon noise of the rate, VAR_POISSON, is that of the rate that is expected and of the groups that were fitted
     """  # noqa: E501
 
     def process(self, input_data: str | RampModel) -> RampModel:
@@ -133,7 +138,7 @@ class JumpCheckStep(CeersStep):
 
         Returns
         -------
-        `~ceers_steps.kernels.jumps.check.GroupNoise`
+        `~ceers_steps.kernels.jumps.joint.GroupNoise`
             Pixels without a gain get the median.
         """
         planes = {
@@ -146,7 +151,28 @@ class JumpCheckStep(CeersStep):
         return GroupNoise(planes["readnoise"], planes["gain"], n_frames, group_frames)
 
 
-_PARAMETERS = ("method", "threshold", "subtract_stripes")
+_PARAMETERS = ("method", "threshold", "subtract_stripes", "correct_errors")
+
+
+def correct_rate_errors(
+    step: JumpCheckStep, ramp: RampModel, rate: ImageModel, rateints: CubeModel | None
+) -> None:
+    """
+    Write the photon noise of what was fitted to checked ramps; nothing for others.
+
+    Parameters
+    ----------
+    step : JumpCheckStep
+        That has checked the ramps.
+    ramp : `~stdatamodels.jwst.datamodels.RampModel`
+        The ramps.
+    rate : `~stdatamodels.jwst.datamodels.ImageModel`
+        Their rate; changed.
+    rateints : `~stdatamodels.jwst.datamodels.CubeModel` or None
+        The rate of each integration; changed.
+    """
+    if step.correct_errors and ramp.meta.cal_step.instance.get(step.class_alias) == "COMPLETE":
+        correct_photon_noise(ramp, rate, rateints, step.noise_of(ramp))
 
 
 def plane_of(path: str, kind: str, model: RampModel) -> np.ndarray:

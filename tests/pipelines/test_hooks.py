@@ -52,10 +52,13 @@ HOOKS = {
 
 @pytest.fixture(scope="module")
 def ours(simulated_field, tmp_path_factory):
-    """The rate image of our pipeline."""
+    """The rate image of our pipeline, with the errors that the ramp fit gives it."""
     out = tmp_path_factory.mktemp("ours")
     CeersDetector1.call(
-        str(simulated_field.uncal("nrcb4", "sub640")), output_dir=str(out), save_results=True
+        str(simulated_field.uncal("nrcb4", "sub640")),
+        output_dir=str(out),
+        save_results=True,
+        steps={"jump_check": {"correct_errors": False}},
     )
     (path,) = out.glob("*_rate.fits")
     return path

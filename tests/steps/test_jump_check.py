@@ -2,12 +2,13 @@
 
 import numpy as np
 import pytest
+from jwst.ramp_fitting import RampFitStep
 from stdatamodels.jwst import datamodels
 from stdatamodels.jwst.datamodels import dqflags
 from stpipe import crds_client
 
 from ceers_steps.steps.base import StepError
-from ceers_steps.steps.jump_check import JumpCheckStep
+from ceers_steps.steps.jump_check import JumpCheckStep, correct_rate_errors
 
 SHAPE = (1, 6, 64, 64)
 NOISE, RATE = 3.0, 10.0
@@ -31,6 +32,11 @@ def references(tmp_path):
     ):
         model = opener(data=np.full((128, 128), value, np.float32))
         model.data[0, 0] = np.nan
+        model.meta.instrument.name = "NIRCAM"
+        window = model.meta.subarray
+        window.xstart = window.ystart = 1
+        window.xsize = window.ysize = 128
+        window.fastaxis, window.slowaxis = 1, 2
         path = tmp_path / f"{kind}.fits"
         model.save(path)
         paths[f"override_{kind}"] = str(path)
@@ -129,3 +135,55 @@ def test_nothing_usable_is_skipped_with_the_reason(references):
 def test_subarray_that_is_not_within_the_reference(references):
     with pytest.raises(StepError, match=r"SUBSTRT1=101.*not within the gain reference"):
         JumpCheckStep.call(ramp(xstart=101), **references)
+
+
+@pytest.mark.parametrize(("n_frames", "gap"), [(2, 0), (8, 2)])
+def test_errors_of_rates_predict_their_scatter(references, n_frames, gap):
+    """Of ramps cut at random by flags on white noise, fitted by jwst."""
+    gain, read, electrons, n_groups = 2.0, NOISE, 3.0, 8
+    rng = np.random.default_rng(8)
+    side, every = 128, n_frames + gap
+    charge, groups = np.zeros((side, side)), []
+    for _ in range(n_groups):
+        frames = charge + np.cumsum(rng.poisson(electrons / every, (every, side, side)), axis=0)
+        charge = frames[-1]
+        groups.append(frames[:n_frames].mean(axis=0) / gain)
+    data = np.array(groups) + read / np.sqrt(n_frames) * rng.standard_normal((n_groups, side, side))
+    model = datamodels.RampModel(data=data[None].astype(np.float32))
+    model.update(ramp())
+    model.groupdq = np.zeros(model.data.shape, np.uint8)
+    model.pixeldq = np.zeros((side, side), np.uint32)
+    cut = rng.integers(0, n_groups, (side, side))  # group 0: not at all
+    for g in range(1, n_groups):
+        model.groupdq[0, g][cut == g] = JUMP
+    model.meta.subarray.xsize = model.meta.subarray.ysize = side
+    exposure = model.meta.exposure
+    exposure.nframes, exposure.groupgap, exposure.ngroups, exposure.nints = (
+        n_frames,
+        gap,
+        n_groups,
+        1,
+    )
+    exposure.frame_time = GROUP_TIME / every
+    step = RampFitStep()
+    step.override_gain, step.override_readnoise = references.values()
+    rate, _ = step.run(model)
+    model.meta.cal_step.instance["ceers_jump_check"] = "COMPLETE"
+    check = JumpCheckStep(**references)
+    before = rate.err.copy()
+    check.correct_errors = False
+    correct_rate_errors(check, model, rate, None)
+    np.testing.assert_array_equal(rate.err, before)
+    check.correct_errors = True
+    correct_rate_errors(check, model, rate, None)
+    truth = electrons / gain / GROUP_TIME
+    pull = (rate.data - truth) / rate.err
+    for g in range(n_groups):
+        here = pull[(cut == g) & np.isfinite(pull)]
+        # of 2000 pixels: 0.022 and 0.016
+        assert abs(here.mean()) < 0.09
+        assert here.std() == pytest.approx(1, abs=0.06)
+    uneven = (cut == 2) | (cut == 6)
+    old = ((rate.data - truth) / before)[uneven].std()
+    assert pull[uneven].std() == pytest.approx(1, abs=0.035)
+    assert old > 1.035  # jwst's own is too small there

@@ -17,7 +17,7 @@ from ceers_steps.kernels.jumps.judge import Judge
 from ceers_steps.kernels.jumps.settings import JUMPS, JumpSettings
 from ceers_steps.kernels.stripes.readout import ReadoutLayout
 
-__all__ = ["CheckedJumps", "GroupNoise", "check_jumps", "subtract_stripes_inplace"]
+__all__ = ["CheckedJumps", "check_jumps", "subtract_stripes_inplace"]
 
 Float = NDArray[np.float32]
 

@@ -5,14 +5,14 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy import ndimage
 
 from ceers_steps.kernels.blocks import block_sum
 from ceers_steps.kernels.dq import DO_NOT_USE, SATURATED
 from ceers_steps.kernels.jumps.joint import Covariance, GroupNoise, find_steps, step_heights
 from ceers_steps.kernels.jumps.settings import JumpSettings
+from ceers_steps.kernels.jumps.surroundings import expect_rate, row_levels
 from ceers_steps.kernels.parts import find_parts
-from ceers_steps.kernels.stats import mad_sigma, nan_median, subsample
+from ceers_steps.kernels.stats import mad_sigma
 from ceers_steps.kernels.stripes.groups import GroupStripes
 from ceers_steps.kernels.stripes.readout import ReadoutLayout
 
@@ -136,7 +136,7 @@ class Judge:
             differences[~usable] = np.nan
             n, height, _ = differences.shape
             above = differences.reshape(n * height, n_outputs, -1)
-            found = _row_levels(above, self._settings.level_sample)
+            found = row_levels(above, self._settings.level_sample)
             self._levels[:, rows] = found.reshape(n, height, n_outputs)
 
     def find_hits(self, threshold: float) -> None:
@@ -231,7 +231,7 @@ class Judge:
 
     def find_rate(self) -> None:
         """Expect the rate of each pixel: its own on sources, that around it elsewhere."""
-        settings, size = self._settings, self._settings.smooth_box
+        settings = self._settings
         own, weight = np.empty_like(self._rate), np.empty_like(self._rate)
         for rows in self._strips():
             differences, usable = self._differences(rows)
@@ -239,30 +239,8 @@ class Judge:
             count = steady.sum(axis=0, dtype=np.float32)
             own[rows] = (differences * steady).sum(axis=0) / np.maximum(count, 1)
             weight[rows] = count > 0
-        known = weight > 0
-        seen = ndimage.uniform_filter(weight, size, mode="constant")
-        np.maximum(seen, 1e-3, out=seen)
-        smooth = ndimage.uniform_filter(np.multiply(own, weight, out=weight), size, mode="constant")
-        smooth /= seen
-        # the stripes of the rate
-        above = np.subtract(own, smooth, out=weight)
-        above[~known] = np.nan
-        shape = len(own), self._layout.n_outputs, -1
-        level = _row_levels(above.reshape(shape), settings.level_sample)
-        smooth.reshape(shape)[...] += level[:, :, None]
-        own -= smooth
-        own[~known] = 0
-        variance = ndimage.uniform_filter(np.square(own, out=weight), size, mode="constant")
-        variance /= seen
-        typical = float(np.median(subsample(variance[known], settings.noise_sample)))
-        # what the surroundings vary by over noise, times what noise alone may give in such a box
-        variance -= np.float32(settings.structure_factor * typical)
-        structure = np.maximum(variance, 0, out=variance)
-        share = np.maximum(np.add(structure, np.float32(typical), out=weight), 1e-30, out=weight)
-        np.divide(structure, share, out=share)
-        own *= share
-        self._rate = np.add(smooth, own, out=own)
-        self._smooth, self._structure, self._typical = smooth, structure, typical
+        self._around = expect_rate(own, weight > 0, self._layout, settings)
+        self._rate = self._around.rate
 
     def judge_together(self, threshold: float, jumps: Bool) -> float:
         """Judge all differences of a pixel together.
@@ -298,7 +276,7 @@ class Judge:
             heights = (model.typical @ excess.reshape(len(excess), -1)).reshape(excess.shape)
             possible = (heights.max(axis=0) > least) | (excess > least * limits).any(axis=0)
             y, x = np.nonzero(possible)
-            above = differences[:, inside][:, y, x] - self._smooth[rows][y, x]
+            above = differences[:, inside][:, y, x] - self._around.smooth[rows][y, x]
             covariance = self._covariance(rows.start + y, x, model)
             known = usable[:, y, x].T
             limit = threshold * model.height_scale
@@ -325,7 +303,7 @@ class Judge:
         plain = _JointNoise(np.eye(n, dtype=np.float32) / np.float32(scale))
         if not len(y):
             return plain
-        above = (differences[:, y, x] - self._smooth[rows][y, x]).T
+        above = (differences[:, y, x] - self._around.smooth[rows][y, x]).T
         y = y * (rows.step or 1)
         reference = self._covariance(y, x, plain)
         averaged = reference.averaged
@@ -350,9 +328,10 @@ class Judge:
         read = np.square(self._noise.read[y, x]) * np.float32(
             model.read_factor / self._noise.n_frames
         )
-        photons = np.maximum(self._rate[y, x], np.float32(0)) / gain
-        smooth = self._typical / self._settings.smooth_box**2 + model.rate_variance
-        rate = self._structure[y, x] + np.float32(smooth)
+        photons: Float = np.maximum(self._rate[y, x], np.float32(0))
+        photons /= gain
+        smooth = self._around.typical / self._settings.smooth_box**2 + model.rate_variance
+        rate = self._around.structure[y, x] + np.float32(smooth)
         return Covariance(read, photons, rate, gain, self._noise.photon_factor())
 
 
@@ -369,18 +348,6 @@ class _JointNoise:
     """Of the rates of pixels about those of their surroundings: stripes of all groups."""
     height_scale: float = 1.0
     """Scatter of the heights of steps over that which is expected."""
-
-
-def _row_levels(strips: Float, sample: int) -> Float:
-    """Median of a sample of each row of each output, ``(ny, n_outputs)``.
-
-    It is 0 where half of a sample is NaN. An odd step takes odd and even columns, which have
-    levels of their own.
-    """
-    step = max(strips.shape[2] // sample, 1)
-    strips = strips[:, :, :: step - 1 + step % 2]
-    known = np.count_nonzero(~np.isnan(strips), axis=2) > strips.shape[2] / 2
-    return np.where(known, nan_median(strips, axis=2, lower=True), np.float32(0))
 
 
 def _with_neighbours(mask: Bool) -> Bool:

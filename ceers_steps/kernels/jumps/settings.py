@@ -4,9 +4,11 @@ from dataclasses import dataclass
 
 __all__ = [
     "DIFFERENCES",
+    "FIT",
     "JUMPS",
     "SCREEN",
     "DifferenceSettings",
+    "FitSettings",
     "JumpSettings",
     "ScreenSettings",
 ]
@@ -75,6 +77,17 @@ class ScreenSettings:
     """Differences from which on the largest is left out of the median: that of jwst's step."""
 
 
+@dataclass(frozen=True)
+class FitSettings:
+    """How jwst weights the groups of a segment of a ramp (Fixsen et al. 2000, PASP 112, 1350)."""
+
+    signal_to_noise: tuple[float, ...] = (5.0, 10.0, 20.0, 50.0, 100.0)
+    """Of a segment, from which on ..."""
+    powers: tuple[float, ...] = (0.0, 0.4, 1.0, 3.0, 6.0, 10.0)
+    """... the weight grows as this power of the distance from its middle."""
+
+
 JUMPS = JumpSettings()
 SCREEN = ScreenSettings()
+FIT = FitSettings()
 DIFFERENCES = DifferenceSettings()

@@ -4,7 +4,8 @@ import numpy as np
 import pytest
 
 from ceers_steps.kernels.dq import DO_NOT_USE, JUMP_DET, SATURATED
-from ceers_steps.kernels.jumps.check import GroupNoise, check_jumps, subtract_stripes_inplace
+from ceers_steps.kernels.jumps.check import check_jumps, subtract_stripes_inplace
+from ceers_steps.kernels.jumps.joint import GroupNoise
 from ceers_steps.kernels.stripes.readout import ReadoutLayout
 
 SHAPE = (256, 256)

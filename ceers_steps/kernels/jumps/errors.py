@@ -1,0 +1,140 @@
+"""Photon noise of the rates that jwst fits to ramps, those that were cut included.
+
+The fit of jwst gives every segment of a ramp between two jumps the photon noise of its two ends,
+with the median rate of the pixel, and the average of segments the least that it could have. But
+in faint light a segment is fitted with equal weights, and segments are averaged by their read
+noise alone; and the median of a few noisy differences is often far from the rate, or below zero.
+"""
+
+from collections.abc import Iterable, Iterator
+from functools import lru_cache
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ceers_steps.kernels.jumps.joint import GroupNoise
+from ceers_steps.kernels.jumps.settings import FIT
+
+__all__ = ["combined_variance", "photon_variance", "segment_lengths"]
+
+Float = NDArray[np.float32]
+Pixels = NDArray[np.bool_] | tuple[NDArray, NDArray]
+
+
+def photon_variance(
+    states: NDArray[np.uint8], rate: Float, noise: GroupNoise
+) -> tuple[Float, Float]:
+    """Return the photon noise of the rate of one integration.
+
+    Parameters
+    ----------
+    states
+        Shape ``(ngroups, ny, nx)``: 0 = a good group, 1 = a jump and nothing else, 2 = do not use.
+    rate
+        Shape ``(ny, nx)``: expected, units of the data from one group to the next.
+    noise
+        Of the references.
+
+    Returns
+    -------
+    variance : NDArray
+        Shape ``(ny, nx)``, of the rate; 0 without light or without a segment of two groups.
+    weight : NDArray
+        Shape ``(ny, nx)``, inverse variance of the read noise in units of that of one group: what
+        integrations are averaged with.
+    """
+    n = len(states)
+    photons: Float = np.maximum(rate, np.float32(0))
+    photons /= noise.gain
+    electrons = photons * noise.gain**2
+    read = np.square(noise.read * noise.gain) / (2 * noise.n_frames)
+    factor, weight = np.zeros(rate.shape, np.float32), np.zeros(rate.shape, np.float32)
+    cut = (states != 0).any(axis=0)
+    averaged = noise.photon_factor()
+
+    def fill(where: Pixels, pattern: tuple[int, ...]) -> None:
+        total, found = 0.0, np.zeros(1, np.float32)
+        for length in segment_lengths(pattern):
+            own = float(length**3 - length) / 12
+            light = electrons[where] * (length - 1)
+            power = np.searchsorted(
+                FIT.signal_to_noise, light / np.sqrt(read[where] + light), "right"
+            )
+            found = found + np.float32(own**2) * _variances(length, averaged)[power]
+            total += own
+        if total:
+            factor[where], weight[where] = found / np.float32(total**2), total
+
+    fill(~cut, (0,) * n)
+    y, x = np.nonzero(cut)
+    codes = np.zeros(len(y), np.int64)
+    for plane in states:
+        codes *= 3
+        codes += plane[y, x]
+    order = np.argsort(codes, kind="stable")
+    edges = np.flatnonzero(np.diff(codes[order])) + 1
+    for part in np.split(order, edges) if len(order) else ():
+        fill((y[part], x[part]), tuple(int(state) for state in states[:, y[part[0]], x[part[0]]]))
+    factor *= photons
+    return factor, weight
+
+
+def combined_variance(parts: Iterable[tuple[Float, Float]]) -> tuple[Float, Float]:
+    """Return the photon noise of the average of integrations.
+
+    Parameters
+    ----------
+    parts
+        Variance and weight of each, of `photon_variance`.
+
+    Returns
+    -------
+    variance, weight : NDArray
+        Shape ``(ny, nx)``, of the average.
+    """
+    total = weights = np.zeros(1, np.float32)
+    for variance, weight in parts:
+        total = total + variance * np.square(weight)
+        weights = weights + weight
+    total /= np.maximum(np.square(weights), np.finfo(np.float32).tiny)
+    return total, weights
+
+
+def segment_lengths(pattern: tuple[int, ...]) -> Iterator[int]:
+    """Yield the lengths of the segments of a ramp that have two groups or more.
+
+    Parameters
+    ----------
+    pattern
+        State of each group, as in `photon_variance`.
+
+    Yields
+    ------
+    int
+        Groups of a segment: good ones, and the one before them if it has a jump.
+    """
+    length, before = 0, 0
+    for state in (*pattern, 2):
+        if state == 0:
+            length = length + 1 if length else 1 + (before == 1)
+        else:
+            if length > 1:
+                yield length
+            length = 0
+        before = state
+
+
+@lru_cache(maxsize=256)
+def _variances(length: int, averaged: float) -> Float:
+    """Return the photon noise of a segment over the photons between two groups."""
+    found = []
+    middle = (length - 1) / 2
+    x = np.arange(length) - middle
+    for power in FIT.powers:
+        weights = np.abs(x / middle) ** power
+        weights *= x
+        weights /= np.sum(weights * x)
+        of_differences = np.cumsum(weights[::-1])[::-1][1:]
+        beside = np.sum(of_differences[1:] * of_differences[:-1])
+        found.append(averaged * np.sum(of_differences**2) + (1 - averaged) * beside)
+    return np.array(found, np.float32)

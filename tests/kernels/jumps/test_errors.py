@@ -1,0 +1,81 @@
+"""Photon noise of fitted ramps: against straight lines through drawn frames."""
+
+import numpy as np
+import pytest
+
+from ceers_steps.kernels.jumps.errors import combined_variance, photon_variance, segment_lengths
+from ceers_steps.kernels.jumps.joint import GroupNoise
+
+GAIN = 2.0
+PIXELS = 40_000
+
+
+@pytest.mark.parametrize(
+    ("pattern", "lengths"),
+    [
+        ((0, 0, 0, 0), [4]),
+        ((0, 0, 1, 0, 0), [2, 3]),  # the group with the jump starts the next segment
+        ((0, 1, 0, 1, 0, 0), [2, 3]),
+        ((0, 0, 0, 1), [3]),
+        ((0, 0, 0, 2, 0, 0), [3, 2]),
+        ((0, 1, 1, 0, 0, 2, 2), [3]),
+        ((2, 2, 0), []),
+        ((0, 1, 1, 1), []),
+    ],
+)
+def test_segments(pattern, lengths):
+    assert list(segment_lengths(pattern)) == lengths
+
+
+def line_weights(length, power):
+    middle = (length - 1) / 2
+    x = np.arange(length) - middle
+    weights = np.abs(x / middle) ** power * x
+    return weights / np.sum(weights * x)
+
+
+@pytest.mark.parametrize(
+    ("states", "photons", "powers"),
+    [
+        ((0, 0, 0, 0, 0, 0, 0, 0, 0), 3.0, (0.0,)),
+        ((0, 0, 1, 0, 0, 0, 0, 0, 0), 3.0, (0.0, 0.0)),
+        ((0, 0, 1, 0, 0, 0, 0, 0, 0), 200.0, (1.0, 3.0)),  # 11 and 35 sigma, weighted by the ends
+    ],
+)
+def test_photon_noise_is_the_scatter_of_fitted_lines(states, photons, powers):
+    rng = np.random.default_rng(0)
+    frames, every = 4, 5
+    arriving = rng.poisson(photons / every, (PIXELS, every * len(states)))
+    charge = np.cumsum(arriving, axis=1)
+    groups = charge.reshape(PIXELS, len(states), every)[..., :frames].mean(axis=2) / GAIN
+    rate, total, start = np.zeros(PIXELS), 0.0, 0
+    for length, power in zip(segment_lengths(states), powers, strict=True):
+        own = length**3 - length
+        rate += own * (groups[:, start : start + length] @ line_weights(length, power))
+        total, start = total + own, start + length
+    rate /= total
+    read = np.full((1, 1), 6.5 * np.sqrt(2) / GAIN, np.float32)
+    noise = GroupNoise(read, np.full((1, 1), GAIN, np.float32), frames, every)
+    planes = np.array(states, np.uint8)[:, None, None]
+    found, _ = photon_variance(planes, np.full((1, 1), photons / GAIN, np.float32), noise)
+    # the standard error of a variance from 40,000 is 0.7%
+    assert found[0, 0] == pytest.approx(rate.var(), rel=0.03)
+
+
+def test_integrations_are_averaged_by_their_read_noise():
+    a, b = np.full((1, 2), 4.0, np.float32), np.full((1, 2), 1.0, np.float32)
+    weights = np.array([[2.0, 0.0]], np.float32), np.array([[6.0, 0.0]], np.float32)
+    variance, weight = combined_variance([(a, weights[0]), (b, weights[1])])
+    assert variance[0, 0] == pytest.approx((4 * 4 + 1 * 36) / 64)
+    np.testing.assert_array_equal(weight, [[8, 0]])
+    assert variance[0, 1] == 0
+
+
+def test_no_light_and_nothing_fitted():
+    noise = GroupNoise(np.ones((1, 2), np.float32), np.ones((1, 2), np.float32))
+    states = np.zeros((4, 1, 2), np.uint8)
+    states[1:, 0, 1] = 2
+    variance, weight = photon_variance(states, np.array([[-1.0, 5.0]], np.float32), noise)
+    np.testing.assert_array_equal(variance, 0)
+    assert weight[0, 0] == pytest.approx(5)  # (4^3 - 4) / 12
+    assert weight[0, 1] == 0
