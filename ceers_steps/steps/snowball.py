@@ -17,7 +17,11 @@ from ceers_steps.files.headers.other_tools import already_done
 from ceers_steps.kernels.dq import JUMP_DET
 from ceers_steps.kernels.snowballs.adaptive import Snowball
 from ceers_steps.kernels.snowballs.faint_halo import subtract_faint_halos_inplace
-from ceers_steps.kernels.snowballs.flagging import SnowballFlags, flag_snowballs
+from ceers_steps.kernels.snowballs.flagging import (
+    SnowballFlags,
+    close_lost_ramps_inplace,
+    flag_snowballs,
+)
 from ceers_steps.steps.base import CeersStep
 from ceers_steps.steps.inputs.readout import n_outputs
 from ceers_steps.steps.inputs.usable import why_not_nircam
@@ -64,7 +68,7 @@ class SnowballStep(CeersStep):
         halo_threshold = float(min=0.1, default=0.6)  # adaptive: mean excess down to which a halo is flagged, sigma of a group difference
         after_core_time = float(min=0, default=2000)  # adaptive: time after an event in which charge spilling from its saturated core is searched for, s
         carry_to_next_integration = boolean(default=True)  # adaptive: flag what an event saturated in the next integrations too, while it releases charge
-        max_flagged_fraction = float(min=0, max=1, default=0.5)  # adaptive: a group with a larger fraction of its pixels flagged, before or after, is left as it is
+        max_flagged_fraction = float(min=0, max=1, default=0.5)  # adaptive: a group with a larger fraction of its pixels flagged is left as it is; where it would be, only what is brighter is flagged
         subtract_halos = boolean(default=True)  # adaptive: subtract the faint halos beyond what is flagged, where they are seen
         save_events = boolean(default=False)  # adaptive: write a table of the events, *_snowballs.ecsv
         force = boolean(default=False)  # Run also where this step, or another program, has flagged the snowballs already
@@ -107,6 +111,7 @@ class SnowballStep(CeersStep):
             raise CeersError(f"{model.meta.filename}: {err}.") from err
         jump = model.groupdq.dtype.type(JUMP_DET)
         np.bitwise_or(model.groupdq, jump, out=model.groupdq, where=found.flags)
+        close_lost_ramps_inplace(model.groupdq, found.flags)
         model.meta.exposure.extended_emission_events = event_rate(model, found)
         keep_snowballs(model, found)
         if self.save_events:

@@ -14,6 +14,7 @@ from stpipe.exceptions import ValidationError
 from ceers_steps.errors import CeersError
 from ceers_steps.kernels.jumps import differences
 from ceers_steps.kernels.snowballs.adaptive import measure_snowballs
+from ceers_steps.kernels.snowballs.flagging import close_lost_ramps_inplace
 from ceers_steps.kernels.snowballs.published import published_flags
 from ceers_steps.steps.base import StepError
 from ceers_steps.steps.snowball import SnowballStep
@@ -76,7 +77,9 @@ def test_adaptive_flags_are_added_and_recorded(tmp_path):
     found = measure_snowballs(
         model.data, before, bad, group_time=GROUP_TIME, halo_threshold=0.6, after_core_time=2000
     )
-    np.testing.assert_array_equal(result.groupdq, before | np.where(found.flags, JUMP, 0))
+    expected = before | np.where(found.flags, JUMP, 0).astype(np.uint8)
+    close_lost_ramps_inplace(expected, found.flags)
+    np.testing.assert_array_equal(result.groupdq, expected)
     np.testing.assert_array_equal(model.groupdq, before)  # standalone, the input stays as it was
     assert found.flags[0, 3].sum() > 200
     assert found.flags[1].any()
@@ -154,9 +157,29 @@ def test_rate_of_events_in_the_header_is_that_of_this_step():
 
 def test_capped_groups_are_told(caplog):
     with caplog.at_level(logging.WARNING, "ceers_steps"):
-        result = SnowballStep.call(ramp(), max_flagged_fraction=0.01)
+        result = SnowballStep.call(ramp(), max_flagged_fraction=0.001)
     assert "integration/group 1/4" in entry(result)["note"]
-    assert "max_flagged_fraction=0.01" in caplog.text
+    assert "max_flagged_fraction=0.001" in caplog.text
+
+
+def test_a_ramp_without_a_difference_is_no_rate_of_zero():
+    """All differences flagged, and the first group unusable: jwst fits 0 with the error 0."""
+    model = ramp()
+    flags = np.zeros(SHAPE, bool)
+    flags[0, 1:, 30, 30:40] = flags[1, 1:, 30, 30:40] = True
+    groupdq = model.groupdq.copy()
+    groupdq[:, 0, 30, 30:35] = dqflags.group["DO_NOT_USE"]
+    groupdq |= np.where(flags, JUMP, 0).astype(np.uint8)
+    before = groupdq.copy()
+    close_lost_ramps_inplace(groupdq, flags)
+    assert (groupdq[:, :, 30, 30:40] & dqflags.group["DO_NOT_USE"]).all()
+    groupdq[:, :, 30, 30:40] = before[:, :, 30, 30:40]
+    np.testing.assert_array_equal(groupdq, before)
+    # a ramp that nobody flagged, or that keeps a difference, is as it was
+    flags[:, 5, 30, 30:40] = False
+    before[:, 5, 30, 30:40], groupdq = 0, before
+    close_lost_ramps_inplace(groupdq, flags)
+    assert not (groupdq[:, 5, 30] & dqflags.group["DO_NOT_USE"]).any()
 
 
 def test_inside_a_pipeline_nothing_is_copied():

@@ -4,7 +4,7 @@ How far an event reaches is measured in the difference of the two groups between
 and in the differences after it.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 
 import numpy as np
@@ -13,7 +13,7 @@ from scipy import ndimage
 
 from ceers_steps.kernels.discs import dilate, disc_filled
 from ceers_steps.kernels.dq import DO_NOT_USE, JUMP_DET, SATURATED
-from ceers_steps.kernels.jumps.differences import Ramp, measure_noise
+from ceers_steps.kernels.jumps.differences import Noise, Ramp, measure_noise
 from ceers_steps.kernels.parts import Slices, find_parts
 from ceers_steps.kernels.snowballs.before_saturation import contaminated_before_saturation
 from ceers_steps.kernels.snowballs.event import Event, measure_event
@@ -119,7 +119,8 @@ def measure_snowballs(
         charge that it releases there is above 0.2 sigma of the rate (that time where the exposure
         has too few such pixels to measure it).
     max_flagged_fraction
-        A group of which a larger fraction is, or would be, flagged as jumps is left as it is.
+        A group of which a larger fraction is flagged as jumps is left as it is. Where it would be,
+        `halo_threshold` is raised for this group until it is not.
 
     Returns
     -------
@@ -146,24 +147,21 @@ def measure_snowballs(
         if places:
             ramp = Ramp(data[i], groupdq[i], bad, flags[i])
             noise = measure_noise(ramp, places, n_outputs)
-        measure = partial(measure_event, threshold=halo_threshold, after_groups=after_groups)
-        earlier = np.zeros(bad.shape, dtype=bool)  # cores of events
-        for g, candidates in cores.items():
-            measured = [
-                (measure(ramp, noise, g, box, core), box, core)
-                for box, core in candidates
-                if not _is_known(core, earlier[box], groupdq[i, g][box], flags[i, g][box])
-            ]
-            # flagged only now, so that the events of a group do not depend on their order
-            for event, box, core in measured:
-                if event is None:
-                    continue
-                earlier[box] |= core
-                for mark in event.marks:
-                    flags[i, mark.group][mark.box] |= mark.pixels
-                events.append(_record(i, g, event))
         if places:
-            flags[i] |= contaminated_before_saturation(ramp, noise)
+            flag = partial(
+                _flag_events, ramp, noise, cores, carried=flags[i].copy(), after_groups=after_groups
+            )
+            flags[i], found = flag(halo_threshold)
+            events += [_record(i, g, event) for g, event in found]
+            too_many = _over(flags[i], groupdq[i], max_flagged_fraction)
+            for factor in EVENTS.raised if too_many else ():
+                # of a crowded group, what is brightest: nothing would leave all events in it
+                fewer = flag(factor * halo_threshold)[0]
+                for g in too_many:
+                    flags[i, g] = fewer[g]
+                too_many = _over(flags[i], groupdq[i], max_flagged_fraction)
+                if not too_many:
+                    break
         if carry_to_next_integration:
             # before the events of the next integration, which these pixels are not to look like
             for later in follow_released_charge(
@@ -205,6 +203,37 @@ def _cores(
     return cores
 
 
+def _flag_events(
+    ramp: Ramp,
+    noise: Noise,
+    cores: dict[int, list[tuple[Slices, NDArray[np.bool_]]]],
+    threshold: float,
+    *,
+    carried: NDArray[np.bool_],
+    after_groups: int,
+) -> tuple[NDArray[np.bool_], list[tuple[int, Event]]]:
+    """Return the flags of an integration, `carried` and new ones, and the events with groups."""
+    ramp = replace(ramp, flags=carried.copy())
+    measure = partial(measure_event, threshold=threshold, after_groups=after_groups)
+    events = []
+    earlier = np.zeros(ramp.bad.shape, dtype=bool)  # cores of events
+    for g, candidates in cores.items():
+        measured = [
+            (measure(ramp, noise, g, box, core), box, core)
+            for box, core in candidates
+            if not _is_known(core, earlier[box], ramp.groupdq[g][box], ramp.flags[g][box])
+        ]
+        # flagged only now, so that the events of a group do not depend on their order
+        for event, box, core in measured:
+            if event is None:
+                continue
+            earlier[box] |= core
+            for mark in event.marks:
+                ramp.flags[mark.group][mark.box] |= mark.pixels
+            events.append((g, event))
+    return ramp.flags | contaminated_before_saturation(ramp, noise), events
+
+
 def _is_known(
     core: NDArray[np.bool_],
     earlier: NDArray[np.bool_],
@@ -232,16 +261,22 @@ def _record(integration: int, group: int, event: Event) -> Snowball:
     )
 
 
+def _over(flags: NDArray[np.bool_], groupdq: NDArray[np.uint8], fraction: float) -> list[int]:
+    """Return the groups of an integration in which flags leave too little."""
+    over = []
+    for g, (plane, dq) in enumerate(zip(flags, groupdq, strict=True)):
+        if plane.any():
+            used = (dq & (SATURATED | DO_NOT_USE)) == 0  # the others are not used anyway
+            if np.count_nonzero((plane & used) | ((dq & JUMP_DET) != 0)) > fraction * plane.size:
+                over.append(g)
+    return over
+
+
 def _cap(flags: NDArray[np.bool_], groupdq: NDArray[np.uint8], fraction: float) -> list[int]:
     """Take the flags back in groups of which they would leave too little; return these groups."""
-    capped = []
-    for g, (plane, dq) in enumerate(zip(flags, groupdq, strict=True)):
-        if not plane.any():
-            continue
-        plane &= (dq & (SATURATED | DO_NOT_USE)) == 0  # they are not used anyway
-        if np.count_nonzero(plane | ((dq & JUMP_DET) != 0)) > fraction * plane.size:
-            plane[...] = False
-            capped.append(g)
+    flags &= (groupdq & (SATURATED | DO_NOT_USE)) == 0  # they are not used anyway
+    capped = _over(flags, groupdq, fraction)
+    flags[capped] = False
     return capped
 
 

@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ceers_steps.kernels.discs import grown_box
+from ceers_steps.kernels.dq import JUMP_DET
 from ceers_steps.kernels.jumps.differences import Noise, Ramp, Window, measure_noise
 from ceers_steps.kernels.parts import Slices
 from ceers_steps.kernels.snowballs.adaptive import Snowball
@@ -125,6 +126,10 @@ def _halos_of(ramp: Ramp, noise: Noise, event: Snowball) -> list[tuple[int, Slic
     y, x = np.meshgrid(y - y[0], x - x[0], indexing="ij", sparse=True)
     distance = np.hypot(y - centre[0], x - centre[1]) / event.halo_radius
     inner = distance < 1
+    others = ((ramp.groupdq[1:, *box] & JUMP_DET) != 0) & ~inner
+    taken = np.count_nonzero(others, axis=(1, 2)) / max(np.count_nonzero(~inner), 1)
+    if (taken[near] > FAINT.crowded).any():
+        return None
     bright = known & inner & (distance > np.exp(FAINT.range[0]))
     parts = _parts(window, rate, noise.sigma, near, bright)
     # together, since the differences share the reads between them, and the halo its profile

@@ -6,11 +6,11 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from ceers_steps.kernels.dq import JUMP_DET
+from ceers_steps.kernels.dq import DO_NOT_USE, JUMP_DET, SATURATED
 from ceers_steps.kernels.snowballs.adaptive import Snowball, measure_snowballs
 from ceers_steps.kernels.snowballs.published import published_flags
 
-__all__ = ["SnowballFlags", "flag_snowballs"]
+__all__ = ["SnowballFlags", "close_lost_ramps_inplace", "flag_snowballs"]
 
 Parameters = dict[str, float | bool | Sequence[int]]
 
@@ -105,6 +105,29 @@ def flag_snowballs(
         **_extent(found.flags, groupdq),
     }
     return SnowballFlags(found.flags, found.events, found.capped, parameters, metrics)
+
+
+def close_lost_ramps_inplace(groupdq: NDArray[np.uint8], flags: NDArray[np.bool_]) -> None:
+    """Mark ramps that have lost all their differences to flags as not usable.
+
+    A ramp fit gives a ramp whose first group is DO_NOT_USE, and all others jumps, the rate 0 with
+    the error 0.
+
+    Parameters
+    ----------
+    groupdq
+        Shape ``(nints, ngroups, ny, nx)``, with the flags in it; all groups of such a ramp get
+        DO_NOT_USE.
+    flags
+        Same shape; ramps without a flag (True) are left as they are.
+    """
+    for dq, new in zip(groupdq, flags, strict=True):
+        y, x = np.nonzero(new.any(axis=0))
+        ramps = dq[:, y, x]
+        broken = (ramps & (DO_NOT_USE | SATURATED)) != 0
+        usable = ~(broken[1:] | broken[:-1] | ((ramps[1:] & JUMP_DET) != 0))
+        lost = ~usable.any(axis=0)
+        dq[:, y[lost], x[lost]] |= np.uint8(DO_NOT_USE)
 
 
 def _extent(flags: NDArray[np.bool_], groupdq: NDArray[np.uint8]) -> dict[str, float]:

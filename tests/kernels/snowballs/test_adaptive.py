@@ -364,8 +364,20 @@ def test_crowded_groups_are_left_alone():
         *ramp([replace(FAINT, core_radius=8.0)], seed=12)[:2], max_flagged_fraction=0.03
     )
     assert roomy.flags[0, 4].mean() > 0.03  # so that growth, not the jumps, exceeds the limit
-    assert tight.capped == ((0, 4),)
-    assert not tight.flags.any()
+    # what is brightest is flagged still: nothing given back is trusted
+    assert not tight.capped
+    assert 0 < tight.flags[0, 4].mean() <= 0.03
+    assert not (tight.flags & ~roomy.flags)[0, 4].any()
+    charge = ramp([replace(FAINT, core_radius=8.0)], seed=12)[2][0, 4]
+    faint = charge < SIGMA
+    assert tight.flags[0, 4][faint].sum() < 0.2 * roomy.flags[0, 4][faint].sum()
+    assert tight.flags[0, 4][charge > 8 * SIGMA].all()
+    # a limit that the jumps alone exceed
+    none = measure(
+        *ramp([replace(FAINT, core_radius=8.0)], seed=12)[:2], max_flagged_fraction=0.005
+    )
+    assert none.capped == ((0, 4),)
+    assert not none.flags.any()
 
 
 def usable_differences(dq):

@@ -203,3 +203,14 @@ def test_unusable_pixels_do_not_matter():
     used = ~broken & ~bad
     assert np.abs(halo - whole)[:, used].max() < 0.2
     assert np.abs(halo - whole)[:, used].mean() < 0.01
+
+
+def test_nothing_is_subtracted_where_others_crowd():
+    """With a third of the surroundings flagged for others, no sky tells what a halo is."""
+    data, groupdq, _ = ramp(PROFILES["moffat"])
+    groupdq, events = flagged(data, groupdq)
+    assert subtracted(data, groupdq, events)[1].n_subtracted == 1
+    groupdq[0, GROUP - 1 : GROUP + 2, :, ::3] |= JUMP_DET
+    taken, result = subtracted(data, groupdq, events)
+    assert result.n_subtracted == 0
+    assert not taken.any()
