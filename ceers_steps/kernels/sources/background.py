@@ -251,7 +251,27 @@ def box_locations(
     exclude_fraction: float,
     n_threads: int,
 ) -> NDArray[np.float64]:
-    """Return the clipped biweight location of each box, NaN where too few pixels are left."""
+    """Return the clipped biweight location of each box, NaN where too few pixels are left.
+
+    Parameters
+    ----------
+    image : ndarray, shape (ny, nx)
+        Any unit; arrays, or images that give their rows.
+    mask : ndarray of bool, shape (ny, nx)
+        True = do not use.
+    box : tuple of int
+        Rows and columns of a box; those at the upper edges may be smaller.
+    sigma_clip : float
+        Clipping threshold.
+    exclude_fraction : float
+        Boxes with a larger fraction of masked or clipped pixels have no value.
+    n_threads : int
+        Threads.
+
+    Returns
+    -------
+    ndarray of float64, shape (number of boxes along y, along x)
+    """
     (ny, nx), (height, width) = image.shape, box
     n_rows, n_columns = -(-ny // height), -(-nx // width)
     mesh = np.full((n_rows, n_columns), np.nan)

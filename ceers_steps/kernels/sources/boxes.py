@@ -28,9 +28,12 @@ def smooth_boxes(
         Values; NaN = none.
     filter_size : int
         Side of the median filter, boxes; odd, 1 = none.
-    fill : {'nearest', 'gaussian'}, max_degree : int, borders : {'mirrored', 'continued'}
-        See `~ceers_steps.kernels.sources.background.fit_mesh`. With ``max_degree=0`` the Gaussians
-        fill the boxes themselves: no polynomial is taken out first.
+    fill : {'nearest', 'gaussian'}
+        See `~ceers_steps.kernels.sources.background.fit_mesh`.
+    max_degree : int
+        The same. With 0 the Gaussians fill the boxes themselves: no polynomial is taken out first.
+    borders : {'mirrored', 'continued'}
+        The same.
     without_own : bool
         Leave the box itself out of the median: what its neighbours make of it.
 
