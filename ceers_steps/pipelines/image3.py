@@ -66,14 +66,16 @@ class CeersImage3(CeersPipeline, Image3Pipeline):
 
     @classmethod
     def load_spec_file(cls, *args: Any, **kwargs: Any) -> Any:
-        """Return the parameters of all steps, two of them with a default of this pipeline.
+        """Return the parameters of all steps, three of them with a default of this pipeline.
 
         The source catalogue is off unless asked for, and no mosaic is made where aligned
-        exposures would lie beside others that could not be aligned.
+        exposures would lie beside others that could not be aligned. A mosaic whose background
+        cannot be measured keeps it.
         """
         spec = super().load_spec_file(*args, **kwargs)
         spec["steps"]["source_catalog"]["skip"] = "boolean(default=True)"
         spec["steps"]["tweakreg"]["on_failure"] = "option('keep', 'stop', default='stop')"
+        spec["steps"]["mosaic_background"]["on_failure"] = "option('stop', 'keep', default='keep')"
         return spec
 
     @classmethod
@@ -90,6 +92,7 @@ class CeersImage3(CeersPipeline, Image3Pipeline):
         for name in OURS & set(tweakreg.scalars):
             del tweakreg[name]
         tweakreg["on_failure"] = "stop"
+        config["steps"]["mosaic_background"]["on_failure"] = "keep"
         return config
 
     def process(self, input_data: Any) -> list[Any] | None:
