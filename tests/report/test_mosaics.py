@@ -404,6 +404,24 @@ def test_zoom_footprints_and_maps(folder, browser):
     assert looks(browser)[row - 4 : row + 5, column - 4 : column + 5].mean() > 150
     view.send_keys("0")
     settled()
+    # all of it, also in a window that has become narrower; what is zoomed in stays
+    for keys in ("", "+"):
+        view.send_keys(keys)
+        before = float(state("scale"))
+        for width in (400, 1000):
+            browser.execute_cdp_cmd(
+                "Emulation.setDeviceMetricsOverride",
+                {"width": width, "height": 900, "deviceScaleFactor": 1, "mobile": False},
+            )
+            settled()
+            across = float(state("scale")) * frame["nx"] / 2
+            if keys:
+                assert float(state("scale")) == before
+            else:
+                assert across <= view.size["width"]
+        assert float(state("scale")) == before
+    view.send_keys("0")
+    settled()
     find(browser, "input[data-filter=F150W]").click()
     assert find(browser, "#view svg").get_property("childElementCount") == 2
     # a click lists the exposures there

@@ -8,7 +8,7 @@ const $ = id => document.getElementById(id);
 const view = $("view"), canvas = view.querySelector("canvas"), over = view.querySelector("svg");
 const context = canvas.getContext("2d"), kindSelect = $("kind"), pictureSelect = $("picture");
 const TILE = 512, tiles = new Map(), boxes = [...document.querySelectorAll("input[data-filter]")];
-let picture = pictures[0], kind = "image", cx = 0, cy = 0, k = 1, planned = false;
+let picture = pictures[0], kind = "image", cx = 0, cy = 0, k = 1, planned = false, entire = true;
 
 const frame = () => frames[picture.frame];
 const width = () => view.clientWidth, height = () => view.clientHeight;
@@ -144,7 +144,7 @@ function legend() {
   box.querySelector(".high").textContent = kind === "depth" ? `${high} mag AB, 5 sigma in an aperture of 0.2″`
     : `${high} s, from the ${map.origin}`;
 }
-function fit() { k = whole(); cx = frame().nx / 2; cy = frame().ny / 2; plan(); }
+function fit() { k = whole(); cx = frame().nx / 2; cy = frame().ny / 2; entire = true; plan(); }
 function choose(name, wanted = kind) {
   const before = frame(), place = sky(cx, cy), size = k / arcsec(), all = Math.abs(k / whole() - 1) < 1e-6;
   picture = pictures.find(each => each.name === name) || pictures[0];
@@ -155,7 +155,7 @@ function choose(name, wanted = kind) {
     fit();
     if (place && frame().crval && !all) {
       const [x, y] = pixel(place);
-      if (x > 0 && y > 0 && x < frame().nx && y < frame().ny) { k = size * arcsec(); [cx, cy] = [x, y]; }
+      if (x > 0 && y > 0 && x < frame().nx && y < frame().ny) { k = size * arcsec(); [cx, cy] = [x, y]; entire = false; }
     }
   }
   view.setAttribute("aria-label", `${picture.title}, ${kindSelect.selectedOptions[0].textContent}. ` +
@@ -168,12 +168,12 @@ function zoom(factor, x = width() / 2, y = height() / 2) {
   const after = Math.min(16, Math.max(whole() / 2, k * factor));
   cx += (x - width() / 2) * (1 / k - 1 / after);
   cy += (y - height() / 2) * (1 / k - 1 / after);
-  k = after; plan();
+  k = after; entire = false; plan();
 }
 function move(dx, dy) {
   cx = Math.min(frame().nx, Math.max(0, cx + dx / k));
   cy = Math.min(frame().ny, Math.max(0, cy + dy / k));
-  plan();
+  entire = false; plan();
 }
 function next(step) {
   const at = pictures.indexOf(picture);
@@ -241,7 +241,7 @@ sights?.addEventListener("change", () => {
   for (const image of document.querySelectorAll(".skymap image"))
     image.classList.toggle("off", image.dataset.filter !== sights.value);
 });
-let fitted = false;
-new ResizeObserver(() => { if (!fitted && width()) { fitted = true; fit(); } plan(); }).observe(view);
+// a mosaic that is shown as a whole stays whole in a window of another size
+new ResizeObserver(() => { if (entire && width()) fit(); else plan(); }).observe(view);
 choose(picture.name);
 })();
