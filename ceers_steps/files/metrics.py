@@ -210,8 +210,15 @@ METRICS = (
 """All metrics, in the order of the columns."""
 
 FACTS = (
-    *("product", "name", "stage", "filter", "detector", "group", "refused"),
-    *("crds_context", "made"),
+    "product",
+    "name",
+    "stage",
+    "filter",
+    "detector",
+    "group",
+    "refused",
+    "crds_context",
+    "made",
 )
 """Columns of text before them; after them the versions of packages, by name."""
 

@@ -7,7 +7,16 @@ from numpy.typing import NDArray
 from scipy import ndimage
 from skimage import measure
 
-__all__ = ["EIGHT_NEIGHBOURS", "Part", "Slices", "find_parts", "label_parts", "without_small_parts"]
+__all__ = [
+    "EIGHT_NEIGHBOURS",
+    "Part",
+    "Slices",
+    "find_parts",
+    "label_parts",
+    "placed",
+    "with_neighbours",
+    "without_small_parts",
+]
 
 Slices = tuple[slice, slice]
 """Rows and columns."""
@@ -72,6 +81,48 @@ def find_parts(mask: NDArray[np.bool_], *, corners: bool = True) -> list[Part]:
     labels = label_parts(mask, corners=corners)
     boxes = enumerate(ndimage.find_objects(labels), start=1)
     return [Part(box, labels[box] == number) for number, box in boxes]
+
+
+def placed(pixels: NDArray[np.bool_], box: Slices, outer: Slices) -> NDArray[np.bool_]:
+    """Put the pixels of a box into a larger box.
+
+    Parameters
+    ----------
+    pixels : ndarray of bool
+        In `box`.
+    box, outer : tuple of slice
+        Rows and columns; `outer` holds `box`.
+
+    Returns
+    -------
+    ndarray of bool
+        In `outer`; False beside `box`.
+    """
+    out = np.zeros([side.stop - side.start for side in outer], dtype=bool)
+    y, x = (inner.start - side.start for inner, side in zip(box, outer, strict=True))
+    out[y : y + pixels.shape[0], x : x + pixels.shape[1]] = pixels
+    return out
+
+
+def with_neighbours(mask: NDArray[np.bool_]) -> NDArray[np.bool_]:
+    """Return the pixels of masks and the four neighbours of each.
+
+    Parameters
+    ----------
+    mask : ndarray of bool, shape (..., ny, nx)
+        One mask or several.
+
+    Returns
+    -------
+    ndarray of bool
+        Same shape.
+    """
+    near = mask.copy()
+    near[..., 1:, :] |= mask[..., :-1, :]
+    near[..., :-1, :] |= mask[..., 1:, :]
+    near[..., 1:] |= mask[..., :-1]
+    near[..., :-1] |= mask[..., 1:]
+    return near
 
 
 def without_small_parts(

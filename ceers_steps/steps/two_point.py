@@ -1,4 +1,4 @@
-"""What the jump step of jwst does, with its flags, in a fifth of the time."""
+"""What the jump step of jwst does, with its flags, in a tenth of the time."""
 
 import logging
 from typing import Any

@@ -4,7 +4,13 @@ import numpy as np
 import pytest
 from scipy import ndimage
 
-from ceers_steps.kernels.parts import find_parts, label_parts, without_small_parts
+from ceers_steps.kernels.parts import (
+    find_parts,
+    label_parts,
+    placed,
+    with_neighbours,
+    without_small_parts,
+)
 
 MASK = np.array(
     [
@@ -51,3 +57,18 @@ def test_nothing(shape):
     empty = np.zeros(shape, bool)
     assert find_parts(empty) == []
     assert not without_small_parts(empty, 1).any()
+
+
+def test_a_part_is_placed_in_a_larger_box():
+    mask = np.zeros((9, 8), bool)
+    mask[3:5, 2:6] = mask[5, 4] = True
+    (part,) = find_parts(mask)
+    outer = np.s_[2:9, 1:8]
+    np.testing.assert_array_equal(placed(part.pixels, part.box, outer), mask[outer])
+
+
+def test_neighbours_are_those_of_a_cross_in_each_mask():
+    rng = np.random.default_rng(1)
+    masks = rng.random((3, 7, 9)) < 0.15
+    expected = [ndimage.binary_dilation(mask) for mask in masks]
+    np.testing.assert_array_equal(with_neighbours(masks), expected)

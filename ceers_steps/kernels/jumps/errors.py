@@ -7,6 +7,7 @@ noise alone; and the median of a few noisy differences is often far from the rat
 """
 
 from collections.abc import Iterable, Iterator
+from enum import IntEnum
 from functools import lru_cache
 
 import numpy as np
@@ -15,10 +16,26 @@ from numpy.typing import NDArray
 from ceers_steps.kernels.jumps.joint import GroupNoise
 from ceers_steps.kernels.jumps.settings import FIT
 
-__all__ = ["combined_variance", "photon_variance", "segment_lengths"]
+__all__ = [
+    "GroupState",
+    "combined_variance",
+    "photon_variance",
+    "segment_lengths",
+]
+
 
 Float = NDArray[np.float32]
 Pixels = NDArray[np.bool_] | tuple[NDArray, NDArray]
+
+
+class GroupState(IntEnum):
+    """What the fit takes a group for."""
+
+    GOOD = 0
+    JUMP = 1
+    """A jump, and nothing else."""
+    BROKEN = 2
+    """Not to be used."""
 
 
 def photon_variance(
@@ -29,7 +46,7 @@ def photon_variance(
     Parameters
     ----------
     states
-        Shape ``(ngroups, ny, nx)``: 0 = a good group, 1 = a jump and nothing else, 2 = do not use.
+        Shape ``(ngroups, ny, nx)``: `GroupState` of each.
     rate
         Shape ``(ny, nx)``: expected, units of the data from one group to the next.
     noise
@@ -49,7 +66,7 @@ def photon_variance(
     electrons = photons * noise.gain**2
     read = np.square(noise.read * noise.gain) / (2 * noise.n_frames)
     factor, weight = np.zeros(rate.shape, np.float32), np.zeros(rate.shape, np.float32)
-    cut = (states != 0).any(axis=0)
+    cut = (states != GroupState.GOOD).any(axis=0)
     averaged = noise.photon_factor()
 
     def fill(where: Pixels, pattern: tuple[int, ...]) -> None:
@@ -65,7 +82,7 @@ def photon_variance(
         if total:
             factor[where], weight[where] = found / np.float32(total**2), total
 
-    fill(~cut, (0,) * n)
+    fill(~cut, (GroupState.GOOD,) * n)
     y, x = np.nonzero(cut)
     codes = np.zeros(len(y), np.int64)
     for plane in states:
@@ -113,10 +130,11 @@ def segment_lengths(pattern: tuple[int, ...]) -> Iterator[int]:
     int
         Groups of a segment: good ones, and the one before them if it has a jump.
     """
-    length, before = 0, 0
-    for state in (*pattern, 2):
-        if state == 0:
-            length = length + 1 if length else 1 + (before == 1)
+    length = 0
+    before: int = GroupState.GOOD
+    for state in (*pattern, GroupState.BROKEN):
+        if state == GroupState.GOOD:
+            length = length + 1 if length else 1 + (before == GroupState.JUMP)
         else:
             if length > 1:
                 yield length

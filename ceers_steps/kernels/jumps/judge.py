@@ -11,7 +11,7 @@ from ceers_steps.kernels.dq import DO_NOT_USE, SATURATED
 from ceers_steps.kernels.jumps.joint import Covariance, GroupNoise, find_steps, step_heights
 from ceers_steps.kernels.jumps.settings import JumpSettings
 from ceers_steps.kernels.jumps.surroundings import expect_rate, row_levels
-from ceers_steps.kernels.parts import find_parts
+from ceers_steps.kernels.parts import find_parts, with_neighbours
 from ceers_steps.kernels.stats import mad_sigma
 from ceers_steps.kernels.stripes.groups import GroupStripes
 from ceers_steps.kernels.stripes.readout import ReadoutLayout
@@ -282,7 +282,7 @@ class Judge:
             limit = threshold * model.height_scale
             self.hits[:, rows] = False
             self.hits[:, rows.start + y, x] = find_steps(above.T, known, covariance, limit).T
-            near = self.hits[:, rows] | _with_neighbours(strong)[:, inside]
+            near = self.hits[:, rows] | with_neighbours(strong)[:, inside]
             strong = strong[:, inside]
             follow = np.zeros(strong.shape[1:], bool)
             for g, flags in enumerate(jumps[1:, rows]):
@@ -348,13 +348,3 @@ class _JointNoise:
     """Of the rates of pixels about those of their surroundings: stripes of all groups."""
     height_scale: float = 1.0
     """Scatter of the heights of steps over that which is expected."""
-
-
-def _with_neighbours(mask: Bool) -> Bool:
-    """Return the pixels of masks, ``(..., ny, nx)``, and their four neighbours."""
-    near = mask.copy()
-    near[..., 1:, :] |= mask[..., :-1, :]
-    near[..., :-1, :] |= mask[..., 1:, :]
-    near[..., 1:] |= mask[..., :-1]
-    near[..., :-1] |= mask[..., 1:]
-    return near

@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ceers_steps.kernels.jumps.settings import SCREEN
+from ceers_steps.kernels.parts import with_neighbours
 from ceers_steps.kernels.stats import nan_median
 
 __all__ = ["TwoPointJumps", "TwoPointSettings", "find_jumps"]
@@ -102,13 +103,7 @@ def find_jumps(
             wide[1:, rows][:, chosen] = strong
     n_primary = int(np.count_nonzero(jumps))
     if settings.neighbours:
-        near = np.zeros_like(wide)
-        near[:, 1:] |= wide[:, :-1]
-        near[:, :-1] |= wide[:, 1:]
-        near[:, :, 1:] |= wide[:, :, :-1]
-        near[:, :, :-1] |= wide[:, :, 1:]
-        near &= ~unusable
-        jumps |= near
+        jumps |= with_neighbours(wide)
     jumps &= ~unusable
     return TwoPointJumps(jumps, n_primary)
 

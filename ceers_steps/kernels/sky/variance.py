@@ -6,7 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ceers_steps.kernels.discs import dilate, grown_box
-from ceers_steps.kernels.parts import find_parts
+from ceers_steps.kernels.parts import find_parts, placed
 from ceers_steps.kernels.sky.settings import NOISE, VARIANCE
 from ceers_steps.kernels.sources.background import fit_background
 from ceers_steps.kernels.stats import biweight_location, mad_sigma, subsample
@@ -175,9 +175,7 @@ def _has_flanks(
         bright = signal / np.sqrt(variance)
     for part in find_parts(saturated):
         window = grown_box(part.box, VARIANCE.flank, saturated.shape)
-        own = np.zeros([side.stop - side.start for side in window], bool)
-        y, x = (inner.start - side.start for inner, side in zip(part.box, window, strict=True))
-        own[y : y + part.pixels.shape[0], x : x + part.pixels.shape[1]] = part.pixels
+        own = placed(part.pixels, part.box, window)
         flank = dilate(own, VARIANCE.flank) & ~saturated[window] & np.isfinite(bright[window])
         if not flank.any() or np.median(bright[window][flank]) > VARIANCE.flank_light:
             found[window] |= own

@@ -9,7 +9,7 @@ from scipy import ndimage
 from ceers_steps.kernels.discs import grown_box
 from ceers_steps.kernels.dq import JUMP_DET, SATURATED
 from ceers_steps.kernels.jumps.differences import Noise, Ramp
-from ceers_steps.kernels.parts import Slices
+from ceers_steps.kernels.parts import Slices, placed
 from ceers_steps.kernels.snowballs.halo import halo_region, radial_region, smooth_rate
 from ceers_steps.kernels.snowballs.settings import EVENTS, HALO
 from ceers_steps.kernels.stats import finite_median
@@ -106,14 +106,14 @@ def measure_event(
     while True:
         outer = grown_box(box, reach, ramp.bad.shape)
         window = ramp.window(outer, noise)
-        seed = _placed(core, box, outer)
+        seed = placed(core, box, outer)
         rate = window.rate(without=left_out)
         # a pixel that is never steady is bright at most as the charge of its first group allows
         unknown, level = ~np.isfinite(rate), finite_median(rate)
         bound = HALO.first_group_ratio * ramp.data[0][outer][unknown]
         rate[unknown] = np.fmax(bound, level)
         excess = (window.differences[near] - rate) / noise.sigma
-        new = _placed(appeared, box, outer)
+        new = placed(appeared, box, outer)
         if not _is_sudden(excess[0][new], (rate[new] - level) / noise.sigma):
             return None
         usable = window.usable[near] & ~unknown
@@ -158,7 +158,7 @@ def _rings(
     margin = HALO.ring_reach + HALO.ring_slope * np.sqrt(np.count_nonzero(core) / np.pi)
     outer = grown_box(box, int(margin + HALO.annulus_width) + 1, ramp.bad.shape)
     window = ramp.window(outer, noise)
-    seed = _placed(core, box, outer)
+    seed = placed(core, box, outer)
     distance = ndimage.distance_transform_edt(~seed)
     minimum = distance <= HALO.ring_minimum
     n_differences = len(window.differences)
@@ -199,14 +199,6 @@ def _is_cut(region: NDArray[np.bool_], box: Slices, shape: tuple[int, ...]) -> b
         or (cols.start > 0 and region[:, 0].any())
         or (cols.stop < nx and region[:, -1].any())
     )
-
-
-def _placed(pixels: NDArray[np.bool_], box: Slices, outer: Slices) -> NDArray[np.bool_]:
-    """Put the pixels of a box into a larger box."""
-    out = np.zeros([side.stop - side.start for side in outer], dtype=bool)
-    y, x = (inner.start - side.start for inner, side in zip(box, outer, strict=True))
-    out[y : y + pixels.shape[0], x : x + pixels.shape[1]] = pixels
-    return out
 
 
 def shape_of(region: NDArray[np.bool_], box: Slices) -> Shape:

@@ -8,7 +8,7 @@ from scipy import ndimage, optimize
 
 from ceers_steps.kernels.discs import grown_box
 from ceers_steps.kernels.dq import DO_NOT_USE, JUMP_DET, SATURATED
-from ceers_steps.kernels.parts import Part, Slices, find_parts
+from ceers_steps.kernels.parts import Part, Slices, find_parts, placed
 from ceers_steps.kernels.snowballs.settings import HALO, PERSISTENCE
 from ceers_steps.kernels.stats import finite_median, mad_sigma, nan_median
 
@@ -107,8 +107,7 @@ def follow_released_charge(
         expected = _expected(trace, shape).reshape(later, ngroups - 1)
         limit = PERSISTENCE.limit / np.sqrt(nints) * trace.sigma
         box = grown_box(trace.part.box, int(HALO.ring_minimum), bad.shape)
-        core = np.zeros([side.stop - side.start for side in box], bool)
-        core[_within(trace.part.box, box)] = trace.part.pixels
+        core = placed(trace.part.pixels, trace.part.box, box)
         pixels = ndimage.distance_transform_edt(~core) <= HALO.ring_minimum
         for k in range(later):
             last = _last_group(expected[k], limit)
@@ -153,8 +152,7 @@ def _trace(
 ) -> _Trace:
     """Measure the gain of the pixels of an event over their surroundings."""
     box = grown_box(part.box, PERSISTENCE.margin, bad.shape)
-    inside = np.zeros([side.stop - side.start for side in box], bool)
-    inside[_within(part.box, box)] = part.pixels
+    inside = placed(part.pixels, part.box, box)
     far = ndimage.distance_transform_edt(~hit[box]) > PERSISTENCE.gap
     around = far & ~bad[box]
     gains, values, spreads = [], [], []
@@ -231,11 +229,3 @@ def _last_group(expected: NDArray[np.float64], limit: float) -> int:
         if expected[first:].mean() <= limit * noise:
             return first
     return n
-
-
-def _within(inner: Slices, outer: Slices) -> Slices:
-    """Return a box in the coordinates of one around it."""
-    rows, cols = (
-        slice(a.start - b.start, a.stop - b.start) for a, b in zip(inner, outer, strict=True)
-    )
-    return rows, cols

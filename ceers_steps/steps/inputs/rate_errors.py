@@ -4,7 +4,11 @@ import numpy as np
 from numpy.typing import NDArray
 from stdatamodels.jwst.datamodels import CubeModel, ImageModel, RampModel, dqflags
 
-from ceers_steps.kernels.jumps.errors import combined_variance, photon_variance
+from ceers_steps.kernels.jumps.errors import (
+    GroupState,
+    combined_variance,
+    photon_variance,
+)
 from ceers_steps.kernels.jumps.joint import GroupNoise
 from ceers_steps.kernels.jumps.surroundings import expect_rate
 from ceers_steps.steps.inputs.readout import readout_layout
@@ -12,7 +16,6 @@ from ceers_steps.steps.inputs.readout import readout_layout
 __all__ = ["correct_photon_noise"]
 
 JUMP, PERSISTENCE = dqflags.group["JUMP_DET"], dqflags.pixel["PERSISTENCE"]
-GOOD_GROUP, AFTER_A_JUMP, BROKEN = 0, 1, 2
 
 
 def correct_photon_noise(
@@ -53,9 +56,9 @@ def correct_photon_noise(
 def states_of(groupdq: NDArray[np.uint8]) -> NDArray[np.uint8]:
     """Return what the fit takes a group for: good, after a jump and nothing else, or broken."""
     flags = groupdq & ~groupdq.dtype.type(PERSISTENCE)
-    states = np.full(groupdq.shape, BROKEN, np.uint8)
-    states[flags == JUMP] = AFTER_A_JUMP
-    states[flags == 0] = GOOD_GROUP
+    states = np.full(groupdq.shape, GroupState.BROKEN, np.uint8)
+    states[flags == JUMP] = GroupState.JUMP
+    states[flags == 0] = GroupState.GOOD
     return states
 
 
