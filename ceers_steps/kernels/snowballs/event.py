@@ -96,12 +96,15 @@ def measure_event(
         return None
     this, n_differences = group - 1, len(ramp.data) - 1
     # an event between two frames of an averaged group falls into two differences: the ones
-    # before and after are searched too, and left out of the rate if enough others remain
+    # before and after are searched too, and left out of the rate if another one remains: its noise
+    # averages out, the charge in a neighbour does not
     near = [k for k in (this, this - 1, this + 1) if 0 <= k < n_differences]
-    left_out = near if n_differences - len(near) >= HALO.enough_differences else [this]
+    left_out = near if len(near) < n_differences else [this]
     core_shape = shape_of(core, box)
     before, after = ramp.groupdq[group - 1][box], ramp.groupdq[group][box]
     appeared = core & (((after & JUMP_DET) | (after & ~before & SATURATED)) != 0)
+    saturated = (ramp.groupdq[group : group + 2, *box] & SATURATED).any(axis=0) & core
+    spills = bool(saturated.any()) and after_groups > 0
     reach = int(HALO.margin + 4 * core_shape.radius)
     while True:
         outer = grown_box(box, reach, ramp.bad.shape)
@@ -112,10 +115,13 @@ def measure_event(
         unknown, level = ~np.isfinite(rate), finite_median(rate)
         bound = HALO.first_group_ratio * ramp.data[0][outer][unknown]
         rate[unknown] = np.fmax(bound, level)
-        excess = (window.differences[near] - rate) / noise.sigma
         new = placed(appeared, box, outer)
-        if not _is_sudden(excess[0][new], (rate[new] - level) / noise.sigma):
+        excess = (window.differences[this][new] - rate[new]) / noise.sigma
+        if not _is_sudden(excess, (rate[new] - level) / noise.sigma):
             return None
+        if spills and group <= 2:
+            rate = _without_spill(rate, placed(saturated, box, outer))
+        excess = (window.differences[near] - rate) / noise.sigma
         usable = window.usable[near] & ~unknown
         halo = seed | halo_region(excess[0], usable[0], seed, threshold, core_shape.radius)
         if reach >= HALO.largest_reach or not _is_cut(halo, outer, ramp.bad.shape):
@@ -123,11 +129,13 @@ def measure_event(
         reach = int(1.6 * reach)
     marks = [Mark(group, outer, halo)]
     for k in range(1, len(near)):
+        first_charge = (window.differences[near[k]] - level) / noise.sigma
+        if near[k] < this and not _holds_part(first_charge[seed & window.usable[near[k]]]):
+            continue
         rest = halo_region(excess[k], usable[k], seed, threshold, core_shape.radius)
         marks.append(Mark(near[k] + 1, outer, rest))
-    saturated = (ramp.groupdq[group : group + 2, *box] & SATURATED).any(axis=0) & core
     surrounded = _exceeds(halo, seed)
-    if saturated.any() and after_groups > 0:
+    if spills:
         near_core, rings = _rings(ramp, noise, group, box, saturated, threshold, after_groups)
         surrounded |= any(_exceeds(ring.pixels, near_core) for ring in rings)
         marks += rings
@@ -135,6 +143,17 @@ def measure_event(
         return None
     saturates = bool(saturated.any())
     return Event(core_shape, shape_of(halo, outer), saturates, tuple(marks))
+
+
+def _without_spill(rate: NDArray[np.float32], core: NDArray[np.bool_]) -> NDArray[np.float32]:
+    """Return a rate around a saturated core that holds no charge that spills out of it.
+
+    For an event in the first differences, all others of a pixel come later.
+    """
+    margin = HALO.ring_reach + HALO.ring_slope * np.sqrt(np.count_nonzero(core) / np.pi)
+    distance = ndimage.distance_transform_edt(~core)
+    smooth = smooth_rate(rate, distance, margin)
+    return np.where((distance <= margin) & np.isfinite(rate), smooth, rate)
 
 
 def _exceeds(region: NDArray[np.bool_], core: NDArray[np.bool_]) -> bool:
@@ -188,6 +207,18 @@ def _is_sudden(excess: NDArray[np.float32], rate: NDArray[np.float32]) -> bool:
     """
     middle_excess = finite_median(excess)
     return middle_excess > max(EVENTS.sudden_sigma, EVENTS.sudden_rate * finite_median(rate))
+
+
+def _holds_part(excess: NDArray[np.float32]) -> bool:
+    """Tell if the difference before an event has a part of its charge, from that of its core.
+
+    The brightest pixels of a core hold hundreds of sigma in a single frame of an averaged group.
+    Beside it, a few pixels may be above the threshold by their noise, and would be the last that
+    the event leaves.
+    """
+    if excess.size == 0:
+        return True
+    return float(np.percentile(excess, EVENTS.bright_percentile)) > EVENTS.sudden_sigma
 
 
 def _is_cut(region: NDArray[np.bool_], box: Slices, shape: tuple[int, ...]) -> bool:

@@ -41,6 +41,9 @@ class EventSettings:
     sudden_rate: float = 0.25
     """The same, relative to the rate over the surroundings: a star that saturates has jumps too
     (test of saturating stars)."""
+    bright_percentile: float = 90.0
+    """Percentile of the excess in a core that tells if an event has begun: the true core is an
+    eighth or more of its jumps, a stray cosmic ray less."""
     halo_area: float = 1.1
     """Least area of core and halo, or core and ring, over the core; a mere cosmic ray has less
     (test of spots without halo)."""
@@ -52,9 +55,6 @@ class EventSettings:
 class HaloSettings:
     """How the surroundings of an event are followed; for "benchmark" see `EventSettings`."""
 
-    enough_differences: int = 3
-    """Differences that are enough for the rate of a pixel, when the neighbours of an event's own
-    difference are left out: a median needs three to drop one."""
     first_group_ratio: float = 15.0
     """Largest time between groups over the time to the first group: DEEP8, whose groups are 20
     frames apart and average 8, has 20 / 4.5 = 4.4; the rest is room for unknown patterns."""

@@ -221,6 +221,32 @@ def test_a_field_of_events_reaches_the_target():
     assert extra <= 0.6
 
 
+@pytest.mark.parametrize(("time", "split"), [(50, 0.25), (150, 0.25), (150, 1.0), (250, 0.25)])
+def test_ramps_of_five_groups(time, split):
+    """The rate of a pixel is free of what spills later, and of the next part of the event.
+
+    No pixel is lost that has a difference before the event.
+    """
+    places = [(50.0, 50.0), (60.0, 180.0), (170.0, 50.0), (160.0, 190.0)]
+    small, large = {"core_radius": 2.5, "ring_width": 1.7}, {"core_radius": 5.0}
+    balls = [
+        replace(ROUND, y=y, x=x, time=float(time), **(small if k % 2 else large))
+        for k, (y, x) in enumerate(places)
+    ]
+    data, _, event = ramp(balls, seed=4, split=split)
+    data, event = data[:, :5], event[:, :5]
+    groupdq = flag_jumps(data, data >= FULL_WELL)
+    found = measure(data, groupdq)
+    recall, extra = recall_and_extra(found, groupdq, event)
+    assert recall >= 0.99
+    assert extra <= 0.6
+    if time > 100:
+        differences = np.maximum(event[:, 1:], 0) > 0.1 * SIGMA
+        differences |= (groupdq[:, 1:] != 0) | ((groupdq[:, :-1] & SATURATED) != 0)
+        lost = (differences | found.flags[:, 1:]).all(axis=1)
+        assert not (lost & ~differences.all(axis=1)).any()
+
+
 def test_rate_in_the_halo_is_not_biased():
     """Mean of the differences that are left, from the core to twice the halo, within 0.2 sigma."""
     pulls, left_alone = [], []
