@@ -52,7 +52,13 @@ GALAXIES = ((19.0, 0.8), (20.0, 0.7), (20.0, 0.5))  # AB magnitude, axis ratio
 def fit(image, method, n_threads=1, empty=None):
     """Background and mask, as the step computes them, and the background of an empty sky."""
     border = ~np.isfinite(image)
-    bits = mask_mosaic(image, border, MOSAIC_TIERS["NIRCAM"], n_threads=n_threads)
+    bits = mask_mosaic(
+        image,
+        border,
+        MOSAIC_TIERS["NIRCAM"],
+        follow_borders=method != "published",
+        n_threads=n_threads,
+    )
     mask, core = (bits & ~CORE) > 0, (bits & CORE) > 0
     if method == "published":
         options, clean = {"box_size": 10, "filter_size": 5}, image

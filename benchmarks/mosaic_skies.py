@@ -38,7 +38,7 @@ def shapes(size):
 def measure(image, method):
     """Background and mask."""
     border = np.zeros(image.shape, bool)
-    bits = mask_mosaic(image, border, MOSAIC_TIERS["NIRCAM"])
+    bits = mask_mosaic(image, border, MOSAIC_TIERS["NIRCAM"], follow_borders=method != "published")
     box = 10 if method == "published" else 20
     settings = BackgroundSettings(method=method, box_size=box)
     found = measure_mosaic_background(image, border, bits, settings=settings)

@@ -66,6 +66,8 @@ class Mosaic:
     noise : ndarray or `~ceers_steps.kernels.rows.RowImage`, shape (ny, nx), or None
         Noise of each pixel in any unit: of the weights if there are any, which know nothing of
         the light of sources, or else of the errors.
+    follow_borders : bool
+        A sky that rises along the border is no source; false: as published.
     """
 
     name: str
@@ -76,6 +78,7 @@ class Mosaic:
     path: Any = None
     bits: Any = None
     noise: Any = None
+    follow_borders: bool = True
 
     @property
     def shape(self) -> tuple[int, int]:

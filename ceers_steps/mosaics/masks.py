@@ -135,6 +135,7 @@ def _search(mosaic: Mosaic, n_threads: int) -> NDArray[np.uint8]:
             mosaic.border,
             mosaic.tiers,
             predicted_noise=mosaic.noise,
+            follow_borders=mosaic.follow_borders,
             n_threads=n_threads,
         )
     except ValueError as err:

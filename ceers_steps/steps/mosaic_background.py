@@ -241,8 +241,10 @@ def _is_to_do(step: MosaicBackgroundStep, images: Any, index: int) -> bool:
 
 
 def _for_method(step: MosaicBackgroundStep, mosaic: Mosaic) -> Mosaic:
-    """Return a mosaic as a method sees it: the published one has one noise for all pixels."""
-    return replace(mosaic, noise=None) if step.method == "published" else mosaic
+    """Return a mosaic as a method sees it: published, one noise, and no sky at the borders."""
+    if step.method == "published":
+        return replace(mosaic, noise=None, follow_borders=False)
+    return mosaic
 
 
 def _measure(step: MosaicBackgroundStep, mosaic: Mosaic, cleared: Any) -> MosaicBackground:

@@ -17,6 +17,7 @@ from ceers_steps.kernels.parts import without_small_parts
 from ceers_steps.kernels.rows import RowImage, Strip, crossing, for_each_strip
 from ceers_steps.kernels.sources.background import fit_mesh
 from ceers_steps.kernels.sources.noise_map import NoiseMap, expanded_rows, measure_noise_map
+from ceers_steps.kernels.sources.sectors import border_ridges
 from ceers_steps.kernels.sources.settings import SEARCH
 from ceers_steps.kernels.sources.tiers import (
     Tier,
@@ -57,6 +58,7 @@ def mask_mosaic(
     parameters: TierSet,
     *,
     predicted_noise: RowImage | None = None,
+    follow_borders: bool = False,
     n_threads: int = 1,
 ) -> NDArray[np.uint8]:
     """Find the sources of a mosaic, from the widest to the smallest.
@@ -76,6 +78,9 @@ def mask_mosaic(
     predicted_noise : ndarray or RowImage, shape (ny, nx), optional
         Noise of each pixel as weights or errors tell it, in any unit: thresholds follow it, as far
         as the image has such noise. Default: one noise for all pixels, as published.
+    follow_borders : bool
+        A sky that rises along the border is no source; as published it is one where it rises faster
+        than the ring medians.
     n_threads : int
         Strips worked on at a time.
 
@@ -91,7 +96,7 @@ def mask_mosaic(
     """
     if parameters.noise != "pixel" or len(parameters.tiers) > 6:
         raise ValueError("a mosaic is searched with noise='pixel' and at most six tiers")
-    sky = _RingSky.measure(image, coverage_mask, parameters, n_threads)
+    sky = _RingSky.measure(image, coverage_mask, parameters, follow_borders, n_threads)
     depth = measure_noise_map(predicted_noise, coverage_mask, n_threads=n_threads)
     scale, depth = sky.noise(image, coverage_mask, depth)
     grow = max(tier.growth for tier in parameters.tiers)
@@ -132,7 +137,12 @@ class _RingSky:
 
     @classmethod
     def measure(
-        cls, image: RowImage, coverage_mask: RowImage, parameters: TierSet, n_threads: int
+        cls,
+        image: RowImage,
+        coverage_mask: RowImage,
+        parameters: TierSet,
+        follow_borders: bool,
+        n_threads: int,
     ) -> "_RingSky":
         """Take the ring medians with bright pixels replaced by the location of the others."""
         level = fit_mesh(
@@ -149,17 +159,26 @@ class _RingSky:
         location = np.float32(biweight_location(sample[good & ~(residual > ceiling)]))
         factor = bin_factor(parameters.ring_radius / 10.0)
         binned = np.empty([-(-size // factor) for size in image.shape], np.float32)
+        seen = np.empty(binned.shape, bool)
 
         def work(strip: Strip) -> None:
             part = np.asarray(image[strip.rows], np.float32)
-            use = ~coverage_mask[strip.rows] & np.isfinite(part)
-            use &= ~(part > level.rows(strip.start, strip.stop) + np.float32(ceiling))
-            filled = np.where(use, part, location)
-            blocks = block_median(filled, factor, beyond=float(location))
-            binned[strip.start // factor : strip.start // factor + len(blocks)] = blocks
+            covered = ~coverage_mask[strip.rows] & np.isfinite(part)
+            use = covered & ~(part > level.rows(strip.start, strip.stop) + np.float32(ceiling))
+            outside = np.float32(np.nan) if follow_borders else location
+            filled = np.where(use, part, np.where(covered, location, outside))
+            blocks = block_median(filled, factor, beyond=float(outside))
+            place = slice(strip.start // factor, strip.start // factor + len(blocks))
+            seen[place] = np.isfinite(blocks)
+            binned[place] = np.where(seen[place], blocks, location)
 
         for_each_strip(work, image.shape, 0, n_threads)
         sky = ring_median(binned, parameters.ring_radius, parameters.ring_width, factor)
+        if follow_borders:
+            noise = ceiling / SEARCH.clip
+            sky = sky + noise * border_ridges(
+                (binned - sky) / noise, seen, parameters.ring_radius / factor
+            )
         return cls(sky.astype(np.float32, copy=False), factor)
 
     def subtract(self, image: RowImage, bad: NDArray[np.bool_], rows: slice) -> NDArray[np.float32]:

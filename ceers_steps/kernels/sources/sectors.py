@@ -5,9 +5,9 @@ from numpy.typing import NDArray
 from scipy import ndimage
 
 from ceers_steps.kernels.discs import grown_box
-from ceers_steps.kernels.sources.settings import SECTORS
+from ceers_steps.kernels.sources.settings import RIDGES, SECTORS
 
-__all__ = ["fades_on_all_sides", "sectors_around", "thin_parts"]
+__all__ = ["border_ridges", "fades_on_all_sides", "sectors_around", "thin_parts"]
 
 
 def sectors_around(own: NDArray[np.bool_]) -> NDArray[np.intp]:
@@ -95,3 +95,67 @@ def thin_parts(labels: NDArray, fewest: float) -> NDArray[np.bool_]:
         if area < SECTORS.thinnest * 4.0 * np.pi * longest:
             thin[box] |= own
     return thin
+
+
+def border_ridges(
+    blocks: NDArray[np.float32], seen: NDArray[np.bool_], ring_radius: float
+) -> NDArray[np.float32]:
+    """Return what of an image less its ring medians is a sky that rises towards a border.
+
+    A ring at a border sees the sky on the inner side only. What stands above it there and goes on
+    along a straight line, longer than any source, but not in all directions, is sky.
+
+    Parameters
+    ----------
+    blocks : ndarray, shape (ny, nx)
+        Medians of blocks less their ring medians, units of the noise of a pixel.
+    seen : ndarray of bool, shape (ny, nx)
+        True where there is an image.
+    ring_radius : float
+        Of the ring medians, blocks: ridges are looked for so far from the borders.
+
+    Returns
+    -------
+    ndarray of float32, shape (ny, nx)
+        Height of the ridges, 0 elsewhere.
+    """
+    ridges = np.zeros(blocks.shape, np.float32)
+    if not seen.any():
+        return ridges
+    depth = ndimage.distance_transform_edt(np.pad(seen, 1))[1:-1, 1:-1]
+    nearest = ndimage.distance_transform_edt(~seen, return_distances=False, return_indices=True)
+    values = ndimage.median_filter(blocks[tuple(nearest)], RIDGES.smoothed)
+    places = np.nonzero(seen & (depth <= ring_radius) & (values > RIDGES.lowest))
+    half = round(RIDGES.half_length * ring_radius)
+    padded = np.pad(np.where(seen, values, np.nan), half, constant_values=np.nan)
+    steps = np.linspace(-half, half, RIDGES.points)
+
+    def low_along(angle: NDArray) -> NDArray:
+        """Return what most of the line through each place is above, at one angle each."""
+        line = padded[
+            tuple(
+                place[:, np.newaxis] + half + np.rint(np.outer(turn, steps)).astype(int)
+                for place, turn in zip(places, (np.sin(angle), np.cos(angle)), strict=True)
+            )
+        ]
+        line.sort(axis=1)  # NaN last
+        n_seen = np.count_nonzero(~np.isnan(line), axis=1)
+        low = line[np.arange(len(line)), (RIDGES.quantile * (n_seen - 1)).astype(int)]
+        return np.where(n_seen < RIDGES.fewest * RIDGES.points, 0.0, low)
+
+    apart = np.pi / RIDGES.directions
+    best = np.zeros(places[0].size)
+    highest = low_along(best)
+    least = highest.copy()
+    for number in range(1, RIDGES.directions):
+        angle = np.full(best.size, number * apart)
+        low = low_along(angle)
+        best, highest = np.where(low > highest, angle, best), np.maximum(low, highest)
+        least = np.minimum(low, least)
+    for turned in (0.5 * apart, 0.25 * apart):
+        for angle in (best - turned, best + turned):
+            low = low_along(angle)
+            best, highest = np.where(low > highest, angle, best), np.maximum(low, highest)
+    height = np.maximum(highest - np.maximum(least, 0.0), 0.0)
+    ridges[places] = height * np.clip(height / RIDGES.lowest - 1.0, 0.0, 1.0)
+    return ridges[tuple(nearest)]

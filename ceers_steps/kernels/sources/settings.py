@@ -15,6 +15,7 @@ __all__ = [
     "MESH",
     "OUTER",
     "PROFILES",
+    "RIDGES",
     "SEARCH",
     "SECTORS",
     "SKY",
@@ -25,6 +26,7 @@ __all__ = [
     "LargeSettings",
     "MeshSettings",
     "ProfileSettings",
+    "RidgeSettings",
     "SearchSettings",
     "SectorSettings",
     "SkySettings",
@@ -183,6 +185,29 @@ class SectorSettings:
 
 
 @dataclass(frozen=True)
+class RidgeSettings:
+    """Sky that rises along a border faster than the ring medians of the search follow."""
+
+    half_length: float = 6.0
+    """Half of the line along which a ridge is looked for, radii of the ring: half a line is as long
+    as outskirts of a galaxy of half-light radius 3" reach ..."""
+    points: int = 61
+    """... points on a line: one in 16 pixels ..."""
+    directions: int = 32
+    """... and directions: the ends of a line along a ridge are at most 24 pixels beside it."""
+    quantile: float = 0.2
+    """What of a line may lie below the height of a ridge. With the median of lines of 300 pixels
+    galaxies of half-light radius 3" at a border lost 25 to 40% of their light (by hand)."""
+    fewest: float = 0.15
+    """Part of a line that must be seen: the rest lies beyond the borders (choice)."""
+    smoothed: int = 3
+    """Side of the median filter over blocks before, blocks (choice)."""
+    lowest: float = 0.3
+    """Height from which on a ridge is followed, in full from twice of it: a fifth of the threshold
+    of the tiers (by hand)."""
+
+
+@dataclass(frozen=True)
 class SkySettings:
     """The sky that outskirts are measured from, and searches on it."""
 
@@ -282,6 +307,7 @@ PROFILES = ProfileSettings()
 SMALL = SmallSettings()
 LARGE = LargeSettings()
 SECTORS = SectorSettings()
+RIDGES = RidgeSettings()
 SKY = SkySettings()
 FOLLOWED = FollowedSettings()
 OUTER = ExponentialSettings()
