@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from ceers_steps.steps.skyvar import SkyVarStep
     from ceers_steps.steps.snowball import SnowballStep
     from ceers_steps.steps.tiled_resample import TiledResampleStep
+    from ceers_steps.steps.trapped_charge import TrappedChargeStep
     from ceers_steps.steps.update_wcs import UpdateWcsStep
     from ceers_steps.steps.wispsub import WispSubStep
 
@@ -46,6 +47,7 @@ _HOME = {
     "SkyVarStep": "ceers_steps.steps.skyvar",
     "SnowballStep": "ceers_steps.steps.snowball",
     "TiledResampleStep": "ceers_steps.steps.tiled_resample",
+    "TrappedChargeStep": "ceers_steps.steps.trapped_charge",
     "UpdateWcsStep": "ceers_steps.steps.update_wcs",
     "WispSubStep": "ceers_steps.steps.wispsub",
 }
@@ -62,6 +64,7 @@ __all__ = [
     "SkyVarStep",
     "SnowballStep",
     "TiledResampleStep",
+    "TrappedChargeStep",
     "UpdateWcsStep",
     "WispSubStep",
     "__version__",

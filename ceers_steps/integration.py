@@ -17,6 +17,7 @@ def get_steps():
         ("ceers_steps.SkyVarStep", "ceers_skyvar", False),
         ("ceers_steps.SnowballStep", "ceers_snowball", False),
         ("ceers_steps.TiledResampleStep", "ceers_tiled_resample", False),
+        ("ceers_steps.TrappedChargeStep", "ceers_trapped_charge", False),
         ("ceers_steps.UpdateWcsStep", "ceers_update_wcs", False),
         ("ceers_steps.WispSubStep", "ceers_wispsub", False),
     ]

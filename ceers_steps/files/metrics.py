@@ -82,6 +82,13 @@ METRICS = (
     ),
     Metric("jumps_cleared", "", "ceers_jump_check", "cleared_fraction", "jump flags taken back"),
     Metric("jumps_added", "", "ceers_jump_check", "added_fraction", "jump flags added"),
+    Metric(
+        "trapped_area",
+        "pix",
+        "ceers_trapped_charge",
+        "n_trapped_pixels",
+        "pixels flagged for charge of earlier exposures",
+    ),
     Metric("wisp_scale", "", "ceers_wispsub", "scale", "factor of the template, as subtracted"),
     Metric("wisp_scale_err", "", "ceers_wispsub", "scale_err", "its standard deviation"),
     Metric("wisp_significance", "", "ceers_wispsub", "significance", "scale over its error"),

@@ -11,12 +11,14 @@ from stdatamodels.jwst.datamodels import JwstDataModel
 from ceers_steps.errors import CeersError
 from ceers_steps.files.membership import is_calibrated_unit
 from ceers_steps.pipelines.base import CeersPipeline
+from ceers_steps.steps.inputs.earlier import check_is_earlier
 from ceers_steps.steps.inputs.usable import NIRCAM_IMAGING, why_not_nircam
 from ceers_steps.steps.jump_check import JumpCheckStep, correct_rate_errors
 from ceers_steps.steps.looks import keep_rate
+from ceers_steps.steps.ramps.two_point import detect_jumps
 from ceers_steps.steps.remstriping import RemStripingStep
 from ceers_steps.steps.snowball import SnowballStep
-from ceers_steps.steps.two_point import detect_jumps
+from ceers_steps.steps.trapped_charge import TrappedChargeStep
 from ceers_steps.steps.wispsub import WispSubStep
 
 __all__ = ["CeersDetector1"]
@@ -25,6 +27,7 @@ log = logging.getLogger(__name__)
 
 CUSTOM_STEPS = {
     "jump_check": JumpCheckStep,
+    "trapped_charge": TrappedChargeStep,
     "snowball": SnowballStep,
     "wispsub": WispSubStep,
     "remstriping": RemStripingStep,
@@ -42,6 +45,7 @@ BEFORE_RAMP_FIT = (
     "charge_migration",
     "jump",
     "jump_check",
+    "trapped_charge",
     "snowball",
     "picture_frame",
     "clean_flicker_noise",
@@ -119,6 +123,9 @@ class CeersDetector1(CeersPipeline, Detector1Pipeline):
         self._warn_of_double_treatment()
         # what our steps cannot do is said before the long part: a missing template, a table
         # that cannot be used
+        if not self.trapped_charge.skip:
+            for path in self.trapped_charge.earlier_exposures or ():
+                check_is_earlier(path, ramp)
         if not self.snowball.skip:
             self.snowball.overrides_row(ramp)
         if not self.wispsub.skip:
@@ -138,7 +145,7 @@ class CeersDetector1(CeersPipeline, Detector1Pipeline):
             correct_rate_errors(self.jump_check, ramp, rate, rateints)
         for product in (rate, rateints):
             if product is not None:
-                for name in ("jump_check", "snowball"):
+                for name in ("jump_check", "trapped_charge", "snowball"):
                     self._carry_record(name, ramp, product)
         # the ramp is the largest array by far: let it go before the rate is worked on
         del ramp

@@ -14,6 +14,7 @@ PARAMETERS = ".ceers/parameters.json"
 
 PLACES = {
     "ceers_jump_check": ("detector1", "jump_check"),
+    "ceers_trapped_charge": ("detector1", "trapped_charge"),
     "ceers_snowball": ("detector1", "snowball"),
     "ceers_wispsub": ("detector1", "wispsub"),
     "ceers_remstriping": ("detector1", "remstriping"),
@@ -27,6 +28,7 @@ PLACES = {
 FROM_SURVEY = {
     ("tweakreg", "abs_refcat"): "reference_catalog",
     ("wispsub", "templates"): "wisp_templates",
+    ("trapped_charge", "earlier_exposures"): "",
     ("update_wcs", "wcs_dir"): "wcs_dir",
     ("skyvar", "source_mask"): "",
 }

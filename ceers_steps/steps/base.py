@@ -40,7 +40,7 @@ __all__ = [
 log = logging.getLogger(__name__)
 
 _OUR_SUFFIX = re.compile(
-    r"^(?P<root>.+)_(?:jumpcheck|snowball|1fmask|match|m?bkgsub|imgbkg(?:sub)?|mergedmask|alignment"
+    r"^(?P<root>.+)_(?:jumpcheck|trapped|snowball|1fmask|match|m?bkgsub|imgbkg(?:sub)?|mergedmask|alignment"
     r"|(?:wispsub|remstriping|prewisp|pre1f|wispmodel|horiz|vert|tilt)(?:ints)?)$"
 )
 

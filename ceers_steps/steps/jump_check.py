@@ -3,16 +3,8 @@
 import logging
 
 import numpy as np
-from stdatamodels.jwst.datamodels import (
-    CubeModel,
-    GainModel,
-    ImageModel,
-    RampModel,
-    ReadnoiseModel,
-    dqflags,
-)
+from stdatamodels.jwst.datamodels import CubeModel, ImageModel, RampModel, dqflags
 
-from ceers_steps.errors import CeersError
 from ceers_steps.kernels.dq import JUMP_DET
 from ceers_steps.kernels.jumps.check import CheckedJumps, check_jumps, subtract_stripes_inplace
 from ceers_steps.kernels.jumps.joint import GroupNoise
@@ -20,6 +12,7 @@ from ceers_steps.kernels.jumps.settings import JUMPS
 from ceers_steps.steps.base import CeersStep
 from ceers_steps.steps.inputs.rate_errors import correct_photon_noise
 from ceers_steps.steps.inputs.readout import readout_layout
+from ceers_steps.steps.inputs.reference_planes import plane_of
 from ceers_steps.steps.inputs.usable import why_not_nircam
 
 __all__ = ["JumpCheckStep", "correct_rate_errors"]
@@ -173,26 +166,6 @@ def correct_rate_errors(
     """
     if step.correct_errors and ramp.meta.cal_step.instance.get(step.class_alias) == "COMPLETE":
         correct_photon_noise(ramp, rate, rateints, step.noise_of(ramp))
-
-
-def plane_of(path: str, kind: str, model: RampModel) -> np.ndarray:
-    """Return a reference at the pixels of an exposure, its median where it has no value."""
-    with (ReadnoiseModel if kind == "readnoise" else GainModel)(path) as reference:
-        plane, shape = reference.data, model.data.shape[-2:]
-    if plane.shape != shape:
-        window, whole = model.meta.subarray, plane.shape
-        x, y = (window.xstart or 1) - 1, (window.ystart or 1) - 1
-        plane = plane[y : y + shape[0], x : x + shape[1]]
-        if plane.shape != shape:
-            raise CeersError(
-                f"{model.meta.filename}: the image of {shape} pixels at SUBSTRT1={x + 1}, "
-                f"SUBSTRT2={y + 1} is not within the {kind} reference {path} of {whole} pixels. "
-                "Check these keywords."
-            )
-    good = np.isfinite(plane) & (plane > 0)
-    if not good.any():
-        raise CeersError(f"{path}: no pixel has a {kind} above 0. Fetch it again.")
-    return np.where(good, plane, np.median(plane[good])).astype(np.float32)
 
 
 def hit_rate(model: RampModel, found: CheckedJumps) -> float | None:

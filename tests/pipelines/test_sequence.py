@@ -45,7 +45,7 @@ def test_sequence_is_that_of_jwst_with_ours_in_their_places():
     ours = [*BEFORE_RAMP_FIT, "ramp_fit", "gain_scale"]
     assert [name for name in ours if name not in CUSTOM_STEPS] == upstream_near_infrared_sequence()
     at = BEFORE_RAMP_FIT.index("jump")
-    assert BEFORE_RAMP_FIT[at + 1 : at + 3] == ("jump_check", "snowball")
+    assert BEFORE_RAMP_FIT[at + 1 : at + 4] == ("jump_check", "trapped_charge", "snowball")
 
 
 def test_stage_3_is_that_of_jwst_with_ours_in_their_places():

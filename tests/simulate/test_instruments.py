@@ -32,7 +32,10 @@ MIRI, NIS = get_detector("MIRIMAGE"), get_detector("NIS")
 # rays that the jump step misses are no matter of the instrument, and 64 pixels hold no
 # more of the slow noise of NIRISS than its mean
 CONFIG = SimulationConfig().without("cosmic_rays", "one_over_f", "snowballs", "pointing")
-SKIPPED = {f"ceers_{name}" for name in ("jump_check", "snowball", "wispsub", "remstriping")}
+SKIPPED = {
+    f"ceers_{name}"
+    for name in ("jump_check", "trapped_charge", "snowball", "wispsub", "remstriping")
+}
 
 
 @pytest.fixture(scope="module")

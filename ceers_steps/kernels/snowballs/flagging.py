@@ -107,7 +107,7 @@ def flag_snowballs(
     return SnowballFlags(found.flags, found.events, found.capped, parameters, metrics)
 
 
-def close_lost_ramps_inplace(groupdq: NDArray[np.uint8], flags: NDArray[np.bool_]) -> None:
+def close_lost_ramps_inplace(groupdq: NDArray[np.uint8], flags: NDArray[np.bool_]) -> int:
     """Mark ramps that have lost all their differences to flags as not usable.
 
     A ramp fit gives a ramp whose first group is DO_NOT_USE, and all others jumps, the rate 0 with
@@ -120,7 +120,13 @@ def close_lost_ramps_inplace(groupdq: NDArray[np.uint8], flags: NDArray[np.bool_
         DO_NOT_USE.
     flags
         Same shape; ramps without a flag (True) are left as they are.
+
+    Returns
+    -------
+    int
+        Number of such ramps.
     """
+    n_lost = 0
     for dq, new in zip(groupdq, flags, strict=True):
         y, x = np.nonzero(new.any(axis=0))
         ramps = dq[:, y, x]
@@ -128,6 +134,8 @@ def close_lost_ramps_inplace(groupdq: NDArray[np.uint8], flags: NDArray[np.bool_
         usable = ~(broken[1:] | broken[:-1] | ((ramps[1:] & JUMP_DET) != 0))
         lost = ~usable.any(axis=0)
         dq[:, y[lost], x[lost]] |= np.uint8(DO_NOT_USE)
+        n_lost += int(np.count_nonzero(lost))
+    return n_lost
 
 
 def _extent(flags: NDArray[np.bool_], groupdq: NDArray[np.uint8]) -> dict[str, float]:

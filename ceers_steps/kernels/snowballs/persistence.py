@@ -1,6 +1,7 @@
-"""Charge that pixels saturated by an event trap, and release in the integrations that follow."""
+"""Charge that saturated pixels trap, and release in the integrations and exposures that follow."""
 
-from dataclasses import dataclass
+from collections.abc import Callable
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -12,7 +13,7 @@ from ceers_steps.kernels.parts import Part, Slices, find_parts, placed
 from ceers_steps.kernels.snowballs.settings import HALO, PERSISTENCE
 from ceers_steps.kernels.stats import finite_median, mad_sigma, nan_median
 
-__all__ = ["Released", "follow_released_charge"]
+__all__ = ["Released", "follow_charge", "follow_released_charge"]
 
 
 @dataclass(frozen=True)
@@ -41,12 +42,11 @@ class Released:
 class _Trace:
     """What the pixels of one event gain in the differences of all later integrations.
 
-    `group` is the first one that saturated; `gain` and `values` are over the surroundings, shapes
-    (n,) and (n, pixels); `sigma` is the noise of a difference of one pixel.
+    `gain` and `values` are over the surroundings, shapes (n,) and (n, pixels); `sigma` is the
+    noise of a difference of one pixel.
     """
 
     part: Part
-    group: int
     gain: NDArray[np.float64]
     values: NDArray[np.float32]
     sigma: float
@@ -93,29 +93,83 @@ def follow_released_charge(
     if integration + 1 >= nints or ngroups < 2:
         return []
     hit = _hit(data, groupdq, bad, integration)
+    saturated = (groupdq[integration] & SATURATED) != 0
+    later = slice(integration + 1, None)
+    return [
+        replace(mark, integration=integration + 1 + mark.integration)
+        for mark in follow_charge(
+            data[later],
+            groupdq[later],
+            bad,
+            hit,
+            group_time=group_time,
+            grow=HALO.ring_minimum,
+            at_least=lambda part: (
+                int((saturated[:, *part.box] & part.pixels).any(axis=(1, 2)).argmax())
+                + int(unmeasured_time / group_time + 1e-6)
+                - ngroups
+            ),
+        )
+    ]
+
+
+def follow_charge(
+    data: NDArray[np.float32],
+    groupdq: NDArray[np.uint8],
+    bad: NDArray[np.bool_],
+    hit: NDArray[np.bool_],
+    *,
+    group_time: float,
+    grow: float = 0.0,
+    at_least: Callable[[Part], int] = lambda _: 0,
+) -> list[Released]:
+    """Tell for how long pixels that were hit before these integrations are not usable.
+
+    Parameters
+    ----------
+    data
+        Shape ``(nints, ngroups, ny, nx)``, linear signal, any unit.
+    groupdq
+        Same shape, after jump detection.
+    bad
+        Shape ``(ny, nx)``; True = do not use.
+    hit
+        Shape ``(ny, nx)``; True = full of charge before the first integration.
+    group_time
+        Time between groups, s.
+    grow
+        Radius by which what was hit grows, pixels.
+    at_least
+        Number of groups, from the first one on, which are left out for a part of `hit` where there
+        are too few pixels to measure it.
+
+    Returns
+    -------
+    list of Released
+        Integrations are counted from the first one of `data`.
+    """
+    nints, ngroups = groupdq.shape[:2]
     parts = find_parts(hit)
     if not parts:
         return []
-    traces = [_trace(data, groupdq, bad, hit, integration, part) for part in parts]
+    traces = [_trace(data, groupdq, bad, hit, part) for part in parts]
     # in groups since the end of the integration
-    later, after_groups = nints - integration - 1, int(unmeasured_time / group_time + 1e-6)
-    ends = (np.arange(later)[:, None] * ngroups + np.arange(1, ngroups)).ravel()
+    ends = (np.arange(nints)[:, None] * ngroups + np.arange(1, ngroups)).ravel()
     basis = np.exp(-np.outer(ends * group_time, 1 / np.array(PERSISTENCE.times)))
     shape, n_measured = _common_shape(traces, basis)
     released = []
     for trace in traces:
-        expected = _expected(trace, shape).reshape(later, ngroups - 1)
+        expected = _expected(trace, shape).reshape(nints, ngroups - 1)
         limit = PERSISTENCE.limit / np.sqrt(nints) * trace.sigma
-        box = grown_box(trace.part.box, int(HALO.ring_minimum), bad.shape)
+        box = grown_box(trace.part.box, int(grow), bad.shape)
         core = placed(trace.part.pixels, trace.part.box, box)
-        pixels = ndimage.distance_transform_edt(~core) <= HALO.ring_minimum
-        for k in range(later):
+        pixels = ndimage.distance_transform_edt(~core) <= grow
+        for k in range(nints):
             last = _last_group(expected[k], limit)
             if n_measured < PERSISTENCE.enough_pixels:
-                bound = trace.group + after_groups - (k + 1) * ngroups
-                last = max(last, min(bound, ngroups - 1))
+                last = max(last, min(at_least(trace.part) - k * ngroups, ngroups - 1))
             if last > 0:
-                released.append(Released(integration + 1 + k, last, box, pixels))
+                released.append(Released(k, last, box, pixels))
     return released
 
 
@@ -147,7 +201,6 @@ def _trace(
     groupdq: NDArray[np.uint8],
     bad: NDArray[np.bool_],
     hit: NDArray[np.bool_],
-    integration: int,
     part: Part,
 ) -> _Trace:
     """Measure the gain of the pixels of an event over their surroundings."""
@@ -156,9 +209,9 @@ def _trace(
     far = ndimage.distance_transform_edt(~hit[box]) > PERSISTENCE.gap
     around = far & ~bad[box]
     gains, values, spreads = [], [], []
-    for later in range(integration + 1, len(data)):
-        dq = groupdq[later][:, *box]
-        differences = np.diff(data[later][:, *box].astype(np.float32, copy=False), axis=0)
+    for later, flags in zip(data, groupdq, strict=True):
+        dq = flags[:, *box]
+        differences = np.diff(later[:, *box].astype(np.float32, copy=False), axis=0)
         broken = (dq & (SATURATED | DO_NOT_USE)) != 0
         broken = broken[1:] | broken[:-1] | ~np.isfinite(differences)
         # jumps of the event are what is measured: the jump step may see the charge as one
@@ -169,10 +222,8 @@ def _trace(
         spreads.append(mad_sigma((beside - level).ravel()))
         values.append(own)
         gains.append(nan_median(own, axis=1))
-    saturated = (groupdq[integration][:, *part.box] & SATURATED) != 0
     return _Trace(
         part,
-        int((saturated & part.pixels).any(axis=(1, 2)).argmax()),
         np.concatenate(gains).astype(float),
         np.concatenate(values),
         finite_median(np.array(spreads)),

@@ -122,6 +122,11 @@ class PersistenceSettings:
     dark_part: float = 0.5
     """Part of the level at which a pixel saturated below which another integration has it dark: a
     star gives the same in all of them."""
+    dark_now: float = 0.05
+    """Part of the full well that a pixel saturated in an earlier exposure may hold now (choice):
+    trapped charge is a few hundredths of a full well at most, more is a star."""
+    levels: tuple[float, ...] = (1.0, 0.8, 0.7, 0.6, 0.5, 0.4, 0.3, 0.2)
+    """Parts of the full well by which pixels of an earlier exposure are sorted (choice)."""
     times: tuple[float, ...] = (50.0, 100.0, 200.0, 400.0, 800.0, 1600.0, 3200.0)
     """Times to 1/e of the exponentials, s: steps of 2, which a sum of them bridges, from a group
     of most patterns to longer than an exposure."""

@@ -41,6 +41,7 @@ _OURS = {
     ("image3", "mosaic_background", "mask_regions"): "mask_regions in table [files]",
     ("image3", "mosaic_background", "exclude_regions"): "exclude_regions in table [files]",
     ("detector1", "", "overrides"): "overrides in table [files]",
+    ("detector1", "trapped_charge", "earlier_exposures"): "the times in the headers (EXPSTART)",
     ("detector1", "wispsub", "template_dir"): "wisp_templates in table [files]",
     ("image3", "update_wcs", "skip"): "wcs_dir in table [files]",
     ("image3", "skyvar", "skip"): "sky_method = 'none' and scale_variance = false",

@@ -31,6 +31,7 @@ from ceers_steps.survey.planning.mosaics import (
 from ceers_steps.survey.planning.overrides import apply_table, unmatched_rows
 from ceers_steps.survey.planning.plan import Plan, Task, files_among, make_task
 from ceers_steps.survey.select.associations import Group, group_exposures, incomplete, name_products
+from ceers_steps.survey.select.earlier import earlier_exposures
 from ceers_steps.survey.select.exposures import Exposure
 from ceers_steps.survey.select.grids import Grid, check_size, find_grid, fit_grid
 
@@ -80,8 +81,15 @@ def build_plan(
     groups = _groups(config, exposures)
     context = Context(config, presets, rows)
     chosen = with_image_background(config, groups)
+    earlier = earlier_exposures(exposures)
     tasks = [
-        _exposure_task(context, exposure, table, keep_rate=exposure.name in chosen)
+        _exposure_task(
+            context,
+            exposure,
+            table,
+            keep_rate=exposure.name in chosen,
+            earlier=earlier.get(exposure.name, []),
+        )
         for exposure in exposures
     ]
     tasks += align_tasks(config, context.parameters("image3"), exposures, groups)
@@ -120,7 +128,7 @@ def _other_instruments(context: Context, exposures: Iterable[Exposure]) -> list[
     """Say which corrections are not made for exposures of other instruments."""
     counts = Counter(exposure.instrument for exposure in exposures)
     remstriping = context.parameters("detector1").get("remstriping", {})
-    skipped = ["jump_check", "snowball", "wispsub", "remstriping"]
+    skipped = ["jump_check", "trapped_charge", "snowball", "wispsub", "remstriping"]
     if remstriping.get("other_instruments") and not remstriping.get("skip"):
         skipped.remove("remstriping")
     listed = f"{', '.join(skipped[:-1])} and {skipped[-1]}"
@@ -165,7 +173,12 @@ def _epoch(config: SurveyConfig, groups: Sequence[Group]) -> Group:
 
 
 def _exposure_task(
-    context: Context, exposure: Exposure, table: Path | None, *, keep_rate: bool
+    context: Context,
+    exposure: Exposure,
+    table: Path | None,
+    *,
+    keep_rate: bool,
+    earlier: list[str],
 ) -> Task:
     """Return the task of stages 1 and 2 of an exposure."""
     config = context.config
@@ -179,8 +192,11 @@ def _exposure_task(
     products = ["cal", *(name for name in made if name in keep)]
     settings = {"detector1": detector1, "image2": context.parameters("image2"), "overrides": row}
     templates, steps = _steps_of(context, exposure, row)
+    if detector1.get("trapped_charge", {}).get("skip"):
+        earlier = []
     inputs = [
         str(exposure.path),
+        *earlier,
         *templates,
         *files_among(detector1),
         *files_among(settings["image2"]),
@@ -198,6 +214,7 @@ def _exposure_task(
             "uncal": str(exposure.path),
             "overrides": str(table) if table and row else "",
             "wisp_templates": str(config.wisp_templates or ""),
+            "earlier_exposures": earlier,
             "steps": steps,
             "filter": exposure.filter,
             "detector": exposure.detector,

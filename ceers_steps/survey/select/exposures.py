@@ -51,6 +51,7 @@ CARD = 80
 """Bytes of a header card."""
 
 PRIMARY = (*KEYWORDS, *NAME_KEYWORDS, "FILENAME", "TARGPROP", "S_RESAMP", "NAXIS")
+PRIMARY += ("EXPSTART", "EXPEND")
 """Keywords of the primary header that are looked at."""
 
 AFTER_STAGE_3 = ("crf", "match")
@@ -87,6 +88,8 @@ class Exposure:
         Name of the pointing from a table; empty if there is none.
     footprint : tuple of ndarray
         Polygons of (n, 2) corners, RA and Dec in deg; empty if unknown.
+    start, end : float
+        Of the exposure, MJD; NaN if unknown.
     """
 
     path: Path
@@ -99,6 +102,8 @@ class Exposure:
     target: str = ""
     pointing: str = ""
     footprint: tuple[NDArray[np.float64], ...] = ()
+    start: float = np.nan
+    end: float = np.nan
 
     @property
     def instrument(self) -> str:
@@ -297,7 +302,15 @@ def _from_header(file: Path, header: fits.Header) -> Exposure:
         filter=filter_name,
         target=str(header.get("TARGPROP", "")).strip(),
         footprint=parse_s_region(str(header.get("S_REGION", ""))),
+        start=_time(header, "EXPSTART"),
+        end=_time(header, "EXPEND"),
     )
+
+
+def _time(header: fits.Header, keyword: str) -> float:
+    """Return a time, MJD; NaN where it is missing or no number."""
+    value = header.get(keyword)
+    return float(value) if isinstance(value, (int, float)) else np.nan
 
 
 def _check_safe(keyword: str, value: str) -> None:

@@ -29,7 +29,7 @@ INSTRUMENTS = {
     "MIRI": ("MIRIMAGE", "F770W", "sub128", 20, 2, 16.0, 0.1108),
     "NIRISS": ("NIS", "F150W", "sub256", 4, 2, 17.0, 0.0656),
 }
-OURS = ("jump_check", "snowball", "wispsub", "remstriping")
+OURS = ("jump_check", "trapped_charge", "snowball", "wispsub", "remstriping")
 RADIUS, RING = 0.6, (0.9, 1.2)
 """Of apertures and of the ring of sky around each, arcsec."""
 

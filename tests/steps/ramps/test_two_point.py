@@ -11,8 +11,8 @@ from stdatamodels.jwst.datamodels import dqflags
 from ceers_steps.kernels.jumps import two_point
 from ceers_steps.kernels.jumps.settings import ScreenSettings
 from ceers_steps.pipelines.detector1 import CeersDetector1
-from ceers_steps.steps import two_point as step_module
-from ceers_steps.steps.two_point import detect_jumps
+from ceers_steps.steps.ramps import two_point as step_module
+from ceers_steps.steps.ramps.two_point import detect_jumps
 
 SHAPE = (150, 40)
 """Rows of three blocks, the last of them short."""
