@@ -81,7 +81,7 @@ def run_set(
     names = [uncal.name.removesuffix("_uncal.fits") for uncal in uncals]
     for number, uncal in enumerate(uncals):
         tell(f"exposure {number + 1} of {len(uncals)}")
-        _reduce(uncal, products, first=number == 0)
+        _reduce(uncal, products, earlier=uncals[:number][::-1])
         if number == 0:
             tell("comparing with the truth")
             comparison = _compare(products, simulated, names[0])
@@ -134,11 +134,12 @@ def _simulate_once(
     return uncals
 
 
-def _reduce(uncal: Path, products: Path, *, first: bool) -> None:
+def _reduce(uncal: Path, products: Path, *, earlier: list[Path]) -> None:
     """Run CeersDetector1 and CeersImage2 on a raw file; what figures need for the first only."""
     from ceers_steps.pipelines.detector1 import CeersDetector1
     from ceers_steps.pipelines.image2 import CeersImage2
 
+    first = not earlier
     gc.freeze()  # what importing has made need not be looked through after every step
     CeersDetector1.call(
         str(uncal),
@@ -148,6 +149,7 @@ def _reduce(uncal: Path, products: Path, *, first: bool) -> None:
         configure_log=False,
         steps={
             "jump": {"save_results": first},
+            "trapped_charge": {"earlier_exposures": [str(path) for path in earlier]},
             "snowball": {"save_results": first, "save_events": first},
             "wispsub": {"save_plots": first},
             "remstriping": {"save_plots": first, "save_patterns": first},

@@ -1,6 +1,8 @@
 """Step: persistence, charge that earlier exposures have left in the pixels of a ramp."""
 
+import functools
 import logging
+from collections.abc import Iterator, Sequence
 
 import numpy as np
 from stdatamodels.jwst.datamodels import RampModel, dqflags
@@ -37,7 +39,7 @@ class TrappedChargeStep(CeersStep):
     reference_file_types = ("saturation",)
 
     spec = """
-        earlier_exposures = force_list(default=None)  # Raw files (*_uncal.fits) of the same detector that were exposed before this one, within an hour or so; none: nothing is done
+        earlier_exposures = force_list(default=None)  # Raw files (*_uncal.fits) of the same detector that were exposed before this one, within an hour or so, the latest first; none: nothing is done
     """  # noqa: E501
 
     def process(self, input_data: str | RampModel) -> RampModel:
@@ -62,8 +64,9 @@ class TrappedChargeStep(CeersStep):
         full = plane_of(self.get_reference_file(model, "saturation"), "saturation", model)
         bad = (model.pixeldq & BAD_PIXEL) != 0
         flags = np.zeros(model.groupdq.shape, bool)
-        for path in self.earlier_exposures:
-            level = level_at_end(path, model, full)
+        for paths in _in_octaves(self.earlier_exposures):
+            levels = (level_at_end(path, model, full) for path in paths)
+            level = functools.reduce(np.maximum, levels)
             for mark in follow_charge_of_earlier(
                 model.data,
                 model.groupdq,
@@ -110,3 +113,11 @@ class TrappedChargeStep(CeersStep):
                 "*_uncal.fits file, or give no earlier_exposures."
             )
         return ""
+
+
+def _in_octaves(paths: Sequence[str]) -> Iterator[Sequence[str]]:
+    """Yield the latest, the two before it, the four before these ...: each has faded alike."""
+    size = 1
+    while paths:
+        yield paths[:size]
+        paths, size = paths[size:], 2 * size

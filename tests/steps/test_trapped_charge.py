@@ -45,10 +45,10 @@ def given(tmp_path):
     }
 
 
-def earlier(path, start=START - 1, detector="NRCB4", xstart=1):
+def earlier(path, start=START - 1, detector="NRCB4", xstart=1, core=CORE):
     """Write a raw exposure in which a snowball has filled the core in the second integration."""
     data = np.full((2, 3, *SHAPE[2:]), 9000, np.uint16)
-    data[1, 2, CORE] = 50_000
+    data[1, 2, core] = 50_000
     model = describe(datamodels.Level1bModel(data=data), start, xstart)
     model.meta.instrument.detector = detector
     model.save(path)
@@ -84,6 +84,19 @@ def test_what_releases_charge_is_flagged_and_a_lost_ramp_is_not_usable(given):
     assert result.meta.cal_step.instance["ceers_trapped_charge"] == "COMPLETE"
     n = np.count_nonzero(CORE)
     assert entry(result)["metrics"] == {"n_trapped_pixels": n, "n_trapped_lost": n}
+
+
+def test_several_exposures_are_read(given, tmp_path):
+    """The third has filled other pixels than the latest; the second none."""
+    nothing = earlier(tmp_path / "b_uncal.fits", start=START - 2, core=CORE & ~CORE)
+    other = earlier(tmp_path / "c_uncal.fits", start=START - 3, core=np.roll(CORE, 25, axis=1))
+    given["earlier_exposures"] += [nothing, other]
+    model = ramp()
+    model.data += np.roll(ramp().data, 25, axis=-1)
+    result = TrappedChargeStep.call(model, **given)
+    expected = CORE | np.roll(CORE, 25, axis=1)
+    np.testing.assert_array_equal((result.groupdq[0, 1] & JUMP) != 0, expected)
+    assert entry(result)["parameters"]["earlier_exposures"] == 3
 
 
 def test_what_has_faded_is_kept(given):

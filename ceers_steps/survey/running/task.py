@@ -145,7 +145,11 @@ def run_task(plan: Plan, task: Task, scratch: Path, seen: Path | None = None) ->
     check_products(plan, known, seen)
     from ceers_steps.figures.looks import keep_looks  # numpy: not before there is work
 
-    inputs = {name: file_state(name) for name in task.inputs}
+    shared = task.arguments.get("earlier_exposures", ())  # several tasks read these
+    inputs = {
+        name: reference_state(plan, name) if name in shared else file_state(name)
+        for name in task.inputs
+    }
     work = importlib.import_module(plan.work).WORK[task.stage]
     try:
         with keep_looks(plan.output / STATE / "looks"):
@@ -204,7 +208,7 @@ def _put_in_place(plan: Plan, task: Task, scratch: Path) -> dict[str, FileState]
 
 
 def reference_state(plan: Plan, path: os.PathLike) -> FileState:
-    """Return what is to be remembered of a reference file; its contents are read once a survey."""
+    """Return what is to be remembered of a file of many tasks; its contents are read once."""
     path = Path(path)
     cache = plan.output / STATE / "references" / f"{path.name}.json"
     status = path.stat()

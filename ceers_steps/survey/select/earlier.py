@@ -10,6 +10,9 @@ REACH = 3600.0
 """Time between two exposures in which trapped charge matters, s: what is released later is below
 the noise (persistence of NIRCam falls by e in some minutes)."""
 
+MOST = 12
+"""Exposures that are taken at most: of short ones the last minutes."""
+
 DAY = 86400.0
 
 
@@ -37,7 +40,7 @@ def earlier_exposures(exposures: Sequence[Exposure]) -> dict[str, list[str]]:
         for k, exposure in enumerate(members):
             recent = []
             for other in reversed(members[:k]):
-                if (exposure.start - other.end) * DAY > REACH:
+                if (exposure.start - other.end) * DAY > REACH or len(recent) == MOST:
                     break
                 if other.end <= exposure.start:
                     recent.append(str(other.path))

@@ -54,6 +54,14 @@ def test_other_instruments_and_unknown_times_have_none(tmp_path):
     assert earlier_exposures(other) == {}
 
 
+def test_of_short_exposures_the_latest_are_taken(tmp_path):
+    exposures = exposures_of(tmp_path, *(f"02201_{k:05d}_nrcb4" for k in range(1, 21)))
+    found = earlier_exposures(timed(exposures, range(20), length=1))
+    last = found[exposures[-1].name]
+    assert [path.rpartition("_nrcb4")[0][-5:] for path in last][:2] == ["00019", "00018"]
+    assert len(last) == 12
+
+
 def test_at_the_same_time_is_not_earlier(tmp_path):
     exposures = exposures_of(tmp_path, "02201_00001_nrcb4", "02201_00002_nrcb4")
     assert earlier_exposures(timed(exposures, (0, 10))) == {}
