@@ -24,8 +24,8 @@ def follow_charge_of_earlier(
 
     As `ceers_steps.kernels.snowballs.persistence.follow_released_charge` does for integrations,
     from pixels that were saturated, and from those that were filled less as far down as such
-    pixels are brighter than others now. The telescope may have moved: pixels that are bright now
-    are left alone.
+    pixels are brighter than others now. The telescope may have moved, or the filter changed: pixels
+    that are bright now, and those whose light does not fade, are left alone.
 
     Parameters
     ----------
@@ -56,7 +56,7 @@ def follow_charge_of_earlier(
     dark &= ((groupdq[:, :, y, x] & SATURATED) == 0).all(axis=(0, 1))
     candidates[y[~dark], x[~dark]] = False
     hit = candidates & (level >= _lowest_level(data, bad, level, candidates))
-    return follow_charge(data, groupdq, bad, hit, group_time=group_time)
+    return follow_charge(data, groupdq, bad, hit, group_time=group_time, moved=True)
 
 
 def _lowest_level(

@@ -122,6 +122,7 @@ def follow_charge(
     group_time: float,
     grow: float = 0.0,
     at_least: Callable[[Part], int] = lambda _: 0,
+    moved: bool = False,
 ) -> list[Released]:
     """Tell for how long pixels that were hit before these integrations are not usable.
 
@@ -142,6 +143,9 @@ def follow_charge(
     at_least
         Number of groups, from the first one on, which are left out for a part of `hit` where there
         are too few pixels to measure it.
+    moved
+        The telescope may have moved since, or the filter changed: parts that clearly do not fade
+        are light, and left alone.
 
     Returns
     -------
@@ -153,6 +157,8 @@ def follow_charge(
     if not parts:
         return []
     traces = [_trace(data, groupdq, bad, hit, part) for part in parts]
+    if moved:
+        traces = [trace for trace in traces if not _is_light(trace)]
     # in groups since the end of the integration
     ends = (np.arange(nints)[:, None] * ngroups + np.arange(1, ngroups)).ravel()
     basis = np.exp(-np.outer(ends * group_time, 1 / np.array(PERSISTENCE.times)))
@@ -228,6 +234,16 @@ def _trace(
         np.concatenate(values),
         finite_median(np.array(spreads)),
     )
+
+
+def _is_light(trace: _Trace) -> bool:
+    """Tell whether the second half of all differences clearly gains as much as the first."""
+    half = len(trace.gain) // 2
+    if half == 0 or not np.isfinite(trace.gain).all():
+        return False
+    first, second = trace.gain[:half].mean(), trace.gain[-half:].mean()
+    error = trace.sigma * np.sqrt(PERSISTENCE.median_variance / (half * trace.values.shape[1]))
+    return bool(second - PERSISTENCE.steady * first > PERSISTENCE.seen * error)
 
 
 def _common_shape(

@@ -125,6 +125,9 @@ class PersistenceSettings:
     dark_now: float = 0.05
     """Part of the full well that a pixel saturated in an earlier exposure may hold now (choice):
     trapped charge is a few hundredths of a full well at most, more is a star."""
+    steady: float = 0.95
+    """Gain of the second half of an exposure over that of the first above which it is light:
+    charge that falls to 1/e in five times the exposure has 0.9."""
     levels: tuple[float, ...] = (1.0, 0.8, 0.7, 0.6, 0.5, 0.4, 0.3, 0.2)
     """Parts of the full well by which pixels of an earlier exposure are sorted (choice)."""
     times: tuple[float, ...] = (50.0, 100.0, 200.0, 400.0, 800.0, 1600.0, 3200.0)

@@ -40,10 +40,11 @@ def ramps(charge, tau, *, seed, rim=0.3, source=0.0):
     return data.astype(np.float32), np.zeros(data.shape, np.uint8), released
 
 
-def last_group(data, groupdq, bad=NOTHING):
+def last_group(data, groupdq, bad=NOTHING, before=None):
     """Return the last group that is left out, of each pixel; 0 where all are kept."""
+    before = level() if before is None else before
     last = np.zeros(SHAPE, int)
-    for mark in follow_charge_of_earlier(data, groupdq, bad, level(), FULL, group_time=GROUP_TIME):
+    for mark in follow_charge_of_earlier(data, groupdq, bad, before, FULL, group_time=GROUP_TIME):
         region = last[mark.box]
         region[mark.pixels] = np.maximum(region[mark.pixels], mark.last_group)
     return last
@@ -82,6 +83,18 @@ def test_light_of_a_source_under_an_event_costs_a_group_at_most():
     without = np.median(last_group(data, groupdq)[SECOND])
     data, groupdq, _ = ramps(800, 80, seed=3, source=150.0)
     assert abs(np.median(last_group(data, groupdq)[SECOND]) - without) <= 1
+
+
+def test_a_star_in_a_narrower_filter_is_light():
+    """Saturated before, faint now, at the same place: as bright at the end as at the start."""
+    data, groupdq, _ = ramps(400, 400, seed=3)
+    star = np.hypot(Y - 85, X - 95) < 6
+    data[0, :, star] += 200.0 * np.arange(1, N_GROUPS + 1)
+    before = level()
+    before[star] = 1.1
+    last = last_group(data, groupdq, before=before)
+    assert not last[star].any()
+    assert last[CORE].all()
 
 
 def test_nothing_is_flagged_where_no_charge_is_seen():
