@@ -241,7 +241,8 @@ def _is_light(trace: _Trace) -> bool:
     half = len(trace.gain) // 2
     if half == 0 or not np.isfinite(trace.gain).all():
         return False
-    first, second = trace.gain[:half].mean(), trace.gain[-half:].mean()
+    # medians: a hit in a few pixels is no light
+    first, second = np.median(trace.gain[:half]), np.median(trace.gain[-half:])
     error = trace.sigma * np.sqrt(PERSISTENCE.median_variance / (half * trace.values.shape[1]))
     return bool(second - PERSISTENCE.steady * first > PERSISTENCE.seen * error)
 
