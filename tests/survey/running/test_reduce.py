@@ -67,6 +67,15 @@ def test_products(survey):
 
 
 @pytest.mark.slow
+def test_persistence_of_the_dither_before_is_looked_for(survey):
+    states = {
+        path.name[20:25]: fits.getval(path, "S_TRAPPE")
+        for path in (survey / "out" / "cal").glob("*_cal.fits")
+    }
+    assert states == {"00001": "SKIPPED", "00002": "COMPLETE"}
+
+
+@pytest.mark.slow
 def test_again_nothing_is_done(survey, capsys):
     before = doings(survey)
     assert reduce(survey) == 0
