@@ -245,21 +245,24 @@ def _find(
     settings: StripeSettings,
 ) -> Stripes:
     """Find the stripes of one integration, tilted ones after rows and columns."""
+    sources = None
     if settings.method == "median":
         mask = (bits > 0) | (plane.dq != 0)
     else:
         # a mask that was given is taken as it is
         used_bits = bits if given else bits & ~np.uint8(WIDEST_TIER)
         mask = (used_bits > 0) | ~plane.sees_sky
+        if not given:
+            sources = (used_bits > 0) & plane.sees_sky
     if rough is None:
-        return _find_rows_and_columns(plane, plane.image, mask, flat, layout, settings)
+        return _find_rows_and_columns(plane, plane.image, mask, sources, flat, layout, settings)
     # wide faint light is no stripe: here the widest tier counts, too
     covered = mask | (bits > 0)
     if covered.all():
         covered = mask
     for _ in range(TILTED.passes):
         image = plane.image - rough
-        stripes = _find_rows_and_columns(plane, image, mask, flat, layout, settings)
+        stripes = _find_rows_and_columns(plane, image, mask, sources, flat, layout, settings)
         stripes = add_tilted(stripes, covered, settings.tilted_angles, rough)
         rough = stripes.tilted
     return stripes
@@ -269,6 +272,7 @@ def _find_rows_and_columns(
     plane: _Plane,
     image: NDArray,
     mask: NDArray[np.bool_],
+    sources: NDArray[np.bool_] | None,
     flat: NDArray | None,
     layout: ReadoutLayout,
     settings: StripeSettings,
@@ -283,7 +287,7 @@ def _find_rows_and_columns(
             mask_threshold=settings.mask_threshold,
             published_pedestal=settings.published_pedestal,
         )
-    return find_by_wiener(image, mask, plane.white_sigma, layout, flat=flat)
+    return find_by_wiener(image, mask, plane.white_sigma, layout, flat=flat, sources=sources)
 
 
 def _subtract_inplace(plane: _Plane, total: NDArray, zeros_stay: bool) -> None:

@@ -113,6 +113,7 @@ def find_by_wiener(
     layout: ReadoutLayout,
     *,
     flat: NDArray | None = None,
+    sources: NDArray[np.bool_] | None = None,
 ) -> Stripes:
     """Find stripes as the most probable read-out time series, then what is left along columns.
 
@@ -128,6 +129,9 @@ def find_by_wiener(
         Read-out order of the image.
     flat : ndarray, shape (ny, nx), optional
         Flat field; pixels without one are not used.
+    sources : ndarray of bool, shape (ny, nx), optional
+        True = masked as a source, and nothing else is wrong with the pixel: outskirts of large ones
+        are then left out, too.
 
     Returns
     -------
@@ -138,11 +142,11 @@ def find_by_wiener(
     ValueError
         When no pixel is usable.
     """
-    fit = fit_stripes(image, mask, white_sigma, layout, flat=flat)
+    fit = fit_stripes(image, mask, white_sigma, layout, flat=flat, sources=sources)
     rest = image - fit.stripes
     response = np.float32(1) if flat is None else flat
     rest -= fit.light * response
-    columns = column_stripes(rest, mask)
+    columns = column_stripes(rest, mask | fit.outskirts)
     rest -= columns
     metrics = {
         "white_sigma": fit.white_sigma,

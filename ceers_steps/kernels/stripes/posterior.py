@@ -18,6 +18,11 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from scipy.ndimage import gaussian_filter
 
+from ceers_steps.kernels.stripes.large_sources import (
+    SourceBlocks,
+    find_large_sources,
+    outskirts_mask,
+)
 from ceers_steps.kernels.stripes.readout import ReadoutLayout
 from ceers_steps.kernels.stripes.series import Samples, StripeSeries
 from ceers_steps.kernels.stripes.settings import LIGHT, POSTERIOR
@@ -39,6 +44,8 @@ class StripeFit:
         used is zero, so that the level of the sky stays.
     light : ndarray
         ``(ny, nx)`` float32 model of smooth light, sky level included, before the flat.
+    outskirts : ndarray of bool
+        ``(ny, nx)``, True = outskirts of a large source, left out.
     sky : float
         Constant part of `light`, its level away from sources.
     frequency : ndarray
@@ -60,6 +67,7 @@ class StripeFit:
 
     stripes: Float
     light: Float
+    outskirts: NDArray[np.bool_]
     sky: float
     frequency: NDArray[np.float64]
     common_spectrum: NDArray[np.float64]
@@ -78,6 +86,7 @@ def fit_stripes(
     layout: ReadoutLayout,
     *,
     flat: NDArray | None = None,
+    sources: NDArray[np.bool_] | None = None,
 ) -> StripeFit:
     """Estimate the stripes of 1/f noise in a rate image.
 
@@ -96,6 +105,9 @@ def fit_stripes(
     flat : ndarray, optional
         ``(ny, nx)`` flat field; None if light falls on a perfectly even detector or
         `image` is already flat-fielded.
+    sources : ndarray, optional
+        ``(ny, nx)``, True = masked as a source, and nothing else is wrong with the pixel.
+        Outskirts of large ones are then left out beyond the mask (`large_sources`).
 
     Returns
     -------
@@ -108,16 +120,20 @@ def fit_stripes(
         If the shapes disagree or no pixel can be used.
     """
     everything = samples = Samples.of(image, mask, white_sigma, layout, flat)
+    blocks = None
+    if sources is not None and sources.any():
+        blocks = SourceBlocks(image, samples.used | sources, flat, samples.binning)
     light = _smooth_light(samples)
     series = StripeSeries(samples)
     covariance = series.first_covariance()
-    sources = np.full(light.shape, POSTERIOR.first_amplitude * samples.white_sigma)
+    amplitude = np.full(light.shape, POSTERIOR.first_amplitude * samples.white_sigma)
     trend = np.where(light.degrees == 0, np.inf, samples.white_sigma)
     least = POSTERIOR.least_amplitude * samples.white_sigma
+    outskirts = np.zeros(samples.value.shape, bool)
     modes = None
     n_iter = 0
     for i in range(POSTERIOR.passes):
-        light.set_amplitude(sources, trend)
+        light.set_amplitude(amplitude, trend)
         modes, iterations = series.solve(covariance, light, modes)
         n_iter += iterations
         pattern = series.to_image(modes)
@@ -126,7 +142,7 @@ def fit_stripes(
         if i == POSTERIOR.passes - 1:
             break
         spread = gaussian_filter(light.sources(field) ** 2, 1.0, mode="nearest")
-        sources = np.maximum(np.sqrt(spread), least)
+        amplitude = np.maximum(np.sqrt(spread), least)
         if i > 0:
             covariance = series.updated_covariance(covariance, modes)
         if i == POSTERIOR.free_passes - 1:
@@ -136,7 +152,12 @@ def fit_stripes(
                 trend[members] = _common_spread(polynomials[members], errors[members])
         if i < POSTERIOR.clipped_passes:
             rest -= light.image(field, polynomials)
-            samples = everything.without(rest**2 * everything.weight > POSTERIOR.clip**2)
+            bad = rest**2 * everything.weight > POSTERIOR.clip**2
+            if blocks is not None and i == POSTERIOR.clipped_passes - 1:
+                sky = light.samples(np.zeros_like(field), polynomials) + np.float32(samples.level)
+                outskirts = _outskirts(blocks, pattern, sky, samples.white_sigma)
+                bad |= outskirts
+            samples = everything.without(bad)
             light = _smooth_light(samples)
             series = StripeSeries(samples)
     stripes = np.repeat(pattern, samples.binning, axis=1)
@@ -149,6 +170,7 @@ def fit_stripes(
     return StripeFit(
         stripes=stripes,
         light=light.pixels(field, polynomials),
+        outskirts=np.repeat(outskirts, samples.binning, axis=1),
         sky=float(polynomials[0]),
         frequency=series.frequency / samples.binning,
         common_spectrum=common,
@@ -170,6 +192,15 @@ def _smooth_light(samples: Samples) -> SmoothLight:
         spacing=LIGHT.spacing,
         kernel_length=LIGHT.kernel_length,
     )
+
+
+def _outskirts(
+    blocks: SourceBlocks, stripes: Float, sky: Float, white_sigma: float
+) -> NDArray[np.bool_]:
+    """Return the samples in which large sources are seen beyond their mask."""
+    light = blocks.light(stripes, sky) / np.float32(white_sigma)
+    sources = find_large_sources(light, blocks.seen)
+    return blocks.to_samples(outskirts_mask(sources, light.shape), stripes.shape)
 
 
 def _common_spread(values: NDArray, errors: NDArray) -> float:

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 
 __all__ = [
     "GROUPS",
+    "LARGE_SOURCES",
     "LIGHT",
     "MEDIAN",
     "POSTERIOR",
@@ -16,6 +17,7 @@ __all__ = [
     "SERIES",
     "TILTED",
     "GroupStripeSettings",
+    "LargeSourceSettings",
     "LightSettings",
     "MedianSettings",
     "PosteriorSettings",
@@ -62,6 +64,45 @@ class LightSettings:
     in place of 0.9%."""
     trend_degree: int = 3
     """Of the polynomials over the whole image: skies of a detector are no rougher (choice)."""
+
+
+@dataclass(frozen=True)
+class LargeSourceSettings:
+    """How far the light of large sources reaches beyond the mask of the search."""
+
+    block: int = 4
+    """Side of the blocks that are looked at, pixels: their noise is a quarter of that of a pixel
+    (choice)."""
+    level: float = 1.0
+    """Light of the bright part, units of the noise of a pixel: four times that of a block ..."""
+    least_area: float = 320.0
+    """... and its least area, pixels: smaller ones are masked to their ends (model)."""
+    least_ratio: float = 0.15
+    """Of the axes of an ellipse: galaxies seen from the side have no less (choice)."""
+    gap: int = 2
+    """Blocks around bright parts that do not count as surroundings of another (choice)."""
+    step: float = 2.0
+    """Width of the rings along the major axis, blocks: a third of the shortest outskirts that
+    matter (choice)."""
+    least_blocks: int = 8
+    """That a ring must have (choice)."""
+    clip: float = 2.5
+    """Sigma beyond which blocks of a ring belong to other sources (choice) ..."""
+    shape_scatter: float = 0.05
+    """... their scatter enlarged by this, as no source is an exact ellipse (choice)."""
+    sky_error: float = 0.02
+    """What stripes add to the error of a ring, units of the noise of a pixel: half the error of a
+    block of 16 pixels, of which a ring has several (choice)."""
+    reach_axes: float = 2.0
+    """How far profiles are followed: so many half axes ..."""
+    reach: float = 128.0
+    """... and so many pixels further (choice)."""
+    faintest: float = 0.03
+    """Light at which the mask of outskirts ends, units of the noise of a pixel: 0.05 leaves a fifth
+    more of what stripes take of sources (model)."""
+    longest: float = 40.0
+    """Scale length of outskirts that are masked, pixels: longer ones are smooth light, which is a
+    guess where it is masked (model)."""
 
 
 @dataclass(frozen=True)
@@ -186,6 +227,7 @@ class RowNoiseSettings:
 
 POSTERIOR = PosteriorSettings()
 LIGHT = LightSettings()
+LARGE_SOURCES = LargeSourceSettings()
 SERIES = SeriesSettings()
 GROUPS = GroupStripeSettings()
 MEDIAN = MedianSettings()

@@ -134,8 +134,23 @@ class SmoothLight:
         ndarray
             ``(ny, nc)`` light times the response.
         """
-        image = self._rows.T @ (self._coefficients(field, trend) @ self._columns)
+        image = self.samples(field, trend)
         return image if self._response is None else image * self._response
+
+    def samples(self, field: Float, trend: NDArray[np.float64]) -> Float:
+        """Evaluate light at the samples, as it is before the flat.
+
+        Parameters
+        ----------
+        field, trend : ndarray
+            As returned by `fit`.
+
+        Returns
+        -------
+        ndarray
+            ``(ny, nc)`` light.
+        """
+        return self._rows.T @ (self._coefficients(field, trend) @ self._columns)
 
     def trend_image(self, index: int) -> Float:
         """Return one polynomial as the samples see it.
