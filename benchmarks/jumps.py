@@ -193,7 +193,9 @@ def measure(frame, name, method):
     blank = frame.blank(np.nanmedian(rate.err)) & np.isfinite(pull)
     blank &= (rate.dq & DO_NOT_USE) == 0
     far = blank & (frame.snowballs < UNHIT)
-    pull -= np.median(pull[far])
+    # the level of the frame is that of its 1/f noise; cut ramps have it over a larger error
+    residual -= np.median(residual[far])
+    pull = residual / rate.err
     near_ray = ndimage.maximum_filter(frame.rays, (3, 3, 3)) > NO_HIT
     false = jumps & ~near_ray & far
     found = [jumps[hits & far].mean() for hits in (frame.rays > 5, between(frame.rays, 3.5, 5))]
@@ -282,9 +284,10 @@ def report(results, options):
         "False flags: differences flagged more than a pixel and a group away from all cosmic rays, "
         "far from snowballs. Hits: charge of cosmic rays in a difference over its noise. Not cut, "
         "cut once, more often: (rate - truth) / ERR of blank pixels far from snowballs by the "
-        "number of their flags, sigma, less the median of all. Unflagged halo: the mean where "
-        f"snowballs give more than {UNHIT} sigma to a difference and nothing is flagged, less that "
-        "of pixels that are not cut far from snowballs; its rim: within 3 pixels of flags. "
+        "number of their flags, sigma, the median of all residuals subtracted. Unflagged halo: the "
+        "mean where "
+        f"snowballs give more than {UNHIT} sigma to a difference and nothing is flagged, less "
+        "that of pixels that are not cut far from snowballs; its rim: within 3 pixels of flags. "
         "Snowballs flagged: differences of pixels that get more than 1 sigma from snowballs; extra "
         "area: other flags within 40 pixels, by the method, over these. Block "
         "noise: scatter of the means of blocks of blank sky, snowballs included, over that which "

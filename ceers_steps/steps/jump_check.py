@@ -42,7 +42,7 @@ class JumpCheckStep(CeersStep):
         method = option('surroundings', 'none', default='surroundings')  # surroundings: rate expected from around and from the other groups; none: keep the flags of the jump step
         threshold = float(min=2, max=20, default=4)  # excess from which a difference holds a hit, sigma of a difference
         subtract_stripes = boolean(default=True)  # subtract from each group the stripes that it has more than the rate
-        correct_errors = boolean(default=True)  # in CeersDetector1: the photon noise of the rate, VAR_POISSON, is that of the rate that is expected and of the groups that were fitted
+        correct_errors = boolean(default=True)  # in CeersDetector1: the photon noise of the rate, VAR_POISSON, is that of the rate that is expected and of the groups that were fitted; VAR_RNOISE has the 1/f noise of single pixels too
     """  # noqa: E501
 
     def process(self, input_data: str | RampModel) -> RampModel:

@@ -4,6 +4,7 @@ The fit of jwst gives every segment of a ramp between two jumps the photon noise
 with the median rate of the pixel, and the average of segments the least that it could have. But
 in faint light a segment is fitted with equal weights, and segments are averaged by their read
 noise alone; and the median of a few noisy differences is often far from the rate, or below zero.
+What 1/f noise is left in single pixels is not in the references at all.
 """
 
 from collections.abc import Iterable, Iterator
@@ -14,13 +15,16 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ceers_steps.kernels.jumps.joint import GroupNoise
-from ceers_steps.kernels.jumps.settings import FIT
+from ceers_steps.kernels.jumps.settings import FIT, UNKNOWN
+from ceers_steps.kernels.jumps.surroundings import Surroundings
+from ceers_steps.kernels.stats import mad_sigma
 
 __all__ = [
     "GroupState",
     "combined_variance",
     "photon_variance",
     "segment_lengths",
+    "unknown_variance",
 ]
 
 
@@ -115,6 +119,42 @@ def combined_variance(parts: Iterable[tuple[Float, Float]]) -> tuple[Float, Floa
         weights = weights + weight
     total /= np.maximum(np.square(weights), np.finfo(np.float32).tiny)
     return total, weights
+
+
+def unknown_variance(
+    rate: Float, variance: Float, whole: NDArray[np.bool_], around: Surroundings
+) -> float:
+    """Return the variance that whole ramps have over the one given, of neighbouring pixels.
+
+    Stripes hardly differ from a pixel to the next in its row. What does differ, and is not known
+    from the references, is 1/f noise too fast for any pattern.
+
+    Parameters
+    ----------
+    rate
+        Shape ``(ny, nx)``, stripes included.
+    variance
+        Same shape: what is known of its noise.
+    whole
+        Same shape; True = fitted to all groups.
+    around
+        Of the rate: pixels count where it is smooth.
+
+    Returns
+    -------
+    float
+        Of a pixel like most; never below 0, and 0 where too few pixels tell.
+    """
+    rows = slice(None, None, max(rate.size // UNKNOWN.sample, 1))
+    rate, variance = rate[rows], variance[rows]
+    smooth = whole[rows] & (around.structure[rows] < UNKNOWN.smooth * around.typical)
+    smooth &= np.isfinite(rate) & (variance > 0)
+    pairs = smooth[:, 1:] & smooth[:, :-1]
+    if np.count_nonzero(pairs) < UNKNOWN.fewest_pairs:
+        return 0.0
+    change = np.diff(rate, axis=1)[pairs] / np.sqrt((variance[:, 1:] + variance[:, :-1])[pairs])
+    excess = float(mad_sigma(change)) ** 2 - 1
+    return max(excess, 0.0) * float(np.median(variance[smooth]))
 
 
 def segment_lengths(pattern: tuple[int, ...]) -> Iterator[int]:

@@ -159,12 +159,14 @@ class Judge:
 
         Weighted as a straight line through all groups weights the differences, their sum is 0.
         """
-        cut = self._near_large_events()
+        # what of a hit its neighbours got would be taken for a stripe in its group, and for less
+        # than none in all others: the rate of a ramp cut there would come out too high
+        cut = self._near_large_events() | with_neighbours(np.any(self.hits, axis=0))
         weights = self._line_weights()
         mean, sigma = np.empty_like(self._rate), np.empty_like(self._rate)
         for rows in self._strips():
             differences, usable = self._differences(rows)
-            cut[rows] |= self.hits[:, rows].any(axis=0) | ~usable.all(axis=0)
+            cut[rows] |= ~usable.all(axis=0)
             mean[rows] = np.einsum("g,gyx->yx", weights, differences)
             sigma[rows] = np.sqrt(self._noise.variance(rows, mean[rows]))
         finder = GroupStripes(self._layout)

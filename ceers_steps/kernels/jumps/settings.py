@@ -7,10 +7,12 @@ __all__ = [
     "FIT",
     "JUMPS",
     "SCREEN",
+    "UNKNOWN",
     "DifferenceSettings",
     "FitSettings",
     "JumpSettings",
     "ScreenSettings",
+    "UnknownSettings",
 ]
 
 
@@ -87,7 +89,21 @@ class FitSettings:
     """... the weight grows as this power of the distance from its middle."""
 
 
+@dataclass(frozen=True)
+class UnknownSettings:
+    """How the noise that the references do not know is measured."""
+
+    smooth: float = 0.1
+    """Variance of the rates around a pixel over noise, in units of that noise, up to which it is
+    taken for empty sky: 90% and more of the pixels of the frames of the jump benchmark."""
+    sample: int = 400_000
+    """Pixels, of rows all over the frame, that tell the noise: to 0.2% ..."""
+    fewest_pairs: int = 5000
+    """... and pairs of neighbours at least: 1.2%."""
+
+
 JUMPS = JumpSettings()
+UNKNOWN = UnknownSettings()
 SCREEN = ScreenSettings()
 FIT = FitSettings()
 DIFFERENCES = DifferenceSettings()

@@ -1,4 +1,4 @@
-"""The photon noise of a rate that was fitted to ramps, worked out from both."""
+"""The noise of a rate that was fitted to ramps, worked out from both."""
 
 import numpy as np
 from numpy.typing import NDArray
@@ -8,6 +8,7 @@ from ceers_steps.kernels.jumps.errors import (
     GroupState,
     combined_variance,
     photon_variance,
+    unknown_variance,
 )
 from ceers_steps.kernels.jumps.joint import GroupNoise
 from ceers_steps.kernels.jumps.surroundings import expect_rate
@@ -21,7 +22,9 @@ JUMP, PERSISTENCE = dqflags.group["JUMP_DET"], dqflags.pixel["PERSISTENCE"]
 def correct_photon_noise(
     ramp: RampModel, rate: ImageModel, rateints: CubeModel | None, noise: GroupNoise
 ) -> None:
-    """Write the photon noise of rates into VAR_POISSON and ERR.
+    """Write the photon noise of rates into VAR_POISSON, and ERR.
+
+    Noise of the reads that no reference knows is added to VAR_RNOISE.
 
     Parameters
     ----------
@@ -40,17 +43,21 @@ def correct_photon_noise(
     if not time or not known.any():
         return
     own = np.where(known, rate.data, 0) * np.float32(time)
-    expected = expect_rate(own, known, readout_layout(ramp)).rate
+    around = expect_rate(own, known, readout_layout(ramp))
     parts = []
-    for i, groupdq in enumerate(ramp.groupdq):
-        variance, weight = photon_variance(states_of(groupdq), expected, noise)
+    for groupdq in ramp.groupdq:
+        variance, weight = photon_variance(states_of(groupdq), around.rate, noise)
         variance /= time**2
         parts.append((variance, weight))
-        if rateints is not None:
-            planes = (rateints.var_poisson[i], rateints.var_rnoise[i], rateints.err[i])
-            _write(*planes, variance, weight > 0)
     variance, weight = combined_variance(parts)
-    _write(rate.var_poisson, rate.var_rnoise, rate.err, variance, weight > 0)
+    most = weight.max()
+    whole = known & (weight == most)
+    unknown = most * unknown_variance(rate.data, variance + rate.var_rnoise, whole, around)
+    _write(rate.var_poisson, rate.var_rnoise, rate.err, (variance, weight), unknown)
+    if rateints is not None:
+        for i, part in enumerate(parts):
+            planes = (rateints.var_poisson[i], rateints.var_rnoise[i], rateints.err[i])
+            _write(*planes, part, unknown)
 
 
 def states_of(groupdq: NDArray[np.uint8]) -> NDArray[np.uint8]:
@@ -63,9 +70,15 @@ def states_of(groupdq: NDArray[np.uint8]) -> NDArray[np.uint8]:
 
 
 def _write(
-    poisson: NDArray, read: NDArray, error: NDArray, variance: NDArray, fitted: NDArray[np.bool_]
+    poisson: NDArray, read: NDArray, error: NDArray, found: tuple[NDArray, NDArray], unknown: float
 ) -> None:
-    """Replace a variance where a ramp was fitted, and the error with it."""
-    fitted = fitted & (read > 0) & np.isfinite(error)
+    """Replace variances where a ramp was fitted, and the error with them.
+
+    `found` is the photon noise and the weight of each pixel; `unknown` the variance, of weight 1,
+    that reads have more than the references know.
+    """
+    variance, weight = found
+    fitted = (weight > 0) & (read > 0) & np.isfinite(error)
     np.copyto(poisson, variance, where=fitted)
+    np.add(read, unknown / np.maximum(weight, 0.5), out=read, where=fitted, casting="same_kind")
     np.copyto(error, np.sqrt(poisson + read), where=fitted)

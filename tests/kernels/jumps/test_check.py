@@ -128,6 +128,26 @@ def test_stripes_leave_cut_ramps_as_clean_as_whole_ones():
     assert after < 2 * white * SIGMA / np.sqrt(SHAPE[1])
 
 
+def test_what_neighbours_got_of_a_hit_is_no_stripe():
+    # within rows too, so that the pattern follows what single pixels hold
+    rng = np.random.default_rng(7)
+    fast = 1.5 * np.cumsum(rng.standard_normal((N_GROUPS, *SHAPE)), axis=2)
+    arriving = np.zeros((N_GROUPS, *SHAPE))
+    y, x = rng.permutation(np.argwhere(np.ones((32, 32))))[:300].T * 8 + 3
+    groups = rng.integers(1, N_GROUPS, len(y))
+    arriving[groups, y, x] = 30 * SIGMA
+    for dy, dx in ((-1, 0), (1, 0), (0, -1), (0, 1)):
+        arriving[groups, y + dy, x + dx] = 2.5 * SIGMA
+    found = []
+    for charge in (arriving, 0.0):
+        data = ramp(charge, seed=7, stripes=4.0) + np.float32(fast / GAIN)
+        pattern = check(data, np.zeros(data.shape, np.uint8)).stripes[0]
+        found.append(GAIN * np.repeat(pattern, SHAPE[1] // pattern.shape[-1], axis=-1))
+    taken = (found[0] - found[1])[:, y, x]
+    other = np.arange(1, N_GROUPS)[:, None] != groups
+    assert abs(taken[other].mean()) < 0.01 * SIGMA  # -0.04 if neighbours take part
+
+
 def test_halos_of_large_events_are_no_stripes():
     y, x = np.indices(SHAPE)
     radius = np.hypot(y - 128, x - 70)

@@ -3,8 +3,14 @@
 import numpy as np
 import pytest
 
-from ceers_steps.kernels.jumps.errors import combined_variance, photon_variance, segment_lengths
+from ceers_steps.kernels.jumps.errors import (
+    combined_variance,
+    photon_variance,
+    segment_lengths,
+    unknown_variance,
+)
 from ceers_steps.kernels.jumps.joint import GroupNoise
+from ceers_steps.kernels.jumps.surroundings import Surroundings
 
 GAIN = 2.0
 PIXELS = 40_000
@@ -79,3 +85,34 @@ def test_no_light_and_nothing_fitted():
     np.testing.assert_array_equal(variance, 0)
     assert weight[0, 0] == pytest.approx(5)  # (4^3 - 4) / 12
     assert weight[0, 1] == 0
+
+
+def image_of(noise, *, stripes=30.0, hot=500.0):
+    """Return a rate of known and unknown noise, stripes and hot pixels, and what is around."""
+    rng = np.random.default_rng(12)
+    shape = 200, 200
+    rate = noise * rng.standard_normal(shape) + stripes * rng.standard_normal((200, 1))
+    rate[::7, ::9] += hot
+    structure = np.zeros(shape, np.float32)
+    rate[50:90] += 40 * rng.standard_normal((40, 200))  # galaxies, known as such
+    structure[50:90] = 100
+    plane = np.zeros(shape, np.float32)
+    return rate.astype(np.float32), Surroundings(plane, plane, structure, 9.0)
+
+
+@pytest.mark.parametrize(("noise", "unknown"), [(3.0, 0.0), (5.0, 16.0), (2.0, 0.0)])
+def test_noise_that_no_reference_knows_is_measured_beside_stripes(noise, unknown):
+    rate, around = image_of(noise)
+    known = np.full(rate.shape, 9.0, np.float32)
+    whole = np.ones(rate.shape, bool)
+    whole[:, ::9] = False
+    found = unknown_variance(rate, known, whole, around)
+    # of 25,000 pairs that share pixels: 1.5% of the variance
+    assert found == pytest.approx(unknown, abs=0.05 * noise**2)
+
+
+def test_too_few_whole_ramps_tell_no_noise():
+    rate, around = image_of(5.0)
+    whole = np.zeros(rate.shape, bool)
+    whole[:20] = True
+    assert unknown_variance(rate, np.full(rate.shape, 9.0, np.float32), whole, around) == 0
