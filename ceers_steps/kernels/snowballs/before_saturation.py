@@ -1,12 +1,14 @@
 """Differences before a pixel saturates: an event that arrives in an averaged group is in them."""
 
+from statistics import NormalDist
+
 import numpy as np
 from numpy.typing import NDArray
 
 from ceers_steps.kernels.dq import DO_NOT_USE, JUMP_DET, SATURATED
 from ceers_steps.kernels.jumps.differences import Noise, Ramp
 from ceers_steps.kernels.snowballs.settings import HALO, LAST
-from ceers_steps.kernels.stats import finite_median, mad_sigma
+from ceers_steps.kernels.stats import finite_median
 
 __all__ = ["contaminated_before_saturation"]
 
@@ -45,8 +47,8 @@ def contaminated_before_saturation(ramp: Ramp, noise: Noise) -> NDArray[np.bool_
     window = ramp.window((sample, sample))
     steady = np.where(window.steady, window.differences, np.float32(np.nan))
     level = np.array([finite_median(each) for each in steady])[:, None]
-    first = ramp.data[0][sample, sample][~ramp.bad[sample, sample]]
-    dark, scatter = finite_median(first), float(mad_sigma(first))
+    dark = finite_median(ramp.data[0][sample, sample][~ramp.bad[sample, sample]])
+    scatter = _scatter_of_dark(ramp)
     light = np.maximum(ramp.data[0][y, x] - dark - LAST.dark_sigma * scatter, 0.0)
     bound = np.where(np.isfinite(level), level, 0.0) + LAST.excess_sigma * noise.sigma
     bound = bound + HALO.first_group_ratio * light
@@ -59,3 +61,20 @@ def contaminated_before_saturation(ramp: Ramp, noise: Noise) -> NDArray[np.bool_
         steady_too = np.isfinite(least) & (difference <= LAST.steady_ratio * least)
         found[k + 1, y, x] = usable[k] & (difference > bound[k]) & ~steady_too
     return found
+
+
+def _scatter_of_dark(ramp: Ramp) -> float:
+    """Return the scatter of the first group where it is dark.
+
+    From pixels two columns apart, which have the same light in most places; in a field of bright
+    stars in the quarter with the least difference. The scatter over the frame would be that of
+    their light, and all would seem dark.
+    """
+    left, right = (slice(None, -2, LAST.level_step), slice(2, None, LAST.level_step))
+    rows = slice(None, None, LAST.level_step)
+    apart = np.abs(ramp.data[0][rows, left] - ramp.data[0][rows, right])
+    apart = apart[~(ramp.bad[rows, left] | ramp.bad[rows, right]) & np.isfinite(apart)]
+    if apart.size == 0:
+        return np.nan
+    quarter = float(np.percentile(apart, 25))
+    return quarter / (NormalDist().inv_cdf(0.625) * np.sqrt(2.0))
