@@ -65,7 +65,7 @@ class SnowballStep(CeersStep):
         detection_radii = int_list(min=1, default=list(7, 15))  # ceers: radii of the discs that find events, pixels, one per tier
         growth_radii = int_list(min=1, default=list(7, 35))  # ceers: radii by which what is found grows, pixels, one per tier
         min_core_radius = integer(min=2, default=4)  # adaptive: radius of the smallest core, pixels
-        halo_threshold = float(min=0.1, default=0.6)  # adaptive: mean excess down to which a halo is flagged, sigma of a group difference
+        halo_threshold = float(min=0.1, default=0.55)  # adaptive: mean excess down to which a halo is flagged, sigma of a group difference
         after_core_time = float(min=0, default=2000)  # adaptive: time after an event in which charge spilling from its saturated core is searched for, s
         carry_to_next_integration = boolean(default=True)  # adaptive: flag what an event saturated in the next integrations too, while it releases charge
         max_flagged_fraction = float(min=0, max=1, default=0.5)  # adaptive: a group with a larger fraction of its pixels flagged is left as it is; where it would be, only what is brighter is flagged
@@ -160,7 +160,8 @@ def subtract_halos(model: RampModel, found: SnowballFlags) -> dict[str, float]:
         model.data,
         model.groupdq,
         (model.pixeldq & BAD_PIXEL) != 0,
-        found.events or (),
+        # one before the first group has no difference in which its halo came
+        [event for event in found.events or () if event.group > 0],
         n_outputs=n_outputs(model),
     )
     return {

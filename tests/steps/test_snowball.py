@@ -75,7 +75,7 @@ def test_adaptive_flags_are_added_and_recorded(tmp_path):
     result = SnowballStep.call(model, output_dir=str(tmp_path))
     bad = model.pixeldq != 0
     found = measure_snowballs(
-        model.data, before, bad, group_time=GROUP_TIME, halo_threshold=0.6, after_core_time=2000
+        model.data, before, bad, group_time=GROUP_TIME, halo_threshold=0.55, after_core_time=2000
     )
     expected = before | np.where(found.flags, JUMP, 0).astype(np.uint8)
     close_lost_ramps_inplace(expected, found.flags)
@@ -89,7 +89,7 @@ def test_adaptive_flags_are_added_and_recorded(tmp_path):
     new = (result.groupdq & JUMP > 0) & (before & JUMP == 0)
     assert metrics["added_fraction"] == pytest.approx(new.mean())
     assert metrics["n_flagged_pixels"] == np.count_nonzero(found.flags.any(axis=(0, 1)))
-    assert entry(result)["parameters"]["halo_threshold"] == 0.6
+    assert entry(result)["parameters"]["halo_threshold"] == 0.55
 
 
 def test_published_method(tmp_path):

@@ -11,12 +11,12 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import ndimage
 
-from ceers_steps.kernels.discs import dilate, disc_filled
+from ceers_steps.kernels.discs import dilate, disc_filled, grown_box
 from ceers_steps.kernels.dq import DO_NOT_USE, JUMP_DET, SATURATED
 from ceers_steps.kernels.jumps.differences import Noise, Ramp, measure_noise
 from ceers_steps.kernels.parts import Slices, find_parts
 from ceers_steps.kernels.snowballs.before_saturation import contaminated_before_saturation
-from ceers_steps.kernels.snowballs.event import Event, measure_event
+from ceers_steps.kernels.snowballs.event import Event, measure_early_event, measure_event
 from ceers_steps.kernels.snowballs.persistence import follow_released_charge
 from ceers_steps.kernels.snowballs.settings import EVENTS
 
@@ -30,7 +30,8 @@ class Snowball:
     Attributes
     ----------
     integration, group : int
-        0-based; the event shows in the difference between this group and the one before.
+        0-based; the event shows in the difference between this group and the one before, or came
+        before the first group (0).
     y, x : float
         Centre of the core, 0-based pixels.
     core_radius, halo_radius : float
@@ -83,7 +84,7 @@ def measure_snowballs(
     group_time: float,
     n_outputs: int = 1,
     min_core_radius: int = 4,
-    halo_threshold: float = 0.6,
+    halo_threshold: float = 0.55,
     after_core_time: float = 2000.0,
     carry_to_next_integration: bool = True,
     max_flagged_fraction: float = 0.5,
@@ -143,6 +144,7 @@ def measure_snowballs(
             elif fraction > 0:
                 saturated = (groupdq[i, g] & SATURATED) != 0
                 cores[g] = _cores(jumps, saturated, active, min_core_radius)
+        cores = {0: _early_cores(groupdq[i], active, min_core_radius), **cores}
         places = [(g, box) for g, found in cores.items() for box, _ in found]
         if places:
             ramp = Ramp(data[i], groupdq[i], bad, flags[i])
@@ -203,6 +205,23 @@ def _cores(
     return cores
 
 
+def _early_cores(
+    groupdq: NDArray[np.uint8], active: Slices, radius: int
+) -> list[tuple[Slices, NDArray[np.bool_]]]:
+    """Return what saturates in the first group and fills a disc, without jumps beside it."""
+    saturated = (groupdq[0] & SATURATED) != 0
+    if len(groupdq) < 2 or not saturated.any():
+        return []
+    jumps = (groupdq[1] & JUMP_DET) != 0
+    found = _cores(saturated, saturated, active, radius)
+    near = ((box, core, grown_box(box, EVENTS.beside, saturated.shape)) for box, core in found)
+    return [
+        (box, core)
+        for box, core, outer in near
+        if np.count_nonzero(jumps[outer]) < EVENTS.early_jumps * np.count_nonzero(core)
+    ]
+
+
 def _flag_events(
     ramp: Ramp,
     noise: Noise,
@@ -217,9 +236,10 @@ def _flag_events(
     measure = partial(measure_event, threshold=threshold, after_groups=after_groups)
     events = []
     earlier = np.zeros(ramp.bad.shape, dtype=bool)  # cores of events
+    early = partial(measure_early_event, threshold=threshold, after_groups=after_groups)
     for g, candidates in cores.items():
         measured = [
-            (measure(ramp, noise, g, box, core), box, core)
+            (measure(ramp, noise, g, box, core) if g else early(ramp, noise, box, core), box, core)
             for box, core in candidates
             if not _is_known(core, earlier[box], ramp.groupdq[g][box], ramp.flags[g][box])
         ]

@@ -11,10 +11,10 @@ from ceers_steps.kernels.dq import JUMP_DET, SATURATED
 from ceers_steps.kernels.jumps.differences import Noise, Ramp
 from ceers_steps.kernels.parts import Slices, placed
 from ceers_steps.kernels.snowballs.halo import halo_region, radial_region, smooth_rate
-from ceers_steps.kernels.snowballs.settings import EVENTS, HALO
+from ceers_steps.kernels.snowballs.settings import EVENTS, HALO, LAST
 from ceers_steps.kernels.stats import finite_median
 
-__all__ = ["Event", "Mark", "Shape", "measure_event", "shape_of"]
+__all__ = ["Event", "Mark", "Shape", "measure_early_event", "measure_event", "shape_of"]
 
 
 @dataclass(frozen=True)
@@ -145,6 +145,62 @@ def measure_event(
     return Event(core_shape, shape_of(halo, outer), saturates, tuple(marks))
 
 
+def measure_early_event(
+    ramp: Ramp,
+    noise: Noise,
+    box: Slices,
+    core: NDArray[np.bool_],
+    *,
+    threshold: float,
+    after_groups: int,
+) -> Event | None:
+    """Measure what an event before the first group contaminates; None if it may be a star.
+
+    Nothing jumps, but what spills out of its saturated core is in all differences. A star that
+    saturates as early is bright around its core, and more of it saturates in the later groups.
+
+    Parameters
+    ----------
+    ramp
+        The integration.
+    noise
+        Of this integration.
+    box, core
+        What saturates in the first group: True in this box, of the same shape.
+    threshold
+        Mean excess down to which the surroundings are flagged, sigma of a group difference.
+    after_groups
+        Number of groups in which a saturated core is still discharging.
+
+    Returns
+    -------
+    Event or None
+        What it contaminates; of group 0.
+    """
+    if not noise.sigma > 0 or after_groups < 1:
+        return None
+    outer = grown_box(box, int(HALO.flank) + 1, ramp.bad.shape)
+    distance = ndimage.distance_transform_edt(~placed(core, box, outer))
+    saturated = (ramp.groupdq[:, *outer] & SATURATED) != 0
+    grown = saturated[-1] & (distance <= HALO.flank)
+    if np.count_nonzero(grown) > HALO.early_growth * np.count_nonzero(core):
+        return None
+    first = ramp.data[0][outer]
+    flank = (distance > HALO.ring_minimum) & (distance <= HALO.flank)
+    flank &= ~(saturated[0] | ramp.bad[outer])
+    sample = slice(None, None, LAST.level_step)
+    dark = finite_median(ramp.data[0][sample, sample])
+    full = finite_median(first[distance == 0])
+    light = finite_median(first[flank])
+    if not light - dark < HALO.early_light * (full - dark):
+        return None
+    near_core, rings = _rings(ramp, noise, 0, box, core, threshold, after_groups)
+    if not any(_exceeds(ring.pixels, near_core) for ring in rings):
+        return None
+    largest = max(rings, key=lambda ring: np.count_nonzero(ring.pixels))
+    return Event(shape_of(core, box), shape_of(largest.pixels, largest.box), True, tuple(rings))
+
+
 def _without_spill(rate: NDArray[np.float32], core: NDArray[np.bool_]) -> NDArray[np.float32]:
     """Return a rate around a saturated core that holds no charge that spills out of it.
 
@@ -185,7 +241,8 @@ def _rings(
         # the charge may spill in all groups that follow: only those before tell the rate
         rate = window.rate(without=list(range(group - 1, n_differences)))
     else:
-        rate = smooth_rate(window.rate(without=[group - 1]), distance, margin)
+        own = [group - 1] if group else []
+        rate = smooth_rate(window.rate(without=own), distance, margin)
     rings = []
     for later in range(group + 1, min(group + after_groups, n_differences) + 1):
         excess = (window.differences[later - 1] - rate) / noise.sigma

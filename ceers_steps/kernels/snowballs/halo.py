@@ -52,7 +52,8 @@ def radial_region(
     """Return the region around an event out to the distance at which its excess is lost.
 
     The distance is that from the outline of the event (negative inside), so that the region
-    has its shape.  The excess at a distance is the median over all pixels there.
+    has its shape; of an event that is an ellipse, along its ellipses.  The excess at a distance is
+    the median over all pixels there.
 
     Parameters
     ----------
@@ -72,13 +73,16 @@ def radial_region(
     """
     if seed.all() or not seed.any():
         return seed.copy()
-    distance = ndimage.distance_transform_edt(~seed)
-    # beyond an edge the event is taken to go on, so that the edge is no outline
-    distance -= ndimage.distance_transform_edt(np.pad(seed, 1, mode="edge"))[1:-1, 1:-1]
+    distance = np.full(seed.shape, np.inf)
+    # within the reference pixels, at which an event is cut as at an edge of the array
+    active = usable | seed
+    rows, cols = (np.flatnonzero(active.any(axis=axis)) for axis in (1, 0))
+    inside = slice(rows[0], rows[-1] + 1), slice(cols[0], cols[-1] + 1)
+    distance[inside], largest = _distances(seed[inside])
     distances, values = distance[usable], excess[usable]
     order = np.argsort(distances)
     distances, values = distances[order], values[order]
-    begins = np.arange(np.floor(distance.min()), np.ceil(distance.max()))
+    begins = np.arange(np.floor(distance.min()), np.ceil(distance[inside].max()))
     edges = np.searchsorted(distances, (begins, begins + 2))
     limit, before = -np.inf, threshold
     for middle_distance, begin, end in zip(begins + 1, *edges, strict=True):
@@ -90,7 +94,34 @@ def radial_region(
             limit += part * (middle_distance - limit) if part > 0 else 0
             break
         limit, before = middle_distance, here
-    return distance <= limit
+    return np.isfinite(distance) & (distance <= min(limit, largest))
+
+
+def _distances(seed: NDArray[np.bool_]) -> tuple[NDArray[np.float64], float]:
+    """Return the distance from the outline of an event, negative inside, and how far a halo goes.
+
+    A halo keeps the axis ratio of its core: it reaches further along the major axis than the core
+    by a factor, not by a number of pixels.
+    """
+    cut = seed[0].any() or seed[-1].any() or seed[:, 0].any() or seed[:, -1].any()
+    if not cut:
+        y, x = np.nonzero(seed)
+        radius = float(np.sqrt(y.size / np.pi))
+        largest = (HALO.largest_ratio - 1) * radius
+        rows, cols = (np.arange(size, dtype=float) for size in seed.shape)
+        rows, cols = rows[:, None] - y.mean(), cols - x.mean()
+        # a pixel is not a point: its own second moment is 1/12
+        yy, xx, xy = np.var(y) + 1 / 12, np.var(x) + 1 / 12, np.mean(y * x) - y.mean() * x.mean()
+        square = xx * rows**2 - 2 * xy * rows * cols + yy * cols**2
+        square /= 4 * (yy * xx - xy * xy)  # 1 on the outline of an ellipse
+        if np.count_nonzero(square[seed] <= 1) >= HALO.ellipse_part * y.size:
+            return radius * (np.sqrt(square) - 1), largest
+    else:
+        largest = np.inf
+    distance = ndimage.distance_transform_edt(~seed)
+    # beyond an edge the event is taken to go on, so that the edge is no outline
+    distance -= ndimage.distance_transform_edt(np.pad(seed, 1, mode="edge"))[1:-1, 1:-1]
+    return distance, largest
 
 
 def excess_region(

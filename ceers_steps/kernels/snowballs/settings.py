@@ -35,6 +35,10 @@ class EventSettings:
     known_core: float = 0.25
     """Part of a core that lies in the cores of earlier events when it is no new event: another,
     larger one may arrive beside an event whose halo it is taken for."""
+    beside: int = 2
+    """Pixels around what saturates in the first group in which jumps in the next ..."""
+    early_jumps: float = 0.5
+    """... of more than this part of its area are those of an event of the next group."""
     sudden_sigma: float = 4.0
     """Least excess of a core over its rate, sigma of a difference: the threshold of jwst's jump
     step."""
@@ -67,7 +71,7 @@ class HaloSettings:
     """Pixels around a saturated core in which spilled charge is searched for (benchmark) ..."""
     ring_slope: float = 0.4
     """... and its growth with the radius of the core, pixels per pixel (benchmark)."""
-    ring_part: float = 0.7
+    ring_part: float = 0.8
     """Part of the threshold down to which spilled charge is flagged, which comes in several
     differences of a pixel (benchmark: recall 0.1 to 0.4% higher, extra area by 0.05)."""
     annulus_width: int = 12
@@ -79,9 +83,21 @@ class HaloSettings:
     ring_minimum: float = 1.5
     """Pixels around a saturated core that are not trusted while it discharges: its eight
     neighbours."""
+    flank: float = 3.0
+    """Pixels around what saturates in the first group in which a star has light ..."""
+    early_light: float = 0.1
+    """... more than this part of what fills a pixel: stars have 5 to 40%, events below 3% ..."""
+    early_growth: float = 1.25
+    """... and what saturates there in the last group over what does in the first: 1.7 to 4."""
     fewest_pixels: int = 6
     """Fewer pixels do not tell the excess at a distance: the median of six has an error of half
     a sigma, below the default threshold."""
+    ellipse_part: float = 0.95
+    """Part of a core within the ellipse of its moments from which on it is one, and its halo too
+    (benchmark: merged events are none)."""
+    largest_ratio: float = 3.0
+    """Largest radius of the halo of a small event over that of its core: from the 4 sigma of a jump
+    down to the threshold a power of 2 needs 2.7; further out is the halo of another event."""
     large_core: float = 12.0
     """Pixels; radius of a core from which on the halo need not have its shape (benchmark:
     elliptical and merged events)."""

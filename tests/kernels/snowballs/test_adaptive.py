@@ -247,6 +247,19 @@ def test_ramps_of_five_groups(time, split):
         assert not (lost & ~differences.all(axis=1)).any()
 
 
+def test_what_spills_after_an_event_before_the_first_group_is_flagged():
+    """No jump tells of it, but its saturated core does not grow, and has no light around it."""
+    before = [replace(ROUND, time=-150.0, y=y, ring_time=600.0) for y in (60.0, 160.0)]
+    data, groupdq, event = ramp(before, seed=5)
+    groupdq[0, 1:] &= ~np.uint8(JUMP_DET)
+    found = measure(data, groupdq)
+    assert [each.group for each in found.events] == [0, 0]
+    recall, extra = recall_and_extra(found, groupdq, event)
+    assert recall >= 0.98
+    assert extra <= 0.6
+    assert measure(data, groupdq, after_core_time=0).events == ()
+
+
 def test_rate_in_the_halo_is_not_biased():
     """Mean of the differences that are left, from the core to twice the halo, within 0.2 sigma."""
     pulls, left_alone = [], []
@@ -337,6 +350,7 @@ def test_saturating_stars_are_no_snowballs(n_rays):
     for peak, (y0, x0) in zip((6e4, 2.5e4, 3e5), ((60, 60), (150, 80), (100, 180)), strict=True):
         light += peak / (1 + np.hypot(y - y0, x - x0) ** 2 / 40) ** 2
     data, groupdq, _ = ramp(rate=light, rays=n_rays, seed=9)
+    assert np.count_nonzero(groupdq[0, 0] & SATURATED) > np.pi * 4**2
     fresh = groupdq[0, 1:] & ~groupdq[0, :-1] & SATURATED
     assert (np.count_nonzero(fresh, axis=(1, 2)) > 50).any()
     # the flags that a jump step puts on stars: half of what saturates next, and its neighbours
