@@ -22,6 +22,7 @@ __all__ = [
     "asdf_tree_problem",
     "check_parameter_file",
     "check_regular",
+    "tree_problem",
     "unpacked_size",
 ]
 
@@ -135,8 +136,24 @@ def asdf_tree_problem(path: Path) -> str:
     """
     with path.open("rb") as stream:
         head = stream.read(LARGEST_TREE)
-    text, end, _ = head.partition(b"\n...")
-    if not head.startswith(b"#ASDF") or not end:
+    return tree_problem(head)
+
+
+def tree_problem(content: bytes) -> str:
+    """Say what keeps the tree at the beginning of an ASDF file or extension from being read.
+
+    Parameters
+    ----------
+    content
+        The file; no more than `LARGEST_TREE` bytes of it are looked at.
+
+    Returns
+    -------
+    str
+        Empty if nothing does.
+    """
+    text, end, _ = content[:LARGEST_TREE].partition(b"\n...")
+    if not content.startswith(b"#ASDF") or not end:
         return "it does not begin as an ASDF file, or its tree has no end"
     return _why_too_large(text)
 

@@ -4,6 +4,8 @@ import logging
 import os
 import re
 import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
@@ -152,7 +154,8 @@ class CeersMixin(_Extended):
 
     def prepare_output(self, *args: Any, **kwargs: Any) -> Any:
         """Open the input as jwst does; outermost, what is missing in its header is filled in."""
-        model = super().prepare_output(*args, **kwargs)
+        with _opening(*args):
+            model = super().prepare_output(*args, **kwargs)
         if self.parent is None and isinstance(model, JwstDataModel):
             for note in fill_keywords(model, self.wanted()):
                 log.warning("%s: %s", model.meta.filename, note)
@@ -161,7 +164,7 @@ class CeersMixin(_Extended):
     @classmethod
     def _get_crds_parameters(cls, dataset: Any) -> tuple[dict[str, Any], str]:
         """Return what CRDS chooses references by, with what is filled in."""
-        with warnings.catch_warnings():
+        with warnings.catch_warnings(), _opening(dataset):
             # members in another folder are what ceers associate writes: nothing is wrong with them
             warnings.filterwarnings("ignore", "Input association file contains path information")
             parameters, observatory = super()._get_crds_parameters(dataset)
@@ -345,6 +348,22 @@ class CeersStep(CeersMixin, Step):
     def _get_config_from_parameters(cls, crds_parameters: Any, crds_observatory: str) -> Any:
         """CRDS has no parameter references for steps of ours, so it is not asked."""
         return cls._empty_config()
+
+
+@contextmanager
+def _opening(dataset: object = None, *_: object) -> Iterator[None]:
+    """Name the file where jwst stumbles over something that no check of ours has seen."""
+    try:
+        yield
+    except (CeersError, StpipeExitException, OSError):
+        raise
+    except Exception as err:
+        if not isinstance(dataset, (str, os.PathLike)):
+            raise
+        reason = f"{type(err).__name__}: {' '.join(str(err).split())[:300]}"
+        raise CeersError(
+            f"{dataset} cannot be opened ({reason}). Download it again, or make it again."
+        ) from err
 
 
 def _crds_message(what: str, dataset: Any, *causes: object) -> str:

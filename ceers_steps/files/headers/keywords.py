@@ -3,8 +3,10 @@
 Pure functions on header values and the shape of the array: no file is read here.
 """
 
+import re
 from collections.abc import Iterable
 from dataclasses import dataclass
+from datetime import datetime, time
 from typing import Any
 
 import numpy as np
@@ -20,16 +22,17 @@ from ceers_steps.files.headers.rules import RULES, Shape, Values
 __all__ = ["PATHS", "Completed", "complete_keywords"]
 
 _TEXT, _WHOLE, _NUMBER = "text", "a whole number", "a number"
+_WORD, _DATE, _TIME = "one word of letters, digits, - and _", "a date", "a time"
 
 PATHS: dict[str, tuple[str, str]] = {
-    "INSTRUME": ("instrument.name", _TEXT),
-    "DETECTOR": ("instrument.detector", _TEXT),
-    "MODULE": ("instrument.module", _TEXT),
-    "CHANNEL": ("instrument.channel", _TEXT),
-    "FILTER": ("instrument.filter", _TEXT),
-    "PUPIL": ("instrument.pupil", _TEXT),
-    "EXP_TYPE": ("exposure.type", _TEXT),
-    "READPATT": ("exposure.readpatt", _TEXT),
+    "INSTRUME": ("instrument.name", _WORD),
+    "DETECTOR": ("instrument.detector", _WORD),
+    "MODULE": ("instrument.module", _WORD),
+    "CHANNEL": ("instrument.channel", _WORD),
+    "FILTER": ("instrument.filter", _WORD),
+    "PUPIL": ("instrument.pupil", _WORD),
+    "EXP_TYPE": ("exposure.type", _WORD),
+    "READPATT": ("exposure.readpatt", _WORD),
     "NINTS": ("exposure.nints", _WHOLE),
     "NGROUPS": ("exposure.ngroups", _WHOLE),
     "NFRAMES": ("exposure.nframes", _WHOLE),
@@ -41,16 +44,16 @@ PATHS: dict[str, tuple[str, str]] = {
     "INTSTART": ("exposure.integration_start", _WHOLE),
     "EXPSTART": ("exposure.start_time", _NUMBER),
     "MJD-BEG": ("exposure.start_time_mjd", _NUMBER),
-    "SUBARRAY": ("subarray.name", _TEXT),
+    "SUBARRAY": ("subarray.name", _WORD),
     "SUBSTRT1": ("subarray.xstart", _WHOLE),
     "SUBSTRT2": ("subarray.ystart", _WHOLE),
     "SUBSIZE1": ("subarray.xsize", _WHOLE),
     "SUBSIZE2": ("subarray.ysize", _WHOLE),
     "FASTAXIS": ("subarray.fastaxis", _WHOLE),
     "SLOWAXIS": ("subarray.slowaxis", _WHOLE),
-    "DATE-OBS": ("observation.date", _TEXT),
-    "TIME-OBS": ("observation.time", _TEXT),
-    "DATE-BEG": ("observation.date_beg", _TEXT),
+    "DATE-OBS": ("observation.date", _DATE),
+    "TIME-OBS": ("observation.time", _TIME),
+    "DATE-BEG": ("observation.date_beg", _DATE),
     "VISIT_ID": ("observation.visit_id", _TEXT),
     "PROGRAM": ("observation.program_number", _TEXT),
     "OBSERVTN": ("observation.observation_number", _TEXT),
@@ -69,6 +72,7 @@ PATHS: dict[str, tuple[str, str]] = {
     "CRVAL2": ("wcsinfo.crval2", _NUMBER),
     "PA_APER": ("aperture.position_angle", _NUMBER),
     "FILENAME": ("filename", _TEXT),
+    "BUNIT": ("bunit_data", _TEXT),
 }
 """Place in ``meta`` of a data model and type of every keyword that is looked at."""
 
@@ -77,8 +81,25 @@ _LEAST = {
     **dict.fromkeys(("SUBSIZE1", "SUBSIZE2"), 1),
     "GROUPGAP": 0,
 }
-_POSITIVE = ("TFRAME", "TGROUP")
-_ALLOWED = {"FASTAXIS": (-2, -1, 1, 2), "SLOWAXIS": (-2, -1, 1, 2), "VPARITY": (-1, 1)}
+_POSITIVE = ("TFRAME", "TGROUP", "EFFINTTM", "EFFEXPTM")
+_RANGES: dict[str, tuple[float, float]] = {
+    **dict.fromkeys(("RA_REF", "CRVAL1", "ROLL_REF", "V3I_YANG", "PA_APER"), (-360, 360)),
+    **dict.fromkeys(("DEC_REF", "CRVAL2"), (-90, 90)),
+    # arcsec: the field of the telescope
+    **dict.fromkeys(("V2_REF", "V3_REF"), (-1000, 1000)),
+    # years 1995 to 2132
+    **dict.fromkeys(("EXPSTART", "MJD-BEG"), (50_000, 100_000)),
+}
+_ALLOWED: dict[str, tuple[object, ...]] = {
+    "FASTAXIS": (-1, 1),
+    "SLOWAXIS": (-2, 2),
+    "VPARITY": (-1, 1),
+    "NOUTPUTS": (1, 2, 4),
+    "DETECTOR": DETECTORS,
+}
+_OF_DETECTOR = ("MODULE", "CHANNEL")
+_INSTRUMENTS = ("NIRCAM", "NIRISS", "NIRSPEC", "MIRI", "FGS")
+_NAME = re.compile(r"[A-Za-z0-9_-]+", re.ASCII)
 
 
 @dataclass(frozen=True)
@@ -134,6 +155,7 @@ def complete_keywords(
         agree with others or with the array.
     """
     known = {key: value for key, value in values.items() if not _is_missing(value)}
+    _check_instrument(name, known)
     if not _is_nircam_image(known):
         return Completed({}, ())
     for key in PATHS.keys() & known.keys():
@@ -182,18 +204,51 @@ def _check_type(name: str, key: str, value: Any) -> None:
     is_number = isinstance(value, (int, float, np.integer, np.floating)) and not isinstance(
         value, bool
     )
-    good = isinstance(value, str) if kind == _TEXT else is_number and bool(np.isfinite(value))
-    if kind == _WHOLE:
-        good = good and value == int(value)
+    if kind in {_WHOLE, _NUMBER}:
+        good = is_number and bool(np.isfinite(value))
+        good = good and (kind == _NUMBER or value == int(value))
+    else:
+        good = isinstance(value, str) and _is_text_of_kind(value, kind)
     if not good:
         raise CeersError(f"{name}: {key}={value!r} is not {kind}. {_REPAIR}")
     low = _LEAST.get(key)
     if (low is not None and value < low) or (key in _POSITIVE and value <= 0):
         least = f"at least {low}" if low is not None else "above 0"
         raise CeersError(f"{name}: {key}={value}, it must be {least}. {_REPAIR}")
+    first, last = _RANGES.get(key, (-np.inf, np.inf))
+    if is_number and not first <= value <= last:
+        raise CeersError(f"{name}: {key}={value}, it must be from {first} to {last}. {_REPAIR}")
     if key in _ALLOWED and value not in _ALLOWED[key]:
         allowed = ", ".join(map(str, _ALLOWED[key]))
         raise CeersError(f"{name}: {key}={value}, it must be one of {allowed}. {_REPAIR}")
+
+
+def _is_text_of_kind(text: str, kind: str) -> bool:
+    """Say whether a text is a word, a date (with or without a time) or a time of day."""
+    if kind == _WORD:
+        return _NAME.fullmatch(text.strip()) is not None
+    try:
+        if kind == _DATE:
+            datetime.fromisoformat(text)
+        elif kind == _TIME:
+            time.fromisoformat(text)
+    except ValueError:
+        return False
+    return True
+
+
+def _check_instrument(name: str, known: Values) -> None:
+    """Raise `CeersError` for an instrument or kind of exposure that JWST does not have."""
+    instrument, kind = known.get("INSTRUME", "NIRCAM"), known.get("EXP_TYPE", "NRC_IMAGE")
+    if instrument not in _INSTRUMENTS:
+        raise CeersError(
+            f"{name}: INSTRUME={instrument!r}, it must be one of {', '.join(_INSTRUMENTS)}. "
+            f"{_REPAIR}"
+        )
+    if not isinstance(kind, str) or (instrument == "NIRCAM" and not kind.startswith(("NRC_", "ANY"))):
+        raise CeersError(
+            f"{name}: EXP_TYPE={kind!r} is none of {instrument}; images have NRC_IMAGE. {_REPAIR}"
+        )
 
 
 _REPAIR = "Download the file again, or correct the keyword."
@@ -231,6 +286,13 @@ def _check_agreement(name: str, known: Values, shape: Shape | None) -> None:
                 raise CeersError(
                     f"{name}: {key}={known[key]}, but the array has {number} {what}. {_REPAIR}"
                 )
+    for key in _OF_DETECTOR:
+        follows = RULES[key](known, shape)
+        if follows is not None and known.get(key, follows[0]) != follows[0]:
+            raise CeersError(
+                f"{name}: {key}={known[key]}, but that of DETECTOR={known['DETECTOR']} is "
+                f"{follows[0]}. {_REPAIR}"
+            )
     times = [known[key] for key in ("TGROUP", "TFRAME", "NFRAMES", "GROUPGAP") if key in known]
     if len(times) == 4:
         group, frame, n_frames, gap = times

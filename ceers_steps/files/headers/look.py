@@ -2,6 +2,7 @@
 
 import io
 import os
+import re
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,6 +14,7 @@ from stdatamodels.jwst.datamodels import JwstDataModel
 
 from ceers_steps.errors import CeersError
 from ceers_steps.files.headers.keywords import PATHS
+from ceers_steps.files.limits import tree_problem
 from ceers_steps.files.whole_files import NotWholeError, open_whole
 
 __all__ = ["PLANES", "Found", "look", "look_at_model"]
@@ -22,6 +24,8 @@ PLANES = ("ERR", "DQ", "VAR_POISSON", "VAR_RNOISE", "VAR_FLAT", "GROUPDQ")
 
 _FITS = {".fits", ".fit", ".fts"}
 _WCS_TAG = b"stsci.edu:gwcs/wcs-"
+_REFERENCE = re.compile(rb"source: ['\"]?fits:([A-Z0-9_]+),(\d+)")
+_ONCE = {"SCI", "PIXELDQ", "ASDF", "AREA", "GROUP", "INT_TIMES", *PLANES}
 
 
 @dataclass(frozen=True)
@@ -116,14 +120,17 @@ def _look_at_hdus(
 ) -> tuple[Found, tuple[str, int] | None]:
     """Return what the headers say, and the first name that occurs more than once."""
     names = [hdu.name for hdu in hdus]
-    known = {"SCI", "PIXELDQ", "ASDF", *PLANES}
-    counts = [(name, names.count(name)) for name in names if name in known]
+    counts = [(name, names.count(name)) for name in names if name in _ONCE]
     repeated = next((each for each in counts if each[1] > 1), None)
     shapes: dict[str, tuple[int, ...]] = {}
     for hdu in hdus:
+        if hdu.name not in {"SCI", "PIXELDQ", *PLANES}:
+            continue
+        if not hdu.is_image:
+            raise ValueError(f"its extension {hdu.name} is a table, not an image")
         n_axes = hdu.header.get("NAXIS", 0)
         shape = tuple(int(hdu.header[f"NAXIS{axis}"]) for axis in range(n_axes, 0, -1))
-        if hdu.name in known and hdu.is_image and shape and 0 not in shape:
+        if shape and 0 not in shape:
             shapes.setdefault(hdu.name, shape)
     headers = [hdus[0].header] + ([hdus["SCI"].header] if "SCI" in names else [])
     values: dict[str, Any] = {}
@@ -131,15 +138,29 @@ def _look_at_hdus(
         values.update({key: header[key] for key in PATHS if key in header})
     has_wcs = False
     if "ASDF" in names:
-        tree = hdus["ASDF"].data.tobytes()
+        tree = _tree(hdus)
         has_wcs = _WCS_TAG in tree
         # jwst takes what the headers do not say from here
         if not set(keywords) <= values.keys():
             values = {**_values_in(asdf.util.load_yaml(io.BytesIO(tree))), **values}
-    elif headers[0].get("S_WCS") == "COMPLETE":
-        raise ValueError("its last extension, ASDF, is missing: the WCS is lost")
+    elif "DATAMODL" in headers[0]:
+        lost = ": the WCS is lost" if headers[0].get("S_WCS") == "COMPLETE" else ""
+        raise ValueError(f"its last extension, ASDF, is missing{lost}")
     kind = str(headers[0].get("DATAMODL", ""))
     return Found(str(path), kind, shapes, values, has_wcs), repeated
+
+
+def _tree(hdus: fits.HDUList) -> bytes:
+    """Return the ASDF extension; `ValueError` where jwst could not read what it stands for."""
+    if hdus["ASDF"].is_image:
+        raise ValueError("its extension ASDF is an image, not a table")
+    tree = hdus["ASDF"].data.tobytes()
+    if problem := tree_problem(tree):
+        raise ValueError(f"its extension ASDF cannot be read: {problem}")
+    for name, version in dict.fromkeys(_REFERENCE.findall(tree)):
+        if (name.decode(), int(version)) not in hdus:
+            raise ValueError(f"its extension {name.decode()} is missing")
+    return tree
 
 
 def _values_in(tree: object) -> dict[str, Any]:

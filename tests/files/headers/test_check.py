@@ -51,11 +51,55 @@ def test_cut_after_each_extension(path, tmp_path):
         ends = [hdu.fileinfo()["datLoc"] + hdu.fileinfo()["datSpan"] for hdu in hdus]
         names = [hdu.name for hdu in hdus]
     whole = Path(path).read_bytes()
-    for end, name in list(zip(ends, names, strict=True))[:-2]:
+    for end, name in list(zip(ends, names, strict=True))[:-1]:
         part = tmp_path / "part_rate.fits"
         part.write_bytes(whole[:end])
-        with pytest.raises(CeersError, match=r"part_rate\.fits has no .*Was the file cut off"):
-            check_input(part, WANTED, f"Step {name}")
+        for wanted in (WANTED, Wanted()):  # also what only jwst's own code would read
+            with pytest.raises(CeersError, match=r"part_rate\.fits is not a complete FITS file"):
+                check_input(part, wanted, f"Step {name}")
+
+
+def _tree_edited(hdus, change):
+    """Put another text into the ASDF extension."""
+    tree = np.frombuffer(change(hdus["ASDF"].data.tobytes()), np.uint8)
+    column = fits.Column("ASDF_METADATA", f"{len(tree)}B", array=[tree])
+    hdus["ASDF"] = fits.BinTableHDU.from_columns([column], name="ASDF")
+
+
+def _bomb(tree):
+    lines = [f"b{k}: &b{k} [{', '.join([f'*b{k - 1}'] * 9)}]" for k in range(1, 12)]
+    return tree.replace(b"\nmeta:", "\n".join(["\nb0: &b0 1", *lines, "meta:"]).encode(), 1)
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (lambda hdus: hdus.pop(hdus.index_of("VAR_POISSON")), "extension VAR_POISSON is missing"),
+        (lambda hdus: hdus.pop(hdus.index_of("ERR")), "extension ERR is missing"),
+        (lambda hdus: hdus.pop(hdus.index_of("ASDF")), "last extension, ASDF, is missing"),
+        (
+            lambda hdus: hdus.__setitem__("DQ", fits.BinTableHDU(name="DQ")),
+            "extension DQ is a table, not an image",
+        ),
+        (
+            lambda hdus: hdus.__setitem__("ASDF", fits.ImageHDU(np.zeros(9), name="ASDF")),
+            "extension ASDF is an image",
+        ),
+        (
+            lambda hdus: _tree_edited(hdus, lambda tree: tree.replace(b"meta:", b"meta: {")),
+            "extension ASDF cannot be read: .*line",
+        ),
+        (
+            lambda hdus: _tree_edited(hdus, lambda tree: tree[: len(tree) // 2]),
+            "extension ASDF cannot be read: .*no end",
+        ),
+        (lambda hdus: _tree_edited(hdus, _bomb), "extension ASDF cannot be read: its anchors"),
+    ],
+)
+def test_extensions_that_jwst_looks_for(path, change, message):
+    """The tree names the planes: where one is missing jwst ends with a KeyError."""
+    with pytest.raises(CeersError, match=message):
+        check_input(edit(path, change), Wanted(), "Step")
 
 
 def test_a_calibrated_image_without_its_last_extension(path):
