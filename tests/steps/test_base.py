@@ -115,8 +115,9 @@ def test_history_goes_on_after_a_model_was_saved(rate_file, tmp_path):
         model.save(tmp_path / "first.fits")
         step.record(model, "COMPLETE", note="second")
         model.save(tmp_path / "second.fits")
-    history = [str(line) for line in fits.getheader(tmp_path / "second.fits")["HISTORY"]]
-    assert [line.rpartition("; ")[2] for line in history] == ["first", "second"]
+    # cards of 72 characters, of which an entry takes two where the version is long
+    history = "".join(str(card) for card in fits.getheader(tmp_path / "second.fits")["HISTORY"])
+    assert re.findall(r"COMPLETE; (first|second)", history) == ["first", "second"]
 
 
 def test_suffixes_do_not_pile_up(rate_file, tmp_path):
