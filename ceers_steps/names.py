@@ -14,6 +14,7 @@ __all__ = [
     "identify",
     "is_exposure_name",
     "name_problem",
+    "text_problem",
     "whole_number",
 ]
 
@@ -42,6 +43,9 @@ _EXPOSURE = re.compile(
     re.ASCII,
 )
 """An exposure name, also after what a program has put before it (``bkgfix_jw...``)."""
+
+LONGEST_PART, LONGEST_PATH = 255, 3000
+"""Bytes of a file name, and of a path: file systems take 4095, with the folders before it."""
 
 _SAFE = re.compile(r"[A-Za-z0-9][A-Za-z0-9._+-]*", re.ASCII)
 
@@ -167,6 +171,28 @@ def name_problem(name: object) -> str:
         return f"{name[:20]!r}... has {len(name)} characters, more than {LONGEST}"
     if not _SAFE.fullmatch(name):
         return f"{name!r} has other characters than letters, digits, '.', '_', '+' and '-'"
+    return ""
+
+
+def text_problem(text: str) -> str:
+    """Say what keeps a text from being a value, or a path, in files that the package writes.
+
+    Parameters
+    ----------
+    text
+        The text.
+
+    Returns
+    -------
+    str
+        Empty when it can be: no line breaks or other control characters, and no more characters
+        than file systems take.
+    """
+    if not text.isprintable():
+        return "it has a line break or another character that cannot be printed"
+    parts = [len(os.fsencode(part)) for part in PurePath(text).parts]
+    if max(parts, default=0) > LONGEST_PART or len(os.fsencode(text)) > LONGEST_PATH:
+        return f"it has {len(text)} characters, more than a file system takes"
     return ""
 
 

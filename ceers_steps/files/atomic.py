@@ -157,5 +157,13 @@ def user_path(name: str | os.PathLike) -> Path:
     -------
     Path
         Expanded.
+
+    Raises
+    ------
+    CeersError
+        For ``~name`` of a user that is not known here.
     """
-    return Path(os.path.expandvars(name)).expanduser()
+    try:
+        return Path(os.path.expandvars(name)).expanduser()
+    except RuntimeError as err:
+        raise CeersError(f"{name}: no such user. Give the path without ~.") from err

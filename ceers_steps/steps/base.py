@@ -18,6 +18,7 @@ from stpipe.exceptions import StpipeExitException, ValidationError
 import ceers_steps
 from ceers_steps.errors import CeersError
 from ceers_steps.figures.looks import keep_record
+from ceers_steps.files.associations import is_association_path
 from ceers_steps.files.atomic import write_atomic
 from ceers_steps.files.headers.check import Wanted, check_input, fill_keywords, filled_values
 from ceers_steps.files.headers.provenance import (
@@ -358,8 +359,8 @@ def _opening(dataset: object = None, *_: object) -> Iterator[None]:
     except (CeersError, StpipeExitException, OSError):
         raise
     except Exception as err:
-        if not isinstance(dataset, (str, os.PathLike)):
-            raise
+        if not isinstance(dataset, (str, os.PathLike)) or is_association_path(dataset):
+            raise  # callers of jwst's know its errors about associations
         reason = f"{type(err).__name__}: {' '.join(str(err).split())[:300]}"
         raise CeersError(
             f"{dataset} cannot be opened ({reason}). Download it again, or make it again."

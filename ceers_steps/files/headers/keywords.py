@@ -245,7 +245,9 @@ def _check_instrument(name: str, known: Values) -> None:
             f"{name}: INSTRUME={instrument!r}, it must be one of {', '.join(_INSTRUMENTS)}. "
             f"{_REPAIR}"
         )
-    if not isinstance(kind, str) or (instrument == "NIRCAM" and not kind.startswith(("NRC_", "ANY"))):
+    if not isinstance(kind, str) or (
+        instrument == "NIRCAM" and not kind.startswith(("NRC_", "ANY"))
+    ):
         raise CeersError(
             f"{name}: EXP_TYPE={kind!r} is none of {instrument}; images have NRC_IMAGE. {_REPAIR}"
         )

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any, NoReturn
 
 from ceers_steps.errors import CeersError
+from ceers_steps.names import text_problem
 from ceers_steps.survey.config.keys import INTERMEDIATES, SCHEMA, Key, key_of
 
 __all__ = ["PIPELINES", "check_option", "check_steps", "check_tables", "line_of"]
@@ -152,6 +153,8 @@ def _problem(key: Key, name: str, value: Any) -> str | None:
     if not right or (key.kind == "number" and not math.isfinite(value)):
         return f"{name} = {value!r}: give {wanted}"
     for item in value if isinstance(value, list) else [value]:
+        if isinstance(item, str) and (wrong := text_problem(item)):
+            return f"{name} = {item[:40]!r}: {wrong}"
         if key.choices and item not in key.choices:
             choices = ", ".join(map(repr, key.choices))
             return f"{name} = {item!r}: use one of {choices}"
@@ -228,6 +231,8 @@ def _check_parameter(spec: str, name: str, value: Any, place: tuple) -> None:
     functions = ("input_file", "output_file", "is_string_or_datamodel", "is_datamodel")
     validator = Validator({function: lambda given, *_: given for function in functions})
     path, text, section = place
+    if isinstance(value, str) and (wrong := text_problem(value)):
+        _refuse(path, text, section, name, f"{name} = {value[:40]!r}: {wrong}")
     try:
         validator.check(spec, value)
     except ValidateError as err:

@@ -162,6 +162,8 @@ def load_config(
             ) from err
         except (tomllib.TOMLDecodeError, UnicodeDecodeError) as err:
             raise CeersError(f"{path} is not valid TOML: {err}.") from err
+        except RecursionError as err:
+            raise CeersError(f"{path} is not valid TOML: nested too deeply.") from err
     values, steps = _read(tables, text, path, folder)
     origins = _named(values, steps, path.name if isinstance(path, Path) else "")
     for key, value in (options or {}).items():
@@ -223,7 +225,7 @@ def _parse(setting: str) -> dict[str, Any]:
     for text in (value, json.dumps(value)) if sign else ():
         try:
             return tomllib.loads(f"{key} = {text}")
-        except tomllib.TOMLDecodeError:
+        except (tomllib.TOMLDecodeError, RecursionError):
             continue
     example = "image3.skyvar.per_amplifier=true or run.retries=2"
     raise CeersError(f"--set {setting}: write table.key=value, {example} for instance.")
@@ -338,4 +340,6 @@ def _path_problem(path: Path, *, folder: bool) -> str:
         return "does not exist"
     if path.is_dir() != folder:
         return "is not a folder" if folder else "is a folder, not a file"
+    if not folder and not path.is_file():
+        return "is no file of data, but a pipe or device"
     return ""

@@ -455,6 +455,25 @@ def test_a_file_that_is_no_toml(tmp_path, text):
         load_config(path)
 
 
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ('[groups]\nproduct = "a\\nb"\n', "product = .*line break"),
+        ('[run]\npartition = "a\\u0000b"\n', "partition = .*cannot be printed"),
+        (f'[files]\noverrides = "{"y" * 300}"\n', "overrides = 'yyy.* 300 characters, more than"),
+        (f'[grid]\ngrid = "{"y/" * 3000}"\n', "grid = 'y/y.* characters, more than"),
+        (f'[image3]\nskymatch.skymethod = "{"m" * 400}"', "skym"),
+        ('[files]\nmask_regions = "~no_such_user/x.reg"\n', "no such user"),
+        ('[files]\nalignment_table = "/dev/null"\n', "no file of data, but a pipe or device"),
+        (f"[groups]\nby = {'[' * 5000}{']' * 5000}\n", "not valid TOML: nested too deeply"),
+    ],
+)
+def test_values_that_no_file_can_have(survey, text, message):
+    with pytest.raises(CeersError, match=message) as error:
+        load_config(survey(text))
+    assert len(str(error.value)) < 500
+
+
 def test_a_file_may_begin_with_a_byte_order_mark(tmp_path):
     path = tmp_path / "s.toml"
     path.write_bytes(b"\xef\xbb\xbf" + BASIC.replace("\n", "\r\n").encode())
