@@ -48,7 +48,7 @@ class SkyVarStep(CeersStep):
     class_alias = "ceers_skyvar"
     output_suffix = "match"
     input_types = ("ImageModel",)
-    input_planes = ("ERR", "DQ", "VAR_RNOISE", "VAR_POISSON")
+    input_planes = ("VAR_RNOISE", "VAR_POISSON")
 
     spec = """
         sky_method = option('mode', 'gaussian', 'none', default='mode')  # mode: of block means; gaussian: peak of a Gaussian fitted to the histogram of pixels, as published; none: the sky stays
@@ -147,14 +147,15 @@ def _correct_arrays(
     step: SkyVarStep, model: JwstDataModel, bits: NDArray[np.uint8] | None
 ) -> SkyCorrection:
     """Call the kernel; what it cannot do becomes an error that names the exposure."""
+    err, variances = _errors(model)
+    if model.dq is None:
+        model.dq = np.zeros(model.data.shape, np.uint32)  # as jwst has it: nothing is flagged
     try:
         return correct_sky(
             model.data,
-            model.err,
+            err,
             model.dq,
-            model.var_rnoise,
-            model.var_poisson,
-            _var_flat(model),
+            *variances,
             source_bits=bits,
             settings=SkySettings(
                 sky_method=step.sky_method,
@@ -346,10 +347,17 @@ def _sky_is_in_rnoise(model: JwstDataModel, alias: str) -> bool:
     return entry.get("metrics", {}).get("sky_photons") == "VAR_RNOISE"
 
 
-def _var_flat(model: JwstDataModel) -> NDArray:
-    """Return the variance of the flat field; zeros where the flat was not applied."""
-    flat = model.var_flat
-    return np.zeros(model.data.shape, np.float32) if flat is None else flat
+def _errors(model: JwstDataModel) -> tuple[NDArray, tuple[NDArray, NDArray, NDArray]]:
+    """Return ERR (worked out if there is none) and the variances; without a flat 0 for its own."""
+    missing = [name for name in ("var_rnoise", "var_poisson") if getattr(model, name) is None]
+    if missing:
+        raise CeersError(
+            f"{model.meta.filename} has no {' and no '.join(missing).upper()}: without it the "
+            "noise is not known. Run stages 1 and 2 on this exposure again, or leave it out."
+        )
+    flat = np.zeros(model.data.shape, np.float32) if model.var_flat is None else model.var_flat
+    variances = model.var_rnoise, model.var_poisson, flat
+    return np.sqrt(sum(variances)) if model.err is None else model.err, variances
 
 
 def _unit(model: JwstDataModel) -> str:

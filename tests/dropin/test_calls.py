@@ -1,10 +1,9 @@
 """Every call that a stock step takes, ours takes, with the same result on the same input.
 
-jwst's own tests of resampling run with our class in place of its (`test_jwst_resample`). Its others
-cannot serve here: those of the pipelines need the CRDS server, those of tweakreg with a reference
-need that of Gaia, and most others replace functions behind the step to look at what they are given,
-or show stars of one pixel, which are no stars to us. What they and the documentation give to a step
-is given here, to both.
+jwst's own tests of resampling, alignment and the three pipelines run with our classes in place of
+its (`test_jwst_resample`, `test_jwst_tweakreg`, `test_jwst_pipelines`), where those that cannot
+hold are listed with the reason. What these and the documentation give to a step is given here, to
+both, and the products are compared.
 """
 
 import json

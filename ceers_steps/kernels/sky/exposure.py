@@ -210,13 +210,13 @@ def correct_sky(
     )
 
 
-def judge_level(data: NDArray, err: NDArray, dq: NDArray, level: float) -> SkyEvidence:
+def judge_level(data: NDArray, err: NDArray | None, dq: NDArray, level: float) -> SkyEvidence:
     """Say whether a level, whoever found it, is that of the sky of an exposure.
 
     Parameters
     ----------
     data, err : ndarray, shape (ny, nx)
-        The exposure and its error, the level not subtracted.
+        The exposure and its error if it is known, the level not subtracted.
     dq : ndarray of uint32, shape (ny, nx)
         Data quality.
     level : float
@@ -241,11 +241,11 @@ def _judge(
     usable: NDArray[np.bool_],
     sees_sky: NDArray[np.bool_],
     level: float,
-    err: NDArray,
+    err: NDArray | None,
     bits: NDArray[np.uint8],
 ) -> SkyEvidence:
     """Say whether what is left after a level was subtracted is empty sky."""
-    errors = err[usable]
+    errors = np.empty(0) if err is None else err[usable]
     return judge_sky(
         residual,
         usable,

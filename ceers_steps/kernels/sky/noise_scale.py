@@ -107,7 +107,7 @@ def sky_noise_scale(
     Raises
     ------
     ValueError
-        When no size has enough blocks, or the image scatters less than `fixed` alone.
+        When no size has enough blocks, or the image scatters less than `fixed` alone or not at all.
     """
     if not blocks or min(blocks) < 1:
         raise ValueError(f"blocks={blocks}: give sides of 1 pixel or more")
@@ -120,6 +120,8 @@ def sky_noise_scale(
             "blocks that are half free of bad pixels and sources"
         )
     measured, counts = _scatter(image - smooth_sky(image, ~usable), total, usable, sides)
+    if not all(counts):
+        raise ValueError("the sky does not scatter at all")
     found = np.array(measured) / _lost_scatter(total, usable, sides)
     errors = np.sqrt(0.5 / (0.9 * np.array(counts)))  # a biweight wastes a tenth
 
@@ -171,7 +173,7 @@ def published_noise_scale(image: NDArray, rnoise: NDArray, mask: NDArray[np.bool
     Raises
     ------
     ValueError
-        With fewer than 100 blocks.
+        With fewer than 100 blocks, or when they are all the same.
     """
     side = NOISE.published_block
     masked = mask_sources(image, mask, PUBLISHED_TIERS) > 0
@@ -190,6 +192,8 @@ def published_noise_scale(image: NDArray, rnoise: NDArray, mask: NDArray[np.bool
     in_full = enlarged(full, side, (ny * side, nx * side))
     typical = biweight_location(subsample(rnoise[: ny * side, : nx * side][in_full], NOISE.sample))
     factor = biweight_scale(sums) ** 2 / side**2 / typical
+    if not factor > 0.0:
+        raise ValueError("the sky does not scatter at all")
     error = float(np.sqrt(0.5 / (0.9 * n)))
     return NoiseScale(
         float(factor),
