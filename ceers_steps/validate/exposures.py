@@ -57,7 +57,7 @@ class ProductMetrics:
     noise_before, noise : BlockNoise
         16 x 16-pixel block noise in blank sky before and after the stripes were removed.
     flux_before, flux : SourceFlux
-        Flux of all source pixels before and after.
+        Flux of all source pixels before and after, above the level of blank sky.
     pedestal : PedestalChange
         Level of the sky, changed by the removal of stripes: outside the source mask of that step,
         where stage 3 measures it too.
@@ -204,8 +204,10 @@ def compare(products: Path, simulated: Path, root: str) -> Comparison:
         filter=filter_name,
         noise_before=metrics.block_noise(striped, clean, white, mask=occupied),
         noise=metrics.block_noise(rate, clean, white, mask=occupied),
-        flux_before=metrics.source_flux(striped, clean, bright, sky=sky, err=err, mask=hit),
-        flux=metrics.source_flux(rate, clean, bright, sky=sky, err=err, mask=hit),
+        flux_before=metrics.source_flux(
+            striped, clean, bright, sky=sky, err=err, mask=hit, blank=~occupied
+        ),
+        flux=metrics.source_flux(rate, clean, bright, sky=sky, err=err, mask=hit, blank=~occupied),
         pedestal=metrics.pedestal_change(striped, rate, mask=bad | masked),
         wisp=None if template is None else _wisp_scale(truth.wisp_scales, light.shares, fit),
         wisp_left=None

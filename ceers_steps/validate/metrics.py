@@ -128,6 +128,7 @@ def source_flux(
     sky: ArrayLike = 0.0,
     err: NDArray | None = None,
     mask: NDArray | None = None,
+    blank: NDArray | None = None,
 ) -> SourceFlux:
     """Total flux recovered in source pixels.
 
@@ -143,13 +144,17 @@ def source_flux(
         Standard deviation of each pixel, for `ratio_err`.
     mask : bool array, shape (ny, nx), optional
         True = do not use.
+    blank : bool array, shape (ny, nx), optional
+        True = blank sky; the mean error there is subtracted, so that an offset of the whole image,
+        which no one takes for light of sources, does not count.
 
     Raises
     ------
     ValueError
-        If no source pixel can be used or their true flux is not positive.
+        If no source pixel can be used, their true flux is not positive, or no sky is blank.
     """
-    use = sources & np.isfinite(image) & np.isfinite(truth)
+    finite = np.isfinite(image) & np.isfinite(truth)
+    use = sources & finite
     if mask is not None:
         use &= ~mask
     flux_true = float((truth - np.asarray(sky))[use].sum(dtype=np.float64))
@@ -160,6 +165,11 @@ def source_flux(
             "check the polarity of `sources` and `mask` and the value of `sky`"
         )
     flux_error = float((image - truth)[use].sum(dtype=np.float64))
+    if blank is not None:
+        sky_error = (image - truth)[blank & finite]
+        if sky_error.size == 0:
+            raise ValueError("source_flux: no finite pixel of `blank`; check its polarity")
+        flux_error -= n_pixels * float(sky_error.mean(dtype=np.float64))
     ratio_err = float("nan")
     if err is not None:
         ratio_err = float(np.sqrt(np.square(err[use], dtype=np.float64).sum())) / flux_true

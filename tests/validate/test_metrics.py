@@ -92,6 +92,20 @@ def test_source_flux_leaves_masked_and_nan_pixels_out():
         metrics.source_flux(image, truth, np.zeros(SHAPE, bool))
 
 
+@given(lost=st.floats(-0.5, 0.5), offset=st.floats(-1, 1))
+@settings(max_examples=20, deadline=None)
+def test_source_flux_is_counted_above_blank_sky(lost, offset):
+    """An offset of the whole image is no flux, what is lost still is."""
+    y, x = np.mgrid[: SHAPE[0], : SHAPE[1]]
+    galaxy = 5 * np.exp(-np.hypot(y - 100, x - 120) / 8)
+    blank = galaxy < 1e-9
+    image = offset + (1 - lost) * galaxy
+    flux = metrics.source_flux(image, galaxy, galaxy > 0.05, blank=blank)
+    assert flux.ratio == pytest.approx(1 - lost, abs=1e-8)
+    with pytest.raises(ValueError, match="polarity"):
+        metrics.source_flux(image, galaxy, galaxy > 0.05, blank=np.zeros(SHAPE, bool))
+
+
 def test_absorbed_flux():
     y, x = np.mgrid[: SHAPE[0], : SHAPE[1]]
     galaxy = np.exp(-np.hypot(y - 128, x - 160) / 20)
