@@ -20,7 +20,8 @@ from scipy import ndimage
 from ceers_steps.kernels.blocks import block_rows, block_sum, enlarged, enlarged_rows
 from ceers_steps.kernels.parts import label_parts
 from ceers_steps.kernels.rows import LazyRows, RowImage, Strip, crossing, for_each_strip
-from ceers_steps.kernels.sources.background import BackgroundMesh, fit_mesh
+from ceers_steps.kernels.sources.background import BackgroundMesh, box_locations, fit_mesh
+from ceers_steps.kernels.sources.boxes import smooth_boxes
 from ceers_steps.kernels.sources.large_sources import around_large, light_of_large
 from ceers_steps.kernels.sources.noise_map import (
     NoiseMap,
@@ -144,18 +145,43 @@ def _residual(before: SkyResidual, mask: RowImage, clean: RowImage, n_threads: i
     """Return an image less its sky, which is measured on one without the light of sources.
 
     The sky is a smooth one; where a finer one differs from it by more than sources could cause,
-    the sky has structure, and is followed.
+    the sky has structure, and is followed. What is below the smooth sky is no light of sources:
+    there a still finer one counts, and tells of the holes beside it, too.
     """
-    smooth, fine = (_sky(clean, mask, boxes, n_threads) for boxes in (SKY.smooth, SKY.fine))
+    smooth = _sky(clean, mask, SKY.smooth, n_threads)
+    fine, finest = _fine_skies(clean, mask, n_threads)
     noise, _ = _noise(clean, mask, smooth, before.depth)
     local = noise * noise_of_boxes(before.depth, fine)
-    sky = smooth.followed(fine, FOLLOWED.structure * local)
-    size = np.abs(fine.values - smooth.at_boxes(fine)) / local
+    limit = FOLLOWED.structure * local
+    sky = smooth.followed(fine, limit)
+    lower = replace(finest, values=np.minimum(finest.values, sky.values))
+    sky = sky.followed(lower, limit)
+    level, seen = smooth.at_boxes(fine), _seen(mask, fine)
     # what fills a hole is no structure: only boxes in which the sky is seen tell
-    rough = (size > SKY.rough) & _seen(mask, fine)
+    rough = (np.abs(fine.values - level) / local > SKY.rough) & seen
+    if seen.any():
+        low = ((level - finest.values) / local > SKY.rough) & seen
+        nearest = ndimage.distance_transform_edt(~seen, return_distances=False, return_indices=True)
+        rough |= low[tuple(nearest)]
     rough = ndimage.binary_dilation(rough, iterations=SKY.rough_growth)
     noise, _ = _noise(clean, mask, sky, before.depth)
     return replace(before, sky=sky, noise=noise, rough=rough)
+
+
+def _fine_skies(
+    image: RowImage, mask: RowImage, n_threads: int
+) -> tuple[BackgroundMesh, BackgroundMesh]:
+    """Return skies in small boxes: with the median filter of ``SKY.fine``, and the smallest one."""
+    side, filter_size = SKY.fine
+    ny, nx = image.shape
+    box = (min(side, ny), min(side, nx))
+    boxes = box_locations(image, mask, box, SKY.clip, SKY.exclude, n_threads)
+
+    def filtered(size: int) -> BackgroundMesh:
+        values = smooth_boxes(boxes, size, fill="gaussian", max_degree=FOLLOWED.degree)
+        return BackgroundMesh(values, box, (ny, nx))
+
+    return filtered(filter_size), filtered(SKY.smallest_filter)
 
 
 def _seen(mask: RowImage, sky: BackgroundMesh) -> NDArray[np.bool_]:
@@ -179,6 +205,7 @@ def _sky(image: RowImage, mask: RowImage, boxes: tuple[int, int], n_threads: int
         mask,
         box_size=boxes[0],
         filter_size=boxes[1],
+        sigma_clip=SKY.clip,
         exclude_fraction=SKY.exclude,
         fill="gaussian",
         max_degree=FOLLOWED.degree,
