@@ -15,7 +15,10 @@ from ceers_steps.kernels.discs import dilate, disc_filled, grown_box
 from ceers_steps.kernels.dq import DO_NOT_USE, JUMP_DET, SATURATED
 from ceers_steps.kernels.jumps.differences import Noise, Ramp, measure_noise
 from ceers_steps.kernels.parts import Slices, find_parts
-from ceers_steps.kernels.snowballs.before_saturation import contaminated_before_saturation
+from ceers_steps.kernels.snowballs.before_saturation import (
+    contaminated_before_saturation,
+    measure_darkness,
+)
 from ceers_steps.kernels.snowballs.event import Event, measure_early_event, measure_event
 from ceers_steps.kernels.snowballs.persistence import follow_released_charge
 from ceers_steps.kernels.snowballs.settings import EVENTS
@@ -233,7 +236,9 @@ def _flag_events(
 ) -> tuple[NDArray[np.bool_], list[tuple[int, Event]]]:
     """Return the flags of an integration, `carried` and new ones, and the events with groups."""
     ramp = replace(ramp, flags=carried.copy())
-    measure = partial(measure_event, threshold=threshold, after_groups=after_groups)
+    measure = partial(
+        measure_event, threshold=threshold, after_groups=after_groups, dark=measure_darkness(ramp)
+    )
     events = []
     earlier = np.zeros(ramp.bad.shape, dtype=bool)  # cores of events
     early = partial(measure_early_event, threshold=threshold, after_groups=after_groups)

@@ -1,5 +1,6 @@
 """Differences before a pixel saturates: an event that arrives in an averaged group is in them."""
 
+from dataclasses import dataclass
 from statistics import NormalDist
 
 import numpy as np
@@ -10,7 +11,23 @@ from ceers_steps.kernels.jumps.differences import Noise, Ramp
 from ceers_steps.kernels.snowballs.settings import HALO, LAST
 from ceers_steps.kernels.stats import finite_median
 
-__all__ = ["contaminated_before_saturation"]
+__all__ = ["Darkness", "contaminated_before_saturation", "measure_darkness"]
+
+
+@dataclass(frozen=True)
+class Darkness:
+    """What the pixels of an integration have where there are no sources.
+
+    Attributes
+    ----------
+    charge : float
+        Charge of the first group up to which a pixel is dark in it, units of the data.
+    rate : float
+        Median of the differences, units of the data.
+    """
+
+    charge: float
+    rate: float
 
 
 def contaminated_before_saturation(ramp: Ramp, noise: Noise) -> NDArray[np.bool_]:
@@ -47,9 +64,7 @@ def contaminated_before_saturation(ramp: Ramp, noise: Noise) -> NDArray[np.bool_
     window = ramp.window((sample, sample))
     steady = np.where(window.steady, window.differences, np.float32(np.nan))
     level = np.array([finite_median(each) for each in steady])[:, None]
-    dark = finite_median(ramp.data[0][sample, sample][~ramp.bad[sample, sample]])
-    scatter = _scatter_of_dark(ramp)
-    light = np.maximum(ramp.data[0][y, x] - dark - LAST.dark_sigma * scatter, 0.0)
+    light = np.maximum(ramp.data[0][y, x] - measure_darkness(ramp).charge, 0.0)
     bound = np.where(np.isfinite(level), level, 0.0) + LAST.excess_sigma * noise.sigma
     bound = bound + HALO.first_group_ratio * light
     # what another difference of the pixel agrees with is steady light
@@ -61,6 +76,26 @@ def contaminated_before_saturation(ramp: Ramp, noise: Noise) -> NDArray[np.bool_
         steady_too = np.isfinite(least) & (difference <= LAST.steady_ratio * least)
         found[k + 1, y, x] = usable[k] & (difference > bound[k]) & ~steady_too
     return found
+
+
+def measure_darkness(ramp: Ramp) -> Darkness:
+    """Measure what pixels without sources have.
+
+    Parameters
+    ----------
+    ramp
+        The integration.
+
+    Returns
+    -------
+    Darkness
+        NaN if no pixel works.
+    """
+    sample = slice(None, None, LAST.level_step)
+    dark = finite_median(ramp.data[0][sample, sample][~ramp.bad[sample, sample]])
+    window = ramp.window((sample, sample))
+    rate = finite_median(window.differences[window.steady])
+    return Darkness(dark + LAST.dark_sigma * _scatter_of_dark(ramp), rate)
 
 
 def _scatter_of_dark(ramp: Ramp) -> float:

@@ -10,6 +10,7 @@ from ceers_steps.kernels.discs import grown_box
 from ceers_steps.kernels.dq import JUMP_DET, SATURATED
 from ceers_steps.kernels.jumps.differences import Noise, Ramp
 from ceers_steps.kernels.parts import Slices, placed
+from ceers_steps.kernels.snowballs.before_saturation import Darkness
 from ceers_steps.kernels.snowballs.halo import halo_region, radial_region, smooth_rate
 from ceers_steps.kernels.snowballs.settings import EVENTS, HALO, LAST
 from ceers_steps.kernels.stats import finite_median
@@ -69,6 +70,7 @@ def measure_event(
     *,
     threshold: float,
     after_groups: int,
+    dark: Darkness,
 ) -> Event | None:
     """Measure what an event contaminates; None if it is a steady source or nothing surrounds it.
 
@@ -86,6 +88,8 @@ def measure_event(
         Mean excess down to which the surroundings are flagged, sigma of a group difference.
     after_groups
         Number of groups after this one in which a saturated core is still discharging.
+    dark
+        What the integration has where there are no sources.
 
     Returns
     -------
@@ -113,7 +117,10 @@ def measure_event(
         rate = window.rate(without=left_out)
         # a pixel that is never steady is bright at most as the charge of its first group allows
         unknown, level = ~np.isfinite(rate), finite_median(rate)
-        bound = HALO.first_group_ratio * ramp.data[0][outer][unknown]
+        if not np.isfinite(level):
+            level = dark.rate
+        above_dark = ramp.data[0][outer] - dark.charge
+        bound = HALO.first_group_ratio * above_dark[unknown]
         rate[unknown] = np.fmax(bound, level)
         new = placed(appeared, box, outer)
         excess = (window.differences[this][new] - rate[new]) / noise.sigma
@@ -122,7 +129,8 @@ def measure_event(
         if spills and group <= 2:
             rate = _without_spill(rate, placed(saturated, box, outer))
         excess = (window.differences[near] - rate) / noise.sigma
-        usable = window.usable[near] & ~unknown
+        # among many events the dark ones have the rate of what is around them
+        usable = window.usable[near] & (~unknown | (above_dark <= 0))
         halo = seed | halo_region(excess[0], usable[0], seed, threshold, core_shape.radius)
         if reach >= HALO.largest_reach or not _is_cut(halo, outer, ramp.bad.shape):
             break

@@ -260,6 +260,18 @@ def test_what_spills_after_an_event_before_the_first_group_is_flagged():
     assert measure(data, groupdq, after_core_time=0).events == ()
 
 
+def test_an_event_among_the_halos_of_others_is_measured():
+    """Nothing is left that tells the rate of the pixels around it, but that they were dark."""
+    data, groupdq, event = ramp([replace(ROUND, time=450.0)], seed=8, rays=0)
+    groupdq[0, [1, 2, 3, 4, 6, 7, 8], 70:150, 80:160] |= JUMP_DET
+    found = measure(data, groupdq)
+    assert [each.group for each in found.events] == [5]
+    contaminated = event[0, 5] > SIGMA
+    flagged = (groupdq[0, 5] != 0) | found.flags[0, 5]
+    assert flagged[contaminated].mean() >= 0.98
+    assert np.count_nonzero(flagged & ~contaminated) <= 0.6 * np.count_nonzero(contaminated)
+
+
 def test_rate_in_the_halo_is_not_biased():
     """Mean of the differences that are left, from the core to twice the halo, within 0.2 sigma."""
     pulls, left_alone = [], []
