@@ -1,6 +1,6 @@
 """Jumps: false and missed ones, the rate of the pixels that lost groups, blank sky at the end.
 
-    python benchmarks/jumps.py [--cases 1 2 3 4 5 6 7 8] [--size full] [--output FILE]
+    python benchmarks/jumps.py [--cases 1 2 3 4 5 6 7 8] [--size full] [--seed 30] [--output FILE]
 
 Exposures simulated with the defaults of ``ceers simulate`` but without wisps, in several read
 patterns and with weak, normal and strong 1/f noise, are taken through the jump step of jwst once.
@@ -263,7 +263,8 @@ def report(results, options):
     """Return the tables."""
     left_out = [str(number) for number in CASES if number not in results]
     reduced = f" Cases {', '.join(left_out)} were left out." if left_out else ""
-    intro = f"{options.size} frames.{reduced} Written by `python benchmarks/jumps.py`."
+    seeds = f"seeds {options.seed} + number of the case"
+    intro = f"{options.size} frames, {seeds}.{reduced} Written by `python benchmarks/jumps.py`."
     lines = ["# Jumps", "", intro, ""]
     for number, methods in results.items():
         case = CASES[number]
@@ -303,6 +304,7 @@ def main():
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     parser.add_argument("--cases", type=int, nargs="+", default=list(CASES), choices=CASES)
     parser.add_argument("--size", default="full", help="subarray, e.g. full or sub640")
+    parser.add_argument("--seed", type=int, default=30, help="plus the number of the case")
     parser.add_argument("--output", type=Path, default=Path(__file__).parent / "results/jumps.md")
     options = parser.parse_args()
     logging.disable(logging.WARNING)
@@ -318,7 +320,7 @@ def main():
                 (exposure,) = simulate(
                     *(folder, [case.detector], [case.filter]),
                     dithers=1,
-                    seed=30 + number,
+                    seed=options.seed + number,
                     size=options.size,
                     read_pattern=case.pattern,
                     n_groups=case.n_groups,

@@ -169,7 +169,7 @@ class Judge:
             cut[rows] |= ~usable.all(axis=0)
             mean[rows] = np.einsum("g,gyx->yx", weights, differences)
             sigma[rows] = np.sqrt(self._noise.variance(rows, mean[rows]))
-        finder = GroupStripes(self._layout)
+        finder = GroupStripes(cut, sigma, self._layout)
         patterns: Float | None = None
         shape = *mean.shape[:1], self._layout.n_outputs, -1
         for g, levels in enumerate(self._levels):
@@ -177,7 +177,7 @@ class Judge:
                 residual = self._data[g + 1] - self._data[g]
                 residual.reshape(shape)[...] -= levels[:, :, None]
                 residual -= mean
-            found = finder.find(residual, cut, sigma)
+            found = finder.find(residual)
             if patterns is None:
                 patterns = np.empty((len(weights), *found.shape), np.float32)
             patterns[g] = found

@@ -30,40 +30,48 @@ class GroupStripes:
 
     Parameters
     ----------
+    mask : ndarray of bool
+        ``(ny, nx)``, True = do not use in any difference: hits, bad pixels, cut ramps. All others
+        are finite.
+    white_sigma : float or ndarray
+        White noise of a pixel in a difference; only its pattern matters.
     layout : ReadoutLayout
         Read-out order.
     settings : GroupStripeSettings
         Constants of the method.
+
+    Raises
+    ------
+    ValueError
+        If no pixel can be used.
     """
 
-    def __init__(self, layout: ReadoutLayout, settings: GroupStripeSettings = GROUPS) -> None:
-        self._layout = layout
+    def __init__(
+        self,
+        mask: NDArray[np.bool_],
+        white_sigma: ArrayLike,
+        layout: ReadoutLayout,
+        settings: GroupStripeSettings = GROUPS,
+    ) -> None:
+        nothing = np.zeros(layout.shape, np.float32)
+        self._samples = Samples.of(nothing, mask, white_sigma, layout, None)
         self._settings = settings
         self._covariance: NDArray[np.float64] | None = None
 
-    def find(self, residual: Float, mask: NDArray[np.bool_], white_sigma: ArrayLike) -> Float:
+    def find(self, residual: Float) -> Float:
         """Return the stripes of a difference.
 
         Parameters
         ----------
         residual : ndarray
             ``(ny, nx)`` difference less the rate of its pixels.
-        mask : ndarray
-            ``(ny, nx)``, True = do not use: hits, bad pixels, cut ramps.
-        white_sigma : float or ndarray
-            White noise of a pixel, units of `residual`; only its pattern matters.
 
         Returns
         -------
         ndarray
             ``(ny, nx / binning)`` stripes, averaged over a few columns, level included.
-
-        Raises
-        ------
-        ValueError
-            If no pixel can be used.
         """
-        everything = samples = Samples.of(residual, mask, white_sigma, self._layout, None)
+        everything = samples = self._samples.of_image(residual)
         series = StripeSeries(samples)
         passes = 1
         if self._covariance is None:
@@ -71,7 +79,12 @@ class GroupStripes:
             passes = self._settings.first_passes
         modes, light = None, _NoLight()
         for i in range(passes):
-            modes, _ = series.solve(self._covariance, light, modes)  # type: ignore[arg-type]
+            modes, _ = series.solve(
+                self._covariance,
+                light,  # type: ignore[arg-type]
+                modes,
+                self._settings.tolerance,
+            )
             if i < passes - 1:
                 self._covariance = series.updated_covariance(self._covariance, modes)
                 rest = samples.value - series.to_image(modes)

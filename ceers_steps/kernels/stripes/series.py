@@ -37,6 +37,7 @@ class Samples:
     level: float  # of the sky
     white_sigma: float  # of a pixel, median
     noise_scale: float
+    pixel_weight: Float  # of the pixels, before rescaling
 
     @classmethod
     def of(
@@ -66,21 +67,34 @@ class Samples:
         lengths = layout.output_width, layout.row_overhead
         binning = next(n for n in SERIES.binnings if not any(length % n for length in lengths))
 
-        def summed(array: Float) -> Float:
-            ny, nx = layout.shape
-            return array.reshape(ny, nx // binning, binning).sum(axis=2)
-
-        def where_used(array: NDArray, factor: Float) -> Float:
-            return np.multiply(array, factor, out=np.zeros(layout.shape, np.float32), where=used)
-
         pixel_weight = np.divide(1, sigma**2, out=np.zeros(layout.shape, np.float32), where=used)
-        weight = summed(pixel_weight)
-        there = weight > 0
-        inverse = np.divide(1, weight, out=np.zeros_like(weight), where=there)
-        value = summed(where_used(image, pixel_weight)) * inverse
+        weight = _summed(pixel_weight, binning)
         response = None
         if flat is not None:
-            response = summed(where_used(flat, pixel_weight)) * inverse
+            inverse = np.divide(1, weight, out=np.zeros_like(weight), where=weight > 0)
+            seen = np.multiply(
+                flat, pixel_weight, out=np.zeros(layout.shape, np.float32), where=used
+            )
+            response = _summed(seen, binning) * inverse
+        of_used = np.broadcast_to(sigma, layout.shape)[used]
+        typical = float(np.median(subsample(of_used, SERIES.level_sample)))
+        bare = cls(
+            layout, binning, used, np.zeros_like(weight), weight, response, 0.0, typical, 1.0,
+            pixel_weight,
+        )  # fmt: skip
+        return bare.of_image(image)
+
+    def of_image(self, image: NDArray) -> Samples:
+        """Average the same pixels of another image; their noise is measured again."""
+        weight = self.weight * np.float32(self.noise_scale**2)
+        there = weight > 0
+        inverse = np.divide(1, weight, out=np.zeros_like(weight), where=there)
+        weighted = np.multiply(
+            image, self.pixel_weight, out=np.zeros(image.shape, np.float32), where=self.used
+        )
+        value = _summed(weighted, self.binning)
+        value *= inverse
+        response = self.response
         sky = value if response is None else value / np.where(there, response, 1)
         level = float(np.median(subsample(sky[there], SERIES.level_sample)))
         value -= np.float32(level) * (there if response is None else response)
@@ -89,20 +103,29 @@ class Samples:
         pairs = there[:, 1:] & there[:, :-1]
         noise_scale = 1.0
         if pairs.sum() > SERIES.least_pairs:
-            difference = np.diff(value, axis=1)[pairs]
-            noise = np.sqrt(inverse[:, 1:] + inverse[:, :-1])[pairs]
-            noise_scale = mad_sigma(subsample(difference / noise, SERIES.noise_sample)) or 1.0
-        weight /= np.float32(noise_scale**2)
-        of_used = np.broadcast_to(sigma, layout.shape)[used]
-        typical = np.median(subsample(of_used, SERIES.level_sample))
-        return cls(
-            layout, binning, used, value, weight, response, level,
-            float(typical) * noise_scale, noise_scale,
-        )  # fmt: skip
+            difference = subsample(np.diff(value, axis=1)[pairs], SERIES.noise_sample)
+            variance = subsample((inverse[:, 1:] + inverse[:, :-1])[pairs], SERIES.noise_sample)
+            noise_scale = mad_sigma(difference / np.sqrt(variance)) or 1.0
+        return replace(
+            self,
+            value=value,
+            weight=weight / np.float32(noise_scale**2),
+            level=level,
+            white_sigma=self.white_sigma / self.noise_scale * noise_scale,
+            noise_scale=noise_scale,
+        )
 
     def without(self, bad: NDArray[np.bool_]) -> Samples:
         """Leave samples out."""
         return replace(self, weight=np.where(bad, np.float32(0), self.weight))
+
+
+def _summed(array: Float, binning: int) -> Float:
+    """Sum every few columns."""
+    total = array[:, ::binning].copy()
+    for first in range(1, binning):
+        total += array[:, first::binning]
+    return total
 
 
 class StripeSeries:
@@ -139,7 +162,11 @@ class StripeSeries:
         return scipy.fft.rfft(self._series, norm="ortho")
 
     def solve(
-        self, covariance: NDArray[np.float64], light: SmoothLight, start: Modes | None
+        self,
+        covariance: NDArray[np.float64],
+        light: SmoothLight,
+        start: Modes | None,
+        tolerance: float = SERIES.tolerance,
     ) -> tuple[Modes, int]:
         """Most probable stripes, light marginalised: modes and number of iterations.
 
@@ -159,7 +186,7 @@ class StripeSeries:
         preconditioner = 1 / (1 + prior.root**2 * np.float32(self._precision))
         value = self._samples.weight * self._samples.value
         residual = prior.colour_adjoint(self.to_modes(light.residual(value)))
-        goal = SERIES.tolerance**2 * _dot(residual, preconditioner * residual)
+        goal = tolerance**2 * _dot(residual, preconditioner * residual)
         if start is None:
             x = np.zeros_like(residual)
         else:
