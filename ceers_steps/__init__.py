@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from ceers_steps.pipelines.image3 import CeersImage3
     from ceers_steps.steps.align import AlignStep
     from ceers_steps.steps.image_background import ImageBackgroundStep
-    from ceers_steps.steps.jump_check import JumpCheckStep
+    from ceers_steps.steps.jump_check import JumpCheckStep, RateErrorsStep
     from ceers_steps.steps.mosaic_background import MosaicBackgroundStep
     from ceers_steps.steps.remstriping import RemStripingStep
     from ceers_steps.steps.skyvar import SkyVarStep
@@ -43,6 +43,7 @@ _HOME = {
     "ImageBackgroundStep": "ceers_steps.steps.image_background",
     "JumpCheckStep": "ceers_steps.steps.jump_check",
     "MosaicBackgroundStep": "ceers_steps.steps.mosaic_background",
+    "RateErrorsStep": "ceers_steps.steps.jump_check",
     "RemStripingStep": "ceers_steps.steps.remstriping",
     "SkyVarStep": "ceers_steps.steps.skyvar",
     "SnowballStep": "ceers_steps.steps.snowball",
@@ -60,6 +61,7 @@ __all__ = [
     "ImageBackgroundStep",
     "JumpCheckStep",
     "MosaicBackgroundStep",
+    "RateErrorsStep",
     "RemStripingStep",
     "SkyVarStep",
     "SnowballStep",

@@ -13,6 +13,7 @@ def get_steps():
         ("ceers_steps.ImageBackgroundStep", "ceers_image_background", False),
         ("ceers_steps.JumpCheckStep", "ceers_jump_check", False),
         ("ceers_steps.MosaicBackgroundStep", "ceers_mosaic_background", False),
+        ("ceers_steps.RateErrorsStep", "ceers_rate_errors", False),
         ("ceers_steps.RemStripingStep", "ceers_remstriping", False),
         ("ceers_steps.SkyVarStep", "ceers_skyvar", False),
         ("ceers_steps.SnowballStep", "ceers_snowball", False),

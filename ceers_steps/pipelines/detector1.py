@@ -177,8 +177,8 @@ class CeersDetector1(CeersPipeline, Detector1Pipeline):
         """Give the only integration what was done to the rate image: they are the same image."""
         self.gain_scale.suffix = "gain_scaleints"
         rateints = self.gain_scale.run(rateints)
-        rateints.data[0] = rate.data
-        rateints.dq[0] = rate.dq
+        for plane in ("data", "dq", "err", "var_poisson", "var_rnoise"):
+            rateints[plane][0] = rate[plane]
         for name in ("wispsub", "remstriping"):
             self._carry_record(name, rate, rateints)
         return rateints

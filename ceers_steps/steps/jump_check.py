@@ -1,10 +1,12 @@
 """Step: the jumps of a ramp judged again, and the stripes of each group taken out."""
 
 import logging
+from typing import Any
 
 import numpy as np
 from stdatamodels.jwst.datamodels import CubeModel, ImageModel, RampModel, dqflags
 
+from ceers_steps.errors import CeersError
 from ceers_steps.kernels.dq import JUMP_DET
 from ceers_steps.kernels.jumps.check import CheckedJumps, check_jumps, subtract_stripes_inplace
 from ceers_steps.kernels.jumps.joint import GroupNoise
@@ -15,7 +17,7 @@ from ceers_steps.steps.inputs.readout import readout_layout
 from ceers_steps.steps.inputs.reference_planes import plane_of
 from ceers_steps.steps.inputs.usable import why_not_nircam
 
-__all__ = ["JumpCheckStep", "correct_rate_errors"]
+__all__ = ["JumpCheckStep", "RateErrorsStep", "correct_rate_errors"]
 
 log = logging.getLogger(__name__)
 
@@ -72,7 +74,7 @@ class JumpCheckStep(CeersStep):
                 model.data,
                 model.groupdq,
                 (model.pixeldq & BAD_PIXEL) != 0,
-                self.noise_of(model),
+                noise_of(self, model),
                 readout_layout(model),
                 threshold=self.threshold,
             )
@@ -120,29 +122,6 @@ class JumpCheckStep(CeersStep):
             return "the jump step was skipped, there are no jumps to judge"
         return ""
 
-    def noise_of(self, model: RampModel) -> GroupNoise:
-        """
-        Return the noise of a group difference according to the references.
-
-        Parameters
-        ----------
-        model : `~stdatamodels.jwst.datamodels.RampModel`
-            The exposure.
-
-        Returns
-        -------
-        `~ceers_steps.kernels.jumps.joint.GroupNoise`
-            Pixels without a gain get the median.
-        """
-        planes = {
-            kind: plane_of(self.get_reference_file(model, kind), kind, model)
-            for kind in self.reference_file_types
-        }
-        exposure = model.meta.exposure
-        n_frames = exposure.nframes or 1
-        group_frames = n_frames + (exposure.groupgap or 0)
-        return GroupNoise(planes["readnoise"], planes["gain"], n_frames, group_frames)
-
 
 _PARAMETERS = ("method", "threshold", "subtract_stripes", "correct_errors")
 
@@ -164,8 +143,81 @@ def correct_rate_errors(
     rateints : `~stdatamodels.jwst.datamodels.CubeModel` or None
         The rate of each integration; changed.
     """
-    if step.correct_errors and ramp.meta.cal_step.instance.get(step.class_alias) == "COMPLETE":
-        correct_photon_noise(ramp, rate, rateints, step.noise_of(ramp))
+    if step.correct_errors and _is_checked(ramp):
+        correct_photon_noise(ramp, rate, rateints, noise_of(step, ramp))
+
+
+class RateErrorsStep(CeersStep):
+    """
+    Work out the errors of a rate from the flags of its ramp, as CeersDetector1 does.
+
+    A hook of the stock pipeline, before ramp_fit as well as after it: before, the ramp that is to
+    be fitted is kept; after, the variances and ERR of its rates become those of the groups that
+    were fitted and of the rate that is expected. Nothing is done where jumps were not checked.
+    """
+
+    class_alias = "ceers_rate_errors"
+    reference_file_types = ("gain", "readnoise")
+
+    def process(self, input_data: Any) -> Any:
+        """
+        Keep a ramp, or correct its rates.
+
+        Parameters
+        ----------
+        input_data : `~stdatamodels.jwst.datamodels.RampModel` or tuple of models
+            What ramp_fit is given, or what it returns: the rate, and that of each integration.
+
+        Returns
+        -------
+        `~stdatamodels.jwst.datamodels.RampModel` or tuple of models
+            The same.
+        """
+        owner: Any = self.parent or self
+        shared = vars(owner)  # with the other hook of ramp_fit
+        if isinstance(input_data, RampModel):
+            shared[_RAMP] = input_data
+            return input_data
+        if not isinstance(input_data, tuple):
+            raise CeersError(
+                "RateErrorsStep needs a ramp and its rate. Give it to ramp_fit of "
+                "calwebb_detector1, as one of the pre_hooks and as one of the post_hooks."
+            )
+        ramp, (rate, rateints) = shared.pop(_RAMP, None), input_data
+        if rate is None:
+            return input_data
+        reason = ""
+        if ramp is None:
+            reason = "the ramp is not known: this has to be among the pre_hooks of ramp_fit, too"
+            log.warning("%s: errors of the rate not corrected: %s", rate.meta.filename, reason)
+        elif not _is_checked(ramp):
+            reason = "the jumps of its ramp were not checked"
+        else:
+            correct_photon_noise(ramp, rate, rateints, noise_of(self, ramp))
+        for product in (rate, rateints):
+            if product is not None:
+                self.record(product, "SKIPPED" if reason else "COMPLETE", note=reason)
+        return input_data
+
+
+_RAMP = "_ramp_of_the_rate"
+
+
+def _is_checked(ramp: RampModel) -> bool:
+    """Say whether the jumps of a ramp were checked."""
+    return ramp.meta.cal_step.instance.get(JumpCheckStep.class_alias) == "COMPLETE"
+
+
+def noise_of(step: JumpCheckStep | RateErrorsStep, model: RampModel) -> GroupNoise:
+    """Return the noise of a group difference of the references; pixels without get the median."""
+    planes = {
+        kind: plane_of(step.get_reference_file(model, kind), kind, model)
+        for kind in step.reference_file_types
+    }
+    exposure = model.meta.exposure
+    n_frames = exposure.nframes or 1
+    group_frames = n_frames + (exposure.groupgap or 0)
+    return GroupNoise(planes["readnoise"], planes["gain"], n_frames, group_frames)
 
 
 def hit_rate(model: RampModel, found: CheckedJumps) -> float | None:

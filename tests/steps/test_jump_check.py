@@ -10,7 +10,7 @@ from stpipe import crds_client
 from ceers_steps.kernels.jumps.joint import GroupNoise
 from ceers_steps.steps.base import StepError
 from ceers_steps.steps.inputs.rate_errors import correct_photon_noise
-from ceers_steps.steps.jump_check import JumpCheckStep, correct_rate_errors
+from ceers_steps.steps.jump_check import JumpCheckStep, RateErrorsStep, correct_rate_errors
 
 SHAPE = (1, 6, 64, 64)
 NOISE, RATE = 3.0, 10.0
@@ -226,3 +226,51 @@ def test_noise_of_reads_that_the_reference_does_not_know():
         expected = np.broadcast_to(truth, product.err.shape)
         np.testing.assert_allclose(product.err, expected, rtol=0.04)
         np.testing.assert_array_equal(product.var_poisson < 1e-3 * product.var_rnoise, True)
+
+
+def fitted(references, model, **hooks):
+    """Return the rates of ramps, by the step of jwst with these hooks."""
+    step = RampFitStep(**hooks)
+    step.override_gain, step.override_readnoise = references.values()
+    return step.run(model)
+
+
+@pytest.fixture
+def checked():
+    """Ramps of which jumps were checked."""
+    model = ramp()
+    exposure = model.meta.exposure
+    exposure.ngroups, exposure.nints, exposure.frame_time = SHAPE[1], 1, GROUP_TIME
+    model.meta.subarray.xsize = model.meta.subarray.ysize = SHAPE[-1]
+    model.meta.cal_step.instance["ceers_jump_check"] = "COMPLETE"
+    return model
+
+
+def test_one_hook_before_and_after_the_fit(references, checked):
+    expected = fitted(references, checked.copy())
+    correct_rate_errors(JumpCheckStep(**references), checked, *expected)
+    hook = RateErrorsStep(**references)
+    found = fitted(references, checked, pre_hooks=[hook], post_hooks=[hook])
+    for each, wanted in zip(found, expected, strict=True):
+        for plane in ("data", "var_poisson", "var_rnoise", "err"):
+            np.testing.assert_array_equal(getattr(each, plane), getattr(wanted, plane))
+        assert each.meta.cal_step.instance["ceers_rate_errors"] == "COMPLETE"
+
+
+@pytest.mark.parametrize(
+    ("before", "status", "reason"),
+    [(False, "COMPLETE", "pre_hooks of ramp_fit"), (True, "SKIPPED", "not checked")],
+)
+def test_rates_without_a_checked_ramp_are_left(references, checked, before, status, reason):
+    checked.meta.cal_step.instance["ceers_jump_check"] = status
+    expected, _ = fitted(references, checked.copy())
+    hooks = {"pre_hooks": [RateErrorsStep]} if before else {}
+    rate, rateints = fitted(references, checked, post_hooks=[RateErrorsStep], **hooks)
+    np.testing.assert_array_equal(rate.err, expected.err)
+    for each in (rate, rateints):
+        assert reason in each.meta.ceers_steps.instance["ceers_rate_errors"]["note"]
+
+
+def test_a_rate_alone_is_an_error(checked):
+    with pytest.raises(StepError, match="needs a ramp and its rate"):
+        RateErrorsStep.call(datamodels.ImageModel(checked.data[0, 0]))
