@@ -262,8 +262,9 @@ def test_what_spills_after_an_event_before_the_first_group_is_flagged():
 
 def test_an_event_among_the_halos_of_others_is_measured():
     """Nothing is left that tells the rate of the pixels around it, but that they were dark."""
-    data, groupdq, event = ramp([replace(ROUND, time=450.0)], seed=8, rays=0)
-    groupdq[0, [1, 2, 3, 4, 6, 7, 8], 70:150, 80:160] |= JUMP_DET
+    ball = replace(ROUND, time=450.0, core_radius=3.0, ring_charge=0.0)
+    data, groupdq, event = ramp([ball], seed=8, rays=0)
+    groupdq[0, [1, 2, 3, 4, 6, 7, 8], 88:132, 98:142] |= JUMP_DET
     found = measure(data, groupdq)
     assert [each.group for each in found.events] == [5]
     contaminated = event[0, 5] > SIGMA
