@@ -145,8 +145,7 @@ def source_flux(
     mask : bool array, shape (ny, nx), optional
         True = do not use.
     blank : bool array, shape (ny, nx), optional
-        True = blank sky; the mean error there is subtracted, so that an offset of the whole image,
-        which no one takes for light of sources, does not count.
+        True = blank sky; the mean error there, an offset of the whole image, does not count.
 
     Raises
     ------
@@ -157,8 +156,8 @@ def source_flux(
     use = sources & finite
     if mask is not None:
         use &= ~mask
-    flux_true = float((truth - np.asarray(sky))[use].sum(dtype=np.float64))
     n_pixels = int(use.sum())
+    flux_true = float((truth - np.asarray(sky))[use].sum(dtype=np.float64))
     if n_pixels == 0 or flux_true <= 0:
         raise ValueError(
             f"source_flux: {n_pixels} usable source pixels with a true flux of {flux_true:g}; "
@@ -166,10 +165,9 @@ def source_flux(
         )
     flux_error = float((image - truth)[use].sum(dtype=np.float64))
     if blank is not None:
-        sky_error = (image - truth)[blank & finite]
-        if sky_error.size == 0:
+        if not (blank & finite).any():
             raise ValueError("source_flux: no finite pixel of `blank`; check its polarity")
-        flux_error -= n_pixels * float(sky_error.mean(dtype=np.float64))
+        flux_error -= n_pixels * float((image - truth)[blank & finite].mean(dtype=np.float64))
     ratio_err = float("nan")
     if err is not None:
         ratio_err = float(np.sqrt(np.square(err[use], dtype=np.float64).sum())) / flux_true

@@ -188,11 +188,12 @@ def find_large_sources(light: Float, seen: NDArray[np.bool_]) -> list[LargeSourc
     """
     bright = (light > LARGE_SOURCES.level) & seen
     others = ndimage.binary_dilation(bright, EIGHT_NEIGHBOURS, LARGE_SOURCES.gap)
+    least = LARGE_SOURCES.least_area / LARGE_SOURCES.block**2
+    parts = [part for part in find_parts(bright) if part.pixels.sum() >= least]
+    parts.sort(key=lambda part: -part.pixels.sum())
     found = []
-    for part in find_parts(bright):
+    for part in parts[: LARGE_SOURCES.most]:
         y, x = np.nonzero(part.pixels)
-        if y.size * LARGE_SOURCES.block**2 < LARGE_SOURCES.least_area:
-            continue
         ellipse = Ellipse.of(y + part.box[0].start, x + part.box[1].start)
         near = _surroundings(ellipse, light.shape)
         rows, columns = near

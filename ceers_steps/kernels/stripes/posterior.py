@@ -25,7 +25,7 @@ from ceers_steps.kernels.stripes.large_sources import (
 )
 from ceers_steps.kernels.stripes.readout import ReadoutLayout
 from ceers_steps.kernels.stripes.series import Samples, StripeSeries
-from ceers_steps.kernels.stripes.settings import LIGHT, POSTERIOR
+from ceers_steps.kernels.stripes.settings import LARGE_SOURCES, LIGHT, POSTERIOR
 from ceers_steps.kernels.stripes.smooth_light import SmoothLight
 
 __all__ = ["StripeFit", "fit_stripes"]
@@ -155,7 +155,7 @@ def fit_stripes(
             bad = rest**2 * everything.weight > POSTERIOR.clip**2
             if blocks is not None and i == POSTERIOR.clipped_passes - 1:
                 sky = light.samples(np.zeros_like(field), polynomials) + np.float32(samples.level)
-                outskirts = _outskirts(blocks, pattern, sky, samples.white_sigma)
+                outskirts = _outskirts(blocks, pattern, sky, samples)
                 bad |= outskirts
             samples = everything.without(bad)
             light = _smooth_light(samples)
@@ -195,12 +195,16 @@ def _smooth_light(samples: Samples) -> SmoothLight:
 
 
 def _outskirts(
-    blocks: SourceBlocks, stripes: Float, sky: Float, white_sigma: float
+    blocks: SourceBlocks, stripes: Float, sky: Float, samples: Samples
 ) -> NDArray[np.bool_]:
     """Return the samples in which large sources are seen beyond their mask."""
-    light = blocks.light(stripes, sky) / np.float32(white_sigma)
+    light = blocks.light(stripes, sky) / np.float32(samples.white_sigma)
     sources = find_large_sources(light, blocks.seen)
-    return blocks.to_samples(outskirts_mask(sources, light.shape), stripes.shape)
+    found = blocks.to_samples(outskirts_mask(sources, light.shape), stripes.shape)
+    left = samples.weight.sum(where=~found, dtype=np.float64)
+    if left < LARGE_SOURCES.least_left * samples.weight.sum(dtype=np.float64):
+        return np.zeros_like(found)
+    return found
 
 
 def _common_spread(values: NDArray, errors: NDArray) -> float:

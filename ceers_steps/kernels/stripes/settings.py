@@ -77,6 +77,8 @@ class LargeSourceSettings:
     """Light of the bright part, units of the noise of a pixel: four times that of a block ..."""
     least_area: float = 320.0
     """... and its least area, pixels: smaller ones are masked to their ends (model)."""
+    most: int = 50
+    """So many at most, the largest: fields of the demo have 11 to 39 (choice)."""
     least_ratio: float = 0.15
     """Of the axes of an ellipse: galaxies seen from the side have no less (choice)."""
     gap: int = 2
@@ -103,6 +105,9 @@ class LargeSourceSettings:
     longest: float = 40.0
     """Scale length of outskirts that are masked, pixels: longer ones are smooth light, which is a
     guess where it is masked (model)."""
+    least_left: float = 0.5
+    """Part of the weight that outskirts must leave: in a crowded field there is no sky to which
+    sources could be followed, and the mask of the search stands (choice)."""
 
 
 @dataclass(frozen=True)

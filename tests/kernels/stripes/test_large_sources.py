@@ -1,8 +1,12 @@
 """Outskirts of large sources are found by their profile, and do not go with the stripes."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
+from numpy.testing import assert_array_equal
 
+from ceers_steps.kernels.stripes import posterior
 from ceers_steps.kernels.stripes.large_sources import find_large_sources, outskirts_mask
 from ceers_steps.kernels.stripes.posterior import fit_stripes
 from ceers_steps.kernels.stripes.settings import LARGE_SOURCES
@@ -92,3 +96,18 @@ def test_stripes_take_less_of_a_source_whose_outskirts_are_unmasked(n_outputs):
     assert fit.outskirts.any()
     assert taken[0] > 0.02
     assert abs(taken[1]) < 0.4 * taken[0]
+
+
+def test_a_field_without_sky_keeps_the_mask_of_the_search(monkeypatch):
+    """Sources side by side, whose outskirts cover a third of what is left of the frame."""
+    shape = (256, 1024)
+    frame = make_frame(shape)
+    middles = [(y, x) for y in (64.0, 192.0) for x in np.arange(64.0, 1024.0, 128.0)]
+    source = NOISE * np.sum([galaxy(shape, middle) for middle in middles], axis=0)
+    masked = source > 2 * NOISE
+    arguments = frame.image + source, masked, NOISE, frame.layout
+    assert fit_stripes(*arguments, sources=masked).outskirts.any()
+    monkeypatch.setattr(posterior, "LARGE_SOURCES", replace(LARGE_SOURCES, least_left=0.8))
+    fit = fit_stripes(*arguments, sources=masked)
+    assert not fit.outskirts.any()
+    assert_array_equal(fit.stripes, fit_stripes(*arguments).stripes)
