@@ -64,6 +64,10 @@ def main(argv: Sequence[str] | None = None) -> int:
         # the reader of a pipe (head, less) has left: nothing more to say, not even on exit
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 1
+    except OSError as err:
+        # a name that no file system takes, a folder without permission, a full disk
+        print(f"ceers {args.command}: {err}", file=sys.stderr)
+        return 1
     return code
 
 

@@ -109,6 +109,11 @@ def test_parameter_files_of_a_wheel_and_of_none(tmp_path, monkeypatch):
     ("error", "code", "message"),
     [
         (CeersError("no room on disk"), 1, "ceers demo: no room on disk\n"),
+        (
+            OSError(36, "File name too long", "x"),
+            1,
+            "ceers demo: [Errno 36] File name too long: 'x'\n",
+        ),
         (KeyboardInterrupt(), 130, "ceers demo: interrupted\n"),
     ],
 )

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from ceers_steps.errors import CeersError
+from ceers_steps.files.limits import check_regular
 
 __all__ = ["add_parser", "run"]
 
@@ -101,6 +102,8 @@ def _files(names: list[str]) -> list[Path]:
         found = sorted(path.glob("*_uncal.fits")) if path.is_dir() else [path]
         if not found:
             raise CeersError(f"The folder {path} has no *_uncal.fits.")
+        for file in found:
+            check_regular(file, str(file))
         files += found
     return files
 

@@ -42,6 +42,7 @@ def add_parser(subparsers: Any) -> None:
 def run_show(args: argparse.Namespace) -> None:
     """Show a product."""
     from ceers_steps.files.atomic import write_atomic
+    from ceers_steps.files.whole_files import fits_problem
     from ceers_steps.report.product_page import Product, read_product, write_product_page
 
     product: Product = read_product(args.file, args.extension)
@@ -61,6 +62,8 @@ def run_show(args: argparse.Namespace) -> None:
         print(f"{step} {entry.get('status', '')}{f': {note}' if note else ''}")
     for name, value, unit, _ in product.metrics:
         print(f"  {name} {value} {unit}".rstrip())
+    if problem := fits_problem(product.path):
+        print(f"{product.path} is not whole ({problem}): only a part of it is shown.")
     if not product.steps:
         print("No step of ceers_steps has left a note in it.")
 

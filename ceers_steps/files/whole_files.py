@@ -1,6 +1,7 @@
 """Whether a FITS file is whole: one answer for steps, ``ceers inspect``, downloads, references."""
 
 import contextlib
+import gzip
 import os
 import warnings
 import zlib
@@ -12,8 +13,10 @@ from astropy.utils.exceptions import AstropyUserWarning
 from ceers_steps.errors import CeersError
 from ceers_steps.files.limits import check_regular, unpacked_size
 
-__all__ = ["NotWholeError", "fits_problem", "open_whole"]
+__all__ = ["NotWholeError", "check_begin", "fits_problem", "open_whole"]
 
+_BEGIN = b"SIMPLE  ="
+_GZIP = b"\x1f\x8b"
 _DAMAGE = (
     *(OSError, EOFError, zlib.error, fits.VerifyError),
     *(ValueError, TypeError, IndexError, KeyError),
@@ -48,6 +51,7 @@ def open_whole(path: str | os.PathLike) -> Iterator[fits.HDUList]:
     """
     try:
         check_regular(path, os.fspath(path))
+        check_begin(path)
         with warnings.catch_warnings():
             # complaints about single cards do not stop anybody from reading the file
             warnings.simplefilter("ignore", AstropyUserWarning)
@@ -82,12 +86,35 @@ def fits_problem(path: str | os.PathLike) -> str:
         return str(err)
 
 
+def check_begin(path: str | os.PathLike) -> None:
+    """Look at the first card: of a file of zeros astropy would look for the end of the header.
+
+    Parameters
+    ----------
+    path
+        The file, also one that is compressed with gzip.
+
+    Raises
+    ------
+    NotWholeError
+        When it does not begin as FITS files do.
+    """
+    with open(path, "rb") as stream:
+        begin = stream.read(len(_BEGIN))
+    if begin.startswith(_GZIP):
+        with gzip.open(path) as unpacked:
+            begin = unpacked.read(len(_BEGIN))
+    if begin != _BEGIN:
+        what = "it is empty" if not begin else f"it begins with {begin!r}, not {_BEGIN!r}"
+        raise NotWholeError(f"not a FITS file: {what}")
+
+
 def _check_end(path: str | os.PathLike, hdus: fits.HDUList) -> None:
     """Compare the size of a file with what its headers announce."""
     places = [hdu.fileinfo() for hdu in hdus]
     end = max((place["datLoc"] + place["datSpan"] for place in places), default=0)
     with open(path, "rb") as stream:
-        packed = stream.read(2) == b"\x1f\x8b"  # whatever its name
+        packed = stream.read(2) == _GZIP  # whatever its name
     size = unpacked_size(path) if packed else os.path.getsize(path)
     if size < end:
         raise NotWholeError(f"cut off: {size} bytes of at least {end}")

@@ -14,6 +14,8 @@ from ceers_steps.errors import CeersError
 from ceers_steps.figures.flags import COLOURS, Flag, flags_png, read_flags
 from ceers_steps.figures.preview import preview_png, read_preview
 from ceers_steps.files.headers.provenance import read_meta
+from ceers_steps.files.limits import check_regular
+from ceers_steps.files.whole_files import check_begin
 from ceers_steps.files.metrics import METRICS, metrics_of
 from ceers_steps.report.html import write_html
 
@@ -88,7 +90,9 @@ def read_product(path: str | os.PathLike, extension: str | None = None) -> Produ
         When it cannot be read, or has no such image.
     """
     path = Path(path)
+    check_regular(path, os.fspath(path))
     try:
+        check_begin(path)
         with fits.open(path, memmap=False) as hdus:
             names = [hdu.name for hdu in hdus if hdu.is_image and hdu.header.get("NAXIS", 0) > 1]
             shown = extension or ("SCI" if "SCI" in names else names[0] if names else "SCI")

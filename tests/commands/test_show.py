@@ -1,6 +1,7 @@
 """`ceers show`: pictures and pages of any product, with flags and what was applied."""
 
 import io
+from pathlib import Path
 
 import asdf
 import numpy as np
@@ -59,6 +60,16 @@ def test_flags_lie_over_the_picture_where_they_are(product, tmp_path, capsys):
 def test_unknown_flags_are_refused(product, capsys):
     assert main(["show", str(product), "--dq", "BAD"]) == 1
     assert "BAD is none of DO_NOT_USE, SATURATED" in capsys.readouterr().err
+
+
+@pytest.mark.filterwarnings("ignore::astropy.utils.exceptions.AstropyUserWarning")
+def test_a_product_that_is_cut_off_is_shown_as_far_as_it_goes(product, tmp_path, capsys):
+    with fits.open(product) as hdus:
+        end = hdus["SCI"].fileinfo()["datLoc"] + hdus["SCI"].fileinfo()["datSpan"]
+    part = tmp_path / "part_cal.fits"
+    part.write_bytes(Path(product).read_bytes()[: end + 100])
+    assert main(["show", str(part), "-o", str(tmp_path / "part.png")]) == 0
+    assert "part_cal.fits is not whole (cut off" in capsys.readouterr().out
 
 
 def test_page_holds_everything_and_escapes_texts(product, tmp_path):

@@ -16,6 +16,7 @@ from ceers_steps import RemStripingStep
 from ceers_steps.astrometry.inputs import read_catalog
 from ceers_steps.astrometry.reference import read_table
 from ceers_steps.cli import main
+from ceers_steps.commands.references import _files as exposures_of
 from ceers_steps.errors import CeersError
 from ceers_steps.files import limits
 from ceers_steps.files.atomic import open_fits
@@ -29,6 +30,7 @@ from ceers_steps.kernels.mosaic.limits import grid_problem
 from ceers_steps.mosaics.grid import check_grid
 from ceers_steps.mosaics.images import read_tiers
 from ceers_steps.mosaics.regions import read_regions
+from ceers_steps.report.product_page import read_product
 from ceers_steps.survey.config.settings import load_config
 from ceers_steps.survey.select.exposures import plan_exposures, read_exposures
 from ceers_steps.survey.select.grids import find_grid
@@ -67,6 +69,11 @@ def bomb(path):
     return path
 
 
+def survey_with(table):
+    """Return options of a survey with a table."""
+    return {"inputs": ["uncal"], "output": "out", "overrides": str(table)}
+
+
 READERS = {
     "overrides": ("o.ecsv", read_overrides),
     "mask": ("m.fits", lambda path: read_bits(path, (8, 8))),
@@ -82,6 +89,9 @@ READERS = {
     "survey": ("s.toml", lambda path: load_config(path, options={}, settings=[])),
     "exposures": ("e.ecsv", lambda path: plan_exposures(path, "uncal", "uncal")),
     "parameters": ("p.asdf", check_parameter_file),
+    "product": ("i2d.fits", read_product),
+    "exposures of references": ("a_uncal.fits", lambda path: exposures_of([str(path)])),
+    "survey's tables": ("t.csv", lambda path: load_config(None, options=survey_with(path))),
 }
 
 

@@ -1,6 +1,8 @@
 """Files that are cut off."""
 
+import gzip
 import os
+import re
 
 import pytest
 
@@ -31,3 +33,15 @@ def test_what_is_opened_is_whole(tmp_path):
     os.truncate(path, len(DATA) - 1)
     with pytest.raises(NotWholeError, match=f"cut off: {len(DATA) - 1} bytes of"), open_whole(path):
         pass
+
+
+@pytest.mark.parametrize("packed", [False, True])
+@pytest.mark.parametrize(
+    ("begin", "found"), [(b"\0" * 9, "begins with b'.x00"), (b"", "empty"), (b"XTENSION=", "XTENS")]
+)
+def test_what_does_not_begin_as_fits_is_not_searched(tmp_path, begin, found, packed):
+    """Of a file of zeros astropy looks for the end of the header, for minutes."""
+    path = tmp_path / "a_cal.fits.gz"
+    content = begin + bytes(1 << 26 if begin else 0)
+    path.write_bytes(gzip.compress(content, 1) if packed else content)
+    assert re.search(f"not a FITS file: it .*{found}", fits_problem(path))
