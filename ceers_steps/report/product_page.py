@@ -15,8 +15,8 @@ from ceers_steps.figures.flags import COLOURS, Flag, flags_png, read_flags
 from ceers_steps.figures.preview import preview_png, read_preview
 from ceers_steps.files.headers.provenance import read_meta
 from ceers_steps.files.limits import check_regular
-from ceers_steps.files.whole_files import check_begin
 from ceers_steps.files.metrics import METRICS, metrics_of
+from ceers_steps.files.whole_files import check_begin
 from ceers_steps.report.html import write_html
 
 __all__ = ["Product", "read_product", "write_product_page"]

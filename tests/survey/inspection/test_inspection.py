@@ -49,11 +49,15 @@ def whole(path, **changes):
     primary.header["DATAMODL"] = "Level1bModel"
     primary.header.update(keywords)
     data = np.zeros((1, SMALL["NGROUPS"], 640, 640), np.uint16)
+    fits.HDUList([primary, fits.ImageHDU(data, name="SCI"), empty_tree()]).writeto(path)
+    return path
+
+
+def empty_tree():
+    """Return an ASDF extension that says nothing."""
     text = np.frombuffer(b"#ASDF 1.0.0\n%YAML 1.1\n---\n{}\n...\n", np.uint8)
     column = fits.Column("ASDF_METADATA", format=f"{len(text)}B", array=text[np.newaxis])
-    tree = fits.BinTableHDU.from_columns([column], name="ASDF")
-    fits.HDUList([primary, fits.ImageHDU(data, name="SCI"), tree]).writeto(path)
-    return path
+    return fits.BinTableHDU.from_columns([column], name="ASDF")
 
 
 def states(path, **options):
@@ -178,7 +182,9 @@ def test_no_exposures_for_a_mosaic(tmp_path, keywords, note):
 
 def test_planes_of_another_shape(tmp_path):
     path = write(tmp_path / "a.fits", "CubeModel", (2, 8, 8), S_FLAT="COMPLETE")
-    fits.append(path, np.zeros((2, 9, 8), np.float32), fits.Header([("EXTNAME", "VAR_FLAT")]))
+    with fits.open(path, mode="append") as hdus:
+        hdus.append(fits.ImageHDU(np.zeros((2, 9, 8), np.float32), name="VAR_FLAT"))
+        hdus.append(empty_tree())
     (problem,) = inspect_file(read_headers(path)).problems
     assert "VAR_FLAT has 2 x 9 x 8 pixels, but SCI 2 x 8 x 8" in problem
 
