@@ -9,8 +9,8 @@ published parameters and with the defaults, with and without an exponential gala
 radius 3".  What it loses is compared with the error of the best linear estimate, to which the
 covariance of the sky is known.  Speed is compared with the published procedure (Bagley et al. 2023,
 section 3.3) written with astropy and photutils on a piece of one megapixel; the large mosaic is run
-in a process of its own, whose peak memory is read.  A part alone is printed, and the page is left
-as it is.
+in a process of its own, whose peak memory is read.  A part alone is printed, and written where a
+file is named; the page is left as it is.
 """
 
 import argparse
@@ -39,9 +39,11 @@ from photutils.segmentation import detect_sources
 from photutils.utils import circular_footprint
 from scipy import linalg, ndimage
 
-from ceers_steps.kernels.sources.background import fit_mesh
+from ceers_steps.kernels.sources.mosaic_background import (
+    BackgroundSettings,
+    measure_mosaic_background,
+)
 from ceers_steps.kernels.sources.mosaic_tiers import CORE, MOSAIC_TIERS, mask_mosaic
-from ceers_steps.kernels.sources.outskirts import measure_outskirts
 
 LARGE = (4800, 10600)
 STRUCTURE = (0.02, 0.1, 0.2)  # rms in units of the noise of a pixel
@@ -59,19 +61,16 @@ def fit(image, method, n_threads=1, empty=None):
         follow_borders=method != "published",
         n_threads=n_threads,
     )
-    mask, core = (bits & ~CORE) > 0, (bits & CORE) > 0
-    if method == "published":
-        options, clean = {"box_size": 10, "filter_size": 5}, image
-    else:
-        found = measure_outskirts(image, border, mask, core, n_threads=n_threads)
-        mask |= found.mask[:]
-        options = {"box_size": 20, "filter_size": 5, "fill": "gaussian"}
-        clean = found.subtract_from(image)
-    images = [clean] if empty is None else [clean, empty]
-    fitted = [
-        fit_mesh(each, mask, n_threads=n_threads, **options).rows(0, len(image)) for each in images
-    ]
-    return fitted[0], mask, fitted[-1]
+    box = 10 if method == "published" else 20
+    settings = BackgroundSettings(method=method, box_size=box, n_threads=n_threads)
+    found = measure_mosaic_background(image, border, bits, settings=settings)
+    mask = (found.bits & ~CORE) > 0
+    fitted = found.mesh.rows(0, len(image))
+    if empty is None:
+        return fitted, mask, fitted
+    # the same mask; nothing is found on an empty sky
+    found = measure_mosaic_background(empty, border, found.bits.copy(), settings=settings)
+    return fitted, mask, found.mesh.rows(0, len(image))
 
 
 def smallest_error(size, structure, mag, ratio):
@@ -350,17 +349,20 @@ def main():
     parser.add_argument("--seeds", type=int, nargs="+", default=list(range(1, 11)))
     parser.add_argument("--part", choices=list(parts), help="print this part alone")
     parser.add_argument("--large", nargs=2, help=argparse.SUPPRESS)
-    parser.add_argument(
-        "--output", type=Path, default=Path(__file__).parent / "results/mosaic_background.md"
-    )
+    parser.add_argument("--output", type=Path)
     options = parser.parse_args()
     if options.large:
         run_large(*options.large)
         return
+    title = ["# Mosaic background", "", "Written by `python benchmarks/mosaic_background.py`.", ""]
     if options.part:
-        print("\n".join(parts[options.part]()))
+        lines = parts[options.part]()
+        print("\n".join(lines))
+        if options.output:
+            options.output.write_text("\n".join([*title, *lines, ""]))
         return
-    lines = ["# Mosaic background", "", "Written by `python benchmarks/mosaic_background.py`.", ""]
+    lines = title
+    options.output = options.output or Path(__file__).parent / "results/mosaic_background.md"
     for measure in parts.values():
         part = [*measure(), ""]
         print("\n".join(part), flush=True)
