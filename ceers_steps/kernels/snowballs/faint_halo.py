@@ -145,9 +145,13 @@ def _halos_of(ramp: Ramp, noise: Noise, event: Snowball) -> list[tuple[int, Slic
     shape = blocks.fit_shape(centre, event)
     if shape is None:
         return None
+    blocks = blocks.with_rows(shape, event.halo_radius)
     profile = blocks.fit_profile(shape, event.halo_radius)
     if profile is None:
         return []
+    if (rows := blocks.row_noise(profile)) is not None:
+        of_pixels = np.repeat(np.repeat(rows, blocks.size, axis=0), blocks.size, axis=1)
+        excess[: of_pixels.shape[0], : of_pixels.shape[1]] -= of_pixels
     halo = profile.significant(y, x)
     # what is brighter is flagged around an event that was measured well
     halo[ramp.bad[box] | (halo > len(held) * FAINT.brightest)] = 0

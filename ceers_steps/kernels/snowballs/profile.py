@@ -1,13 +1,14 @@
 """The profile of a halo: an ellipse, a parabola between the logarithms, corrected in rings."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
 
 from ceers_steps.kernels.blocks import block_sum
 from ceers_steps.kernels.snowballs.adaptive import Snowball
+from ceers_steps.kernels.snowballs.along_rows import RowNoise
 from ceers_steps.kernels.snowballs.fit import Evaluation, Fit, fit_robust, robust_loss
 from ceers_steps.kernels.snowballs.settings import FAINT, FIT
 
@@ -76,6 +77,12 @@ class Blocks:
         Same shape: mean excess and its error.
     coverage : float
         Part of all blocks within reach that can be used.
+    row, column : NDArray
+        Shape ``(n,)``: where they are in the grid of blocks.
+    size : int
+        Width of a block, pixels.
+    rows : RowNoise or None
+        What blocks of a row share besides a halo; None where that is not known.
     """
 
     y: NDArray[np.float64]
@@ -83,6 +90,10 @@ class Blocks:
     mean: NDArray[np.float64]
     error: NDArray[np.float64]
     coverage: float
+    row: NDArray[np.intp]
+    column: NDArray[np.intp]
+    size: int
+    rows: RowNoise | None = None
 
     @classmethod
     def of(
@@ -126,27 +137,52 @@ class Blocks:
         coverage = int(np.count_nonzero(enough & ring)) / max(int(np.count_nonzero(ring)), 1)
         mean = total / np.maximum(seen, 1e-6)
         used = enough & ring & (mean < FAINT.bright / 2)
-        rows, columns = (size * side.astype(float) + middle for side in np.nonzero(used))
-        return cls(rows, columns, mean[used], 1 / np.sqrt(seen[used]), coverage)
+        row, column = np.nonzero(used)
+        y, x = (size * side.astype(float) + middle for side in (row, column))
+        error_of = 1 / np.sqrt(seen[used])
+        return cls(y, x, mean[used], error_of, coverage, row, column, size)
 
-    def around(self, centre: tuple[float, float], radius: float) -> float:
-        """Return the mean excess around the flagged region, bright blocks left out.
+    def with_rows(self, shape: NDArray[np.float64], radius: float) -> "Blocks":
+        """Return the same, with what is known of the noise of the rows.
 
         Parameters
         ----------
-        centre
-            y and x, pixels of the box.
+        shape
+            Of `fit_shape`.
         radius
             Of the flagged region, pixels.
 
         Returns
         -------
-        float
-            Sigma of a difference; 0 without a block.
+        Blocks
         """
-        t = _log_radius(self.y, self.x, (*centre, 0.0, 0.0), radius)
-        near = (t > FAINT.range[0]) & (t < np.log(2))
-        return float(self.mean[near].mean()) if near.any() else 0.0
+        t = _log_radius(self.y, self.x, shape[:4], radius)
+        left = self.mean - _level(t, shape[4:]) - shape[7]
+        rows = RowNoise.of(self.row, self.column, self.size, left, self.error, t > 0)
+        return replace(self, rows=rows)
+
+    def row_noise(self, profile: Profile) -> NDArray[np.float64] | None:
+        """Return what the rows have besides a halo, for each block of the grid; None if unknown.
+
+        Parameters
+        ----------
+        profile
+            The halo.
+
+        Returns
+        -------
+        ndarray or None
+            Shape ``(n_rows, n_columns)``, up to the last block that is used.
+        """
+        if self.rows is None:
+            return None
+        t = _log_radius(self.y, self.x, profile.ellipse, profile.radius)
+        left = self.mean - np.interp(t, profile.grid, profile.level) - profile.sky
+        return self.rows.expected(self._weight(left), left)
+
+    def _weight(self, left: NDArray) -> NDArray[np.float64]:
+        """Return the weights of blocks, less where what is left of them is no noise."""
+        return 1 / np.sqrt(1 + np.square(left / self.error / FAINT.soft)) / self.error**2
 
     def fit_shape(self, centre: tuple[float, float], event: Snowball) -> NDArray[np.float64] | None:
         """Fit centre and ellipse together with the profile.
@@ -178,7 +214,7 @@ class Blocks:
 
         def evaluate(values: NDArray) -> tuple[NDArray, NDArray]:
             t, changes = _log_radius_changes(self.y, self.x, values[:4], event.halo_radius)
-            parts, slopes = self._misfit(t, values[4:], error)
+            parts, slopes = _misfit(self.mean, t, values[4:], error)
             # along the radius, which changes with centre and ellipse
             along = slopes[:, 0] * -(values[5] + 2 * values[6] * t)
             of_shape = along[:, None] * changes
@@ -203,12 +239,16 @@ class Blocks:
         """
         ellipse, start = shape[:4], shape[4:]
         t = _log_radius(self.y, self.x, ellipse, radius)
+        mean = self.mean
+        if self.rows is not None:
+            left = mean - _level(t, start) - start[3]
+            mean = mean - self.rows.expected(self._weight(left), left)[self.row, self.column]
         expected, spread = np.array(FAINT.expected), np.array(FAINT.spread)
         error = np.hypot(self.error, FAINT.unlike * np.maximum(self.mean, 0))
         for _ in range(2):
 
             def evaluate(values: NDArray, error: NDArray = error) -> tuple[NDArray, NDArray]:
-                return _with_expected(*self._misfit(t, values, error), values, expected, spread)
+                return _with_expected(*_misfit(mean, t, values, error), values, expected, spread)
 
             found = _fitted(evaluate, start)
             start, last_error = found.values, error
@@ -236,9 +276,9 @@ class Blocks:
         place = np.clip((t - nodes[0]) / FAINT.ring, 0, nodes.size - 1.001)
         index = place.astype(int)
         share = place - index
-        rows = np.arange(t.size)
+        each = np.arange(t.size)
         matrix = np.zeros((t.size, nodes.size + 1))
-        matrix[rows, index], matrix[rows, index + 1], matrix[:, -1] = 1 - share, share, 1.0
+        matrix[each, index], matrix[each, index + 1], matrix[:, -1] = 1 - share, share, 1.0
         left = self.mean - _level(t, values) - values[3]
         size = FAINT.free * _level(nodes, values) + FAINT.floor * np.exp(-FAINT.floor_slope * nodes)
         apart = (nodes[:, None] - nodes) / FAINT.smooth
@@ -246,10 +286,13 @@ class Blocks:
         before[:-1, :-1] = size[:, None] * size * np.exp(-(apart**2) / 2)
         before[:-1, :-1] += np.diag((FAINT.rough * size) ** 2)
         before[-1, -1] = FAINT.spread[3] ** 2
-        precision = (matrix * weight[:, None]).T @ matrix
+        if self.rows is None:
+            precision, product = (matrix * weight[:, None]).T @ matrix, matrix.T @ (weight * left)
+        else:
+            precision, product = self.rows.normal_equations(weight, matrix, left)
         # before - before (before + precision^-1)^-1 before, without the inverse of either
         after = np.linalg.solve(np.eye(len(before)) + before @ precision, before)
-        change = after @ (matrix.T @ (weight * left))
+        change = after @ product
         error = np.sqrt(np.maximum(np.diag(after)[:-1], 0))
         grid = np.arange(*FAINT.range, 0.01)
         level = _level(grid, values) + np.interp(grid, nodes, change[:-1])
@@ -264,16 +307,17 @@ class Blocks:
             float(values[3] + change[-1]),
         )
 
-    def _misfit(self, t: NDArray, values: NDArray, error: NDArray) -> tuple[NDArray, NDArray]:
-        """Return residuals of the blocks, and their derivatives by terms and sky."""
-        model = _level(t, values)
-        slopes = np.stack([-model, model * t, model * t * t, -np.ones_like(t)], axis=1)
-        return (self.mean - model - values[3]) / error, slopes / error[:, None]
-
 
 def _fitted(evaluate: Evaluation, start: NDArray) -> Fit:
     """Fit as all fits are made."""
     return fit_robust(evaluate, start, soft=FAINT.soft, largest_number=FAINT.most_tries)
+
+
+def _misfit(mean: NDArray, t: NDArray, values: NDArray, error: NDArray) -> tuple[NDArray, NDArray]:
+    """Return residuals of blocks, and their derivatives by terms and sky."""
+    model = _level(t, values)
+    slopes = np.stack([-model, model * t, model * t * t, -np.ones_like(t)], axis=1)
+    return (mean - model - values[3]) / error, slopes / error[:, None]
 
 
 def _level(t: NDArray, values: NDArray) -> NDArray:

@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 
 __all__ = [
+    "ALONG",
     "EVENTS",
     "FAINT",
     "FIT",
@@ -15,6 +16,7 @@ __all__ = [
     "HaloSettings",
     "LastDifferenceSettings",
     "PersistenceSettings",
+    "RowNoiseSettings",
 ]
 
 
@@ -202,7 +204,7 @@ class FaintHaloSettings:
     """How far the centre may be from that of the core, radii of the core (cut by an edge) ..."""
     stretch: float = 0.3
     """... and the logarithm of the axis ratio from that of what is flagged."""
-    smooth: float = 0.35
+    smooth: float = 0.2
     """Length of the correlation of what a halo has besides the fitted profile, logarithm of the
     radius ..."""
     free: float = 0.5
@@ -213,8 +215,8 @@ class FaintHaloSettings:
     """... falling as the radius to minus this power ..."""
     rough: float = 0.05
     """... and the part of it that is free from one ring to the next."""
-    ring: float = 0.12
-    """Distance between rings, logarithm of the radius: a third of `smooth`."""
+    ring: float = 0.08
+    """Distance between rings, logarithm of the radius: two fifths of `smooth`."""
     fewest_blocks: int = 150
     """Blocks around an event that are needed ..."""
     coverage: float = 0.3
@@ -253,9 +255,30 @@ class FitSettings:
     difference of two functions would lose its figures."""
 
 
+@dataclass(frozen=True)
+class RowNoiseSettings:
+    """Noise that the pixels of a row share around an event, where stripes are unknown.
+
+    Its correlation, seen in two simulated frames (another for white noise, 0.14 and 0.3 of its
+    variance), is that of 1/f noise in a gap: it falls as the logarithm of the distance.
+    """
+
+    lengths: tuple[float, float] = (8.0, 60.0)
+    """Pixels; two exponentials that follow it from 4 to 100 pixels, to 10% ..."""
+    short_share: float = 0.4
+    """... and the part of the shorter one."""
+    lags: tuple[float, float] = (4.0, 16.0)
+    """Distances of the pixels that tell its size, pixels: there half of it is shared."""
+    clip: float = 3.0
+    """White errors that a block counts for at most: the usual clip."""
+    most_modes: int = 12
+    """Cosines along a row: from the box of a common event, what is longer than 15 pixels."""
+
+
 EVENTS = EventSettings()
 FIT = FitSettings()
 HALO = HaloSettings()
 LAST = LastDifferenceSettings()
 PERSISTENCE = PersistenceSettings()
 FAINT = FaintHaloSettings()
+ALONG = RowNoiseSettings()
