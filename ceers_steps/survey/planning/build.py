@@ -203,7 +203,7 @@ def _exposure_task(
     ]
     if "remstriping" in steps:
         products.insert(1, "1fmask")
-    memory, seconds = estimates.exposure(exposure.path)
+    memory, seconds = estimates.exposure(exposure.path, exposure.instrument)
     return make_task(
         stage="exposure",
         key=exposure.name,

@@ -6,6 +6,7 @@ given may be killed, one that is given twice what it needs keeps another from ru
 
 import math
 import os
+import re
 from pathlib import Path
 
 from ceers_steps.names import whole_number
@@ -30,27 +31,51 @@ KEPT = 1100
 STREAMED = 100e6
 """Pixels of a mosaic above which its background is subtracted in strips."""
 
+FEW_GROUPS = 10
+"""Groups up to which the jumps of an integration are found in one pass (jwst's default)."""
+
+HEADER = 40 * 2880
+"""Bytes of a file in which the keywords of its exposure stand."""
+
 NATIVE = {"short": 0.0311, "long": 0.0629}
 """Pixels of NIRCam's channels, arcsec."""
 
 
-def exposure(path: str | os.PathLike) -> tuple[int, float]:
+def exposure(path: str | os.PathLike, instrument: str = "NIRCAM") -> tuple[int, float]:
     """Estimate stages 1 and 2 of an exposure.
 
     Parameters
     ----------
     path
         Raw file; a full frame of nine groups is assumed when it is not there yet.
+    instrument
+        Of the exposure.
 
     Returns
     -------
     memory : int
-        MB. Measured: 402 for a raw file of 4.15 MB, 2505 for 75.5.
+        MB. Measured, both stages in one process: 883 for a NIRCam raw file of 7.4 MB (9 groups)
+        and 1134 for 75.6 (9 groups of a full frame). With more groups or integrations jwst looks
+        for the jumps, in copies of the ramp: 1021 for 9.9 MB (12 groups), 1040 for 16.4 (5 groups,
+        4 integrations), 2505 for 75.5. Of that, a fifth more.
     seconds : float
         On one core.
     """
-    size = Path(path).stat().st_size if Path(path).is_file() else 2 * 9 * FULL_FRAME
-    return int(400 + 31 * size / 1e6), 8 + 0.3 * size / 1e6
+    if Path(path).is_file():
+        size, few = Path(path).stat().st_size, _has_few_groups(path)
+    else:
+        size, few = 2 * 9 * FULL_FRAME, True
+    each = 6 if few and instrument == "NIRCAM" else 31
+    return int(1000 + each * size / 1e6), 8 + 0.3 * size / 1e6
+
+
+def _has_few_groups(path: str | os.PathLike) -> bool:
+    """Say whether a raw file has one integration, of groups so few that jwst is not asked."""
+    with open(path, "rb") as stream:
+        cards = stream.read(HEADER)
+    found = [re.search(rb"%s *= *(\d+)" % name, cards) for name in (b"NINTS", b"NGROUPS")]
+    values = [int(each[1]) for each in found if each]
+    return len(values) == 2 and values[0] == 1 and values[1] <= FEW_GROUPS
 
 
 def align(n_exposures: int) -> tuple[int, float]:

@@ -5,6 +5,7 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+from astropy.io import fits
 from astropy.table import Table
 
 from ceers_steps.errors import CeersError
@@ -440,6 +441,29 @@ def test_catalogues_are_inputs_unless_they_come_from_the_network(out, tmp_path):
 
 
 # -- memory and time
+
+
+@pytest.mark.parametrize(
+    ("size", "groups", "integrations", "measured"),
+    [
+        (7_424_640, 9, 1, 883),
+        (75_551_040, 9, 1, 1134),
+        (9_884_160, 12, 1, 1021),
+        (16_436_160, 5, 4, 1040),
+        (75_551_040, 9, 2, 2505),
+    ],
+)
+def test_exposures_get_more_memory_than_was_measured(
+    tmp_path, size, groups, integrations, measured
+):
+    path = tmp_path / "jw_uncal.fits"
+    keywords = {"NINTS": integrations, "NGROUPS": groups}
+    fits.PrimaryHDU(header=fits.Header(keywords)).writeto(path)
+    with path.open("r+b") as stream:
+        stream.truncate(size)
+    memory, _ = estimates.exposure(path)
+    assert 1.15 * measured < memory < 1.6 * measured
+    assert estimates.exposure(path, "MIRI")[0] >= memory
 
 
 def test_estimates_grow_with_the_data(tmp_path):
