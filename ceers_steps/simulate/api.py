@@ -1,5 +1,6 @@
 """Simulate exposures, their truth, wisp templates and reference files into one folder."""
 
+import logging
 import os
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
@@ -40,6 +41,8 @@ from ceers_steps.simulate.telescope.plan import DAY, ExposurePlan, PointingError
 from ceers_steps.simulate.truth import write_truth
 
 __all__ = ["DEFAULTS", "SimulatedExposure", "simulate"]
+
+log = logging.getLogger(__name__)
 
 
 CEERS_FIELD = (214.92, 52.87)
@@ -305,6 +308,8 @@ def _run(
                 out / "wisp_templates", plan, wisp_components, config.wisps.templates
             )
         scene = make_scene(plan, sources, config, seed, templates)
+        if config.sources.enabled and not len(scene.sources.table):
+            _warn_of_empty(plan, sources)
         ramp = expose(plan, scene, calibration, config, seed, persistence)
         persistence = ramp.trapped
         uncal = write_atomic(
@@ -317,6 +322,26 @@ def _run(
         )
     tell(len(plans), len(plans), "")
     return written
+
+
+def _warn_of_empty(plan: ExposurePlan, sources: Table) -> None:
+    """Say that no source falls on what is read out, and where that is."""
+    window = plan.window
+    centre = (window.x_start - 1 + window.nx / 2, window.y_start - 1 + window.ny / 2)
+    ra, dec = (float(value) for value in plan.true_wcs.to_sky(*map(np.array, centre)))
+    log.warning(
+        "%s: none of the %d sources falls on %s of %s, whose centre is at RA %.5f, Dec %.5f "
+        "(target RA %.5f, Dec %.5f). Give another target, aperture, size or catalogue if it is to "
+        "show any.",
+        plan.root,
+        len(sources),
+        window.name,
+        plan.detector.name,
+        ra,
+        dec,
+        plan.target_ra,
+        plan.target_dec,
+    )
 
 
 def _write_templates(

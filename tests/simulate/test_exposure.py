@@ -455,3 +455,23 @@ class TestFullFrame:
         ).data
         light = truth.rate[blank] / flat[blank] - truth.sky
         assert np.median(light / template[blank]) == pytest.approx(scale, rel=0.02)
+
+
+def test_no_source_on_the_subarray_is_a_warning(tmp_path, caplog):
+    away = Table({"ra": [214.9], "dec": [53.5], "mag": [22.0], "half_light_radius": [0.2]})
+    path = tmp_path / "sources.ecsv"
+    away.write(path)
+    simulate(
+        tmp_path,
+        ["NRCB4"],
+        ["F150W"],
+        dithers=1,
+        size="sub160",
+        n_groups=2,
+        seed=1,
+        catalog=path,
+        target=(214.9, 52.9),
+    )
+    (record,) = [each for each in caplog.records if "none of the 1 sources" in each.message]
+    assert "SUB160 of NRCB4" in record.message
+    assert "target RA 214.90000, Dec 52.90000" in record.message
