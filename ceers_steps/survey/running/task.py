@@ -207,7 +207,7 @@ def _put_in_place(plan: Plan, task: Task, scratch: Path) -> dict[str, FileState]
     return {name: file_state(plan.output / name) for name in products}
 
 
-def reference_state(plan: Plan, path: os.PathLike) -> FileState:
+def reference_state(plan: Plan, path: str | os.PathLike) -> FileState:
     """Return what is to be remembered of a file of many tasks; its contents are read once."""
     path = Path(path)
     cache = plan.output / STATE / "references" / f"{path.name}.json"

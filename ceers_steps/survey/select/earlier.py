@@ -38,7 +38,7 @@ def earlier_exposures(exposures: Sequence[Exposure]) -> dict[str, list[str]]:
     for members in of_detector.values():
         members.sort(key=lambda each: each.start)
         for k, exposure in enumerate(members):
-            recent = []
+            recent: list[str] = []
             for other in reversed(members[:k]):
                 if (exposure.start - other.end) * DAY > REACH or len(recent) == MOST:
                     break
