@@ -1,6 +1,7 @@
 """Which exposures belong to a mosaic, and which of those to one mosaic: read off their keywords."""
 
 import os
+import re
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -19,6 +20,7 @@ __all__ = [
     "group_problems",
     "identity_of",
     "is_calibrated_unit",
+    "is_rate_unit",
     "keywords_of",
     "left_out_reason",
     "list_left_out",
@@ -326,3 +328,21 @@ def is_calibrated_unit(unit: str | None) -> bool:
     """
     text = (unit or "").replace(" ", "").upper()
     return "JY" in text or text.startswith("ERG")
+
+
+def is_rate_unit(unit: str | None) -> bool:
+    """Say whether a unit may be that of a rate image before calibration, data numbers per second.
+
+    Parameters
+    ----------
+    unit
+        BUNIT.
+
+    Returns
+    -------
+    bool
+        True where there is none; False for electrons, which photometry would take for data
+        numbers, and for what is no unit.
+    """
+    text = re.sub(r"[\s*.()^]", "", unit or "").lower()
+    return re.fullmatch(r"((dn|adu|count|ct)s?(/s(ec(ond)?)?|s-1))?", text) is not None

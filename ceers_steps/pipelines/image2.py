@@ -13,7 +13,7 @@ from stdatamodels.jwst.datamodels import JwstDataModel, read_metadata
 from ceers_steps.errors import CeersError
 from ceers_steps.files.associations import is_association_path
 from ceers_steps.files.headers.provenance import add_history
-from ceers_steps.files.membership import is_calibrated_unit
+from ceers_steps.files.membership import is_calibrated_unit, is_rate_unit
 from ceers_steps.kernels.sky.exposure import judge_level
 from ceers_steps.pipelines.base import CeersPipeline
 from ceers_steps.steps.inputs.usable import unusable_reason
@@ -195,4 +195,9 @@ def _check_not_calibrated(exposure: Any) -> None:
         raise CeersError(
             f"{meta.get('filename')} is calibrated already ({found}). "
             "Give the *_rate.fits file of this exposure."
+        )
+    if not is_rate_unit(unit := meta.get("bunit_data")):
+        raise CeersError(
+            f"{meta.get('filename')}: BUNIT is {unit}; the photometry is that of DN/s. Give the "
+            "*_rate.fits file of this exposure as the ramp fit wrote it, or mend its BUNIT."
         )

@@ -369,6 +369,13 @@ class TestBadInput:
         with pytest.raises(StepError, match=r"calibrated already \(BUNIT MJy/sr\).*_rate\.fits"):
             CeersImage2.call(given)
 
+    @pytest.mark.parametrize("unit", ["electron/s", "abc", "DN"])
+    def test_a_rate_of_another_unit(self, rate, unit):
+        """Its numbers would be taken for data numbers per second."""
+        rate.meta.bunit_data = unit
+        with pytest.raises(StepError, match=f"BUNIT is {unit}.*DN/s"):
+            CeersImage2.call(rate)
+
     def test_missing_reference(self, rate, monkeypatch, simulated_field, tmp_path):
         monkeypatch.setenv("CRDS_PATH", str(tmp_path))
         with pytest.raises(StepError, match="CRDS has no usable"):
