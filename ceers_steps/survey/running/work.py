@@ -46,8 +46,8 @@ def exposure(plan: Plan, task: Task, scratch: Path) -> Made:
         own["overrides"] = arguments["overrides"]
     if arguments["wisp_templates"]:
         steps.setdefault("wispsub", {})["template_dir"] = arguments["wisp_templates"]
-    if arguments["earlier_exposures"]:
-        steps.setdefault("trapped_charge", {})["earlier_exposures"] = arguments["earlier_exposures"]
+    if earlier := arguments.get("earlier_exposures"):
+        steps.setdefault("trapped_charge", {})["earlier_exposures"] = earlier
     wanted = {Path(name).name for name in task.outputs}
     own["save_intermediates"] = any(
         name.endswith(("_prewisp.fits", "_pre1f.fits")) for name in wanted
