@@ -390,7 +390,7 @@ def test_unknown_read_out_order(rate, flat_file, keyword):
 
 def test_rows_are_not_read_along_x(rate, flat_file):
     rate.meta.subarray.fastaxis, rate.meta.subarray.slowaxis = 2, 1
-    with pytest.raises(StepError, match=r"SLOWAXIS=1, it must be one of -2, 2"):
+    with pytest.raises(StepError, match="FASTAXIS=2"):
         clean(rate, flat_file)
 
 

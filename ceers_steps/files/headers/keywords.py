@@ -158,8 +158,9 @@ def complete_keywords(
     _check_instrument(name, known)
     if not _is_nircam_image(known):
         return Completed({}, ())
-    for key in PATHS.keys() & known.keys():
-        _check_type(name, key, known[key])
+    for key in PATHS:  # in this order: of several that are wrong the same one is named each time
+        if key in known:
+            _check_type(name, key, known[key])
     filled: dict[str, tuple[Any, str]] = {}
     # a value may follow from one that has only just been found
     for _ in range(2):
