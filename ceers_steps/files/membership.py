@@ -333,6 +333,8 @@ def is_calibrated_unit(unit: str | None) -> bool:
 def is_rate_unit(unit: str | None) -> bool:
     """Say whether a unit may be that of a rate image before calibration, data numbers per second.
 
+    Some programs leave out the time.
+
     Parameters
     ----------
     unit
@@ -345,4 +347,4 @@ def is_rate_unit(unit: str | None) -> bool:
         numbers, and for what is no unit.
     """
     text = re.sub(r"[\s*.()^]", "", unit or "").lower()
-    return re.fullmatch(r"((dn|adu|count|ct)s?(/s(ec(ond)?)?|s-1))?", text) is not None
+    return re.fullmatch(r"((dn|adu|count|ct)s?(/s(ec(ond)?)?|s-1)?)?", text) is not None
