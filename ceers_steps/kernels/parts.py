@@ -13,6 +13,7 @@ __all__ = [
     "Slices",
     "find_parts",
     "label_parts",
+    "moments_of",
     "placed",
     "with_neighbours",
     "without_small_parts",
@@ -123,6 +124,26 @@ def with_neighbours(mask: NDArray[np.bool_]) -> NDArray[np.bool_]:
     near[..., 1:] |= mask[..., :-1]
     near[..., :-1] |= mask[..., 1:]
     return near
+
+
+def moments_of(y: NDArray, x: NDArray) -> tuple[float, float, float, float, float]:
+    """Return centre and second moments of pixels.
+
+    Parameters
+    ----------
+    y, x : ndarray, shape (n,)
+        Places of the pixels, one at least.
+
+    Returns
+    -------
+    tuple of float
+        Centre in y and x, pixels; moments yy, xx and xy about it, square pixels. A pixel is no
+        point: its own moment is 1/12.
+    """
+    y0, x0 = float(y.mean()), float(x.mean())
+    dy, dx = y - y0, x - x0
+    yy, xx = float((dy * dy).mean()) + 1 / 12, float((dx * dx).mean()) + 1 / 12
+    return y0, x0, yy, xx, float((dx * dy).mean())
 
 
 def without_small_parts(

@@ -58,10 +58,10 @@ class CeersDetector1(CeersPipeline, Detector1Pipeline):
     """
     Reduce a raw NIRCam imaging exposure to a clean rate image.
 
-    The steps of calwebb_detector1, with jumps checked and snowballs flagged after the jump
-    step, and wisps and 1/f stripes subtracted from the rate image (and from every integration
-    of rateints). Exposures that are not NIRCam imaging go through the stock sequence, with our
-    corrections SKIPPED. Writes *_rate.fits and *_rateints.fits.
+    The steps of calwebb_detector1, with jumps checked, and persistence of earlier exposures and
+    snowballs flagged after the jump step, and wisps and 1/f stripes subtracted from the rate image
+    (and from every integration of rateints). Exposures that are not NIRCam imaging go through the
+    stock sequence, with our corrections SKIPPED. Writes *_rate.fits and *_rateints.fits.
     """
 
     class_alias = "ceers_detector1"

@@ -4,7 +4,7 @@ import logging
 from typing import Any
 
 import numpy as np
-from stdatamodels.jwst.datamodels import CubeModel, ImageModel, RampModel, dqflags
+from stdatamodels.jwst.datamodels import CubeModel, ImageModel, RampModel
 
 from ceers_steps.errors import CeersError
 from ceers_steps.kernels.dq import JUMP_DET
@@ -15,13 +15,11 @@ from ceers_steps.steps.base import CeersStep
 from ceers_steps.steps.inputs.rate_errors import correct_photon_noise
 from ceers_steps.steps.inputs.readout import readout_layout
 from ceers_steps.steps.inputs.reference_planes import plane_of
-from ceers_steps.steps.inputs.usable import why_not_nircam
+from ceers_steps.steps.inputs.usable import bad_pixels, why_not_nircam
 
 __all__ = ["JumpCheckStep", "RateErrorsStep", "correct_rate_errors"]
 
 log = logging.getLogger(__name__)
-
-BAD_PIXEL = dqflags.pixel["DO_NOT_USE"] | dqflags.pixel["REFERENCE_PIXEL"]
 
 
 class JumpCheckStep(CeersStep):
@@ -73,7 +71,7 @@ class JumpCheckStep(CeersStep):
             found = check_jumps(
                 model.data,
                 model.groupdq,
-                (model.pixeldq & BAD_PIXEL) != 0,
+                bad_pixels(model),
                 noise_of(self, model),
                 readout_layout(model),
                 threshold=self.threshold,

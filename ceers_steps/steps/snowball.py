@@ -24,14 +24,12 @@ from ceers_steps.kernels.snowballs.flagging import (
 )
 from ceers_steps.steps.base import CeersStep
 from ceers_steps.steps.inputs.readout import n_outputs
-from ceers_steps.steps.inputs.usable import why_not_nircam
+from ceers_steps.steps.inputs.usable import bad_pixels, why_not_nircam
 from ceers_steps.steps.looks import keep_snowballs
 
 __all__ = ["SnowballStep"]
 
 log = logging.getLogger(__name__)
-
-BAD_PIXEL = dqflags.pixel["DO_NOT_USE"] | dqflags.pixel["REFERENCE_PIXEL"]
 
 _PARAMETERS = {
     "ceers": ("detection_radii", "growth_radii"),
@@ -101,7 +99,7 @@ class SnowballStep(CeersStep):
             found = flag_snowballs(
                 model.data,
                 model.groupdq,
-                (model.pixeldq & BAD_PIXEL) != 0,
+                bad_pixels(model),
                 self.method,
                 {name: getattr(self, name) for name in _PARAMETERS[self.method]},
                 group_time=model.meta.exposure.group_time,
@@ -159,7 +157,7 @@ def subtract_halos(model: RampModel, found: SnowballFlags) -> dict[str, float]:
     halos = subtract_faint_halos_inplace(
         model.data,
         model.groupdq,
-        (model.pixeldq & BAD_PIXEL) != 0,
+        bad_pixels(model),
         # one before the first group has no difference in which its halo came
         [event for event in found.events or () if event.group > 0],
         n_outputs=n_outputs(model),

@@ -1,11 +1,10 @@
 """Step: persistence, charge that earlier exposures have left in the pixels of a ramp."""
 
 import functools
-import logging
 from collections.abc import Iterator, Sequence
 
 import numpy as np
-from stdatamodels.jwst.datamodels import RampModel, dqflags
+from stdatamodels.jwst.datamodels import RampModel
 
 from ceers_steps.errors import CeersError
 from ceers_steps.kernels.dq import JUMP_DET
@@ -14,13 +13,9 @@ from ceers_steps.kernels.snowballs.flagging import close_lost_ramps_inplace
 from ceers_steps.steps.base import CeersStep
 from ceers_steps.steps.inputs.earlier import level_at_end
 from ceers_steps.steps.inputs.reference_planes import plane_of
-from ceers_steps.steps.inputs.usable import why_not_nircam
+from ceers_steps.steps.inputs.usable import bad_pixels, why_not_nircam
 
 __all__ = ["TrappedChargeStep"]
-
-log = logging.getLogger(__name__)
-
-BAD_PIXEL = dqflags.pixel["DO_NOT_USE"] | dqflags.pixel["REFERENCE_PIXEL"]
 
 
 class TrappedChargeStep(CeersStep):
@@ -62,7 +57,7 @@ class TrappedChargeStep(CeersStep):
             self.record(model, "SKIPPED", note=reason)
             return model
         full = plane_of(self.get_reference_file(model, "saturation"), "saturation", model)
-        bad = (model.pixeldq & BAD_PIXEL) != 0
+        bad = bad_pixels(model)
         flags = np.zeros(model.groupdq.shape, bool)
         for paths in _in_octaves(self.earlier_exposures):
             levels = (level_at_end(path, model, full) for path in paths)

@@ -5,9 +5,7 @@ server, for a small part of the detectors; their full frames of constants are cu
 """
 
 import os
-from collections import Counter
 from functools import partial
-from importlib import resources
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -21,6 +19,7 @@ from stdatamodels.jwst import datamodels
 
 import ceers_steps
 from ceers_steps.simulate import active, simulate
+from tests.dropin.theirs import check_none_is_forgotten, take
 
 pytestmark = pytest.mark.slow
 
@@ -41,20 +40,13 @@ NOT_OURS = {
 }
 """Modules of tests of pipelines that none of ours extends."""
 
-THEIRS = Counter(name for module in MODULES for name in vars(module) if name.startswith("test_"))
 LEFT_OUT = {
     "test_run_image3_single_model": "looks for what was done in the model that it gave, which ours"
     " leaves as it is; `test_stage_3_leaves_the_model_that_it_is_given` looks at the product",
 }
 """Tests that cannot hold, with the reason."""
 
-# as this module's own: pytest runs all of them, and their fixtures are found
-for _module in MODULES:
-    globals().update(
-        (name, value)
-        for name, value in vars(_module).items()
-        if (name in THEIRS and name not in LEFT_OUT) or type(value).__name__.startswith("Fixture")
-    )
+take(globals(), MODULES, LEFT_OUT)
 
 
 @pytest.fixture
@@ -163,14 +155,4 @@ def test_stage_3_leaves_the_model_that_it_is_given(make_mock_cal_model, tmp_cwd_
 
 def test_none_of_theirs_is_forgotten():
     """Each module and each test is run, or is listed with the reason."""
-    modules = {
-        path.name.removesuffix(".py")
-        for path in resources.files(their_tests).iterdir()
-        if path.name.startswith("test_") and path.name.endswith(".py")
-    }
-    run = {module.__name__.rpartition(".")[2] for module in MODULES}
-    assert modules == run | NOT_OURS.keys()
-    assert not run & NOT_OURS.keys()
-    assert LEFT_OUT.keys() <= THEIRS.keys()
-    assert max(THEIRS.values()) == 1  # or one would hide the other
-    assert {name for name in THEIRS if name in globals()} == THEIRS.keys() - LEFT_OUT.keys()
+    check_none_is_forgotten(globals(), their_tests, MODULES, NOT_OURS, LEFT_OUT)

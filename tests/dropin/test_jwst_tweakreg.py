@@ -4,8 +4,6 @@ They are those that the installed jwst brings along. Ours runs with the sources 
 their images have no noise at all, in which our search finds nothing that is significant.
 """
 
-from importlib import resources
-
 import numpy as np
 import pytest
 from astropy.wcs import WCS
@@ -16,6 +14,7 @@ from jwst.tweakreg.tests import test_multichip_jwst as multichip
 from jwst.tweakreg.tests import test_tweakreg as tweakreg
 
 from ceers_steps import AlignStep
+from tests.dropin.theirs import check_none_is_forgotten, take
 
 pytestmark = pytest.mark.slow
 
@@ -45,13 +44,7 @@ LEFT_OUT = {
 }
 """Tests that cannot hold, or that would test nothing of ours, with the reason."""
 
-THEIRS = {name: module for module in MODULES for name in vars(module) if name.startswith("test_")}
-for _module in MODULES:
-    globals().update(
-        (name, value)
-        for name, value in vars(_module).items()
-        if (name in THEIRS and name not in LEFT_OUT) or type(value).__name__.startswith("Fixture")
-    )
+take(globals(), MODULES, LEFT_OUT)
 
 
 class TheirSources(AlignStep):
@@ -99,14 +92,4 @@ def test_keywords_describe_the_new_wcs(example_input):
 
 def test_none_of_theirs_is_forgotten():
     """Each module and each test is run, or is listed with the reason."""
-    modules = {
-        path.name.removesuffix(".py")
-        for path in resources.files(their_tests).iterdir()
-        if path.name.startswith("test_") and path.name.endswith(".py")
-    }
-    run = {module.__name__.rpartition(".")[2] for module in MODULES}
-    assert modules == run | NOT_OURS.keys()
-    assert not run & NOT_OURS.keys()
-    assert LEFT_OUT.keys() <= THEIRS.keys()
-    for name, module in THEIRS.items():
-        assert (globals().get(name) is vars(module)[name]) == (name not in LEFT_OUT)
+    check_none_is_forgotten(globals(), their_tests, MODULES, NOT_OURS, LEFT_OUT)

@@ -236,9 +236,8 @@ def _flag_events(
 ) -> tuple[NDArray[np.bool_], list[tuple[int, Event]]]:
     """Return the flags of an integration, `carried` and new ones, and the events with groups."""
     ramp = replace(ramp, flags=carried.copy())
-    measure = partial(
-        measure_event, threshold=threshold, after_groups=after_groups, dark=measure_darkness(ramp)
-    )
+    dark = measure_darkness(ramp)
+    measure = partial(measure_event, threshold=threshold, after_groups=after_groups, dark=dark)
     events = []
     earlier = np.zeros(ramp.bad.shape, dtype=bool)  # cores of events
     early = partial(measure_early_event, threshold=threshold, after_groups=after_groups)
@@ -256,7 +255,7 @@ def _flag_events(
             for mark in event.marks:
                 ramp.flags[mark.group][mark.box] |= mark.pixels
             events.append((g, event))
-    return ramp.flags | contaminated_before_saturation(ramp, noise), events
+    return ramp.flags | contaminated_before_saturation(ramp, noise, dark), events
 
 
 def _is_known(

@@ -30,7 +30,7 @@ class Darkness:
     rate: float
 
 
-def contaminated_before_saturation(ramp: Ramp, noise: Noise) -> NDArray[np.bool_]:
+def contaminated_before_saturation(ramp: Ramp, noise: Noise, dark: Darkness) -> NDArray[np.bool_]:
     """Find differences that hold the first charge of what then saturates their pixel.
 
     An event in the last frames of an averaged group leaves a small part of its charge in it, and
@@ -44,6 +44,8 @@ def contaminated_before_saturation(ramp: Ramp, noise: Noise) -> NDArray[np.bool_
         The integration, with the flags of its events.
     noise
         Of this integration.
+    dark
+        What it has where there are no sources.
 
     Returns
     -------
@@ -64,7 +66,7 @@ def contaminated_before_saturation(ramp: Ramp, noise: Noise) -> NDArray[np.bool_
     window = ramp.window((sample, sample))
     steady = np.where(window.steady, window.differences, np.float32(np.nan))
     level = np.array([finite_median(each) for each in steady])[:, None]
-    light = np.maximum(ramp.data[0][y, x] - measure_darkness(ramp).charge, 0.0)
+    light = np.maximum(ramp.data[0][y, x] - dark.charge, 0.0)
     bound = np.where(np.isfinite(level), level, 0.0) + LAST.excess_sigma * noise.sigma
     bound = bound + HALO.first_group_ratio * light
     # what another difference of the pixel agrees with is steady light

@@ -9,7 +9,7 @@ from scipy import ndimage
 from ceers_steps.kernels.discs import grown_box
 from ceers_steps.kernels.dq import JUMP_DET, SATURATED
 from ceers_steps.kernels.jumps.differences import Noise, Ramp
-from ceers_steps.kernels.parts import Slices, placed
+from ceers_steps.kernels.parts import Slices, moments_of, placed
 from ceers_steps.kernels.snowballs.before_saturation import Darkness
 from ceers_steps.kernels.snowballs.halo import halo_region, radial_region, smooth_rate
 from ceers_steps.kernels.snowballs.settings import EVENTS, HALO, LAST
@@ -313,10 +313,7 @@ def shape_of(region: NDArray[np.bool_], box: Slices) -> Shape:
         Position in the whole array, axes and angle.
     """
     y, x = np.nonzero(region)
-    y0, x0 = float(y.mean()), float(x.mean())
-    dy, dx = y - y0, x - x0
-    # a pixel is not a point: its own second moment is 1/12
-    yy, xx, xy = (dy * dy).mean() + 1 / 12, (dx * dx).mean() + 1 / 12, (dx * dy).mean()
+    y0, x0, yy, xx, xy = moments_of(y, x)
     mean, half = (xx + yy) / 2, np.hypot((xx - yy) / 2, xy)
     return Shape(
         y=y0 + box[0].start,

@@ -4,7 +4,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import ndimage
 
-from ceers_steps.kernels.parts import label_parts
+from ceers_steps.kernels.parts import label_parts, moments_of
 from ceers_steps.kernels.snowballs.settings import HALO
 from ceers_steps.kernels.stats import finite_median
 
@@ -109,9 +109,8 @@ def _distances(seed: NDArray[np.bool_]) -> tuple[NDArray[np.float64], float]:
         radius = float(np.sqrt(y.size / np.pi))
         largest = (HALO.largest_ratio - 1) * radius
         rows, cols = (np.arange(size, dtype=float) for size in seed.shape)
-        rows, cols = rows[:, None] - y.mean(), cols - x.mean()
-        # a pixel is not a point: its own second moment is 1/12
-        yy, xx, xy = np.var(y) + 1 / 12, np.var(x) + 1 / 12, np.mean(y * x) - y.mean() * x.mean()
+        y0, x0, yy, xx, xy = moments_of(y, x)
+        rows, cols = rows[:, None] - y0, cols - x0
         square = xx * rows**2 - 2 * xy * rows * cols + yy * cols**2
         square /= 4 * (yy * xx - xy * xy)  # 1 on the outline of an ellipse
         if np.count_nonzero(square[seed] <= 1) >= HALO.ellipse_part * y.size:

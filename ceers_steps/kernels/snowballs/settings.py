@@ -10,13 +10,13 @@ __all__ = [
     "HALO",
     "LAST",
     "PERSISTENCE",
+    "AlongRowsSettings",
     "EventSettings",
     "FaintHaloSettings",
     "FitSettings",
     "HaloSettings",
     "LastDifferenceSettings",
     "PersistenceSettings",
-    "RowNoiseSettings",
 ]
 
 
@@ -256,7 +256,7 @@ class FitSettings:
 
 
 @dataclass(frozen=True)
-class RowNoiseSettings:
+class AlongRowsSettings:
     """Noise that the pixels of a row share around an event, where stripes are unknown.
 
     Its correlation, seen in two simulated frames (another for white noise, 0.14 and 0.3 of its
@@ -281,4 +281,4 @@ HALO = HaloSettings()
 LAST = LastDifferenceSettings()
 PERSISTENCE = PersistenceSettings()
 FAINT = FaintHaloSettings()
-ALONG = RowNoiseSettings()
+ALONG = AlongRowsSettings()

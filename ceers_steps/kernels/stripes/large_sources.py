@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from scipy import ndimage
 
 from ceers_steps.kernels.blocks import as_blocks, block_sum
-from ceers_steps.kernels.parts import EIGHT_NEIGHBOURS, find_parts
+from ceers_steps.kernels.parts import EIGHT_NEIGHBOURS, find_parts, moments_of
 from ceers_steps.kernels.sources.exponential import (
     OuterExponential,
     fit_outer_exponential,
@@ -62,13 +62,12 @@ class Ellipse:
         y, x : ndarray, shape (n,)
             Blocks of the bright part.
         """
-        # a block is no point: it has the moments of a square
-        covariance = np.cov(np.stack([y, x])) + np.eye(2) / 12
-        (minor, major), vectors = np.linalg.eigh(covariance)
+        y0, x0, yy, xx, xy = moments_of(y, x)
+        (minor, major), vectors = np.linalg.eigh([[yy, xy], [xy, xx]])
         ratio = max(float(np.sqrt(minor / major)), LARGE_SOURCES.least_ratio)
         axis = float(np.sqrt(y.size / np.pi / ratio))
         sine, cosine = vectors[:, 1]
-        return cls(float(y.mean()), float(x.mean()), axis, ratio, float(cosine), float(sine))
+        return cls(y0, x0, axis, ratio, float(cosine), float(sine))
 
     def distance(self, y: NDArray, x: NDArray) -> NDArray[np.float64]:
         """Return how far places lie outside, on similar ellipses, along the major axis.

@@ -3,16 +3,34 @@
 import logging
 from typing import Any
 
-from stdatamodels.jwst.datamodels import JwstDataModel
+import numpy as np
+from numpy.typing import NDArray
+from stdatamodels.jwst.datamodels import JwstDataModel, RampModel, dqflags
 
 from ceers_steps.kernels.dq import why_unusable
 
-__all__ = ["NIRCAM_IMAGING", "skip_unusable", "unusable_reason", "why_not_nircam"]
+__all__ = ["NIRCAM_IMAGING", "bad_pixels", "skip_unusable", "unusable_reason", "why_not_nircam"]
 
 log = logging.getLogger(__name__)
 
 NIRCAM_IMAGING = "NRC_IMAGE"
 """EXP_TYPE of what the corrections are for."""
+
+
+def bad_pixels(model: RampModel) -> NDArray[np.bool_]:
+    """Return the pixels that are not used in any group: bad ones and reference pixels.
+
+    Parameters
+    ----------
+    model : `~stdatamodels.jwst.datamodels.RampModel`
+        The ramps.
+
+    Returns
+    -------
+    ndarray of bool, shape (ny, nx)
+        True = do not use.
+    """
+    return (model.pixeldq & (dqflags.pixel["DO_NOT_USE"] | dqflags.pixel["REFERENCE_PIXEL"])) != 0
 
 
 def why_not_nircam(model: JwstDataModel) -> str:

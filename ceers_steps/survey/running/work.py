@@ -4,6 +4,7 @@ Products are left in the folder that is given; `task` puts them in their places.
 """
 
 import gc
+import logging
 import os
 import shutil
 from collections.abc import Callable, Iterable, Sequence
@@ -15,6 +16,7 @@ from ceers_steps.files.associations import as_json, build_association
 from ceers_steps.files.membership import group_problems, keywords_of
 from ceers_steps.files.metrics import step_metrics
 from ceers_steps.files.wcs_files import find_wcs_file
+from ceers_steps.files.whole_files import fits_problem
 from ceers_steps.names import exposure_name
 from ceers_steps.survey.datasets.sort import place, placement
 from ceers_steps.survey.planning.plan import Plan, Task
@@ -31,6 +33,8 @@ from ceers_steps.survey.running.metrics import (
 
 __all__ = ["WORK"]
 
+log = logging.getLogger(__name__)
+
 SMALL = 60e6
 """Bytes of exposures that are kept in memory: subarrays; a whole detector has 100 MB."""
 
@@ -46,7 +50,7 @@ def exposure(plan: Plan, task: Task, scratch: Path) -> Made:
         own["overrides"] = arguments["overrides"]
     if arguments["wisp_templates"]:
         steps.setdefault("wispsub", {})["template_dir"] = arguments["wisp_templates"]
-    if earlier := arguments.get("earlier_exposures"):
+    if earlier := _whole(arguments.get("earlier_exposures", ())):
         steps.setdefault("trapped_charge", {})["earlier_exposures"] = earlier
     wanted = {Path(name).name for name in task.outputs}
     own["save_intermediates"] = any(
@@ -70,6 +74,17 @@ def exposure(plan: Plan, task: Task, scratch: Path) -> Made:
     if problems:
         raise CeersError(f"{task.key} would fit into no mosaic: {problems[task.key]}.")
     return Made(_references(cal), {task.key: step_metrics(cal.meta.instance)})
+
+
+def _whole(earlier: Iterable[str]) -> list[str]:
+    """Leave out damaged files: their own tasks fail, those of the exposures after them go on."""
+    found = []
+    for path in earlier:
+        if problem := fits_problem(path):
+            log.warning("%s is not looked at for persistence: %s", path, problem)
+        else:
+            found.append(path)
+    return found
 
 
 def image_background(plan: Plan, task: Task, scratch: Path) -> Made:

@@ -4,7 +4,10 @@ import numpy as np
 
 from ceers_steps.kernels.dq import SATURATED
 from ceers_steps.kernels.jumps.differences import Ramp, measure_noise
-from ceers_steps.kernels.snowballs.before_saturation import contaminated_before_saturation
+from ceers_steps.kernels.snowballs.before_saturation import (
+    contaminated_before_saturation,
+    measure_darkness,
+)
 
 SHAPE = (84, 96)
 FIRST = 1 / 4.4  # time to the first group of DEEP8 over that between groups
@@ -26,6 +29,6 @@ def test_stars_in_a_bright_field_keep_the_difference_before_saturation():
     groupdq[2:, *event] = SATURATED
     nothing = np.zeros(SHAPE, bool)
     ramp = Ramp(data.astype(np.float32), groupdq, nothing, np.zeros(data.shape, bool))
-    found = contaminated_before_saturation(ramp, measure_noise(ramp, [], 1))
+    found = contaminated_before_saturation(ramp, measure_noise(ramp, [], 1), measure_darkness(ramp))
     assert not found[1, *star].any()
     assert found[1, *event][:, :4].all()

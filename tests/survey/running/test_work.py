@@ -2,7 +2,9 @@
 
 import gc
 
+import numpy as np
 import pytest
+from astropy.io import fits
 
 import ceers_steps
 from ceers_steps.survey.planning.plan import Plan, Task
@@ -60,3 +62,25 @@ def test_what_is_imported_is_not_looked_through_after_every_step(stage, tmp_path
         assert seen[0] > 100_000
     finally:
         gc.unfreeze()
+
+
+def test_a_damaged_earlier_exposure_does_not_stop_those_after_it(tmp_path, monkeypatch, caplog):
+    whole, cut = tmp_path / "whole_uncal.fits", tmp_path / "cut_uncal.fits"
+    fits.PrimaryHDU(np.zeros((40, 40), np.float32)).writeto(whole)
+    cut.write_bytes(whole.read_bytes()[:5760])
+    seen = {}
+
+    def call(*_, steps, **__):
+        seen.update(steps)
+        raise Called
+
+    monkeypatch.setattr(ceers_steps.CeersDetector1, "call", call)
+    arguments = {**ARGUMENTS, "earlier_exposures": [str(cut), str(whole)]}
+    task = Task("exposure", "x", settings=SETTINGS["exposure"], arguments=arguments)
+    try:
+        with pytest.raises(Called):
+            WORK["exposure"](Plan(tmp_path, {task.id: task}, {}), task, tmp_path)
+    finally:
+        gc.unfreeze()
+    assert seen["trapped_charge"]["earlier_exposures"] == [str(whole)]
+    assert str(cut) in caplog.text
