@@ -203,7 +203,12 @@ def _exposure_task(
     ]
     if "remstriping" in steps:
         products.insert(1, "1fmask")
-    memory, seconds = estimates.exposure(exposure.path, exposure.instrument)
+    memory, seconds = estimates.exposure(
+        exposure.path,
+        instrument=exposure.instrument,
+        n_integrations=exposure.n_integrations,
+        n_groups=exposure.n_groups,
+    )
     return make_task(
         stage="exposure",
         key=exposure.name,

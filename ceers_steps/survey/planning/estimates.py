@@ -6,7 +6,6 @@ given may be killed, one that is given twice what it needs keeps another from ru
 
 import math
 import os
-import re
 from pathlib import Path
 
 from ceers_steps.names import whole_number
@@ -34,14 +33,17 @@ STREAMED = 100e6
 FEW_GROUPS = 10
 """Groups up to which the jumps of an integration are found in one pass (jwst's default)."""
 
-HEADER = 40 * 2880
-"""Bytes of a file in which the keywords of its exposure stand."""
-
 NATIVE = {"short": 0.0311, "long": 0.0629}
 """Pixels of NIRCam's channels, arcsec."""
 
 
-def exposure(path: str | os.PathLike, instrument: str = "NIRCAM") -> tuple[int, float]:
+def exposure(
+    path: str | os.PathLike,
+    *,
+    instrument: str = "NIRCAM",
+    n_integrations: int = 0,
+    n_groups: int = 0,
+) -> tuple[int, float]:
     """Estimate stages 1 and 2 of an exposure.
 
     Parameters
@@ -50,6 +52,8 @@ def exposure(path: str | os.PathLike, instrument: str = "NIRCAM") -> tuple[int, 
         Raw file; a full frame of nine groups is assumed when it is not there yet.
     instrument
         Of the exposure.
+    n_integrations, n_groups
+        Of the exposure; 0 if unknown.
 
     Returns
     -------
@@ -61,21 +65,13 @@ def exposure(path: str | os.PathLike, instrument: str = "NIRCAM") -> tuple[int, 
     seconds : float
         On one core.
     """
+    few = n_integrations == 1 and 0 < n_groups <= FEW_GROUPS
     if Path(path).is_file():
-        size, few = Path(path).stat().st_size, _has_few_groups(path)
+        size = Path(path).stat().st_size
     else:
         size, few = 2 * 9 * FULL_FRAME, True
     each = 6 if few and instrument == "NIRCAM" else 31
     return int(1000 + each * size / 1e6), 8 + 0.3 * size / 1e6
-
-
-def _has_few_groups(path: str | os.PathLike) -> bool:
-    """Say whether a raw file has one integration, of groups so few that jwst is not asked."""
-    with open(path, "rb") as stream:
-        cards = stream.read(HEADER)
-    found = [re.search(rb"%s *= *(\d+)" % name, cards) for name in (b"NINTS", b"NGROUPS")]
-    values = [int(each[1]) for each in found if each]
-    return len(values) == 2 and values[0] == 1 and values[1] <= FEW_GROUPS
 
 
 def align(n_exposures: int) -> tuple[int, float]:

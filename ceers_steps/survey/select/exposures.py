@@ -51,7 +51,7 @@ CARD = 80
 """Bytes of a header card."""
 
 PRIMARY = (*KEYWORDS, *NAME_KEYWORDS, "FILENAME", "TARGPROP", "S_RESAMP", "NAXIS")
-PRIMARY += ("EXPSTART", "EXPEND")
+PRIMARY += ("EXPSTART", "EXPEND", "NINTS", "NGROUPS")
 """Keywords of the primary header that are looked at."""
 
 AFTER_STAGE_3 = ("crf", "match")
@@ -90,6 +90,8 @@ class Exposure:
         Polygons of (n, 2) corners, RA and Dec in deg; empty if unknown.
     start, end : float
         Of the exposure, MJD; NaN if unknown.
+    n_integrations, n_groups : int
+        Of the exposure; 0 if unknown.
     """
 
     path: Path
@@ -104,6 +106,8 @@ class Exposure:
     footprint: tuple[NDArray[np.float64], ...] = ()
     start: float = np.nan
     end: float = np.nan
+    n_integrations: int = 0
+    n_groups: int = 0
 
     @property
     def instrument(self) -> str:
@@ -302,15 +306,17 @@ def _from_header(file: Path, header: fits.Header) -> Exposure:
         filter=filter_name,
         target=str(header.get("TARGPROP", "")).strip(),
         footprint=parse_s_region(str(header.get("S_REGION", ""))),
-        start=_time(header, "EXPSTART"),
-        end=_time(header, "EXPEND"),
+        start=_number(header, "EXPSTART", np.nan),
+        end=_number(header, "EXPEND", np.nan),
+        n_integrations=int(_number(header, "NINTS", 0)),
+        n_groups=int(_number(header, "NGROUPS", 0)),
     )
 
 
-def _time(header: fits.Header, keyword: str) -> float:
-    """Return a time, MJD; NaN where it is missing or no number."""
+def _number(header: fits.Header, keyword: str, unknown: float) -> float:
+    """Return a number; `unknown` where it is missing or none."""
     value = header.get(keyword)
-    return float(value) if isinstance(value, (int, float)) else np.nan
+    return float(value) if isinstance(value, (int, float)) else unknown
 
 
 def _check_safe(keyword: str, value: str) -> None:

@@ -19,7 +19,7 @@ def timed(exposures, starts, length=15):
 
 
 def exposures_of(tmp_path, *names):
-    times = {"EXPSTART": 60000.0, "EXPEND": 60000.01}
+    times = {"EXPSTART": 60000.0, "EXPEND": 60000.01, "NINTS": 2, "NGROUPS": 9}
     paths = [write_file(tmp_path, f"jw01345001001_{name}_uncal.fits", **times) for name in names]
     return read_exposures(paths)[0]
 
@@ -49,6 +49,7 @@ def test_other_instruments_and_unknown_times_have_none(tmp_path):
     exposures = exposures_of(tmp_path, "02201_00001_nrcb4", "02201_00002_nrcb4")
     assert exposures[0].start == 60000.0
     assert exposures[0].end == 60000.01
+    assert (exposures[0].n_integrations, exposures[0].n_groups) == (2, 9)
     assert earlier_exposures([replace(each, start=float("nan")) for each in exposures]) == {}
     other = [replace(each, detector="NIS") for each in timed(exposures, (0, 20))]
     assert earlier_exposures(other) == {}
