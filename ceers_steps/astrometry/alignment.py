@@ -169,18 +169,14 @@ def align_group_inplace(
         Of the fits that were made.
     """
     plane = deepcopy(exposures[0].corrector)
-    usable = []
-    for exposure in exposures:
-        if len(exposure.sources) == 0:
-            exposure.end(FAILED, "no usable source")
-            exposure.add_row("relative", FAILED, exposure.note)
-        else:
-            usable.append(exposure)
-    places = {exposure.index: _in_plane(exposure, plane) for exposure in usable}
-    parts = _align_among_themselves(usable, places)
+    places = {exposure.index: _in_plane(exposure, plane) for exposure in exposures}
+    parts = _align_among_themselves(exposures, places)
     residuals = []
     for number, part in enumerate(parts):
-        members = [usable[i] for i in part.members]
+        members = [exposures[i] for i in part.members]
+        if len(part.joint.positions) == 0:
+            _fail_inplace(members, "no usable source")
+            continue
         _add_relative_rows_inplace(members, part, places)
         if references:
             for reference in references:
@@ -212,15 +208,15 @@ def _in_plane(
 
 
 def _align_among_themselves(
-    usable: Sequence[AlignedExposure], places: _Places
+    exposures: Sequence[AlignedExposure], places: _Places
 ) -> list[AlignedPart]:
     """Align exposures with each other; those whose fit is bad are left out, one by one."""
-    left = list(range(len(usable)))
+    left = list(range(len(exposures)))
     alone: list[AlignedPart] = []
     while left:
-        settings = usable[left[0]].settings
-        positions, sigmas = zip(*(places[usable[i].index] for i in left), strict=True)
-        visits = [usable[i].visit for i in left]
+        settings = exposures[left[0]].settings
+        positions, sigmas = zip(*(places[exposures[i].index] for i in left), strict=True)
+        visits = [exposures[i].visit for i in left]
         parts = align_dithers(positions, sigmas, settings.match, settings.fit, visits=visits)
         parts = [AlignedPart([left[i] for i in part.members], part.joint) for part in parts]
         worst = max(
@@ -236,7 +232,7 @@ def _align_among_themselves(
             return sorted(parts + alone, key=lambda part: (-len(part.members), part.members[0]))
         member = worst[1]
         left.remove(member)
-        place, sigma = places[usable[member].index]
+        place, sigma = places[exposures[member].index]
         (single,) = align_dithers([place], [sigma], settings.match, settings.fit)
         alone.append(AlignedPart([member], single.joint))
     return alone
@@ -374,7 +370,8 @@ def _correct_inplace(
 ) -> None:
     """Correct the WCS of one exposure."""
     member.corrector.set_correction(matrix, shift, ref_tpwcs=plane)
-    member.correction = Correction(plane, matrix, shift, np.mean(place[0], axis=0))
+    middle = np.mean(place[0], axis=0) if len(place[0]) else np.zeros(2)
+    member.correction = Correction(plane, matrix, shift, middle)
     member.end(COMPLETE)
 
 

@@ -10,6 +10,9 @@ from typing import Any
 
 __all__ = ["has_types", "plain_values", "read_note"]
 
+MOST_DIGITS = 20
+"""Of a whole number: bytes and nanoseconds have 19 at most. A float holds no more than 308."""
+
 
 def read_note(path: str | os.PathLike, **types: Any) -> dict[str, Any]:
     """Read a note, a JSON file that holds an object.
@@ -28,10 +31,18 @@ def read_note(path: str | os.PathLike, **types: Any) -> dict[str, Any]:
         has one of another type.
     """
     try:
-        tree = json.loads(Path(path).read_text(encoding="utf-8"))
+        text = Path(path).read_text(encoding="utf-8")
+        tree = json.loads(text, parse_int=_whole_number)
     except (OSError, ValueError, RecursionError):
         return {}
     return tree if isinstance(tree, dict) and has_types(tree, **types) else {}
+
+
+def _whole_number(text: str) -> int:
+    """Return a whole number; `ValueError` for one that is none that the package writes."""
+    if len(text) > MOST_DIGITS:
+        raise ValueError(f"a number of {len(text)} digits")
+    return int(text)
 
 
 def has_types(tree: dict, **types: Any) -> bool:

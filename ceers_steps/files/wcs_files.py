@@ -10,6 +10,7 @@ from typing import Any
 
 import asdf
 from gwcs import WCS
+from gwcs.coordinate_frames import CelestialFrame
 
 from ceers_steps.errors import CeersError
 from ceers_steps.files.atomic import write_atomic
@@ -175,7 +176,7 @@ def read_wcs_file(path: str | os.PathLike) -> WcsFile:
             f"WCS file {path} cannot be read, or is not complete ({problem}). Copy it again."
         )
     try:
-        with asdf.open(path, lazy_load=False, memmap=False) as file:
+        with asdf.open(path, lazy_load=False, memmap=False, validate_checksums=True) as file:
             tree = dict(file.tree)
     # a damaged file fails in any of asdf, yaml, gwcs, astropy and numpy
     except Exception as err:
@@ -191,6 +192,15 @@ def read_wcs_file(path: str | os.PathLike) -> WcsFile:
                 f"WCS file {path}: {key} is not a {kind.__name__} ({found}). Files of "
                 f"UpdateWcsStep with save_wcs, of AlignStep and of CEERS have {', '.join(wanted)}."
             )
+    wcs = tree["wcs"]
+    if (wcs.pixel_n_dim, wcs.world_n_dim) != (2, 2) or not isinstance(
+        wcs.output_frame, CelestialFrame
+    ):
+        raise CeersError(
+            f"WCS file {path}: its WCS has {wcs.pixel_n_dim} axes of pixels and {wcs.world_n_dim} "
+            "of the world, not two of an image and two of the sky (a celestial frame). Write the "
+            "file again."
+        )
     for key, value in tree["wcsinfo"].items():
         if not _NUMBERS.fullmatch(str(key)):
             continue

@@ -21,6 +21,7 @@ from ceers_steps.files.wcs_files import (
     wcs_file_name,
     write_wcs_file,
 )
+from ceers_steps.kernels.astrometry.shape import compare_shapes
 from ceers_steps.names import exposure_name
 from ceers_steps.steps.base import CeersStep
 from ceers_steps.steps.inputs.exposures import is_image_file, open_library
@@ -30,6 +31,14 @@ __all__ = ["UpdateWcsStep"]
 _SAME_PLACE = 5.0
 """Reference points in the telescope that differ by more are of two apertures, arcsec; between
 versions of the same one are some tenths."""
+
+
+_SCALE, _ROLL, _RESIDUAL = 0.02, 1.0, 0.1
+"""Largest change of the scale (a fraction), rotation (deg) and what is left of the shape (arcsec):
+alignments have 1e-3, 0.3 and 0.03."""
+
+_SIDE = 5
+"""Pixels along each side of the image of which the positions are compared."""
 
 
 class UpdateWcsStep(CeersStep):
@@ -181,6 +190,7 @@ def _apply(model: JwstDataModel, path: Path, max_shift: float) -> dict[str, Any]
             f"max_shift={max_shift}. Put the file of this exposure there, or raise max_shift if "
             "its pointing was off by that much."
         )
+    _check_shape(model, saved, any_roll=max_shift == 0)
     model.meta.wcs = saved.wcs
     model.meta.wcsinfo.instance.update(saved.wcsinfo)
     # the published files have the keywords from before the alignment
@@ -214,11 +224,11 @@ def _check_same_exposure(model: JwstDataModel, saved: WcsFile) -> None:
             )
     if saved.wcs.bounding_box is None:
         saved.wcs.bounding_box = tuple((-0.5, size - 0.5) for size in model.data.shape[::-1])
-    box = np.asarray(saved.wcs.bounding_box.bounding_box(order="C"))  # rows, columns
-    shape = tuple(round(high - low) for low, high in box)
+    box = np.asarray(saved.wcs.bounding_box.bounding_box(order="C"), float)  # rows, columns
+    shape = tuple(np.round(box[:, 1] - box[:, 0]))
     if shape != model.data.shape:
         raise CeersError(
-            f"WCS file {saved.path} is for an image of {shape[1]} x {shape[0]} pixels; "
+            f"WCS file {saved.path} is for an image of {shape[1]:.0f} x {shape[0]:.0f} pixels; "
             f"{model.meta.filename} has {model.data.shape[1]} x {model.data.shape[0]}. "
             "Give the file of this subarray."
         )
@@ -226,18 +236,43 @@ def _check_same_exposure(model: JwstDataModel, saved: WcsFile) -> None:
 
 def _distances(model: JwstDataModel, saved: WcsFile) -> NDArray[np.float64]:
     """Return how far the corner pixels move, arcsec."""
+    before, after = (np.deg2rad(places) for places in _places(model, saved, 2))
+    return np.rad2deg(angular_separation(*before.T, *after.T)) * 3600
+
+
+def _check_shape(model: JwstDataModel, saved: WcsFile, *, any_roll: bool) -> None:
+    """Raise `CeersError` for a WCS that does more than an alignment can do."""
+    change = compare_shapes(*_places(model, saved, _SIDE))
+    roll = 0.0 if any_roll else change.rotation
+    if change.mirrored or roll > _ROLL or not change.scale_error < _SCALE:
+        what = f"turns it by {change.rotation:.3g} degrees"
+        if change.mirrored:
+            what = "mirrors it"
+        elif roll <= _ROLL:
+            what = f"changes its scale by {100 * change.scale_error:.3g}%"
+    elif change.residual > _RESIDUAL:
+        what = f"bends it by {change.residual:.3g} arcsec"
+    else:
+        return
+    raise CeersError(
+        f"WCS file {saved.path} has another shape of {model.meta.filename}: it {what}. It is "
+        "damaged, or that of something else. Write it again."
+    )
+
+
+def _places(model: JwstDataModel, saved: WcsFile, side: int) -> list[NDArray[np.float64]]:
+    """Return the positions of pixels by the WCS of a model and that of a file, ``(n, 2)``, deg."""
     ny, nx = model.data.shape
-    corners = [0.0, nx - 1.0, nx - 1.0, 0.0], [0.0, 0.0, ny - 1.0, ny - 1.0]
+    y, x = (axis.ravel() for axis in np.mgrid[: ny - 1 : side * 1j, : nx - 1 : side * 1j])
     try:
-        places = [np.asarray(wcs(*corners), float) for wcs in (model.meta.wcs, saved.wcs)]
+        places = [np.column_stack(wcs(x, y)).astype(float) for wcs in (model.meta.wcs, saved.wcs)]
     except (TypeError, ValueError, ArithmeticError, NotImplementedError) as err:
         raise CeersError(
             f"WCS file {saved.path}: its WCS cannot be evaluated ({err}). Write the file again."
         ) from err
-    if places[1].shape != (2, 4) or not np.isfinite(places[1]).all():
+    if places[1].shape != (side**2, 2) or not np.isfinite(places[1]).all():
         raise CeersError(
             f"WCS file {saved.path}: its WCS gives no sky position for the corners of the image. "
             "Write the file again."
         )
-    before, after = (np.deg2rad(place) for place in places)
-    return np.rad2deg(angular_separation(*before, *after)) * 3600
+    return places

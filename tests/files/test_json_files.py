@@ -29,6 +29,7 @@ def test_a_note_is_what_was_written(tmp_path):
         '{"a": true}',
         '{"a": [1]}',
         '{"b": 1}',
+        '{"a": 1' + "0" * 400 + "}",
         "[" * 100_000,
         '{"a":' * 100_000,
         "\udcff",

@@ -1,6 +1,8 @@
 """WCS files: names, round trip, what is refused."""
 
 import time
+from functools import reduce
+from operator import and_
 
 import asdf
 import numpy as np
@@ -158,4 +160,13 @@ class TestBadFile:
         tree = {"filename": "x", "wcs": {"crval1": 1.0}, "wcsinfo": {}}
         asdf.AsdfFile(tree).write_to(tmp_path / "bad.asdf")
         with pytest.raises(CeersError, match="wcs is not a WCS"):
+            read_wcs_file(tmp_path / "bad.asdf")
+
+    @pytest.mark.parametrize("n_axes", [1, 2, 3])
+    def test_wcs_of_something_else(self, tmp_path, n_axes):
+        transform = reduce(and_, [Shift(1.0)] * n_axes)
+        wcs = WCS(transform, input_frame="detector", output_frame="world")
+        asdf.AsdfFile({"filename": "x", "wcs": wcs, "wcsinfo": {}}).write_to(tmp_path / "bad.asdf")
+        found = f"{n_axes} axes of pixels and {n_axes} of the world, not two of an image"
+        with pytest.raises(CeersError, match=rf"bad\.asdf: its WCS has {found}"):
             read_wcs_file(tmp_path / "bad.asdf")

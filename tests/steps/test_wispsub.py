@@ -11,7 +11,7 @@ from stdatamodels.jwst import datamodels
 from stdatamodels.jwst.datamodels import dqflags
 
 from ceers_steps.errors import CeersError
-from ceers_steps.files.wisps.templates import find_templates, read_templates
+from ceers_steps.files.wisps.templates import find_templates, read_components, read_templates
 from ceers_steps.names import effective_filter
 from ceers_steps.steps.wispsub import WispSubStep
 from tests.history import says
@@ -326,9 +326,43 @@ def test_unusable_templates(subtract, tmp_path):
     refuse("it holds no wisp")
     fits.writeto(path, np.full(SHAPE, np.inf), overwrite=True)
     refuse("infinite values")
+    fits.writeto(path, 1e-40 * wisp().astype(float), overwrite=True)
+    refuse("wisps have less than 1 DN/s, and more than 1e-06")
+    fits.writeto(path, 1e4 * wisp(), overwrite=True)
+    refuse("wisps have less than 1 DN/s")
+    one_pixel, few = wisp(), np.full(SHAPE, np.nan, np.float32)
+    one_pixel[3, 4], few[100] = 1e30, wisp()[100]
+    fits.writeto(path, one_pixel, overwrite=True)
+    refuse(r"to 1e\+30")
+    fits.writeto(path, few, overwrite=True)
+    refuse("has values in 256 pixels only")
+    for keyword, value, message in (
+        ("DETECTOR", "NRCA3", "is that of DETECTOR=NRCA3, .* is of NRCB4"),
+        ("INSTRUME", "MIRI", "is that of INSTRUME=MIRI"),
+        ("BUNIT", "electron/s", "is in electron/s; wanted is DN/s"),
+        ("BUNIT", "MJy/sr", "Divide it by PHOTMJSR"),
+    ):
+        fits.writeto(path, wisp(), fits.Header({keyword: value}), overwrite=True)
+        refuse(message)
     fits.writeto(path, wisp(), overwrite=True)
     fits.writeto(tmp_path / NAME.replace(".fits", "_1.fits"), wisp()[:100])
     refuse("give templates of one size")
+
+
+@pytest.mark.parametrize("error", [np.inf, -1.0, 1e30, np.nan])
+def test_errors_of_a_template_that_are_none(error, tmp_path):
+    names = {"WISP_0": wisp(), "ERR": np.full(SHAPE, error, np.float32)}
+    images = [fits.ImageHDU(image, name=name) for name, image in names.items()]
+    fits.HDUList([fits.PrimaryHDU(), *images]).writeto(tmp_path / "x.fits")
+    message = r"x\.fits: ERR has negative, infinite, huge or no values"
+    with pytest.raises(CeersError, match=message):
+        read_components(tmp_path / "x.fits")
+
+
+def test_a_template_of_another_filter_is_warned_of(subtract, tmp_path, caplog):
+    fits.writeto(tmp_path / NAME, wisp(), fits.Header({"FILTER": "F115W", "PUPIL": "CLEAR"}))
+    assert status(subtract(rate(), template_dir=str(tmp_path))) == "COMPLETE"
+    assert f"{NAME} is that of F115W, not of " in caplog.text
 
 
 def test_a_template_dir_that_does_not_exist_is_an_error(subtract, template_dir, monkeypatch):
@@ -367,7 +401,8 @@ class TestFilesOfOthers:
         rng = np.random.default_rng(2)
         planes = rng.normal(0, 1, (3, 64, 64)).astype(np.float32)
         hdus = [fits.ImageHDU(plane, name=f"WISP_{k}") for k, plane in enumerate(planes)]
-        hdus += [fits.ImageHDU(planes[0], name=name) for name in ("MASK", "MASK_HSNR", "ERR")]
+        others = ("MASK", "MASK_HSNR", "ERR")
+        hdus += [fits.ImageHDU(np.abs(planes[0]), name=name) for name in others]
         found = self.read(tmp_path, hdus, datamodels.ImageModel((64, 64)))
         np.testing.assert_array_equal(found, planes)
 

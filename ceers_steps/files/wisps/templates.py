@@ -6,15 +6,16 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from ceers_steps.errors import CeersError
 from ceers_steps.files.atomic import open_fits, user_path
+from ceers_steps.files.membership import is_rate_unit
 from ceers_steps.files.wisps.package import NAME_OF_PACKAGE, package_file
-from ceers_steps.names import TEMPLATE_VARIABLE
+from ceers_steps.names import TEMPLATE_VARIABLE, effective_filter
 
 if TYPE_CHECKING:
     from stdatamodels.jwst.datamodels import JwstDataModel
@@ -35,6 +36,13 @@ AFFECTED_DETECTORS = ("NRCA3", "NRCA4", "NRCB3", "NRCB4")
 
 AFFECTED_FILTERS = ("F150W", "F150W2", "F162M", "F182M", "F200W", "F210M")
 """Filters with bright wisps: to go on without a template is an error."""
+
+BRIGHTEST, LARGEST, LEAST = 10.0, 1e4, 1e-6
+"""DN/s: of one pixel in a thousand of a template, of any, and of the brightest, at least; those of
+NMFwisp have 0.03 and less, bad pixels more."""
+
+FEWEST = 1000
+"""Pixels with a value in a template."""
 
 INSTALL = "pip install 'ceers_steps[wisps]'"
 """What brings templates of all detectors and filters with wisps."""
@@ -159,7 +167,7 @@ def read_templates(paths: Sequence[str | os.PathLike], model: "JwstDataModel") -
     stacks, frames = [], []
     errors: list[NDArray[np.float32] | None] = []
     for path in paths:
-        stack, error, frame = read_components(path)
+        stack, error, frame = read_components(path, model)
         stacks.append(stack)
         frames.append(frame)
         errors += [error] * len(stack)
@@ -188,6 +196,7 @@ def read_templates(paths: Sequence[str | os.PathLike], model: "JwstDataModel") -
 
 def read_components(
     path: str | os.PathLike,
+    model: "JwstDataModel | None" = None,
 ) -> tuple[NDArray[np.float32], NDArray[np.float32] | None, str]:
     """Read the components in one file.
 
@@ -195,6 +204,8 @@ def read_components(
     ----------
     path : path
         As those of `read_templates`.
+    model : `~stdatamodels.jwst.datamodels.JwstDataModel`, optional
+        The exposure: the file must not say that it is of another detector.
 
     Returns
     -------
@@ -211,6 +222,8 @@ def read_components(
         As `read_templates`.
     """
     with open_fits(path, f"Wisp template {path}") as hdus:
+        if model is not None:
+            _check_origin(path, hdus[0].header, model)
         found = [
             (hdu.name or "without a name", hdu.data, str(hdu.header.get("BUNIT", "")))
             for hdu in hdus
@@ -246,23 +259,20 @@ def read_components(
                 f"Wisp template {path} holds an image of shape {image.shape}; wanted is (y, x) or "
                 "(k, y, x)."
             )
-        if "jy" in unit.lower():
-            raise CeersError(
-                f"Wisp template {path}, image {name}, is in {unit}; wanted is DN/s. Divide it by "
-                "PHOTMJSR of its detector and filter, or give the image RATE."
-            )
+        _check_unit(path, name, unit)
         image = image.astype(np.float32).reshape(-1, *image.shape[-2:])
-        finite = image[np.isfinite(image)]
-        if np.isinf(image).any() or finite.size == 0 or finite.min() == finite.max():
-            raise CeersError(
-                f"Wisp template {path}, image {name}, has infinite values, no value or only one "
-                "value: it holds no wisp. Give another template."
-            )
+        _check_values(path, name, image)
         components.append(image)
     stack = np.concatenate(components) if len(components) > 1 else components[0]
     error = None
     if names[0].startswith("WISP_") and "ERR" in images:
         error = images["ERR"][0].astype(np.float32)
+        # comparisons with NaN are false: only what is known must be sound
+        if (error < 0).any() or (error > LARGEST).any() or not np.isfinite(error).any():
+            raise CeersError(
+                f"Wisp template {path}: ERR has negative, infinite, huge or no values, which no "
+                "standard error has. The file is damaged: get it again."
+            )
         if error.shape != stack.shape[1:]:
             raise CeersError(
                 f"Wisp template {path}: ERR has {error.shape} pixels (y, x), {names[0]} "
@@ -275,6 +285,58 @@ def read_components(
             error = np.sqrt(_enlarge(error**2, 4, power=2))
     # STScI subtracts RATE from rate images as they are, before any flat
     return stack, error, "raw" if names == ["RATE"] else "flat"
+
+
+def _check_origin(path: str | os.PathLike, header: Any, model: "JwstDataModel") -> None:
+    """Raise `CeersError` for a template of another detector; warn of one of another filter."""
+    instrument = model.meta.instrument
+    for keyword, own in (("INSTRUME", instrument.name), ("DETECTOR", instrument.detector)):
+        given = str(header.get(keyword) or own).strip().upper()
+        if own and given != own:
+            raise CeersError(
+                f"Wisp template {path} is that of {keyword}={given}, {model.meta.filename} is of "
+                f"{own}. Wisps differ from detector to detector: give its own template."
+            )
+    wheels = [str(header.get(keyword) or "").strip().upper() for keyword in ("FILTER", "PUPIL")]
+    own = effective_filter(instrument.filter or "", instrument.pupil or "")
+    if own and wheels[0] and (given := effective_filter(*wheels)) != own:
+        log.warning(
+            "%s: wisp template %s is that of %s, not of %s", model.meta.filename, path, given, own
+        )
+
+
+def _check_unit(path: str | os.PathLike, name: str, unit: str) -> None:
+    """Raise `CeersError` for an image in another unit than DN/s."""
+    if is_rate_unit(unit):
+        return
+    remedy = "Divide it by PHOTMJSR of its detector and filter, or give the image RATE."
+    if "jy" not in unit.lower():
+        remedy = "Convert it, and write BUNIT = DN/s, or none."
+    raise CeersError(f"Wisp template {path}, image {name}, is in {unit}; wanted is DN/s. {remedy}")
+
+
+def _check_values(path: str | os.PathLike, name: str, image: NDArray[np.float32]) -> None:
+    """Raise `CeersError` for an image ``(k, ny, nx)`` whose values are those of no wisp."""
+    for component in image:
+        known = component[~np.isnan(component)]
+        if np.isinf(known).any() or known.size == 0 or np.ptp(known) == 0:
+            raise CeersError(
+                f"Wisp template {path}, image {name}, has infinite values, no value or only one "
+                "value: it holds no wisp. Give another template."
+            )
+        finite = np.abs(known)
+        bright = np.partition(finite, -1 - finite.size // 1000)[-1 - finite.size // 1000]
+        if bright > BRIGHTEST or finite.max() > LARGEST or finite.max() < LEAST:
+            raise CeersError(
+                f"Wisp template {path}, image {name}, has values of {bright:.3g} (its brightest "
+                f"thousandth) to {finite.max():.3g}: wisps have less than 1 DN/s, and more than "
+                f"{LEAST:g}. Give a template in DN/s."
+            )
+        if finite.size < FEWEST:
+            raise CeersError(
+                f"Wisp template {path}, image {name}, has values in {finite.size} pixels only, at "
+                f"least {FEWEST} are needed. Give another template."
+            )
 
 
 def _enlarge(image: NDArray[np.float32], factor: int, power: int = 1) -> NDArray[np.float32]:

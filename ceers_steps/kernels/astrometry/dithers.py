@@ -86,7 +86,8 @@ def align_dithers(
     Lists are tied together in their order wherever they have sources in common. Then all
     corrections are fitted at once, sources are matched again and the fit is repeated. Lists of
     one visit have the same guide star: with `FitSettings.dither_error` they move against each
-    other only as far as their matches know better, and need no match to belong together.
+    other only as far as their matches know better, and need no match to belong together. So an
+    empty list goes with the others of its visit.
 
     Parameters
     ----------
@@ -155,7 +156,9 @@ def _tie(
 ) -> list[_Part]:
     """Return parts with those of one visit put together, where nothing speaks against it."""
     tied: list[_Part] = []
-    for part in sorted(parts, key=lambda p: (-len(p.members), p.members[0])):
+    # empty ones last: only to others is there something to tie them
+    in_order = sorted(parts, key=lambda p: (not len(p.positions), -len(p.members), p.members[0]))
+    for part in in_order:
         for number, other in enumerate(tied):
             if len({visits[member] for member in (*part.members, *other.members)}) == 1:
                 both = _put_together(other, part, near, sigma)
@@ -169,6 +172,8 @@ def _tie(
 
 def _put_together(one: _Part, other: _Part, near: MatchSettings, sigma: float) -> _Part | None:
     """Return two parts of one visit as one, or None if they cannot be of one place."""
+    if len(one.positions) == 0:
+        return None
     typical = np.median(np.concatenate([one.weights, other.weights])) ** -0.5
     tolerance = min(near.tolerance, DITHERS.reach * np.sqrt(2 * (sigma**2 + typical**2)))
     pairs = match_lists(one.positions, other.positions, replace(near, tolerance=tolerance))
@@ -233,6 +238,10 @@ def _fit(
         [errors[member] for member in part.members],
         [part.sources[member] for member in part.members],
     )
+    if len(part.positions) == 0:
+        nothing = np.zeros(0, np.intp)
+        none = ListFit(np.eye(2), np.zeros(2), nothing, np.zeros((0, 2)), nothing > 0, np.inf)
+        return JointFit([none] * len(part.members), np.zeros((0, 2)), np.zeros(0))
     free = fit_jointly(*lists, settings)
     held = _holds([visits.get(m) for m in part.members], free, settings.dither_error)
     return fit_jointly(*lists, settings, held) if held else free

@@ -234,3 +234,23 @@ class TestReference:
         positions, sigma, _ = self.field()
         with pytest.raises(ValueError, match="0 of 60 sources match one of 0"):
             align_to_reference(positions, sigma, np.zeros((0, 2)), settings, FIT)
+
+
+def test_an_empty_list_goes_with_the_others_of_its_visit():
+    """With the guide star it moves as they do; without, and without others, it stays alone."""
+    truth = np.random.default_rng(5).uniform(-20, 20, (12, 2))
+    off = np.array([0.01, 0.0])
+    empty = np.empty((0, 2))
+    lists = [empty, truth + off, truth - off, empty]
+    sigmas = [np.full(len(each), 0.002) for each in lists]
+    fit = FitSettings(dither_error=0.005)
+    (part,) = align_dithers(lists, sigmas, MatchSettings(1.0, 0.3), fit, visits=["a"] * 4)
+    assert part.members == [0, 1, 2, 3]
+    for number in (0, 3):
+        assert part.joint.fits[number].held
+        np.testing.assert_allclose(part.joint.fits[number].shift, 0, atol=1e-6)
+        assert 0.004 < part.joint.fits[number].shift_error < 0.02
+    parts = align_dithers(lists, sigmas, MatchSettings(1.0, 0.3), fit, visits=list("bacd"))
+    assert [each.members for each in parts] == [[1, 2], [0], [3]]
+    (alone,) = align_dithers([empty], sigmas[:1], MatchSettings(1.0, 0.3), fit, visits=["a"])
+    assert alone.joint.fits[0].shift_error == np.inf
