@@ -1,16 +1,13 @@
 """1/f stripes: what each method leaves, what it takes of real light, what it costs.
 
-    python benchmarks/striping.py [--size full] [--seeds 1 2] [--output FILE]
-    python benchmarks/striping.py --tilted [--size full] [--seeds 1]
+    python benchmarks/striping.py [--size full] [--seeds 1 2] [--ours] [--output FILE]
 
 Exposures simulated with the defaults of ``ceers simulate`` but without wisps, snowballs and
 persistence, on three detectors with three read patterns, are taken through stage 1 of jwst up to
-the ramp fit, where jwst's own correction works.  Each is cleaned three times: as it is, with a
+the ramp fit, where jwst's own correction works.  Each is cleaned twice: as it is, and with a
 smooth galaxy added to the ramps (half-light radius 150 pixels, surface brightness there half the
-noise of a pixel), and without its sources.  snowblind 1.0.1 has no such correction.
-
-``--tilted`` adds stripes at 30 and 150 degrees to the rate image of the first frame, and tells how
-much of them our two methods take, and what they take where there are none.
+noise of a pixel).  The same exposure, simulated without 1/f noise, tells the stripes of the rate
+image, as the reference pixels leave them.  snowblind 1.0.1 has no such correction.
 """
 
 import argparse
@@ -54,8 +51,6 @@ TO_JUMP = (
     "dark_current",
     "jump",
 )
-ANGLES = (30.0, 150.0)
-TILTED_CASES = ((0, 0.0), (1, 0.5), (4, 0.3), (12, 1.0))  # width (pixels), sigma
 UNUSABLE = dqflags.pixel["DO_NOT_USE"] | dqflags.pixel["REFERENCE_PIXEL"]
 HALF_LIGHT_RADIUS = 150.0  # pixels
 SCALE_RADII = 1.678347  # half-light radius of an exponential disc, scale lengths
@@ -68,6 +63,7 @@ class Score:
     blocks: list[float] = field(default_factory=list)
     absorbed: list[float] = field(default_factory=list)
     flux: list[float] = field(default_factory=list)
+    flux_chance: list[float] = field(default_factory=list)
     pedestal: list[float] = field(default_factory=list)
     seconds: list[float] = field(default_factory=list)
     megabytes: list[float] = field(default_factory=list)
@@ -107,13 +103,32 @@ METHODS = {
 }
 
 
-def through_the_jump_step(uncal):
-    """Return the ramps that jwst's correction and the ramp fit start from."""
+def through_the_jump_step(uncal, flags=None):
+    """Return the ramps that jwst's correction and the ramp fit start from, or with flags given."""
     pipeline = Detector1Pipeline()
     model = pipeline.prepare_output(str(uncal), open_as_ramp=True)
-    for name in TO_JUMP:
+    for name in TO_JUMP if flags is None else TO_JUMP[:-1]:
         model = getattr(pipeline, name).run(model)
+    if flags is not None:
+        model.groupdq = flags.copy()
     return model
+
+
+def simulated(folder, frame, seed, size, *left_out):
+    """Simulate one exposure, without some effects."""
+    detector, band, pattern, n_groups = frame
+    (exposure,) = simulate(
+        folder,
+        [detector],
+        [band],
+        dithers=1,
+        seed=seed,
+        size=size,
+        read_pattern=pattern,
+        n_groups=n_groups,
+        config=SimulationConfig().without("wisps", "snowballs", "persistence", *left_out),
+    )
+    return exposure
 
 
 def disc_galaxy(shape, brightness, middle):
@@ -155,18 +170,38 @@ def traced(method, ramp, rate):
     return result.data, megabytes
 
 
-def measure_exposure(exposure, scores):
+def flux_error(error, source, bright, blank):
+    """Return the change of the flux of sources by an error of what is subtracted (fraction).
+
+    The level of blank sky, which no method can know, does not count.
+    """
+    level = np.mean(error[blank], dtype=float)
+    return np.sum(level - error[bright], dtype=float) / np.sum(source[bright], dtype=float)
+
+
+def flux_chance(error, source, bright, blank):
+    """Return the same for sources that are not there: rms of the field in 23 other places."""
+    ny, nx = error.shape
+    changes = []
+    for turned in (error, error[::-1], error[:, ::-1], error[::-1, ::-1]):
+        for place in range(6):
+            moved = np.roll(turned, (place * ny // 6, place * nx // 6), axis=(0, 1))
+            changes.append(flux_error(moved, source, bright, blank))
+    return np.sqrt(np.mean(np.square(changes[1:])))
+
+
+def measure_exposure(exposure, without_stripes, scores):
     """Add what is measured of an exposure to the scores."""
     ramp = through_the_jump_step(exposure.uncal)
     rate = fit_ramp(ramp)
+    bare = fit_ramp(through_the_jump_step(without_stripes.uncal, ramp.groupdq))
     truth = read_truth(exposure.truth)
-    usable = np.isfinite(rate.data) & ((rate.dq & UNUSABLE) == 0)
+    usable = np.isfinite(rate.data) & np.isfinite(bare.data) & ((rate.dq & UNUSABLE) == 0)
     flat = flat_of(rate)
-    sky = truth.sky * flat
-    stripes = truth.stripe_rate.reshape(rate.data.shape)
-    rest = rate.data - truth.rate - stripes
+    stripes = np.where(usable, rate.data - bare.data, 0)
+    rest = bare.data - truth.rate
     white = pixel_noise(rest, mask=~usable)
-    source = truth.rate - sky
+    source = truth.rate - truth.sky * flat
     # hot pixels and what cosmic rays leave are not the business of any method here
     undisturbed = ~ndimage.binary_dilation(np.abs(rest) > 5 * white, iterations=2)
     blank = usable & undisturbed & (np.abs(source) < 0.1 * white)
@@ -177,125 +212,33 @@ def measure_exposure(exposure, scores):
     unmasked = usable & (mask_sources(flattened - rough, ~usable, RATE_TIERS) == 0)
 
     galaxy = disc_galaxy(rate.data.shape, 0.5 * white, np.array(rate.data.shape) * 0.45) * flat
-    with_galaxy, no_sources = with_light(ramp, galaxy), with_light(ramp, -source)
-    rate_with_galaxy, rate_no_sources = fit_ramp(with_galaxy), fit_ramp(no_sources)
+    with_galaxy = with_light(ramp, galaxy)
+    rate_with_galaxy = fit_ramp(with_galaxy)
 
-    for name, method in METHODS.items():
-        score = scores.setdefault(name, Score())
+    for name, score in scores.items():
+        method = METHODS[name]
         result, seconds = cleaned(method, ramp, rate)
-        removed = [rate.data - result]
+        removed = rate.data - result
         other, megabytes = traced(method, with_galaxy, rate_with_galaxy)
-        removed.append(rate_with_galaxy.data - other)
-        other, _ = cleaned(method, no_sources, rate_no_sources)
-        removed.append(rate_no_sources.data - other)
-        seen = usable & np.isfinite(removed).all(axis=0)
-        removed, galaxy_removed, noise_removed = (np.where(seen, each, 0) for each in removed)
+        seen = usable & np.isfinite(removed) & np.isfinite(other)
+        galaxy_removed = np.where(seen, rate_with_galaxy.data - other, 0)
+        removed = np.where(seen, removed, 0)
 
         score.blocks.append(block_noise(result, truth.rate, white, mask=~blank).ratio)
         taken = absorbed_flux(galaxy_removed, galaxy, removed_without=removed)
         score.absorbed.append(taken.fraction)
-        taken = absorbed_flux(
-            removed, source, removed_without=noise_removed, aperture=bright & seen
-        )
-        score.flux.append(-taken.fraction)
+        measured = np.where(seen, removed - stripes, 0), source, bright & seen, blank & seen
+        score.flux.append(flux_error(*measured))
+        score.flux_chance.append(flux_chance(*measured))
         change = pedestal_change(rate.data, result, mask=~(unmasked & seen))
         score.pedestal.append(change.relative)
         score.seconds.append(seconds)
         score.megabytes.append(megabytes)
         print(
-            f"  {name}: {score.blocks[-1]:.3f} {score.absorbed[-1]:+.4f} {seconds:.1f} s",
+            f"  {name}: {score.blocks[-1]:.3f} {score.absorbed[-1]:+.4f} "
+            f"{100 * score.flux[-1]:+.3f} +- {100 * score.flux_chance[-1]:.3f}% {seconds:.1f} s",
             flush=True,
         )
-
-
-def tilted_lines(shape, angle, width, seed):
-    """Return stripes of a direction: normal levels of variance 1 for lines of a width in pixels."""
-    y, x = np.ogrid[: shape[0], : shape[1]]
-    radians = np.deg2rad(angle)
-    number = np.floor((y * np.cos(radians) - x * np.sin(radians)) / width).astype(int)
-    number -= number.min()
-    return np.random.default_rng(seed).normal(size=number.max() + 1)[number]
-
-
-def block_scatter(image, mask, size=16):
-    """Return the standard deviation of block means, of blocks of which half is not masked."""
-    ny, nx = (n // size * size for n in image.shape)
-    used = ~mask[:ny, :nx].reshape(ny // size, size, -1, size)
-    count = used.sum(axis=(1, 3))
-    sums = np.sum(image[:ny, :nx].reshape(used.shape), axis=(1, 3), where=used)
-    return np.std((sums / np.maximum(count, 1))[count > size**2 / 2])
-
-
-def measure_tilted(exposure):
-    """Return the lines of the table of tilted stripes."""
-    rate = fit_ramp(through_the_jump_step(exposure.uncal))
-    truth = read_truth(exposure.truth)
-    usable = np.isfinite(rate.data) & ((rate.dq & UNUSABLE) == 0)
-    flat = flat_of(rate)
-    stripes = truth.stripe_rate.reshape(rate.data.shape)
-    white = pixel_noise(rate.data - truth.rate - stripes, mask=~usable)
-    source = truth.rate - truth.sky * flat
-    blank = usable & (np.abs(source) < 0.1 * white)
-    bright = usable & (source > 3 * white)
-    lines = []
-    for method in ("wiener", "median"):
-        without, seconds = cleaned(on_rate(method=method), rate, rate)
-        tilted = on_rate(method=method, tilted_angles=[*ANGLES])
-        for width, strength in TILTED_CASES:
-            pattern = np.zeros(rate.data.shape, np.float32)
-            if width:
-                for seed, angle in enumerate(ANGLES):
-                    pattern += strength * white * tilted_lines(pattern.shape, angle, width, seed)
-            striped = rate.copy()
-            striped.data += pattern
-            result, tilted_seconds = cleaned(tilted, striped, striped)
-            left = result - without
-            seen = blank & np.isfinite(left)
-            left -= np.mean(left, where=seen)
-            taken, rms = "", ""
-            if width:
-                centred = pattern - np.mean(pattern, where=seen)
-                left_part = np.sum((left * centred)[seen]) / np.sum(centred[seen] ** 2)
-                taken = f"{100 * (1 - left_part):.1f}%"
-                rms = f"{100 * (1 - np.std(left[seen]) / np.std(pattern[seen])):.1f}%"
-            flux = np.sum(left[bright & np.isfinite(left)]) / np.sum(source[bright])
-            name = f"{width} pixels, {strength:g} sigma" if width else "none"
-            lines.append(
-                f"| `{method}` | {name} | {taken} | {rms} | {np.std(left[seen]) / white:.3f} | "
-                f"{block_scatter(left, ~seen) / white:.3f} | {100 * flux:+.2f} | "
-                f"{seconds:.1f}, {tilted_seconds:.1f} |"
-            )
-            print(lines[-1], flush=True)
-    return lines
-
-
-def report_tilted(lines, options):
-    """Return the table of tilted stripes."""
-    name, band, pattern, n_groups = FRAMES[0]
-    return "\n".join(
-        [
-            "# Tilted striping",
-            "",
-            f"{options.size}, seed {options.seeds[0]}; {name} {band} {pattern} ({n_groups} groups)"
-            ", stripes at 30 and 150 degrees added to the rate. Written by "
-            "`python benchmarks/striping.py --tilted`.",
-            "",
-            "| method | stripes added | removed | less scatter | left (sigma) "
-            "| left in 16-pixel blocks (sigma) | source flux (%) | CPU time (s) |",
-            "|---|---|---|---|---|---|---|---|",
-            *lines,
-            "",
-            "All against the same frame, without these stripes, cleaned without `tilted_angles`. "
-            "Stripes: a normal level for each line of the width given, in each of the two "
-            "directions. Removed: 1 less the slope of what is left against what was added, in "
-            "blank sky; less scatter: 1 less the standard deviation of what is left, the noise of "
-            "the levels included, over that of what was added. Sigma: white noise of a pixel. "
-            "Source flux: sum of what is left over that of the light, in pixels 3 sigma above the "
-            "sky. "
-            "Time: without and with `tilted_angles`.",
-            "",
-        ]
-    )
 
 
 def report(scores, frames, options):
@@ -309,9 +252,9 @@ def report(scores, frames, options):
         "",
         "| method | block noise, "
         + ", ".join(name for name, *_ in frames)
-        + " | galaxy absorbed (%), mean and largest | source flux (%) | sky level (1e-4) |"
+        + " | galaxy absorbed (%), mean and largest | sky level (1e-4) |"
         " CPU time (s) | memory (MB) |",
-        "|---|---|---|---|---|---|---|",
+        "|---|---|---|---|---|---|",
     ]
     for name, score in scores.items():
         per_frame = np.reshape(score.blocks, (len(options.seeds), len(frames))).mean(axis=0)
@@ -319,7 +262,6 @@ def report(scores, frames, options):
         cells = [
             " ".join(f"{ratio:.3f}" for ratio in per_frame),
             f"{absorbed.mean():+.1f}, {absorbed[np.abs(absorbed).argmax()]:+.1f}",
-            f"{100 * np.max(np.abs(score.flux)):.3f}",
             f"{1e4 * np.max(np.abs(score.pedestal)):.1f}",
             f"{np.min(score.seconds):.1f}",
             f"{np.max(score.megabytes):.0f}",
@@ -331,11 +273,29 @@ def report(scores, frames, options):
         "sky, over what white noise alone gives (1 is the limit of a method that knows the "
         "stripes; below 1, some of the white noise that looks like stripes went with them). "
         "Galaxy absorbed: of its light in the brightest pixels that hold 80% of it, from the "
-        "difference of what was removed with and without it. Source flux: largest change of the "
-        "total flux of pixels three sigma above the sky, from what was removed with the sources "
-        "and without. Sky level: largest change of the mean outside the source mask. Time: the "
-        "smallest, with the search for sources (ours) or the ramp fit (jwst). Memory: beyond the "
-        "input.",
+        "difference of what was removed with and without it. Sky level: largest change of the mean "
+        "outside the source mask. Time: the smallest, with the search for sources (ours) or the "
+        "ramp fit (jwst). Memory: beyond the input.",
+        "",
+        "Change of the flux of sources by what is left of the stripes, in percent, and what chance "
+        "gives:",
+        "",
+        "| method | "
+        + " | ".join(f"{name}, seed {seed}" for seed in options.seeds for name, *_ in frames)
+        + " | rms |",
+        "|---" * (len(frames) * len(options.seeds) + 2) + "|",
+    ]
+    for name, score in scores.items():
+        flux, chance = 100 * np.array(score.flux), 100 * np.array(score.flux_chance)
+        cells = [f"{a:+.3f} ± {b:.3f}" for a, b in zip(flux, chance, strict=True)]
+        rms = f"{np.sqrt(np.mean(flux**2)):.3f}, {np.sqrt(np.mean(chance**2)):.3f} by chance"
+        lines.append(f"| {name} | {' | '.join(cells)} | {rms} |")
+    lines += [
+        "",
+        "All pixels three sigma above the sky, against the stripes that the same exposure has over "
+        "one that was simulated without 1/f noise, with the same noise and flags; the level of "
+        "blank sky does not count. Chance: rms of the same for the field put in 23 other places, "
+        "where it has no part in what is left.",
         "",
     ]
     return "\n".join(lines)
@@ -346,37 +306,21 @@ def main():
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     parser.add_argument("--size", default="full", help="subarray, e.g. full or sub640")
     parser.add_argument("--seeds", type=int, nargs="+", default=[1, 2])
-    parser.add_argument("--tilted", action="store_true", help="tilted stripes, the first seed")
+    parser.add_argument("--ours", action="store_true", help="without the methods of jwst")
     parser.add_argument("--output", type=Path, default=None)
     options = parser.parse_args()
-    name = "tilted_striping.md" if options.tilted else "striping.md"
-    options.output = options.output or Path(__file__).parent / "results" / name
+    options.output = options.output or Path(__file__).parent / "results" / "striping.md"
     logging.disable(logging.WARNING)
-    scores = {}
-    config = SimulationConfig().without("wisps", "snowballs", "persistence")
-    frames = FRAMES
-    lines = []
+    scores = {name: Score() for name in METHODS if not options.ours or "jwst" not in name}
     with tempfile.TemporaryDirectory() as folder:
-        for seed in options.seeds[:1] if options.tilted else options.seeds:
-            for detector, band, pattern, n_groups in frames[:1] if options.tilted else frames:
-                out = Path(folder) / f"{seed}_{detector}"
-                (exposure,) = simulate(
-                    out,
-                    [detector],
-                    [band],
-                    dithers=1,
-                    seed=seed,
-                    size=options.size,
-                    read_pattern=pattern,
-                    n_groups=n_groups,
-                    config=config,
-                )
+        for seed in options.seeds:
+            for frame in FRAMES:
+                out = Path(folder) / f"{seed}_{frame[0]}"
+                exposure = simulated(out, frame, seed, options.size)
+                bare = simulated(out / "bare", frame, seed, options.size, "one_over_f")
                 with active(out):
-                    if options.tilted:
-                        lines = measure_tilted(exposure)
-                    else:
-                        measure_exposure(exposure, scores)
-    text = report_tilted(lines, options) if options.tilted else report(scores, frames, options)
+                    measure_exposure(exposure, bare, scores)
+    text = report(scores, FRAMES, options)
     print(text)
     options.output.parent.mkdir(parents=True, exist_ok=True)
     options.output.write_text(text)
