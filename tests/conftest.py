@@ -1,5 +1,6 @@
 """What tests share: small simulated exposures with the reference files that calibrate them."""
 
+import functools
 import gc
 import os
 import signal
@@ -10,6 +11,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
+import asdf
 import numpy as np
 import pytest
 from astropy.io import fits
@@ -35,8 +37,21 @@ for name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "NUMBA_NUM_THREADS"):
     os.environ.setdefault(name, "1")
 
 
+# asdf parses the schemas of a WCS anew each time that one is set or saved: once is enough
+if hasattr(asdf.schema, "_make_schema_loader"):
+    _load_schema = functools.cache(asdf.schema._make_schema_loader())
+    asdf.schema._make_schema_loader = lambda: _load_schema
+
+
 def pytest_collection_finish():
-    """Leave what importing has made out of the collections that stpipe makes after every step."""
+    """Leave what importing has made out of the collections that stpipe makes before every step."""
+    gc.freeze()
+
+
+@pytest.fixture(autouse=True, scope="module")
+def _frozen():
+    """The same with what was imported, and read once and for all, since."""
+    gc.collect()
     gc.freeze()
 
 
