@@ -8,6 +8,7 @@ from numpy.typing import NDArray
 
 from ceers_steps.kernels.dq import DO_NOT_USE, REFERENCE_PIXEL
 from ceers_steps.kernels.sources.tiers import RATE_TIERS, mask_sources
+from ceers_steps.kernels.stripes.columns import strong_columns
 from ceers_steps.kernels.stripes.frame import (
     Stripes,
     add_tilted,
@@ -135,6 +136,8 @@ def destripe_inplace(
     if not any(plane.sees_sky.any() for plane in planes):
         raise ValueError("no pixel is usable: all are NaN, flagged or without a read noise")
     rough = _rough_tilted(planes, flat, source_bits, layout.n_outputs, settings.tilted_angles)
+    if settings.method == "wiener" and not settings.tilted_angles:
+        rough = _strong_columns(planes, flat, source_bits, layout.n_outputs)
     bits = source_bits
     if bits is None:
         bits = _search_sources(planes, rough, flat, layout.n_outputs, settings.search_destriped)
@@ -206,6 +209,21 @@ def _rough_tilted(
     return rough
 
 
+def _strong_columns(
+    planes: Sequence[_Plane],
+    flat: NDArray | None,
+    source_bits: NDArray[np.uint8] | None,
+    n_outputs: int,
+) -> list[NDArray[np.float32] | None]:
+    """Return the stripes along columns of each integration, None where they are not strong."""
+    found: list[NDArray[np.float32] | None] = []
+    for plane in planes:
+        image = plane.image if flat is None else flatten(plane.image, flat)
+        mask = ~plane.sees_sky if source_bits is None else ~plane.sees_sky | (source_bits > 0)
+        found.append(None if mask.all() else strong_columns(image, mask, n_outputs))
+    return found
+
+
 def _no_stripes(shape: tuple[int, ...], settings: StripeSettings) -> Stripes:
     """Return patterns of which nothing is subtracted."""
     nothing = np.zeros(shape, np.float32)
@@ -256,6 +274,13 @@ def _find(
             sources = (used_bits > 0) & plane.sees_sky
     if rough is None:
         return _find_rows_and_columns(plane, plane.image, mask, sources, flat, layout, settings)
+    if not settings.tilted_angles:
+        image = plane.image if flat is None else flatten(plane.image, flat)
+        columns = strong_columns(image, mask | (bits > 0), layout.n_outputs)
+        columns = rough if columns is None else columns
+        image = plane.image - columns
+        stripes = _find_rows_and_columns(plane, image, mask, sources, flat, layout, settings)
+        return replace(stripes, vertical=stripes.vertical + columns)
     # wide faint light is no stripe: here the widest tier counts, too
     covered = mask | (bits > 0)
     if covered.all():

@@ -195,9 +195,9 @@ def find_large_sources(light: Float, seen: NDArray[np.bool_]) -> list[LargeSourc
         y, x = np.nonzero(part.pixels)
         ellipse = Ellipse.of(y + part.box[0].start, x + part.box[1].start)
         near = _surroundings(ellipse, light.shape)
-        rows, columns = near
-        own = np.zeros(light.shape, bool)[near]
-        own[y + part.box[0].start - rows.start, x + part.box[1].start - columns.start] = True
+        own = np.zeros(light.shape, bool)
+        own[part.box][part.pixels] = True
+        own = own[near]  # a long and winding part reaches farther than its ellipse
         own = ndimage.binary_dilation(own, EIGHT_NEIGHBOURS, LARGE_SOURCES.gap)
         usable = seen[near] & (own | ~others[near])
         distance = ellipse.distance(*np.ogrid[near])

@@ -8,6 +8,7 @@ speaks for it stands there.
 from dataclasses import dataclass
 
 __all__ = [
+    "COLUMNS",
     "GROUPS",
     "LARGE_SOURCES",
     "LIGHT",
@@ -16,6 +17,7 @@ __all__ = [
     "ROW_NOISE",
     "SERIES",
     "TILTED",
+    "ColumnSettings",
     "GroupStripeSettings",
     "LargeSourceSettings",
     "LightSettings",
@@ -225,6 +227,24 @@ class TiltedSettings:
 
 
 @dataclass(frozen=True)
+class ColumnSettings:
+    """Stripes along columns that are too strong for the fit of rows."""
+
+    rows: int = 512
+    """Rows on which columns are compared: medians have a noise of 0.07 of a pixel's (choice)."""
+    least_scatter: float = 0.1
+    """Scatter of columns, units of the noise of a pixel, that does no harm to the fit: by 0.15 they
+    can make blocks twice as noisy (model)."""
+    chance: float = 10.0
+    """Error of the variance of many medians, in units of it over the root of their number: four
+    sigma of a variance from the median of absolute differences (choice)."""
+    least_seen: float = 0.25
+    """Part of the rows that a column must have (choice) ..."""
+    least_pairs: int = 32
+    """... and pairs of such columns: their scatter is then known to a fifth (choice)."""
+
+
+@dataclass(frozen=True)
 class RowNoiseSettings:
     """How the scatter of rows is measured."""
 
@@ -240,4 +260,5 @@ SERIES = SeriesSettings()
 GROUPS = GroupStripeSettings()
 MEDIAN = MedianSettings()
 TILTED = TiltedSettings()
+COLUMNS = ColumnSettings()
 ROW_NOISE = RowNoiseSettings()

@@ -5,6 +5,7 @@ import pytest
 
 from ceers_steps.kernels.stripes.exposure import StripeSettings, destripe_inplace
 from ceers_steps.kernels.stripes.readout import ReadoutLayout
+from ceers_steps.simulate.detector.noise import one_over_f_frame
 
 SHAPE = (128, 128)
 
@@ -35,3 +36,25 @@ def test_one_bad_variance_spoils_nothing(method, plane, value):
         assert np.std(image) < 1.1 * 0.02  # the stripes are gone
     if plane == 3:  # the photon noise of single pixels has no weight
         np.testing.assert_array_equal(spoilt, good)
+
+
+def test_strong_columns_leave_no_trace():
+    """Of half the noise of a pixel: they were taken for light, and spoilt the rows."""
+    shape, noise = (512, 512), 0.01
+    rng = np.random.default_rng(11)
+    rows = one_over_f_frame(
+        shape, n_outputs=4, fast_axis=-1, slow_axis=2, rng=rng, amplitude=0.15 * noise
+    )
+    white = rng.normal(0.2, noise, shape)
+    columns = np.outer(np.ones(shape[0]), rng.normal(0, 0.5 * noise, shape[1]))
+    layout = ReadoutLayout.from_keywords(shape, fast_axis=-1, slow_axis=2, n_outputs=4)
+    errors = []
+    for added in (np.zeros(shape), columns):
+        image = (white + rows + added).astype(np.float32)
+        variance = np.full((1, *shape), noise**2 / 2, np.float32)
+        cleaned = image[np.newaxis].copy()
+        destripe_inplace(cleaned, np.zeros((1, *shape), np.uint32), variance, variance, layout)
+        left = cleaned[0] - white
+        errors.append(np.std(left.reshape(32, 16, 32, 16).mean(axis=(1, 3))))
+    assert errors[0] < 0.06 * noise
+    assert errors[1] < 1.1 * errors[0]

@@ -77,6 +77,13 @@ def test_blocks_that_are_not_seen_do_not_matter():
     assert light[outskirts_mask(sources, light.shape)].min() > 0.5 * LARGE_SOURCES.faintest
 
 
+def test_parts_longer_than_their_ellipse():
+    """A row of blocks, as of a column of the detector that is too bright."""
+    image = blocks(np.zeros((300, 64), np.float32))
+    image[20:280, 30] += 20.0
+    find_large_sources(image, np.ones(image.shape, bool))
+
+
 @pytest.mark.parametrize("n_outputs", [4, 1])
 def test_stripes_take_less_of_a_source_whose_outskirts_are_unmasked(n_outputs):
     """Its mask ends at 0.4 sigma, as that of a search does around sources larger than its ring."""
