@@ -6,7 +6,7 @@ import os
 import signal
 import sys
 import warnings
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,7 +17,7 @@ import pytest
 from astropy.io import fits
 from filelock import FileLock
 
-from ceers_steps.simulate import Truth, active, read_truth, simulate
+from ceers_steps.simulate import SimulationConfig, Truth, active, read_truth, simulate
 
 # CRDS must never look for a server, not even before a simulated cache is active
 os.environ["CRDS_SERVER_URL"] = "https://jwst-serverless.invalid"
@@ -79,19 +79,34 @@ class SimulatedField:
 
 
 @contextmanager
-def _simulated(tmp_path_factory, size: str, **arguments) -> Iterator[SimulatedField]:
-    """Simulate once for all processes of a test run; jwst uses the reference files meanwhile."""
+def _made_once(
+    tmp_path_factory, name: str, part: str, make: Callable[[Path], None]
+) -> Iterator[Path]:
+    """Make a part of a folder once for all processes of a test run, and give the folder.
+
+    Meanwhile jwst uses the reference files of the simulation in it. Tests leave it as it is.
+    """
     # with pytest-xdist every process has a folder of its own in one that they share
     shared = tmp_path_factory.getbasetemp()
     if "PYTEST_XDIST_WORKER" in os.environ:
         shared = shared.parent
-    folder = shared / "simulated"
-    done = folder / f".{size}"
-    with FileLock(shared / "simulated.lock"):
+    folder, done = shared / name, shared / f"{name}.{part}"
+    with FileLock(shared / f"{name}.lock"):
         if not done.exists():
-            simulate(folder, dithers=1, seed=1, size=size, **arguments)
+            make(folder)
             done.touch()
     with active(folder):
+        yield folder
+
+
+@contextmanager
+def _simulated(tmp_path_factory, size: str, **arguments) -> Iterator[SimulatedField]:
+    """One exposure of each detector, of a size."""
+
+    def make(folder):
+        simulate(folder, dithers=1, seed=1, size=size, **arguments)
+
+    with _made_once(tmp_path_factory, "simulated", size, make) as folder:
         yield SimulatedField(folder)
 
 
@@ -125,6 +140,21 @@ def full_frame(tmp_path_factory) -> Iterator[SimulatedField]:
     """NRCB4 F150W (with wisps) and NRCBLONG F277W, full frame, 9 groups of MEDIUM8: slow tests."""
     with _simulated(tmp_path_factory, "full", n_groups=9, observation=2) as field:
         yield field
+
+
+@pytest.fixture(scope="module")
+def calibrated_dithers(tmp_path_factory) -> Iterator[Path]:
+    """Two dithers of NRCB4 F150W and NRCBLONG F277W, SUB640, calibrated, with associations."""
+    from tests.dithers import calibrate, simulate_dithers
+
+    def make(folder):
+        config = SimulationConfig().only("sources")
+        exposures = simulate_dithers(folder, 2, n_groups=2, seed=5, config=config)
+        with active(folder):
+            calibrate(folder, exposures)
+
+    with _made_once(tmp_path_factory, "calibrated", "dithers", make) as folder:
+        yield folder
 
 
 @pytest.fixture

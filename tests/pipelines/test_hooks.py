@@ -11,10 +11,7 @@ from stdatamodels.jwst import datamodels
 import ceers_steps
 from ceers_steps import CeersDetector1, CeersImage3
 from ceers_steps.integration import get_steps
-from ceers_steps.simulate import SimulationConfig, active
-from tests.dithers import simulate_dithers
 from tests.pipelines.test_detector1 import environment_of, strun
-from tests.pipelines.test_image3 import calibrate
 
 STEPS = [(path, alias) for path, alias, is_pipeline in get_steps() if not is_pipeline]
 
@@ -106,19 +103,8 @@ def _class(path):
     return getattr(ceers_steps, path.rpartition(".")[2])
 
 
-@pytest.fixture(scope="module")
-def field(tmp_path_factory):
-    """Two dithers of NRCB4 F150W and NRCBLONG F277W, SUB640, with associations."""
-    folder = tmp_path_factory.mktemp("hooks3")
-    config = SimulationConfig().only("sources")
-    exposures = simulate_dithers(folder, 2, n_groups=2, seed=5, config=config)
-    with active(folder):
-        calibrate(folder, exposures)
-        yield folder
-
-
-def test_stage_3_with_hooks_gives_what_ours_gives(field, tmp_path):
-    association = str(field / "field_f150w_asn.json")
+def test_stage_3_with_hooks_gives_what_ours_gives(calibrated_dithers, tmp_path):
+    association = str(calibrated_dithers / "field_f150w_asn.json")
     plain = {"skymatch": {"subtract": False}, "outlier_detection": {"skip": True}}
     expected = CeersImage3.call(
         association,

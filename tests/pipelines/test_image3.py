@@ -14,24 +14,17 @@ from stdatamodels.jwst import datamodels
 from stdatamodels.jwst.datamodels import dqflags
 from stpipe import config_parser
 
-from ceers_steps import CeersImage2, CeersImage3, SkyVarStep, TiledResampleStep, UpdateWcsStep
+from ceers_steps import CeersImage3, SkyVarStep, TiledResampleStep, UpdateWcsStep
 from ceers_steps.files.associations import as_json, build_association
 from ceers_steps.files.membership import PATHS
 from ceers_steps.files.parameter_files import parameter_files_dir
-from ceers_steps.simulate import SimulationConfig, active, read_truth
 from ceers_steps.steps.base import StepError
 from ceers_steps.steps.inputs.errors import scale_errors
 from ceers_steps.survey.select.association_files import write_associations
 from ceers_steps.survey.select.associations import group_exposures, name_products
 from ceers_steps.survey.select.exposures import read_exposures
-from tests.dithers import make_sources, simulate_dithers
+from tests.dithers import NOISE, SKY, make_sources
 from tests.pipelines.test_detector1 import strun, strun_here
-
-SKY = 0.3
-"""Added to every exposure, MJy/sr, different for each: the pedestal that skyvar takes out."""
-
-NOISE = 0.02
-"""Standard deviation of a pixel, MJy/sr."""
 
 FAST = {
     "tweakreg": {"skip": True},
@@ -41,43 +34,10 @@ FAST = {
 }
 
 
-def calibrate(folder, exposures):
-    """Write calibrated exposures of known noise, and associations of them."""
-    cals = []
-    for number, exposure in enumerate(exposures):
-        truth = read_truth(exposure.truth)
-        with datamodels.open(exposure.uncal) as raw:
-            model = datamodels.ImageModel(truth.rate.shape)
-            model.update(raw)
-        model.data = truth.rate.astype(np.float32)
-        model.dq = (truth.rate == 0).astype(np.uint32)
-        for name in ("err", "var_poisson", "var_rnoise"):
-            setattr(model, name, np.ones(truth.rate.shape, np.float32))
-        model.meta.filename = f"{exposure.name}_rate.fits"
-        model.meta.cal_step.ramp_fit = "COMPLETE"
-        (cal,) = CeersImage2.call(model)
-        rng = np.random.default_rng(number)
-        cal.data += SKY * (1 + number) + rng.normal(0, NOISE, cal.data.shape).astype(np.float32)
-        cal.var_rnoise = np.full(cal.data.shape, NOISE**2, np.float32)
-        cal.var_poisson = np.full(cal.data.shape, (NOISE / 10) ** 2, np.float32)
-        cal.err = np.sqrt(cal.var_rnoise + cal.var_poisson)
-        path = folder / f"{exposure.name}_cal.fits"
-        cal.save(path)
-        cals.append(path)
-    found, _ = read_exposures(cals)
-    groups = name_products(group_exposures(found, "program"), "field_{filter}")
-    write_associations(groups, folder)
-
-
 @pytest.fixture(scope="module")
-def field(tmp_path_factory):
-    """Two dithers of NRCB4 F150W and NRCBLONG F277W, SUB640, with associations and grid."""
-    folder = tmp_path_factory.mktemp("image3")
-    config = SimulationConfig().only("sources")
-    exposures = simulate_dithers(folder, 2, n_groups=2, seed=5, config=config)
-    with active(folder):
-        calibrate(folder, exposures)
-        yield folder
+def field(calibrated_dithers):
+    """Two dithers of NRCB4 F150W and NRCBLONG F277W, SUB640, with associations."""
+    return calibrated_dithers
 
 
 def everything(field):

@@ -1,5 +1,7 @@
 """What a catalogue needs to know of a band: aperture corrections, colour of Vega."""
 
+from functools import lru_cache
+
 import numpy as np
 from astropy.stats import sigma_clip
 from photutils.aperture import CircularAperture
@@ -20,9 +22,10 @@ _AB_ZERO_POINT = 3631.0  # Jy
 _RADIATION_CONSTANT = 14388.0  # um K
 
 
+@lru_cache(maxsize=32)
 def aperture_corrections(
     band: Band, pixel_scale: float
-) -> list[tuple[float, float, float, float, float]]:
+) -> tuple[tuple[float, float, float, float, float], ...]:
     """Apertures of given encircled energy, and the factors from their flux to the total flux.
 
     Parameters
@@ -34,7 +37,7 @@ def aperture_corrections(
 
     Returns
     -------
-    list of tuple
+    tuple of tuple
         Encircled energy, radius (pixels), correction, and the radii (pixels) of the annulus in
         which the sky is measured; one for each of `ENCIRCLED`. The correction allows for the
         light that the clipped median in the annulus takes for sky.
@@ -57,10 +60,10 @@ def aperture_corrections(
     annulus = image[(distance >= sky_in) & (distance < sky_out)]
     # a sample of the PSF is what a pixel centred there catches
     sky = np.median(sigma_clip(annulus, sigma=3.0, masked=False))
-    return [
+    return tuple(
         (fraction, radius, 1 / (fraction - np.pi * radius**2 * sky), sky_in, sky_out)
         for fraction, radius in zip(ENCIRCLED, apertures, strict=True)
-    ]
+    )
 
 
 def vega_offset(band: Band) -> float:

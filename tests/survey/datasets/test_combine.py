@@ -11,11 +11,8 @@ from stdatamodels.jwst import datamodels
 
 from ceers_steps.cli import main
 from ceers_steps.errors import CeersError
-from ceers_steps.simulate import SimulationConfig, active
 from ceers_steps.survey.datasets.combine import check_groups, combine_exposures, observation_list
 from ceers_steps.survey.select.exposures import Exposure
-from tests.dithers import simulate_dithers
-from tests.pipelines.test_image3 import calibrate
 from tests.survey.sky import square, write_file
 
 
@@ -72,20 +69,9 @@ def test_list_of_observations():
     assert len(text.splitlines()) == 5
 
 
-@pytest.fixture(scope="module")
-def cals(tmp_path_factory):
-    """Two dithers of NRCB4 F150W and NRCBLONG F277W, SUB640, calibrated."""
-    folder = tmp_path_factory.mktemp("combine")
-    exposures = simulate_dithers(
-        folder, 2, n_groups=2, seed=5, config=SimulationConfig().only("sources")
-    )
-    with active(folder):
-        calibrate(folder, exposures)
-        yield folder
-
-
-def test_mosaics_of_calibrated_exposures(cals, tmp_path, capsys):
-    arguments = ["mosaic", str(cals), "-o", str(tmp_path), "--pixel-scale", "0.05", "--north-up"]
+def test_mosaics_of_calibrated_exposures(calibrated_dithers, tmp_path, capsys):
+    arguments = ["mosaic", str(calibrated_dithers), "-o", str(tmp_path)]
+    arguments += ["--pixel-scale", "0.05", "--north-up"]
     arguments += ["--skip", "tweakreg", "outlier_detection", "mosaic_background"]
     assert main(arguments) == 0
     name = "jw01345_obs001_NIRCAM_F150W"
@@ -99,7 +85,7 @@ def test_mosaics_of_calibrated_exposures(cals, tmp_path, capsys):
         assert (dec[1] - dec[0]) * 3600 == pytest.approx(0.05, rel=1e-3)
         assert abs(ra[1] - ra[0]) * 3600 < 1e-3
         # a pixel of an exposure lies where its own WCS says
-        path = next(cals.glob("*nrcb4_cal.fits"))
+        path = next(calibrated_dithers.glob("*nrcb4_cal.fits"))
         with datamodels.open(path) as cal:
             x, y = wcs.invert(*cal.meta.wcs(300.0, 300.0))
         assert np.isfinite(mosaic.data[round(float(y)), round(float(x))])
