@@ -15,7 +15,7 @@ from ceers_steps.kernels.dq import JUMP_DET
 from ceers_steps.kernels.jumps.differences import Noise, Ramp, Window, measure_noise
 from ceers_steps.kernels.parts import Slices
 from ceers_steps.kernels.snowballs.adaptive import Snowball
-from ceers_steps.kernels.snowballs.profile import Blocks
+from ceers_steps.kernels.snowballs.profile import Blocks, log_radius, stretch_of
 from ceers_steps.kernels.snowballs.settings import FAINT, HALO
 from ceers_steps.kernels.stats import mad_sigma
 
@@ -58,7 +58,7 @@ def subtract_faint_halos_inplace(
     of the other differences of each pixel, is followed by an elliptical profile whose logarithm
     is a parabola in that of the radius, and that is corrected by the means of elliptical rings,
     which need no formula. It is subtracted out to where it is lost in its own error, where
-    nothing is flagged.
+    nothing is flagged. Events that touch are measured with the halos of the others taken out.
 
     Parameters
     ----------
@@ -88,17 +88,75 @@ def subtract_faint_halos_inplace(
         noise = measure_noise(ramp, places, n_outputs)
         if not noise.sigma > 0:
             continue
-        for event in sorted(here, key=lambda each: -each.halo_radius):
-            halos = _halos_of(ramp, noise, event)
-            if halos is None:
+        for halo in _measured_together(ramp, noise, here):
+            if halo is None:
                 n_refused += 1
                 continue
-            n_subtracted += bool(halos)
-            for group, box, charge in halos:
-                data[i, group:, *box] -= charge * np.float32(noise.sigma)
+            n_subtracted += bool(halo.parts)
+            for k, part in halo.parts.items():
+                charge = np.float32(part) * halo.level
+                charge[(charge > FAINT.brightest) | (groupdq[i, k + 1][halo.box] != 0)] = 0
+                data[i, k + 1 :, *halo.box] -= charge * np.float32(noise.sigma)
                 total += float(charge.sum())
                 n_pixels += int(np.count_nonzero(charge))
     return FaintHalos(n_subtracted, n_refused, total / max(n_pixels, 1))
+
+
+@dataclass(frozen=True)
+class _Halo:
+    """What an event has around it.
+
+    `level`, sigma of a difference, is that of the sum of the differences in `box`; `parts` are
+    those of each difference that holds some, none where nothing was confirmed.
+    """
+
+    box: Slices
+    level: Float
+    parts: dict[int, float]
+
+    def take_from(self, differences: Float, box: Slices, sigma: float) -> None:
+        """Subtract it from the differences in another box."""
+        inner = [
+            slice(max(mine.start, other.start), min(mine.stop, other.stop))
+            for mine, other in zip(self.box, box, strict=True)
+        ]
+        if any(side.stop <= side.start for side in inner):
+            return
+        here, there = (
+            tuple(
+                slice(side.start - outer.start, side.stop - outer.start)
+                for side, outer in zip(inner, outers, strict=True)
+            )
+            for outers in (self.box, box)
+        )
+        for k, part in self.parts.items():
+            differences[k][there] -= np.float32(part * sigma) * self.level[here]
+
+
+def _measured_together(ramp: Ramp, noise: Noise, events: Sequence[Snowball]) -> list[_Halo | None]:
+    """Return the halo of each event, the largest first; None if it cannot be measured.
+
+    The halos of all others are taken out of the differences before one is measured, and those
+    that touch another in the same differences are measured again when all are known.
+    """
+    events = sorted(events, key=lambda each: -each.halo_radius)
+    halos: dict[int, _Halo | None] = {}
+    for again in range(FAINT.passes):
+        for n, event in enumerate(events):
+            touching = [other for other in events if other is not event and _touch(event, other)]
+            if again and not touching:
+                continue
+            known = [halo for m, halo in halos.items() if m != n and halo is not None]
+            halos[n] = _halo_of(ramp, noise, event, known, touching)
+    return [halos[n] for n in range(len(events))]
+
+
+def _touch(one: Snowball, other: Snowball) -> bool:
+    """Tell if two events share a difference, and a halo reaches what is bright of the other."""
+    apart = float(np.hypot(one.y - other.y, one.x - other.x))
+    reach = np.exp(FAINT.range[1]) * max(one.halo_radius, other.halo_radius)
+    reach += min(one.halo_radius, other.halo_radius)
+    return abs(one.group - other.group) <= 2 and apart < reach
 
 
 def _box(event: Snowball, shape: tuple[int, ...], radii: float) -> Slices:
@@ -111,32 +169,59 @@ def _box(event: Snowball, shape: tuple[int, ...], radii: float) -> Slices:
     return grown_box((slice(y, y + 1), slice(x, x + 1)), reach, shape)
 
 
-def _halos_of(ramp: Ramp, noise: Noise, event: Snowball) -> list[tuple[int, Slices, Float]] | None:
-    """Return groups, boxes and faint halos (sigma) of an event; None if it cannot be measured."""
-    this, n_differences = event.group - 1, len(ramp.data) - 1
-    near = [k for k in (this, this + 1, this - 1) if 0 <= k < n_differences]
+def _near(event: Snowball, n_differences: int) -> list[int]:
+    """Return the differences that may hold charge of an event, its own first."""
+    this = event.group - 1
+    return [k for k in (this, this + 1, this - 1) if 0 <= k < n_differences]
+
+
+def _halo_of(
+    ramp: Ramp,
+    noise: Noise,
+    event: Snowball,
+    known: Sequence[_Halo],
+    touching: Sequence[Snowball],
+) -> _Halo | None:
+    """Return the halo of an event, without parts if none is there; None if it cannot be measured.
+
+    `known` are the halos of others, `touching` the events whose bright part must not be taken
+    for a part of this one.
+    """
+    n_differences = len(ramp.data) - 1
+    near = _near(event, n_differences)
     # over many pixels one difference is enough for the rate, and it must hold no charge
-    left_out = near if n_differences > len(near) else [this]
+    left_out = near if n_differences > len(near) else near[:1]
     box = _box(event, ramp.bad.shape, float(np.exp(FAINT.range[1])))
     window = ramp.window(box, noise)
+    for halo in known:
+        halo.take_from(window.differences, box, noise.sigma)
+    y, x = np.meshgrid(
+        *(np.arange(side.start, side.stop, dtype=np.float32) for side in box),
+        indexing="ij",
+        sparse=True,
+    )
+    for other in touching:
+        place = (other.y, other.x, *stretch_of(other))
+        bright = log_radius(y, x, place, other.halo_radius) < 0
+        window.usable[_near(other, n_differences)] &= ~bright
     rate, count = _rate(window, left_out)
-    known = (count > 0) & _no_source(rate, noise.sigma)
-    y, x = (np.arange(side.start, side.stop, dtype=np.float32) for side in box)
-    centre = event.y - y[0], event.x - x[0]
-    y, x = np.meshgrid(y - y[0], x - x[0], indexing="ij", sparse=True)
-    distance = np.hypot(y - centre[0], x - centre[1]) / event.halo_radius
-    inner = distance < 1
-    others = ((ramp.groupdq[1:, *box] & JUMP_DET) != 0) & ~inner
-    taken = np.count_nonzero(others, axis=(1, 2)) / max(np.count_nonzero(~inner), 1)
+    known_rate = (count > 0) & _no_source(rate, noise.sigma)
+    centre = event.y - box[0].start, event.x - box[1].start
+    y, x = y - y[0], x - x[:, :1]
+    distance = log_radius(y, x, (*centre, *stretch_of(event)), event.halo_radius)
+    inner = distance < 0
+    own = distance < FAINT.own
+    others = ((ramp.groupdq[1:, *box] & JUMP_DET) != 0) & ~own
+    taken = np.count_nonzero(others, axis=(1, 2)) / max(np.count_nonzero(~own), 1)
     if (taken[near] > FAINT.crowded).any():
         return None
-    bright = known & inner & (distance > np.exp(FAINT.range[0]))
+    bright = known_rate & inner & (distance > FAINT.range[0])
     parts = _parts(window, rate, noise.sigma, near, bright)
     # together, since the differences share the reads between them, and the halo its profile
     held = sorted(parts)
     excess = (window.differences[held].sum(axis=0) - len(held) * rate) / np.float32(noise.sigma)
     # in the flagged region there are no other hits to be separated
-    good = known & (window.steady[held] | (window.usable[held] & inner)).all(axis=0)
+    good = known_rate & (window.steady[held] | (window.usable[held] & inner)).all(axis=0)
     error = np.sqrt(1 + len(held) ** 2 / np.maximum(count, 1)).astype(np.float32)
     outer = good & ~inner
     if np.count_nonzero(outer) > FAINT.fewest_blocks:
@@ -148,23 +233,18 @@ def _halos_of(ramp: Ramp, noise: Noise, event: Snowball) -> list[tuple[int, Slic
     blocks = blocks.with_rows(shape, event.halo_radius)
     profile = blocks.fit_profile(shape, event.halo_radius)
     if profile is None:
-        return []
+        return _Halo(box, np.zeros_like(rate), {})
     if (rows := blocks.row_noise(profile)) is not None:
         of_pixels = np.repeat(np.repeat(rows, blocks.size, axis=0), blocks.size, axis=1)
         excess[: of_pixels.shape[0], : of_pixels.shape[1]] -= of_pixels
-    halo = profile.significant(y, x)
+    level = profile.significant(y, x)
     # what is brighter is flagged around an event that was measured well
-    halo[ramp.bad[box] | (halo > len(held) * FAINT.brightest)] = 0
-    flagged = [ramp.groupdq[k + 1][box] != 0 for k in held]
-    unflagged = np.where(np.any(flagged, axis=0), np.float32(0), halo)
+    level[ramp.bad[box] | (level > len(held) * FAINT.brightest)] = 0
+    flagged = np.any([ramp.groupdq[k + 1][box] != 0 for k in held], axis=0)
+    unflagged = np.where(flagged, np.float32(0), level)
     if not _is_confirmed(unflagged, (excess - profile.sky) / error, error, good):
-        return []
-    halos = []
-    for k, hidden in zip(held, flagged, strict=True):
-        part = np.float32(parts[k]) * halo
-        part[hidden | (part > FAINT.brightest)] = 0
-        halos.append((k + 1, box, part))
-    return halos
+        parts = {}
+    return _Halo(box, level, parts)
 
 
 def _parts(

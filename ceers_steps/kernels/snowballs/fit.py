@@ -88,7 +88,8 @@ def fit_robust(
     for _ in range(largest_number - 1):
         diagonal = np.diag(np.maximum(np.diag(curvature), 1e-12))
         step = np.linalg.solve(curvature + damping * diagonal, gradient)
-        trial, trial_slopes = evaluate(values - step)
+        with np.errstate(over="ignore", invalid="ignore"):  # a wild step is not taken
+            trial, trial_slopes = evaluate(values - step)
         trial_loss = robust_loss(trial, soft)
         if not trial_loss < loss:
             damping *= FIT.damping_step

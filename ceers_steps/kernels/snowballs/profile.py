@@ -12,7 +12,7 @@ from ceers_steps.kernels.snowballs.along_rows import RowNoise
 from ceers_steps.kernels.snowballs.fit import Evaluation, Fit, fit_robust, robust_loss
 from ceers_steps.kernels.snowballs.settings import FAINT, FIT
 
-__all__ = ["Blocks", "Profile"]
+__all__ = ["Blocks", "Profile", "log_radius", "stretch_of"]
 
 Float = NDArray[np.float32]
 
@@ -56,7 +56,7 @@ class Profile:
         ndarray of float32
             0 where it is not.
         """
-        t = _log_radius(y, x, self.ellipse, self.radius)
+        t = log_radius(y, x, self.ellipse, self.radius)
         grid, level = self.grid, self.level.copy()
         # no hole, and nothing beyond the first radius at which it is lost
         lost = (level < FAINT.pixel_significance * self.error) & (grid > 0)
@@ -132,7 +132,7 @@ class Blocks:
         enough = block_sum(good[cut], size) >= max(size * size / 2, 1)
         middle = (size - 1) / 2
         y, x = (size * np.arange(side // size)[:, None] + middle for side in (ny, nx))
-        t = _log_radius(y, x.T, (*centre, *_stretch(event)), event.halo_radius)
+        t = log_radius(y, x.T, (*centre, *stretch_of(event)), event.halo_radius)
         ring = (t > FAINT.range[0]) & (t < FAINT.range[1])
         coverage = int(np.count_nonzero(enough & ring)) / max(int(np.count_nonzero(ring)), 1)
         mean = total / np.maximum(seen, 1e-6)
@@ -156,7 +156,7 @@ class Blocks:
         -------
         Blocks
         """
-        t = _log_radius(self.y, self.x, shape[:4], radius)
+        t = log_radius(self.y, self.x, shape[:4], radius)
         left = self.mean - _level(t, shape[4:]) - shape[7]
         rows = RowNoise.of(self.row, self.column, self.size, left, self.error, t > 0)
         return replace(self, rows=rows)
@@ -176,7 +176,7 @@ class Blocks:
         """
         if self.rows is None:
             return None
-        t = _log_radius(self.y, self.x, profile.ellipse, profile.radius)
+        t = log_radius(self.y, self.x, profile.ellipse, profile.radius)
         left = self.mean - np.interp(t, profile.grid, profile.level) - profile.sky
         return self.rows.expected(self._weight(left), left)
 
@@ -200,8 +200,8 @@ class Blocks:
             Centre, two components of the stretch, three terms of the profile, sky; None if too
             little is around.
         """
-        start = np.array([*centre, *_stretch(event)])
-        t = _log_radius(self.y, self.x, start, event.halo_radius)
+        start = np.array([*centre, *stretch_of(event)])
+        t = log_radius(self.y, self.x, start, event.halo_radius)
         around = t > 0
         if np.count_nonzero(around) < FAINT.fewest_blocks or self.coverage < FAINT.coverage:
             return None
@@ -238,7 +238,7 @@ class Blocks:
             None without a halo.
         """
         ellipse, start = shape[:4], shape[4:]
-        t = _log_radius(self.y, self.x, ellipse, radius)
+        t = log_radius(self.y, self.x, ellipse, radius)
         mean = self.mean
         if self.rows is not None:
             left = mean - _level(t, start) - start[3]
@@ -271,7 +271,7 @@ class Blocks:
         All that is known of the correction before is its size and that it is smooth along the
         radius. What is returned is its mean and error with the data, the sky under it included.
         """
-        t = _log_radius(self.y, self.x, ellipse, radius)
+        t = log_radius(self.y, self.x, ellipse, radius)
         nodes = np.arange(FAINT.range[0], FAINT.range[1] + FAINT.ring / 2, FAINT.ring)
         place = np.clip((t - nodes[0]) / FAINT.ring, 0, nodes.size - 1.001)
         index = place.astype(int)
@@ -336,13 +336,13 @@ def _with_expected(
     )
 
 
-def _stretch(event: Snowball) -> tuple[float, float]:
+def stretch_of(event: Snowball) -> tuple[float, float]:
     """Return the components of the logarithm of the axis ratio of what is flagged."""
     size, angle = -np.log(max(1 - event.ellipticity, 0.3)), 2 * np.radians(event.angle)
     return float(size * np.cos(angle)), float(size * np.sin(angle))
 
 
-def _log_radius(
+def log_radius(
     y: NDArray, x: NDArray, ellipse: Sequence[float] | NDArray, radius: float
 ) -> NDArray:
     """Return the logarithm of the elliptical radius over that of the circle of the same area.
@@ -362,7 +362,7 @@ def _log_radius(
 def _log_radius_changes(
     y: NDArray, x: NDArray, ellipse: NDArray, radius: float
 ) -> tuple[NDArray, NDArray]:
-    """Return `_log_radius` and its derivatives by the four values of the ellipse."""
+    """Return `log_radius` and its derivatives by the four values of the ellipse."""
     y0, x0, along, across = ellipse
     dy, dx = y - y0, x - x0
     size = float(np.hypot(along, across))

@@ -214,3 +214,24 @@ def test_nothing_is_subtracted_where_others_crowd():
     taken, result = subtracted(data, groupdq, events)
     assert result.n_subtracted == 0
     assert not taken.any()
+
+
+@pytest.mark.parametrize("apart", [75.0, 95.0])
+def test_halos_that_overlap_are_counted_once(apart):
+    """Two events in one difference: each is measured with the other taken out."""
+    data, groupdq, charge = ramp(PROFILES["moffat"])
+    u = radius(centre=(CENTRE[0], CENTRE[1] + apart))
+    second = np.where(u < 1, 80_000.0, PROFILES["moffat"](u)).astype(np.float32)
+    data[0, GROUP:] += second
+    charge[GROUP] += second
+    groupdq[0, GROUP][second > 4 * SIGMA] |= JUMP_DET
+    groupdq[0][data[0] > 60_000] = SATURATED
+    groupdq, events = flagged(data, groupdq)
+    assert len(events) == 2
+    halo, result = subtracted(data, groupdq, events)
+    assert result.n_subtracted == 2
+    true = charge[GROUP] / SIGMA
+    near = (groupdq[0, GROUP] == 0) & (true > 0.05)
+    noise = 1 / np.sqrt(np.count_nonzero(near))
+    left = (true - halo[GROUP - 1])[near].mean()
+    assert abs(left) < 0.2 * true[near].mean() + 4 * noise
