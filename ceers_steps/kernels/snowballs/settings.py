@@ -191,7 +191,7 @@ class FaintHaloSettings:
     """Rate over that of the frame, sigma of a difference, from which on a pixel is a source."""
     soft: float = 2.0
     """Errors from which on a block counts less (a hit, an uncorrected source)."""
-    crowded: float = 0.35
+    crowded: float = 0.3
     """Part of the surroundings of an event that others have flagged above which nothing is
     subtracted: at 0.6 blank sky among 333 events on 640 x 640 pixels is too low by 0.5 sigma;
     of seven frames with 10 to 20 events, three are better than at 0.12, none is worse by 2%."""
