@@ -1,8 +1,8 @@
 """What tests share: small simulated exposures with the reference files that calibrate them."""
 
-import functools
 import gc
 import os
+import shutil
 import signal
 import sys
 import warnings
@@ -11,13 +11,13 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-import asdf
 import numpy as np
 import pytest
 from astropy.io import fits
 from filelock import FileLock
 
 from ceers_steps.simulate import SimulationConfig, Truth, active, read_truth, simulate
+from tests.schemas import keep_schemas
 
 # CRDS must never look for a server, not even before a simulated cache is active
 os.environ["CRDS_SERVER_URL"] = "https://jwst-serverless.invalid"
@@ -26,21 +26,17 @@ os.environ.pop("CRDS_CONTEXT", None)
 # processes that tests start and stop
 signal.signal(signal.SIGINT, signal.default_int_handler)
 signal.signal(signal.SIGHUP, signal.SIG_DFL)
-# tests find no package of wisp templates, whether one is installed or not, unless they ask for a
-# made-up one (`wisp_package`); the same in processes that they start
-NO_WISPS = str(Path(__file__).parent / "data" / "no_wisps")
-sys.path.insert(0, NO_WISPS)
-os.environ["PYTHONPATH"] = os.pathsep.join(
-    [NO_WISPS, *filter(None, [os.environ.get("PYTHONPATH")])]
-)
+# Tests find no package of wisp templates, whether one is installed or not, unless they ask for a
+# made-up one (`wisp_package`), and nothing that packages are built with; the same in processes that
+# they start.
+HIDDEN = str(Path(__file__).parent / "data" / "hidden")
+sys.path.insert(0, HIDDEN)
+os.environ["PYTHONPATH"] = os.pathsep.join([HIDDEN, *filter(None, [os.environ.get("PYTHONPATH")])])
 for name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "NUMBA_NUM_THREADS"):
     os.environ.setdefault(name, "1")
 
 
-# asdf parses the schemas of a WCS anew each time that one is set or saved: once is enough
-if hasattr(asdf.schema, "_make_schema_loader"):
-    _load_schema = functools.cache(asdf.schema._make_schema_loader())
-    asdf.schema._make_schema_loader = lambda: _load_schema
+keep_schemas()
 
 
 def pytest_collection_finish():
@@ -157,14 +153,14 @@ def calibrated_dithers(tmp_path_factory) -> Iterator[Path]:
         yield folder
 
 
-@pytest.fixture
-def wisp_package(tmp_path, monkeypatch) -> Path:
-    """A made-up package of wisp templates, laid out as nmfwisp is; returns its ``templates``.
+@pytest.fixture(scope="session")
+def _site_with_wisps(tmp_path_factory) -> Path:
+    """A folder with a made-up package of wisp templates, laid out as nmfwisp is.
 
     NRCB4 F150W in full resolution (2 components) and in quarter resolution, NRCB4 F115W and
     F150W2 and NRCA3 F200W in quarter resolution only, and the persistence map of NRCA3.
     """
-    site = tmp_path / "site-packages"
+    site = tmp_path_factory.mktemp("wisps")
     folder = site / "nmfwisp" / "templates"
     (site / "nmfwisp-9.8.7.dist-info").mkdir(parents=True)
     (site / "nmfwisp-9.8.7.dist-info" / "METADATA").write_text(
@@ -187,5 +183,12 @@ def wisp_package(tmp_path, monkeypatch) -> Path:
         write(folder / name[:5] / f"{name}_wisp.fits.gz", quarter)
     fits.writeto(folder / "nrca3" / "nrca3_persistence.fits.gz", second)
     (site / "nmfwisp" / "__init__.py").write_text("raise ImportError('code that is not wanted')\n")
+    return site
+
+
+@pytest.fixture
+def wisp_package(_site_with_wisps, tmp_path, monkeypatch) -> Path:
+    """The ``templates`` of a copy of the made-up package, which is found meanwhile."""
+    site = shutil.copytree(_site_with_wisps, tmp_path / "site-packages")
     monkeypatch.syspath_prepend(site)
-    return folder
+    return site / "nmfwisp" / "templates"

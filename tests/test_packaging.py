@@ -21,7 +21,7 @@ def version_of(folder, **environment):
     done = subprocess.run(
         [sys.executable, "-m", "hatchling", "version"],
         cwd=folder,
-        env={**os.environ, **environment},
+        env={**os.environ, "PYTHONPATH": "", **environment},  # with what is hidden from other tests
         capture_output=True,
         text=True,
         check=True,

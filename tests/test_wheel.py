@@ -13,7 +13,8 @@ REPOSITORY = Path(__file__).resolve().parents[1]
 @pytest.mark.slow
 def test_wheel_works_outside_the_repository(tmp_path):
     build = [sys.executable, "-m", "pip", "wheel", "-q", "--no-deps", "--no-build-isolation"]
-    subprocess.run([*build, "-w", tmp_path, REPOSITORY], check=True)
+    plain = {**os.environ, "PYTHONPATH": ""}  # with what is hidden from other tests
+    subprocess.run([*build, "-w", tmp_path, REPOSITORY], env=plain, check=True)
     (wheel,) = tmp_path.glob("*.whl")
     site = tmp_path / "site"
     install = [sys.executable, "-m", "pip", "install", "-q", "--no-deps", "--target", site, wheel]
