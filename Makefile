@@ -13,6 +13,9 @@ DEMO_DIR ?= demo
 # coverage makes tests take 1.5 times as long: in make test it watches those that are not marked slow,
 # in make coverage all of them
 COVERAGE := --cov --cov-report=
+# the tests of a file share what they simulate: one process runs them all; the longest files first
+# (tests/conftest.py)
+PYTEST := $(THREADS) $(BIN)/python -m pytest -n $(WORKERS) --dist loadfile --no-loadscope-reorder
 # what runs in two minutes and breaks first
 QUICK := tests/kernels tests/files tests/survey/config tests/survey/select tests/test_names.py tests/test_architecture.py
 
@@ -32,12 +35,12 @@ demo: $(VENV)/.ready
 	$(THREADS) $(BIN)/ceers demo -o $(DEMO_DIR)
 
 test: $(VENV)/.ready lint
-	$(THREADS) $(BIN)/python -m pytest -n $(WORKERS) --dist worksteal -m 'not slow' $(COVERAGE)
+	$(PYTEST) -m 'not slow' $(COVERAGE)
 	@$(BIN)/python tests/coverage_report.py 'tests not marked slow'
-	$(THREADS) $(BIN)/python -m pytest -n $(WORKERS) --dist worksteal -m slow
+	$(PYTEST) -m slow
 
 coverage: $(VENV)/.ready
-	$(THREADS) $(BIN)/python -m pytest -n $(WORKERS) --dist worksteal $(COVERAGE)
+	$(PYTEST) $(COVERAGE)
 	@$(BIN)/python tests/coverage_report.py 'all tests'
 
 quick: $(VENV)/.ready

@@ -51,6 +51,20 @@ def _frozen():
     gc.freeze()
 
 
+LONGEST = (
+    *("test_demo", "test_image3", "test_run", "test_slurm", "test_tiled_resample"),
+    *("test_reduce", "test_instruments", "test_detector1", "test_dataset_workflow", "test_align"),
+    *("test_exposure", "test_pbs", "test_task", "test_hooks", "test_site"),
+)
+"""Files of tests that are begun with, so that no worker is left with one when all else is done."""
+
+
+def pytest_collection_modifyitems(items):
+    """Put the `LONGEST` first; the others as they are found."""
+    rank = {name: place for place, name in enumerate(LONGEST)}
+    items.sort(key=lambda item: rank.get(item.path.stem, len(rank)))
+
+
 @dataclass(frozen=True)
 class SimulatedField:
     """Exposures in a folder whose reference files jwst uses.

@@ -37,6 +37,7 @@ def run(folder, *command):
     return done
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("where", ["", "absolute"])
 def test_strun_with_a_parameter_file(folder, where):
     strun = Path(sys.executable).with_name("strun")

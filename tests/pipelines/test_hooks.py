@@ -63,7 +63,7 @@ def ours(simulated_field, tmp_path_factory):
     return out
 
 
-@pytest.mark.parametrize("given", ["class", "strun"])
+@pytest.mark.parametrize("given", ["class", pytest.param("strun", marks=pytest.mark.slow)])
 def test_stage_1_with_hooks_gives_what_ours_gives(simulated_field, tmp_path, ours, given):
     uncal = simulated_field.uncal("nrcb4", "sub640")
     hooks = HOOKS
@@ -103,6 +103,7 @@ def _class(path):
     return getattr(ceers_steps, path.rpartition(".")[2])
 
 
+@pytest.mark.slow
 def test_stage_3_with_hooks_gives_what_ours_gives(calibrated_dithers, tmp_path):
     association = str(calibrated_dithers / "field_f150w_asn.json")
     plain = {"skymatch": {"subtract": False}, "outlier_detection": {"skip": True}}

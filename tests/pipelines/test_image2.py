@@ -248,6 +248,7 @@ class TestSky:
         assert (part["skip"], part["skymethod"], part["subtract"]) == (True, "local", True)
         assert part["nclip"] == 3  # the rest applies
 
+    @pytest.mark.slow
     def test_subtracted_once(self, simulated_field, tmp_path, caplog):
         model = self.rate(simulated_field)
         (plain,) = CeersImage2.call(model)

@@ -805,6 +805,7 @@ class TestDeclaration:
         assert issubclass(AlignStep, Step)
         assert AlignStep().remove_suffix("jw1_tweakreg") == ("jw1", "_")
 
+    @pytest.mark.slow
     def test_error_inside_a_pipeline_is_ours(self, field):
         step = AlignStep(abs_refcat="nowhere.ecsv")
         step.parent = AlignStep()

@@ -69,6 +69,7 @@ def test_list_of_observations():
     assert len(text.splitlines()) == 5
 
 
+@pytest.mark.slow
 def test_mosaics_of_calibrated_exposures(calibrated_dithers, tmp_path, capsys):
     arguments = ["mosaic", str(calibrated_dithers), "-o", str(tmp_path)]
     arguments += ["--pixel-scale", "0.05", "--north-up"]
