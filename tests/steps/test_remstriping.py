@@ -11,6 +11,7 @@ from stpipe import crds_client
 from stpipe.exceptions import ValidationError
 
 from ceers_steps.errors import CeersError
+from ceers_steps.figures import exposures
 from ceers_steps.kernels.sky.level import gaussian_peak
 from ceers_steps.kernels.sources.tiers import mask_sources
 from ceers_steps.kernels.stripes import exposure
@@ -234,8 +235,9 @@ def test_extra_products(rate, flat_file, tmp_path):
     assert bits[30, 40] & 1
 
 
-@pytest.mark.slow
-def test_extra_products_of_rate_and_rateints_are_different_files(flat_file, tmp_path):
+def test_extra_products_of_rate_and_rateints_are_different_files(flat_file, tmp_path, monkeypatch):
+    # test_extra_products draws one
+    monkeypatch.setattr(exposures, "striping_figure", lambda path, *args, **kwargs: path.touch())
     data = np.stack([scene(seed)[0] for seed in (1, 2)])
     extras = {"save_patterns": True, "save_plots": True, "output_dir": str(tmp_path)}
     clean(rate_model(data[0]), flat_file, **extras)
