@@ -17,7 +17,7 @@ from ceers_steps.steps.jump_check import JumpCheckStep, correct_rate_errors
 from ceers_steps.steps.looks import keep_rate
 from ceers_steps.steps.ramps.two_point import detect_jumps
 from ceers_steps.steps.remstriping import RemStripingStep
-from ceers_steps.steps.snowball import SnowballStep
+from ceers_steps.steps.snowball import SnowballStep, add_halo_errors
 from ceers_steps.steps.trapped_charge import TrappedChargeStep
 from ceers_steps.steps.wispsub import WispSubStep
 
@@ -143,6 +143,8 @@ class CeersDetector1(CeersPipeline, Detector1Pipeline):
         rate, rateints = self.ramp_fit.run(ramp)
         if rate is not None and not self.jump_check.skip:
             correct_rate_errors(self.jump_check, ramp, rate, rateints)
+        if rate is not None and not self.snowball.skip:
+            add_halo_errors(self.snowball, rate, rateints)
         for product in (rate, rateints):
             if product is not None:
                 for name in ("jump_check", "trapped_charge", "snowball"):

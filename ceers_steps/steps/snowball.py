@@ -9,7 +9,8 @@ from typing import Any
 import numpy as np
 from astropy import units as u
 from astropy.table import QTable
-from stdatamodels.jwst.datamodels import RampModel, dqflags
+from numpy.typing import NDArray
+from stdatamodels.jwst.datamodels import CubeModel, ImageModel, RampModel, dqflags
 
 from ceers_steps.errors import CeersError
 from ceers_steps.files.atomic import write_atomic
@@ -27,7 +28,7 @@ from ceers_steps.steps.inputs.readout import n_outputs
 from ceers_steps.steps.inputs.usable import bad_pixels, why_not_nircam
 from ceers_steps.steps.looks import keep_snowballs
 
-__all__ = ["SnowballStep"]
+__all__ = ["SnowballStep", "add_halo_errors"]
 
 log = logging.getLogger(__name__)
 
@@ -57,6 +58,7 @@ class SnowballStep(CeersStep):
     class_alias = "ceers_snowball"
     output_suffix = "snowball"
     input_types = ("RampModel",)
+    halo_variance: NDArray[np.float32] | None = None  # of the rate of each integration
 
     spec = """
         method = option('adaptive', 'ceers', 'none', default='adaptive')  # adaptive: measured extent; ceers: fixed growth, as published; none: do nothing
@@ -87,6 +89,7 @@ class SnowballStep(CeersStep):
         `~stdatamodels.jwst.datamodels.RampModel`
             The same with more of GROUPDQ flagged as JUMP_DET.
         """
+        self.halo_variance = None
         model = self.prepare_output(input_data)
         if self.has_run(model) and not self.force:
             log.warning("%s has its snowballs flagged already: nothing done", model.meta.filename)
@@ -122,7 +125,8 @@ class SnowballStep(CeersStep):
         if found.events is not None:
             parameters["subtract_halos"] = self.subtract_halos
             if self.subtract_halos and found.events:
-                metrics |= subtract_halos(model, found)
+                halos, self.halo_variance = subtract_halos(model, found)
+                metrics |= halos
         self.record(model, "COMPLETE", parameters=parameters, metrics=metrics, note=note)
         return model
 
@@ -152,8 +156,14 @@ class SnowballStep(CeersStep):
         return "" if self.force else already_done(model, "snowballs")
 
 
-def subtract_halos(model: RampModel, found: SnowballFlags) -> dict[str, float]:
-    """Subtract the faint halos of snowballs from a flagged ramp; return the metrics."""
+def subtract_halos(
+    model: RampModel, found: SnowballFlags
+) -> tuple[dict[str, float], NDArray[np.float32] | None]:
+    """Subtract the faint halos of snowballs from a flagged ramp.
+
+    Returns the metrics, and the variance of the rate of each integration from it, (units of the
+    ramp per second) squared.
+    """
     halos = subtract_faint_halos_inplace(
         model.data,
         model.groupdq,
@@ -162,11 +172,39 @@ def subtract_halos(model: RampModel, found: SnowballFlags) -> dict[str, float]:
         [event for event in found.events or () if event.group > 0],
         n_outputs=n_outputs(model),
     )
-    return {
+    metrics = {
         "n_halos_subtracted": halos.n_subtracted,
         "n_halos_refused": halos.n_refused,
         "mean_halo": halos.charge,
     }
+    if halos.variance is None:
+        return metrics, None
+    return metrics, halos.variance / np.float32(model.meta.exposure.group_time) ** 2
+
+
+def add_halo_errors(step: SnowballStep, rate: ImageModel, rateints: CubeModel | None) -> None:
+    """
+    Add the errors of the halos that were subtracted to VAR_RNOISE and ERR of the rate.
+
+    Parameters
+    ----------
+    step : SnowballStep
+        That has subtracted them.
+    rate : `~stdatamodels.jwst.datamodels.ImageModel`
+        The rate of all integrations; changed.
+    rateints : `~stdatamodels.jwst.datamodels.CubeModel` or None
+        The rates of each; changed.
+    """
+    each, step.halo_variance = step.halo_variance, None
+    if each is None:
+        return
+    products = [(rate, each.sum(axis=0) / np.float32(len(each) ** 2))]
+    if rateints is not None:
+        products.append((rateints, each))
+    for product, variance in products:
+        here = (variance > 0) & (product.var_rnoise > 0) & np.isfinite(product.err)
+        product.var_rnoise[here] += variance[here]
+        product.err[here] = np.sqrt(product.err[here] ** 2 + variance[here])
 
 
 def few_groups(n_groups: int) -> str:

@@ -2,6 +2,7 @@
 
 import logging
 import re
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -17,7 +18,7 @@ from ceers_steps.kernels.snowballs.adaptive import measure_snowballs
 from ceers_steps.kernels.snowballs.flagging import close_lost_ramps_inplace
 from ceers_steps.kernels.snowballs.published import published_flags
 from ceers_steps.steps.base import StepError
-from ceers_steps.steps.snowball import SnowballStep
+from ceers_steps.steps.snowball import SnowballStep, add_halo_errors
 from tests.history import says
 
 EXPOSURE = "jw01345001001_02201_00001_nrcb4"
@@ -125,7 +126,8 @@ def test_every_parameter_takes_effect(name, value):
 def test_faint_halos_are_subtracted_from_the_ramp():
     """Groups before the event stay; without the option, and as published, all do, bit for bit."""
     before = ramp().data
-    result = SnowballStep.call(ramp())
+    step = SnowballStep()
+    result = step.run(ramp())
     assert entry(result)["metrics"]["n_halos_subtracted"] == 1
     assert entry(result)["parameters"]["subtract_halos"] is True
     taken = before - result.data
@@ -135,6 +137,14 @@ def test_faint_halos_are_subtracted_from_the_ramp():
     assert np.count_nonzero(taken[0, 3]) > 100
     assert taken.max() < NOISE
     assert 0 < entry(result)["metrics"]["mean_halo"] < 0.6
+    # its error is added once, where it was subtracted
+    variance = step.halo_variance
+    rate = SimpleNamespace(var_rnoise=np.ones(SHAPE[2:]), err=np.full(SHAPE[2:], 2.0))
+    for _ in range(2):
+        add_halo_errors(step, rate, None)
+        np.testing.assert_allclose(rate.var_rnoise, 1 + variance.sum(axis=0) / len(variance) ** 2)
+        np.testing.assert_allclose(rate.err**2, 3 + rate.var_rnoise)
+    assert ((variance[0] > 0) == (taken[0] > 0).any(axis=0)).mean() > 0.99
     for options in ({"subtract_halos": False}, {"method": "ceers"}):
         result = SnowballStep.call(ramp(), **options)
         np.testing.assert_array_equal(result.data, before)

@@ -5,7 +5,7 @@ in any pixel still lifts the rate of ten thousands of them. Over many pixels it 
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 from numpy.typing import NDArray
@@ -15,7 +15,8 @@ from ceers_steps.kernels.dq import JUMP_DET
 from ceers_steps.kernels.jumps.differences import Noise, Ramp, Window, measure_noise
 from ceers_steps.kernels.parts import Slices
 from ceers_steps.kernels.snowballs.adaptive import Snowball
-from ceers_steps.kernels.snowballs.profile import Blocks, log_radius, stretch_of
+from ceers_steps.kernels.snowballs.halo import log_radius, stretch_of
+from ceers_steps.kernels.snowballs.profile import Blocks
 from ceers_steps.kernels.snowballs.settings import FAINT, HALO
 from ceers_steps.kernels.stats import mad_sigma
 
@@ -36,11 +37,15 @@ class FaintHalos:
         Events with too little around them to measure it.
     charge : float
         Mean of what was subtracted over the pixels concerned, sigma of a difference.
+    variance : NDArray or None
+        Shape ``(nints, ny, nx)``: variance of the slope of a ramp, (units of the data per group)
+        squared, from the errors of the profiles; None where nothing was subtracted.
     """
 
     n_subtracted: int
     n_refused: int
     charge: float
+    variance: Float | None = field(default=None, compare=False)
 
 
 def subtract_faint_halos_inplace(
@@ -80,6 +85,8 @@ def subtract_faint_halos_inplace(
     """
     n_subtracted = n_refused = 0
     total, n_pixels = 0.0, 0
+    variance = None
+    line = _line_weights(len(data[0]))
     nothing = np.zeros(groupdq.shape[1:], bool)
     for i in sorted({event.integration for event in events}):
         ramp = Ramp(data[i], groupdq[i], bad, nothing)
@@ -93,25 +100,39 @@ def subtract_faint_halos_inplace(
                 n_refused += 1
                 continue
             n_subtracted += bool(halo.parts)
+            # the differences share the error of their profile
+            share = np.zeros_like(halo.level)
             for k, part in halo.parts.items():
                 charge = np.float32(part) * halo.level
                 charge[(charge > FAINT.brightest) | (groupdq[i, k + 1][halo.box] != 0)] = 0
                 data[i, k + 1 :, *halo.box] -= charge * np.float32(noise.sigma)
                 total += float(charge.sum())
                 n_pixels += int(np.count_nonzero(charge))
-    return FaintHalos(n_subtracted, n_refused, total / max(n_pixels, 1))
+                share += np.float32(line[k] * part * noise.sigma) * (charge > 0)
+            if halo.parts:
+                if variance is None:
+                    variance = np.zeros((len(data), *bad.shape), np.float32)
+                variance[i, *halo.box] += np.square(FAINT.left_over * share * halo.error)
+    return FaintHalos(n_subtracted, n_refused, total / max(n_pixels, 1), variance)
+
+
+def _line_weights(n_groups: int) -> NDArray[np.float64]:
+    """Return the weights of the differences of a ramp in the slope of a straight line."""
+    k = np.arange(1, n_groups)
+    return 6 * k * (n_groups - k) / (n_groups * (n_groups**2 - 1))
 
 
 @dataclass(frozen=True)
 class _Halo:
     """What an event has around it.
 
-    `level`, sigma of a difference, is that of the sum of the differences in `box`; `parts` are
-    those of each difference that holds some, none where nothing was confirmed.
+    `level` and `error`, sigma of a difference, are those of the sum of the differences in `box`;
+    `parts` are those of each difference that holds some, none where nothing was confirmed.
     """
 
     box: Slices
     level: Float
+    error: Float
     parts: dict[int, float]
 
     def take_from(self, differences: Float, box: Slices, sigma: float) -> None:
@@ -201,14 +222,16 @@ def _halo_of(
         sparse=True,
     )
     for other in touching:
-        place = (other.y, other.x, *stretch_of(other))
+        place = (other.y, other.x, *stretch_of(other.ellipticity, other.angle))
         bright = log_radius(y, x, place, other.halo_radius) < 0
         window.usable[_near(other, n_differences)] &= ~bright
     rate, count = _rate(window, left_out)
     known_rate = (count > 0) & _no_source(rate, noise.sigma)
     centre = event.y - box[0].start, event.x - box[1].start
     y, x = y - y[0], x - x[:, :1]
-    distance = log_radius(y, x, (*centre, *stretch_of(event)), event.halo_radius)
+    distance = log_radius(
+        y, x, (*centre, *stretch_of(event.ellipticity, event.angle)), event.halo_radius
+    )
     inner = distance < 0
     own = distance < FAINT.own
     others = ((ramp.groupdq[1:, *box] & JUMP_DET) != 0) & ~own
@@ -233,18 +256,18 @@ def _halo_of(
     blocks = blocks.with_rows(shape, event.halo_radius)
     profile = blocks.fit_profile(shape, event.halo_radius)
     if profile is None:
-        return _Halo(box, np.zeros_like(rate), {})
+        return _Halo(box, np.zeros_like(rate), np.zeros_like(rate), {})
     if (rows := blocks.row_noise(profile)) is not None:
         of_pixels = np.repeat(np.repeat(rows, blocks.size, axis=0), blocks.size, axis=1)
         excess[: of_pixels.shape[0], : of_pixels.shape[1]] -= of_pixels
-    level = profile.significant(y, x)
+    level, error_of_level = profile.significant(y, x)
     # what is brighter is flagged around an event that was measured well
     level[ramp.bad[box] | (level > len(held) * FAINT.brightest)] = 0
     flagged = np.any([ramp.groupdq[k + 1][box] != 0 for k in held], axis=0)
     unflagged = np.where(flagged, np.float32(0), level)
     if not _is_confirmed(unflagged, (excess - profile.sky) / error, error, good):
         parts = {}
-    return _Halo(box, level, parts)
+    return _Halo(box, level, error_of_level, parts)
 
 
 def _parts(

@@ -1,14 +1,24 @@
-"""How far the excess of an event reaches, followed down to the noise; the rate under it."""
+"""How far the excess of an event reaches, the rate under it, and the radius of an ellipse."""
+
+from collections.abc import Sequence
 
 import numpy as np
 from numpy.typing import NDArray
 from scipy import ndimage
 
 from ceers_steps.kernels.parts import label_parts, moments_of
-from ceers_steps.kernels.snowballs.settings import HALO
+from ceers_steps.kernels.snowballs.settings import FIT, HALO
 from ceers_steps.kernels.stats import finite_median
 
-__all__ = ["excess_region", "halo_region", "radial_region", "smooth_rate"]
+__all__ = [
+    "excess_region",
+    "halo_region",
+    "log_radius",
+    "log_radius_changes",
+    "radial_region",
+    "smooth_rate",
+    "stretch_of",
+]
 
 
 def halo_region(
@@ -209,3 +219,95 @@ def smooth_rate(
         coefficients, *_ = np.linalg.lstsq(terms[use], rate[use], rcond=None)
         smooth = terms @ coefficients
     return smooth
+
+
+def stretch_of(ellipticity: float, angle: float) -> tuple[float, float]:
+    """Return the components of the logarithm of the axis ratio of what is flagged.
+
+    Parameters
+    ----------
+    ellipticity
+        1 - b/a.
+    angle
+        Of a, degrees from +x towards +y.
+
+    Returns
+    -------
+    tuple of float
+        Along x, and along the diagonal.
+    """
+    size, angle = -np.log(max(1 - ellipticity, 0.3)), 2 * np.radians(angle)
+    return float(size * np.cos(angle)), float(size * np.sin(angle))
+
+
+def log_radius(
+    y: NDArray, x: NDArray, ellipse: Sequence[float] | NDArray, radius: float
+) -> NDArray:
+    """Return the logarithm of the elliptical radius over that of the circle of the same area.
+
+    Parameters
+    ----------
+    y, x
+        Pixels; shapes that go together.
+    ellipse
+        Its centre, y and x, and the two components of its stretch.
+    radius
+        Pixels.
+
+    Returns
+    -------
+    ndarray
+        Of the common shape.
+    """
+    y0, x0, along, across = ellipse
+    dy, dx = y - y0, x - x0
+    size = float(np.hypot(along, across))
+    even = np.cosh(size)
+    odd = np.sinh(size) / size if size > 0 else 1.0
+    round_part, odd_part = dx * dx + dy * dy, along * (dx * dx - dy * dy) + 2 * across * (dx * dy)
+    square = even * round_part - odd * odd_part
+    return np.log(np.maximum(square, 0.25) / radius**2) / 2
+
+
+def log_radius_changes(
+    y: NDArray, x: NDArray, ellipse: NDArray, radius: float
+) -> tuple[NDArray, NDArray]:
+    """Return `log_radius` and its derivatives by the four values of the ellipse.
+
+    Parameters
+    ----------
+    y, x
+        Shape ``(n,)``, pixels.
+    ellipse, radius
+        As for `log_radius`.
+
+    Returns
+    -------
+    tuple of ndarray
+        Shapes ``(n,)`` and ``(n, 4)``.
+    """
+    y0, x0, along, across = ellipse
+    dy, dx = y - y0, x - x0
+    size = float(np.hypot(along, across))
+    even = np.cosh(size)
+    odd = np.sinh(size) / size if size > 0 else 1.0
+    # of odd, over the component of the stretch; the limit is the third derivative of sinh
+    bend = (even - odd) / size**2 if size > FIT.least_stretch else 1 / 3
+    round_part, difference, product = dx * dx + dy * dy, dx * dx - dy * dy, 2 * dx * dy
+    odd_part = along * difference + across * product
+    square = even * round_part - odd * odd_part
+    size_part = odd * round_part - bend * odd_part
+    changes = np.stack(
+        [
+            2 * (odd * (across * dx - along * dy) - even * dy),
+            2 * (odd * (along * dx + across * dy) - even * dx),
+            along * size_part - odd * difference,
+            across * size_part - odd * product,
+        ],
+        axis=1,
+    )
+    inside = square < 0.25
+    square = np.maximum(square, 0.25)
+    changes /= (2 * square)[:, None]
+    changes[inside] = 0
+    return np.log(square / radius**2) / 2, changes

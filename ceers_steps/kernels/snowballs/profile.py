@@ -1,6 +1,5 @@
 """The profile of a halo: an ellipse, a parabola between the logarithms, corrected in rings."""
 
-from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -10,9 +9,10 @@ from ceers_steps.kernels.blocks import block_sum
 from ceers_steps.kernels.snowballs.adaptive import Snowball
 from ceers_steps.kernels.snowballs.along_rows import RowNoise
 from ceers_steps.kernels.snowballs.fit import Evaluation, Fit, fit_robust, robust_loss
-from ceers_steps.kernels.snowballs.settings import FAINT, FIT
+from ceers_steps.kernels.snowballs.halo import log_radius, log_radius_changes, stretch_of
+from ceers_steps.kernels.snowballs.settings import FAINT
 
-__all__ = ["Blocks", "Profile", "log_radius", "stretch_of"]
+__all__ = ["Blocks", "Profile"]
 
 Float = NDArray[np.float32]
 
@@ -43,8 +43,8 @@ class Profile:
     error: NDArray[np.float64]
     sky: float
 
-    def significant(self, y: NDArray, x: NDArray) -> Float:
-        """Return the halo, sigma of a difference, where it is above its own error.
+    def significant(self, y: NDArray, x: NDArray) -> tuple[Float, Float]:
+        """Return the halo, sigma of a difference, where it is above its own error, and the error.
 
         Parameters
         ----------
@@ -53,16 +53,19 @@ class Profile:
 
         Returns
         -------
-        ndarray of float32
-            0 where it is not.
+        tuple of ndarray of float32
+            Both 0 where it is not.
         """
         t = log_radius(y, x, self.ellipse, self.radius)
-        grid, level = self.grid, self.level.copy()
+        grid, level, error = self.grid, self.level.copy(), self.error.copy()
         # no hole, and nothing beyond the first radius at which it is lost
-        lost = (level < FAINT.pixel_significance * self.error) & (grid > 0)
+        lost = (level < FAINT.pixel_significance * error) & (grid > 0)
         if lost.any():
-            level[np.argmax(lost) :] = 0
-        return np.interp(t, grid, level, left=0.0, right=0.0).astype(np.float32)
+            level[np.argmax(lost) :] = error[np.argmax(lost) :] = 0
+        return (
+            np.interp(t, grid, level, left=0.0, right=0.0).astype(np.float32),
+            np.interp(t, grid, error, left=0.0, right=0.0).astype(np.float32),
+        )
 
 
 @dataclass(frozen=True)
@@ -132,7 +135,9 @@ class Blocks:
         enough = block_sum(good[cut], size) >= max(size * size / 2, 1)
         middle = (size - 1) / 2
         y, x = (size * np.arange(side // size)[:, None] + middle for side in (ny, nx))
-        t = log_radius(y, x.T, (*centre, *stretch_of(event)), event.halo_radius)
+        t = log_radius(
+            y, x.T, (*centre, *stretch_of(event.ellipticity, event.angle)), event.halo_radius
+        )
         ring = (t > FAINT.range[0]) & (t < FAINT.range[1])
         coverage = int(np.count_nonzero(enough & ring)) / max(int(np.count_nonzero(ring)), 1)
         mean = total / np.maximum(seen, 1e-6)
@@ -200,7 +205,7 @@ class Blocks:
             Centre, two components of the stretch, three terms of the profile, sky; None if too
             little is around.
         """
-        start = np.array([*centre, *stretch_of(event)])
+        start = np.array([*centre, *stretch_of(event.ellipticity, event.angle)])
         t = log_radius(self.y, self.x, start, event.halo_radius)
         around = t > 0
         if np.count_nonzero(around) < FAINT.fewest_blocks or self.coverage < FAINT.coverage:
@@ -213,7 +218,7 @@ class Blocks:
         error = np.hypot(self.error, FAINT.unlike * np.maximum(self.mean, 0))
 
         def evaluate(values: NDArray) -> tuple[NDArray, NDArray]:
-            t, changes = _log_radius_changes(self.y, self.x, values[:4], event.halo_radius)
+            t, changes = log_radius_changes(self.y, self.x, values[:4], event.halo_radius)
             parts, slopes = _misfit(self.mean, t, values[4:], error)
             # along the radius, which changes with centre and ellipse
             along = slopes[:, 0] * -(values[5] + 2 * values[6] * t)
@@ -334,57 +339,3 @@ def _with_expected(
         np.concatenate([residuals, (values - expected) / spread]),
         np.concatenate([slopes, np.diag(1 / spread)]),
     )
-
-
-def stretch_of(event: Snowball) -> tuple[float, float]:
-    """Return the components of the logarithm of the axis ratio of what is flagged."""
-    size, angle = -np.log(max(1 - event.ellipticity, 0.3)), 2 * np.radians(event.angle)
-    return float(size * np.cos(angle)), float(size * np.sin(angle))
-
-
-def log_radius(
-    y: NDArray, x: NDArray, ellipse: Sequence[float] | NDArray, radius: float
-) -> NDArray:
-    """Return the logarithm of the elliptical radius over that of the circle of the same area.
-
-    The ellipse is given by its centre, y and x, and the two components of its stretch.
-    """
-    y0, x0, along, across = ellipse
-    dy, dx = y - y0, x - x0
-    size = float(np.hypot(along, across))
-    even = np.cosh(size)
-    odd = np.sinh(size) / size if size > 0 else 1.0
-    round_part, odd_part = dx * dx + dy * dy, along * (dx * dx - dy * dy) + 2 * across * (dx * dy)
-    square = even * round_part - odd * odd_part
-    return np.log(np.maximum(square, 0.25) / radius**2) / 2
-
-
-def _log_radius_changes(
-    y: NDArray, x: NDArray, ellipse: NDArray, radius: float
-) -> tuple[NDArray, NDArray]:
-    """Return `log_radius` and its derivatives by the four values of the ellipse."""
-    y0, x0, along, across = ellipse
-    dy, dx = y - y0, x - x0
-    size = float(np.hypot(along, across))
-    even = np.cosh(size)
-    odd = np.sinh(size) / size if size > 0 else 1.0
-    # of odd, over the component of the stretch; the limit is the third derivative of sinh
-    bend = (even - odd) / size**2 if size > FIT.least_stretch else 1 / 3
-    round_part, difference, product = dx * dx + dy * dy, dx * dx - dy * dy, 2 * dx * dy
-    odd_part = along * difference + across * product
-    square = even * round_part - odd * odd_part
-    size_part = odd * round_part - bend * odd_part
-    changes = np.stack(
-        [
-            2 * (odd * (across * dx - along * dy) - even * dy),
-            2 * (odd * (along * dx + across * dy) - even * dx),
-            along * size_part - odd * difference,
-            across * size_part - odd * product,
-        ],
-        axis=1,
-    )
-    inside = square < 0.25
-    square = np.maximum(square, 0.25)
-    changes /= (2 * square)[:, None]
-    changes[inside] = 0
-    return np.log(square / radius**2) / 2, changes

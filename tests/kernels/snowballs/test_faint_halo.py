@@ -235,3 +235,24 @@ def test_halos_that_overlap_are_counted_once(apart):
     noise = 1 / np.sqrt(np.count_nonzero(near))
     left = (true - halo[GROUP - 1])[near].mean()
     assert abs(left) < 0.2 * true[near].mean() + 4 * noise
+
+
+def test_the_error_of_a_halo_is_known():
+    """The mean of what is left scatters by no more than that, and by no less than a quarter."""
+    left, expected = [], []
+    for seed in range(6):
+        data, groupdq, charge = ramp(PROFILES["moffat"], seed=20 + seed)
+        groupdq, events = flagged(data, groupdq)
+        halo, result = subtracted(data, groupdq, events)
+        taken = halo[GROUP - 1] > 1e-3
+        variance = result.variance[0]
+        assert (variance[taken] > 0).all()
+        assert not variance[(groupdq[0, GROUP - 1 : GROUP + 2] != 0).all(axis=0)].any()
+        true = charge[GROUP] / SIGMA
+        ring = taken & (true > 0.1) & (true < 0.3)
+        left.append((true - halo[GROUP - 1])[ring].mean())
+        # of this difference in the slope of a straight line
+        weight = 6 * GROUP * (N_GROUPS - GROUP) / (N_GROUPS * (N_GROUPS**2 - 1))
+        expected.append(variance[ring].mean() / (weight * SIGMA) ** 2)
+    ratio = np.sqrt(np.mean(np.square(left)) / np.mean(expected))
+    assert 0.25 < ratio < 1.25
