@@ -109,6 +109,7 @@ def check_jumps(
         judge.take_out_levels()
         judge.find_hits(threshold)
         if stripes:
+            judge.take_out_events()
             judge.take_out_stripes()
         judge.find_rate()
         scales.append(judge.judge_together(threshold, jumps[i]))

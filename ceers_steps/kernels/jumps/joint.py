@@ -146,7 +146,7 @@ def step_heights(excess: Float, covariance: Covariance) -> Float:
 
 
 def find_steps(
-    excess: Float, known: NDArray[np.bool_], covariance: Covariance, threshold: float
+    excess: Float, known: NDArray[np.bool_], covariance: Covariance, threshold: float | Float
 ) -> NDArray[np.bool_]:
     """Find the differences that hold a hit, one after the other, the most significant first.
 
@@ -159,8 +159,8 @@ def find_steps(
     covariance
         Of the differences.
     threshold
-        Height of a hit, sigma. Few photons are not normal: where they count, it is put so much
-        higher that a noise peak is as rare.
+        Height of a hit, sigma, one or shape ``(n_pixels,)``. Few photons are not normal: where
+        they count, it is put so much higher that a noise peak is as rare.
 
     Returns
     -------
@@ -176,6 +176,7 @@ def find_steps(
     third = covariance.photons / covariance.gain
     hits = np.zeros(excess.shape, bool)
     pixels, possible = np.arange(n_pixels), known.copy()
+    lowest = np.broadcast_to(np.asarray(threshold, np.float32), n_pixels)[:, None]
     for _ in range(n):
         own = np.einsum("pii->pi", precision).astype(np.float64)
         # of those that are left out nothing remains but rounding
@@ -183,13 +184,13 @@ def find_steps(
         inverse = np.sqrt(np.maximum(own, np.maximum(least, np.finfo(np.float32).tiny)))
         skewness = np.einsum("pij,pij,pij->pi", precision, precision, precision)
         skewness *= third[:, None] / inverse**3
-        limit = threshold + (threshold**2 - 1) / 6 * skewness  # Cornish and Fisher, first term
+        limit = lowest + (lowest**2 - 1) / 6 * skewness  # Cornish and Fisher, first term
         above = np.where(possible, pull / inverse - limit, -1)
         where = np.argmax(above, axis=1)
         found = np.flatnonzero(above[np.arange(len(where)), where] > 0)
         if not found.size:
             break
-        where, pixels, third = where[found], pixels[found], third[found]
+        where, pixels, third, lowest = where[found], pixels[found], third[found], lowest[found]
         precision, pull, possible = precision[found], pull[found], possible[found]
         hits[pixels, where] = True
         possible[np.arange(len(where)), where] = False

@@ -6,12 +6,16 @@ from dataclasses import dataclass, replace
 import numpy as np
 from numpy.typing import NDArray
 
-from ceers_steps.kernels.blocks import block_sum
 from ceers_steps.kernels.dq import DO_NOT_USE, SATURATED
 from ceers_steps.kernels.jumps.joint import Covariance, GroupNoise, find_steps, step_heights
+from ceers_steps.kernels.jumps.large_events import (
+    LargeEvent,
+    find_large_events,
+    levels_beside_events,
+)
 from ceers_steps.kernels.jumps.settings import JumpSettings
 from ceers_steps.kernels.jumps.surroundings import expect_rate, row_levels
-from ceers_steps.kernels.parts import find_parts, with_neighbours
+from ceers_steps.kernels.parts import with_neighbours
 from ceers_steps.kernels.stats import mad_sigma
 from ceers_steps.kernels.stripes.groups import GroupStripes
 from ceers_steps.kernels.stripes.readout import ReadoutLayout
@@ -68,6 +72,8 @@ class Judge:
         self._levels = np.zeros((n, ny, layout.n_outputs), np.float32)
         self._patterns: Float | None = None
         self._rate = np.zeros((ny, nx), np.float32)
+        self._events: list[LargeEvent] = []
+        self._left_out = np.zeros((ny, nx), bool)  # of the stripes, which then fit it less well
         if not any(self._usable(rows).any() for rows in self._strips()):
             raise ValueError("no pixel has a usable difference, so that no jump can be judged")
 
@@ -110,13 +116,20 @@ class Judge:
         """Return rows all over the frame that tell its noise."""
         return slice(None, None, max(self._rate.size // self._settings.noise_sample, 1))
 
-    def _scales(self) -> list[float]:
+    def _scales(self, left_out: bool = False) -> list[float]:
         """Measure the noise of each difference over that of the references."""
         some = self._sample_rows()
         differences, usable = self._differences(some)
         excess = (differences - self._rate[some]) * self._inverse_noise(some)
+        usable &= self._of_kind(np.all(usable, axis=0), some, left_out)
         pairs = zip(excess, usable, strict=True)
         return [float(mad_sigma(values[good]) or 1.0) for values, good in pairs]
+
+    def _of_kind(self, known: Bool, rows: slice, left_out: bool) -> Bool:
+        """Return the pixels that took part in the stripes or not; all where those are too few."""
+        kind = self._left_out[rows] == left_out
+        enough = np.count_nonzero(kind & known) >= self._settings.fewest_of_kind
+        return kind | np.bool_(not enough)
 
     def take_out_levels(self) -> None:
         """Find the level of each row of each output in the differences.
@@ -169,6 +182,7 @@ class Judge:
             cut[rows] |= ~usable.all(axis=0)
             mean[rows] = np.einsum("g,gyx->yx", weights, differences)
             sigma[rows] = np.sqrt(self._noise.variance(rows, mean[rows]))
+        self._left_out = cut
         finder = GroupStripes(cut, sigma, self._layout)
         patterns: Float | None = None
         shape = *mean.shape[:1], self._layout.n_outputs, -1
@@ -177,7 +191,7 @@ class Judge:
                 residual = self._data[g + 1] - self._data[g]
                 residual.reshape(shape)[...] -= levels[:, :, None]
                 residual -= mean
-            found = finder.find(residual)
+            found = finder.find(residual, levels)
             if patterns is None:
                 patterns = np.empty((len(weights), *found.shape), np.float32)
             patterns[g] = found
@@ -207,28 +221,49 @@ class Judge:
                 pattern += np.repeat(level, width, axis=1)
         return patterns
 
-    def _near_large_events(self) -> Bool:
-        """Return where the halos of large events may be, which are no stripes."""
-        near, settings = np.zeros(self._rate.shape, bool), self._settings
-        size = settings.core_block
+    def take_out_events(self) -> None:
+        """Find large events, and anew the levels of the rows that their halos reach."""
+        last: list[LargeEvent] = []
         before: Bool | None = None
+        shape = self._layout.shape
+        # odd: odd and even columns have levels of their own
+        step = max(self._layout.output_width // self._settings.level_sample, 1)
+        step -= 1 - step % 2
+        some = self._sample_rows()
+        sigma = float(np.sqrt(np.median(self._noise.variance(some, self._rate[some]))))
+        cut: Bool = np.any(self.hits, axis=0)
         for g, hits in enumerate(self.hits):
-            broken = ~self._usable(slice(None), g, 1)[0]
-            event = hits | broken
+            usable = self._usable(slice(None), g, 1)[0]
+            event = hits | ~usable
             if before is not None:  # what was lost before is no new event
-                event &= hits | ~before
-            before = broken
-            filled = block_sum(event, size) > settings.core_filled * size**2
-            for core in find_parts(filled, corners=False):
-                y, x = (size * (side.start + side.stop) / 2 for side in core.box)
-                radius = size * np.sqrt(np.count_nonzero(core.pixels) / np.pi)
-                reach = settings.halo_margin + settings.halo_slope * radius
-                rows, cols = (
-                    np.arange(max(int(at - reach), 0), min(int(at + reach) + 1, length))
-                    for at, length in zip((y, x), near.shape, strict=True)
-                )
-                disc = (rows[:, None] - y) ** 2 + (cols - x) ** 2 <= reach**2
-                near[rows[0] : rows[-1] + 1, cols[0] : cols[-1] + 1] |= disc
+                event &= hits | before
+            before = usable
+            here = find_large_events(event, g)
+            # it may fall into the difference after, too
+            last, here = here, [replace(one, group=g) for one in here + last]
+            if not here:
+                continue
+            near = np.zeros(shape[0], bool)
+            for one in here:
+                near[one.box(shape)[0]] = True
+            rows, cols = np.flatnonzero(near), np.arange(0, shape[1], step)
+            with np.errstate(invalid="ignore"):
+                excess = self._data[g + 1, rows, ::step] - self._data[g, rows, ::step]
+                excess -= self._rate[rows, ::step]
+            excess /= sigma
+            excess[cut[rows, ::step] | ~usable[rows, ::step]] = np.nan
+            levels = self._levels[g] / sigma
+            changed = levels_beside_events(excess, rows, cols, levels, here)
+            self._levels[g][changed] = levels[changed] * sigma
+            self._events += here
+
+    def _near_large_events(self) -> Bool:
+        """Return where the halos of large events are, which are no stripes."""
+        near = np.zeros(self._rate.shape, bool)
+        for event in self._events:
+            box = event.box(near.shape)
+            rows, cols = (np.arange(side.start, side.stop) for side in box)
+            near[box] |= event.distance(rows, cols) <= event.reach
         return near
 
     def find_rate(self) -> None:
@@ -261,10 +296,15 @@ class Judge:
         float
             Noise of the differences over that of the references.
         """
-        settings, scales = self._settings, self._scales()
-        limits = np.array(scales, np.float32)[:, None, None]
-        model = self._joint_noise(float(np.median(scales)))
+        settings = self._settings
+        kinds = [False, True] if self._left_out.any() else [False]
+        scales = np.array([self._scales(kind) for kind in kinds], np.float32)
+        models = [
+            self._joint_noise(float(np.median(of_kind)), kind)
+            for of_kind, kind in zip(scales, kinds, strict=True)
+        ]
         least = threshold - settings.candidate_margin
+        height_scales = np.array([model.height_scale for model in models], np.float32)
         for rows in self._strips():
             # neighbours of hits in the rows beside count, too
             first = max(rows.start - 1, 0)
@@ -273,15 +313,16 @@ class Judge:
             differences, usable = self._differences(grown)
             excess = (differences - self._rate[grown]) * self._inverse_noise(grown)
             excess[~usable] = 0
+            limits = scales.T[:, self._left_out[grown].view(np.uint8)]
             strong = excess > settings.neighbour_sigma * limits
-            usable, excess = usable[:, inside], excess[:, inside]
-            heights = (model.typical @ excess.reshape(len(excess), -1)).reshape(excess.shape)
+            usable, excess, limits = usable[:, inside], excess[:, inside], limits[:, inside]
+            heights = (models[0].typical @ excess.reshape(len(excess), -1)).reshape(excess.shape)
             possible = (heights.max(axis=0) > least) | (excess > least * limits).any(axis=0)
             y, x = np.nonzero(possible)
             above = differences[:, inside][:, y, x] - self._around.smooth[rows][y, x]
-            covariance = self._covariance(rows.start + y, x, model)
+            covariance = self._covariance(rows.start + y, x, models)
             known = usable[:, y, x].T
-            limit = threshold * model.height_scale
+            limit = threshold * height_scales[self._left_out[rows][y, x].view(np.uint8)]
             self.hits[:, rows] = False
             self.hits[:, rows.start + y, x] = find_steps(above.T, known, covariance, limit).T
             near = self.hits[:, rows] | with_neighbours(strong)[:, inside]
@@ -292,13 +333,14 @@ class Judge:
                 kept = follow | (flags & ~usable[g])
                 np.bitwise_or(kept, near[g] & usable[g], out=flags)
                 follow |= strong[g]
-        return float(np.median(scales))
+        return float(np.median(scales[0]))
 
-    def _joint_noise(self, scale: float) -> "_JointNoise":
+    def _joint_noise(self, scale: float, left_out: bool) -> "_JointNoise":
         """Measure the noise of all differences together, given that of one."""
         rows = self._sample_rows()
         differences, usable = self._differences(rows)
-        y, x = np.nonzero(usable.all(axis=0) & ~self.hits[:, rows].any(axis=0))
+        whole: Bool = np.all(usable & ~self.hits[:, rows], axis=0)
+        y, x = np.nonzero(whole & self._of_kind(whole, rows, left_out))
         step = max(len(y) // self._settings.height_sample, 1)
         y, x = y[::step], x[::step]
         n = len(self.hits)
@@ -307,7 +349,7 @@ class Judge:
             return plain
         above = (differences[:, y, x] - self._around.smooth[rows][y, x]).T
         y = y * (rows.step or 1)
-        reference = self._covariance(y, x, plain)
+        reference = self._covariance(y, x, [plain, plain])
         averaged = reference.averaged
         read, photons = (float(np.median(part)) for part in (reference.read, reference.photons))
         # what is more than in the references comes from the read-out
@@ -316,24 +358,30 @@ class Judge:
         mean = mad_sigma(above.mean(axis=1)) ** 2
         expected = factor * read / n**2 + photons / n
         model = replace(plain, read_factor=factor, rate_variance=max(mean - expected, 0))
-        covariance = self._covariance(y, x, model)
+        covariance = self._covariance(y, x, [model, model])
         height_scale = float(mad_sigma(step_heights(above, covariance)) or 1.0)
         precision = covariance.typical().precision(n)[0]
         typical = precision * np.sqrt(variance / np.diag(precision)[:, None]) / height_scale
         return replace(model, height_scale=height_scale, typical=typical.astype(np.float32))
 
     def _covariance(
-        self, y: NDArray[np.intp], x: NDArray[np.intp], model: "_JointNoise"
+        self, y: NDArray[np.intp], x: NDArray[np.intp], models: "list[_JointNoise]"
     ) -> Covariance:
         """Return what the differences of some pixels have in common."""
-        gain = self._noise.gain[y, x]
-        read = np.square(self._noise.read[y, x]) * np.float32(
-            model.read_factor / self._noise.n_frames
+        kind = self._left_out[y, x].view(np.uint8)
+        factor, variance = (
+            np.array(values, np.float32)[kind]
+            for values in (
+                [model.read_factor for model in models],
+                [model.rate_variance for model in models],
+            )
         )
+        gain = self._noise.gain[y, x]
+        read = np.square(self._noise.read[y, x]) * factor / np.float32(self._noise.n_frames)
         photons: Float = np.maximum(self._rate[y, x], np.float32(0))
         photons /= gain
-        smooth = self._around.typical / self._settings.smooth_box**2 + model.rate_variance
-        rate = self._around.structure[y, x] + np.float32(smooth)
+        smooth = np.float32(self._around.typical / self._settings.smooth_box**2) + variance
+        rate = self._around.structure[y, x] + smooth
         return Covariance(read, photons, rate, gain, self._noise.photon_factor())
 
 

@@ -4,11 +4,13 @@ from dataclasses import dataclass
 
 __all__ = [
     "DIFFERENCES",
+    "EVENTS",
     "FIT",
     "JUMPS",
     "SCREEN",
     "UNKNOWN",
     "DifferenceSettings",
+    "EventSettings",
     "FitSettings",
     "JumpSettings",
     "ScreenSettings",
@@ -28,6 +30,8 @@ class JumpSettings:
     noise_sample: int = 200_000
     """Pixels, of rows all over the frame, that tell the noise of a difference: to 0.3%, by which
     the number of noise peaks above 4 sigma changes by 5%."""
+    fewest_of_kind: int = 1000
+    """Pixels that took part in the stripes, or did not, that tell their own noise: to 3%."""
     strip_pixels: int = 65_536
     """Pixels of a group that are worked on at a time: all groups of them stay in the cache."""
     smooth_box: int = 7
@@ -44,16 +48,35 @@ class JumpSettings:
     """Variance of the read noise over that of the references at least (choice)."""
     neighbour_sigma: float = 10.0
     """Hits from which on the four neighbours are flagged, sigma: that of jwst's jump step."""
+
+
+@dataclass(frozen=True)
+class EventSettings:
+    """How large events are told from stripes."""
+
     core_block: int = 4
     """Pixels; width of the blocks that tell the core of a large event: the smallest core that the
     snowball step takes holds one ..."""
     core_filled: float = 0.6
     """... and the part of a block that has hits or saturated there."""
     halo_margin: float = 20.0
-    """Pixels around a large event in which nothing tells the stripes ..."""
+    """Pixels around a large event within which its halo is looked for ..."""
     halo_slope: float = 4.0
     """... and their growth with the radius of its core: the halos of the snowball benchmark are
     flagged out to four times the radius of the core."""
+    rings: int = 12
+    """Rings around a core, whose radii grow by the same factor: a profile is smooth (choice)."""
+    faintest: float = 0.1
+    """Sigma of a difference, down to which a halo is followed."""
+    brightest: float = 0.5
+    """Sigma of a halo, above which pixels tell nothing of the level of their row: halos are no
+    exact circles."""
+    brightest_prior: float = 10.0
+    """Sigma of a halo, expected at most: where no pixel tells, there is none."""
+    clip: float = 5.0
+    """Sigma beyond which pixels tell nothing of the level of their row."""
+    turns: int = 4
+    """Times that halos and levels are improved: what is left out follows from those before."""
 
 
 @dataclass(frozen=True)
@@ -103,6 +126,7 @@ class UnknownSettings:
 
 
 JUMPS = JumpSettings()
+EVENTS = EventSettings()
 UNKNOWN = UnknownSettings()
 SCREEN = ScreenSettings()
 FIT = FitSettings()

@@ -58,13 +58,15 @@ class GroupStripes:
         self._settings = settings
         self._covariance: NDArray[np.float64] | None = None
 
-    def find(self, residual: Float) -> Float:
+    def find(self, residual: Float, levels: Float) -> Float:
         """Return the stripes of a difference.
 
         Parameters
         ----------
         residual : ndarray
             ``(ny, nx)`` difference less the rate of its pixels.
+        levels : ndarray
+            ``(ny, n_outputs)`` levels of the rows of each output, which have been subtracted.
 
         Returns
         -------
@@ -72,23 +74,21 @@ class GroupStripes:
             ``(ny, nx / binning)`` stripes, averaged over a few columns, level included.
         """
         everything = samples = self._samples.of_image(residual)
-        series = StripeSeries(samples)
-        passes = 1
+        settings, passes, light = self._settings, 1, _NoLight()
         if self._covariance is None:
-            self._covariance = series.first_covariance()
-            passes = self._settings.first_passes
-        modes, light = None, _NoLight()
+            # without their levels rows hardly differ, and strength is learnt slowly from below
+            whole = samples.with_levels(levels)
+            self._covariance = StripeSeries(whole).first_covariance()
+            passes = settings.first_passes
+        series, modes = StripeSeries(samples), None
         for i in range(passes):
-            modes, _ = series.solve(
-                self._covariance,
-                light,  # type: ignore[arg-type]
-                modes,
-                self._settings.tolerance,
-            )
-            if i < passes - 1:
-                self._covariance = series.updated_covariance(self._covariance, modes)
-                rest = samples.value - series.to_image(modes)
-                far = rest**2 * everything.weight > self._settings.clip**2
+            last = i == passes - 1
+            tolerance = settings.tolerance if last else settings.first_tolerance
+            modes, _ = series.solve(self._covariance, light, modes, tolerance)  # type: ignore[arg-type]
+            self._covariance = series.updated_covariance(self._covariance, modes)
+            if not last:
+                rest = samples.value - series.to_image(modes.copy())
+                far = rest**2 * everything.weight > settings.clip**2
                 samples = everything.without(far)
                 series = StripeSeries(samples)
         assert modes is not None

@@ -115,6 +115,11 @@ class Samples:
             noise_scale=noise_scale,
         )
 
+    def with_levels(self, levels: Float) -> Samples:
+        """Add a level to each row of each output, shape ``(ny, n_outputs)``."""
+        added = np.repeat(levels, self.value.shape[1] // levels.shape[1], axis=1)
+        return replace(self, value=self.value + added)
+
     def without(self, bad: NDArray[np.bool_]) -> Samples:
         """Leave samples out."""
         return replace(self, weight=np.where(bad, np.float32(0), self.weight))

@@ -161,9 +161,12 @@ class GroupStripeSettings:
     `fit_stripes` while its trends are free."""
     clip: float = 5.0
     """Samples farther from the model are left out, units of their noise: as for rates."""
+    first_tolerance: float = 1e-2
+    """Of the conjugate gradients, relative to the right-hand side, in all of these but the last:
+    the covariance is the same to 1%."""
     tolerance: float = 3e-3
-    """Of the conjugate gradients, relative to the right-hand side: against 1e-3 stripes change by
-    0.2% of the noise of a difference and 4 of 100,000 flags; 1e-2 changes three times as much."""
+    """The same in the last and for all other differences: against 1e-3 stripes change by 0.2% of
+    the noise of a difference and 4 of 100,000 flags; 1e-2 changes three times as much."""
 
 
 @dataclass(frozen=True)

@@ -2,10 +2,13 @@
 
 import numpy as np
 import pytest
+from scipy import ndimage
 
 from ceers_steps.kernels.dq import DO_NOT_USE, JUMP_DET, SATURATED
 from ceers_steps.kernels.jumps.check import check_jumps, subtract_stripes_inplace
 from ceers_steps.kernels.jumps.joint import GroupNoise
+from ceers_steps.kernels.jumps.settings import EVENTS
+from ceers_steps.kernels.parts import with_neighbours
 from ceers_steps.kernels.stripes.readout import ReadoutLayout
 
 SHAPE = (256, 256)
@@ -166,6 +169,41 @@ def test_halos_of_large_events_are_no_stripes():
     # of 0.4 sigma; patterns from a row of 256 pixels, half of it masked, are known to 0.09 sigma
     # and 46 rows take part
     assert abs(taken) < 4 * 0.09 * SIGMA / np.sqrt(46)
+
+
+def test_levels_of_rows_that_a_halo_fills():
+    # more than half of the pixels of 150 rows
+    y, x = np.indices(SHAPE)
+    radius = np.hypot(y - 128, x - 110)
+    arriving = np.zeros((N_GROUPS, *SHAPE))
+    arriving[5] = np.where(radius < 16, 5000.0, 300 * np.maximum(radius / 16, 1) ** -3.5)
+    layout = ReadoutLayout(SHAPE, n_outputs=1)
+    patterns = []
+    for charge in (arriving, 0.0):
+        data = ramp(charge, seed=4, stripes=2.0)
+        found = check_jumps(data, np.zeros(data.shape, np.uint8), GOOD, NOISE, layout)
+        patterns.append(GAIN * found.stripes[0].mean(axis=2))
+    beside = np.abs(np.arange(SHAPE[0]) - 128) < 50
+    taken = (patterns[0] - patterns[1])[:, beside].mean(axis=1)
+    # what is fainter is not followed; 0.44 sigma if the halo counts as rows
+    assert np.abs(taken).max() < EVENTS.faintest * SIGMA
+
+
+def test_pixels_that_took_no_part_in_the_stripes_have_their_own_noise():
+    # within rows, so that stripes fit pixels that take part better than those that do not
+    rng = np.random.default_rng(5)
+    white = rng.standard_normal((N_GROUPS, *SHAPE)).astype(np.float32)
+    fast = 40 * ndimage.gaussian_filter1d(white, 6, axis=2)
+    hit = rng.random(SHAPE) < 0.08
+    arriving = np.zeros((N_GROUPS, *SHAPE))
+    arriving[4, hit] = 20 * SIGMA
+    data = ramp(arriving, seed=6) + np.float32(fast / GAIN)
+    jumps = check(data, np.zeros(data.shape, np.uint8)).jumps[0, 1:]
+    assert jumps[3, hit].mean() > 0.99
+    beside = with_neighbours(hit)
+    others = np.delete(jumps, 3, axis=0)
+    # 45 and 95 flags; 1.7 times as often if all pixels had the noise of most
+    assert others[:, beside].mean() < 1.4 * others[:, ~beside].mean()
 
 
 def test_flags_that_cannot_be_judged_stay():

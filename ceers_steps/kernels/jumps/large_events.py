@@ -1,0 +1,235 @@
+"""Large events in single differences: how far they reach, and the levels of the rows there.
+
+The halo of a large event may fill most of a row, whose level then takes it for a stripe. Halo and
+levels are found together: rings about the core tell the one, what is left of the rows the others.
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ceers_steps.kernels.blocks import block_sum
+from ceers_steps.kernels.jumps.settings import EVENTS, EventSettings
+from ceers_steps.kernels.parts import find_parts
+from ceers_steps.kernels.stats import mad_sigma
+
+__all__ = ["LargeEvent", "find_large_events", "levels_beside_events"]
+
+Float = NDArray[np.float32]
+Bool = NDArray[np.bool_]
+
+
+@dataclass
+class LargeEvent:
+    """A large event in one difference.
+
+    Attributes
+    ----------
+    group : int
+        The difference, from 0.
+    y, x : float
+        Centre of its core, pixels.
+    radius : float
+        Of a disc of the area of the core, pixels.
+    reach : float
+        Radius beyond which nothing of it is seen, pixels.
+    """
+
+    group: int
+    y: float
+    x: float
+    radius: float
+    reach: float
+
+    def box(self, shape: tuple[int, int]) -> tuple[slice, slice]:
+        """Return the rows and columns that it reaches."""
+        rows, cols = (
+            slice(max(int(at - self.reach), 0), min(int(at + self.reach) + 1, length))
+            for at, length in zip((self.y, self.x), shape, strict=True)
+        )
+        return rows, cols
+
+    def distance(self, rows: NDArray[np.intp], cols: NDArray[np.intp]) -> NDArray[np.float64]:
+        """Return how far pixels are from its centre, shape ``(n_rows, n_cols)``."""
+        return np.hypot(rows[:, None] - self.y, cols - self.x)
+
+
+def find_large_events(
+    event: Bool, group: int, settings: EventSettings = EVENTS
+) -> list[LargeEvent]:
+    """Find the cores of large events in a difference.
+
+    Parameters
+    ----------
+    event
+        Shape ``(ny, nx)``; True = holds a hit, or cannot be used for the first time.
+    group
+        The difference, from 0.
+    settings
+        Constants of the method.
+
+    Returns
+    -------
+    list of LargeEvent
+        With the largest reach that they may have.
+    """
+    size, found = settings.core_block, []
+    filled = block_sum(event, size) > settings.core_filled * size**2
+    for core in find_parts(filled, corners=False):
+        y, x = (size * (side.start + side.stop) / 2 for side in core.box)
+        radius = size * np.sqrt(np.count_nonzero(core.pixels) / np.pi)
+        reach = settings.halo_margin + settings.halo_slope * radius
+        found.append(LargeEvent(group, y, x, float(radius), float(reach)))
+    return found
+
+
+def levels_beside_events(
+    excess: Float,
+    rows: NDArray[np.intp],
+    cols: NDArray[np.intp],
+    levels: Float,
+    events: list[LargeEvent],
+    settings: EventSettings = EVENTS,
+) -> Bool:
+    """Find the levels of rows and the halos of large events in a difference together.
+
+    Parameters
+    ----------
+    excess
+        Shape ``(n_rows, n_cols)``: the difference less the rate of each pixel, sigma; NaN = do not
+        use, hits among them.
+    rows, cols
+        Which of the frame.
+    levels
+        Shape ``(ny, n_outputs)``, sigma, of all rows of the frame; changed where events reach.
+    events
+        In this difference; their reach is lowered to where their halo is seen.
+    settings
+        Constants of the method.
+
+    Returns
+    -------
+    ndarray
+        Same shape as `levels`, True = changed.
+    """
+    n_outputs = levels.shape[1]
+    outputs = cols * n_outputs // (cols[-1] + 1)
+    known = np.isfinite(excess)
+    excess = np.where(known, excess, np.float32(0))
+    halos = [_Halo(event, rows, cols, outputs, settings) for event in events]
+    middle = np.median(levels)
+    trust = np.float32(1 / max(float(mad_sigma(levels)) ** 2, 1e-6))
+    found = levels[rows]
+    touched = np.zeros(found.shape, bool)
+    for halo in halos:
+        touched[halo.box[0], np.unique(outputs[halo.box[1]])] = True
+    edges = np.searchsorted(outputs, np.arange(n_outputs))
+    limit = np.float32(np.inf)
+    for _ in range(settings.turns):
+        model = np.zeros_like(excess)
+        for halo in halos:
+            model[halo.box] += halo.image()
+        good = known & (model < limit)
+        rest = np.where(good, excess - np.where(good, model, 0), np.float32(0))
+        good &= np.abs(rest - found[:, outputs]) < settings.clip
+        rest *= good
+        weight = np.add.reduceat(good, edges, axis=1, dtype=np.float32) + trust
+        total = np.add.reduceat(rest, edges, axis=1) + trust * middle
+        for halo in halos:
+            halo.improve(rest, good, total, weight)
+        found[touched] = (total / weight)[touched]
+        limit = np.float32(settings.brightest)
+    for halo in halos:
+        halo.event.reach = halo.reach()
+    changed = np.zeros(levels.shape, bool)
+    changed[rows] = touched
+    levels[rows] = np.where(touched, found, levels[rows])
+    return changed
+
+
+class _Halo:
+    """The profile of an event: lines between nodes, whose radii grow by the same factor."""
+
+    def __init__(
+        self,
+        event: LargeEvent,
+        rows: NDArray[np.intp],
+        cols: NDArray[np.intp],
+        outputs: NDArray[np.intp],
+        settings: EventSettings,
+    ) -> None:
+        self.event, self._settings, self._n_outputs = event, settings, outputs[-1] + 1
+        self.box = tuple(
+            slice(*np.searchsorted(at, (middle - event.reach, middle + event.reach)))
+            for at, middle in ((rows, event.y), (cols, event.x))
+        )
+        distance = event.distance(rows[self.box[0]], cols[self.box[1]])
+        self._growth = np.log(event.reach / event.radius) / settings.rings
+        place = np.log(np.maximum(distance, 1e-3) / event.radius) / self._growth
+        self._core = place < 0
+        self._inside = ~self._core & (place < settings.rings)
+        place = place[self._inside]
+        self._node = place.astype(np.intp)
+        self._part = (place - self._node).astype(np.float32)
+        row = np.arange(len(distance))[:, None] * self._n_outputs + outputs[self.box[1]]
+        self._row = row[self._inside]
+        self._profile = np.zeros(settings.rings + 1)
+
+    def image(self) -> Float:
+        """Return the halo in its box, infinite in the core."""
+        image = np.where(self._core, np.float32(np.inf), np.float32(0))
+        image[self._inside] = self._values(self._profile)
+        return image
+
+    def reach(self) -> float:
+        """Return the radius to which it is seen."""
+        seen = np.count_nonzero(self._profile > self._settings.faintest)
+        return self.event.radius * float(np.exp(self._growth * seen))
+
+    def _values(self, profile: NDArray[np.float64]) -> Float:
+        """Return a profile in the pixels inside."""
+        values = profile.astype(np.float32)
+        return values[self._node] + self._part * np.diff(values)[self._node]
+
+    def improve(self, rest: Float, good: Bool, total: Float, weight: Float) -> None:
+        """Improve the profile, the levels of rows as they then are.
+
+        Parameters
+        ----------
+        rest
+            Excess less all halos, 0 where not good; changed.
+        good
+            True = pixels that count.
+        total, weight
+            Shape ``(n_rows, n_outputs)``: level of each row times its weight; changed.
+        """
+        use = good[self.box][self._inside]
+        node, part, row = self._node[use], self._part[use], self._row[use]
+        value = rest[self.box][self._inside][use]
+        n, n_rows = len(self._profile), weight[self.box[0]].size
+        seen = np.zeros((n_rows, n))
+        matrix, right = np.zeros((n, n)), np.zeros(n)
+        for step, share in enumerate((1 - part, part)):
+            at = node + step
+            seen += np.bincount(row * n + at, share, n_rows * n).reshape(n_rows, n)
+            right += np.bincount(at, share * value, n)
+            matrix[np.arange(n), np.arange(n)] += np.bincount(at, share**2, n)
+        both = np.bincount(node, part * (1 - part), n)[:-1]
+        matrix[np.arange(n - 1), np.arange(1, n)] += both
+        matrix[np.arange(1, n), np.arange(n - 1)] += both
+        of_rows = weight[self.box[0]].ravel()
+        matrix -= seen.T @ (seen / of_rows[:, None])
+        right -= seen.T @ (total[self.box[0]].ravel() / of_rows)
+        matrix += np.eye(n) / self._settings.brightest_prior**2
+        change = np.zeros(n)
+        change[:-1] = np.linalg.solve(matrix[:-1, :-1], right[:-1])  # nothing at the end
+        before = self._profile
+        falling = np.maximum.accumulate((before + change)[::-1])[::-1]
+        self._profile = np.maximum(falling, 0)
+        change = self._profile - before
+        image = np.zeros(self._inside.shape, np.float32)
+        image[self._inside] = self._values(change)
+        image *= good[self.box]
+        rest[self.box] -= image
+        total[self.box[0]] -= (seen @ change).reshape(-1, self._n_outputs)
