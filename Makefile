@@ -9,13 +9,15 @@ BIN    := $(VENV)/bin
 # one thread per process: the processes already fill the cores
 THREADS := OMP_NUM_THREADS=1 OPENBLAS_NUM_THREADS=1 MKL_NUM_THREADS=1 NUMBA_NUM_THREADS=1
 WORKERS ?= 2
+# the slow tests of surveys wait half of their time for processes and queues: one worker more
+SLOW_WORKERS ?= $(shell expr $(WORKERS) + 1)
 DEMO_DIR ?= demo
-# coverage makes tests take 1.5 times as long: in make test it watches those that are not marked slow,
+# coverage makes tests take 1.5 to 2 times as long: in make test it watches those that are not marked slow,
 # in make coverage all of them
 COVERAGE := --cov --cov-report=
 # the tests of a file share what they simulate: one process runs them all; the longest files first
 # (tests/conftest.py)
-PYTEST := $(THREADS) $(BIN)/python -m pytest -n $(WORKERS) --dist loadfile --no-loadscope-reorder
+PYTEST := $(THREADS) $(BIN)/python -m pytest --dist loadfile --no-loadscope-reorder
 # what runs in two minutes and breaks first
 QUICK := tests/kernels tests/files tests/survey/config tests/survey/select tests/test_names.py tests/test_architecture.py
 
@@ -35,12 +37,12 @@ demo: $(VENV)/.ready
 	$(THREADS) $(BIN)/ceers demo -o $(DEMO_DIR)
 
 test: $(VENV)/.ready lint
-	$(PYTEST) -m 'not slow' $(COVERAGE)
+	$(PYTEST) -n $(WORKERS) -m 'not slow' $(COVERAGE)
 	@$(BIN)/python tests/coverage_report.py 'tests not marked slow'
-	$(PYTEST) -m slow
+	$(PYTEST) -n $(SLOW_WORKERS) -m slow
 
 coverage: $(VENV)/.ready
-	$(PYTEST) $(COVERAGE)
+	$(PYTEST) -n $(WORKERS) $(COVERAGE)
 	@$(BIN)/python tests/coverage_report.py 'all tests'
 
 quick: $(VENV)/.ready
