@@ -233,7 +233,7 @@ def read_table(path: Path, name: str) -> Table:
     CeersError
         When it cannot be read.
     """
-    if not path.is_file():
+    if not os.path.isfile(path):
         raise CeersError(f"{name}={path}: no such file.")
     check_regular(path, f"{name}={path}")
     formats = {".ecsv": "ascii.ecsv", ".csv": "ascii.csv"}

@@ -1,6 +1,7 @@
 """Sources of each exposure of a library, found here or given by the user."""
 
 import logging
+import os
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
@@ -121,7 +122,7 @@ def _settings_of(exposure: AlignedExposure, table: AlignmentTable | None) -> Ali
 def _catalog_of(model: Any, catalogs: Mapping[str, str], folder: Path) -> str | None:
     """Return the source list of the user; one that an association names may lie beside it."""
     catalog = catalogs.get(model.meta.filename) or model.meta.tweakreg_catalog
-    if catalog and not Path(catalog).is_file() and (folder / catalog).is_file():
+    if catalog and not os.path.isfile(catalog) and os.path.isfile(folder / catalog):
         return str(folder / catalog)
     return catalog or None
 

@@ -12,6 +12,7 @@ import yaml
 
 from ceers_steps.errors import CeersError
 from ceers_steps.files.atomic import user_path
+from ceers_steps.files.limits import yaml_problem
 from ceers_steps.names import name_problem
 
 __all__ = [
@@ -246,6 +247,8 @@ def _load(path: Path) -> Any:
         text = path.read_text(encoding="utf-8-sig")
         if path.suffix == ".json":
             return json.loads(text)
+        if problem := yaml_problem(text):
+            raise ValueError(problem)
         # an alias can stand for another one, and a few lines so for gigabytes
         if any(isinstance(token, yaml.AliasToken) for token in yaml.scan(text)):
             raise ValueError("it has YAML aliases (*name); write the values out")
@@ -302,7 +305,7 @@ def _check_product(product: dict[str, Any], path: Path) -> None:
 def _tell_missing(path: Path, folder: Path, missing: Sequence[str], count: int) -> str:
     """Return what to say of members that do not exist."""
     names = ", ".join(missing[:3]) + (", ..." if len(missing) > 3 else "")
-    beside = [name for name in missing if (folder / os.path.basename(name)).is_file()]
+    beside = [name for name in missing if os.path.isfile(folder / os.path.basename(name))]
     remedy = "Put them there, or make the association again: ceers associate"
     if beside:
         remedy = (

@@ -24,6 +24,7 @@ __all__ = [
     "check_regular",
     "tree_problem",
     "unpacked_size",
+    "yaml_problem",
 ]
 
 LARGEST_UNPACKED = 1 << 32
@@ -155,7 +156,7 @@ def tree_problem(content: bytes) -> str:
     text, end, _ = content[:LARGEST_TREE].partition(b"\n...")
     if not content.startswith(b"#ASDF") or not end:
         return "it does not begin as an ASDF file, or its tree has no end"
-    return _why_too_large(text)
+    return yaml_problem(text)
 
 
 def check_parameter_file(path: str | os.PathLike) -> None:
@@ -174,15 +175,26 @@ def check_parameter_file(path: str | os.PathLike) -> None:
     name = f"Parameter file {path}"
     check_regular(path, name, LARGEST_TREE)
     path = Path(path)
-    if path.is_file():
+    if os.path.isfile(path):
         with path.open("rb") as stream:
             is_asdf = stream.read(5) == b"#ASDF"
         if is_asdf and (problem := asdf_tree_problem(path)):
             raise CeersError(f"{name} cannot be read ({problem}). Copy it again: ceers params")
 
 
-def _why_too_large(text: bytes) -> str:
-    """Return what is wrong with the size of a YAML tree; empty if nothing."""
+def yaml_problem(text: str | bytes) -> str:
+    """Say what keeps a YAML tree from being read; what it stands for is counted, not made.
+
+    Parameters
+    ----------
+    text
+        The tree.
+
+    Returns
+    -------
+    str
+        Empty if nothing does.
+    """
     try:
         root = yaml.compose(text, Loader=yaml.CSafeLoader)
         size = _expanded(root, {})

@@ -98,7 +98,7 @@ def read_overrides(path: str | os.PathLike) -> dict[str, dict[str, float | bool 
 
 def _describe_json(path: Path) -> str:
     """Say what a JSON file of values by exposure holds: what its numbers are, it does not say."""
-    if path.suffix.lower() != ".json" or not path.is_file():
+    if path.suffix.lower() != ".json" or not os.path.isfile(path):
         return ""
     try:
         values = json.loads(path.read_text(encoding="utf-8-sig"))

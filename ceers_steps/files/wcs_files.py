@@ -168,7 +168,7 @@ def read_wcs_file(path: str | os.PathLike) -> WcsFile:
         what it should be.
     """
     path = Path(path)
-    if not path.is_file():
+    if not os.path.isfile(path):
         raise CeersError(f"WCS file {path} does not exist.")
     check_regular(path, f"WCS file {path}")
     if problem := asdf_tree_problem(path):

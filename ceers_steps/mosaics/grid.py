@@ -1,5 +1,6 @@
 """The grid of a mosaic: chosen as jwst does, and seen from a part of it."""
 
+import os
 from copy import deepcopy
 from pathlib import Path
 from typing import Any
@@ -65,7 +66,7 @@ def check_grid(parameters: dict[str, Any]) -> None:
         )
     if path := parameters.get("output_wcs"):
         check_regular(path, f"output_wcs={path}")
-        if Path(path).is_file() and (problem := asdf_tree_problem(Path(path))):
+        if os.path.isfile(path) and (problem := asdf_tree_problem(Path(path))):
             raise CeersError(f"output_wcs={path} cannot be read ({problem}). Give an ASDF file.")
 
 

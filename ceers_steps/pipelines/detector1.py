@@ -15,6 +15,7 @@ from ceers_steps.steps.inputs.earlier import check_is_earlier
 from ceers_steps.steps.inputs.usable import NIRCAM_IMAGING, why_not_nircam
 from ceers_steps.steps.jump_check import JumpCheckStep, correct_rate_errors
 from ceers_steps.steps.looks import keep_rate
+from ceers_steps.steps.ramps.nothing_fitted import empty_rates
 from ceers_steps.steps.ramps.two_point import detect_jumps
 from ceers_steps.steps.remstriping import RemStripingStep
 from ceers_steps.steps.snowball import SnowballStep, add_halo_errors
@@ -141,20 +142,21 @@ class CeersDetector1(CeersPipeline, Detector1Pipeline):
             return self.ramp_fit.run(ramp)
 
         rate, rateints = self.ramp_fit.run(ramp)
-        if rate is not None and not self.jump_check.skip:
-            correct_rate_errors(self.jump_check, ramp, rate, rateints)
-        if rate is not None and not self.snowball.skip:
-            add_halo_errors(self.snowball, rate, rateints)
-        for product in (rate, rateints):
-            if product is not None:
-                for name in ("jump_check", "trapped_charge", "snowball"):
-                    self._carry_record(name, ramp, product)
+        if rate is None:
+            rate, rateints = empty_rates(ramp)
+        else:
+            if not self.jump_check.skip:
+                correct_rate_errors(self.jump_check, ramp, rate, rateints)
+            if not self.snowball.skip:
+                add_halo_errors(self.snowball, rate, rateints)
+        for product in (rate,) if rateints is None else (rate, rateints):
+            for name in ("jump_check", "trapped_charge", "snowball"):
+                self._carry_record(name, ramp, product)
         # the ramp is the largest array by far: let it go before the rate is worked on
         del ramp
-        if rate is not None:
-            rate = self._clean_rate(rate, "gain_scale")
+        rate = self._clean_rate(rate, "gain_scale")
         if rateints is not None:
-            if rate is not None and len(rateints.data) == 1:
+            if len(rateints.data) == 1:
                 rateints = self._share_cleaning(rate, rateints)
             else:
                 rateints = self._clean_rate(rateints, "gain_scaleints", ints="ints")

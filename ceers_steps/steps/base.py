@@ -128,6 +128,18 @@ class CeersMixin(_Extended):
     needs_wcs: ClassVar[bool] = False
     output_file: Any
 
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        try:
+            super().__init__(*args, **kwargs)
+        except TypeError as err:
+            if "is not a function" not in str(err):
+                raise
+            hooks = [*kwargs.get("pre_hooks", ()), *kwargs.get("post_hooks", ())]
+            raise StepError(
+                f"{type(self).__name__}: {err}. Its hooks are {hooks}: give functions written in "
+                "Python, steps, or commands of the shell."
+            ) from err
+
     @staticmethod
     def get_stpipe_loggers() -> tuple[str, ...]:
         """Add this package's logger, so that its lines are shown and kept in ``cal_logs``."""

@@ -84,7 +84,7 @@ class SkyVarStep(CeersStep):
             self._correct(model, [self.input_dir or "."])
             return model
         library = open_library(self, input_data)
-        if self.source_mask and Path(self.source_mask).is_file() and len(library) > 1:
+        if self.source_mask and os.path.isfile(self.source_mask) and len(library) > 1:
             raise CeersError(
                 f"source_mask={self.source_mask} is one file for {len(library)} exposures. Give "
                 "the folder that holds <exposure>_1fmask.fits of each."

@@ -1,5 +1,6 @@
 """Step: the WCS of exposures from files, for alignment that was done before."""
 
+import os
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -111,7 +112,7 @@ class UpdateWcsStep(CeersStep):
                     "to do. Give wcs_dir (--wcs_dir=FOLDER), the folder that holds "
                     f"<exposure>_{self.suffix}.asdf, or save_wcs=true to write the WCS they have."
                 )
-        elif not self._folder.is_dir():
+        elif not os.path.isdir(self._folder):
             raise CeersError(
                 f"wcs_dir={self.wcs_dir}: no such folder ({self._folder.absolute()}). "
                 f"Give the folder that holds <exposure>_{self.suffix}.asdf."

@@ -144,3 +144,21 @@ def test_a_missing_background_that_nobody_uses_is_no_error(tmp_path, members, ca
     made["members"][0]["expname"] = "lost_cal.fits"
     with pytest.raises(CeersError, match="lost_cal"):
         read_association(write(tmp_path, [made]))
+
+
+@pytest.mark.parametrize("text", ["[" * 100_000, "{a: " * 100_000])
+def test_yaml_that_is_nested_without_end(tmp_path, text):
+    path = tmp_path / "deep_asn.yaml"
+    path.write_text(text)
+    started = time.process_time()
+    with pytest.raises(CeersError, match=r"deep_asn\.yaml is not an association"):
+        read_association(path)
+    assert time.process_time() - started < 2
+
+
+def test_a_member_whose_name_no_file_can_have(tmp_path):
+    path = tmp_path / "long_asn.json"
+    member = {"expname": "x" * 300, "exptype": "science"}
+    path.write_text(json.dumps({"products": [{"name": "x", "members": [member]}]}))
+    with pytest.raises(CeersError, match=r"1 of the 1 members .* do not exist"):
+        read_association(path)

@@ -3,7 +3,6 @@
 import os
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 from stdatamodels.jwst.datamodels import JwstDataModel
@@ -191,7 +190,7 @@ def _members(dataset: object, step_name: str) -> Iterator[tuple[object, str]]:
         for member in dataset:
             yield from _members(member, step_name)
     elif isinstance(dataset, (str, os.PathLike)) and is_association_path(dataset):
-        if not Path(dataset).is_file():
+        if not os.path.isfile(dataset):
             raise CeersError(f"{step_name}: input file {dataset} does not exist.")
         for product in read_association(dataset)["products"]:
             for member in product["members"]:

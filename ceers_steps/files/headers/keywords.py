@@ -10,11 +10,14 @@ from datetime import datetime, time
 from typing import Any
 
 import numpy as np
+from astropy.coordinates import angular_separation
 
 from ceers_steps.errors import CeersError
 from ceers_steps.files.headers.nircam import (
+    CENTRES,
     DETECTORS,
     FRAME_TOLERANCE,
+    HALF_SIDES,
     SUBARRAYS,
 )
 from ceers_steps.files.headers.rules import RULES, Shape, Values
@@ -170,6 +173,8 @@ def complete_keywords(
                 known[key] = found[0]
     _check_agreement(name, known, shape)
     needs, later = list(needs), list(later)
+    if "V2_REF" in (*needs, *later):
+        _check_place(name, known, shape)
     missing = [key for key in needs if key not in known]
     if missing:
         plural = "" if len(missing) == 1 else "s"
@@ -304,6 +309,36 @@ def _check_agreement(name: str, known: Values, shape: Shape | None) -> None:
                 f"{name}: TGROUP={group} s is not TFRAME={frame} s times NFRAMES={n_frames} plus "
                 f"GROUPGAP={gap}. {_REPAIR}"
             )
+
+
+def _check_place(name: str, known: Values, shape: Shape | None) -> None:
+    """Raise `CeersError` for a reference point off the detector, or where it does not look."""
+    detector = known.get("DETECTOR")
+    masked = str(known.get("PUPIL", "")).startswith("MASK")  # its wedge moves the image
+    if detector in CENTRES and {"V2_REF", "V3_REF"} <= known.keys() and not masked:
+        half = HALF_SIDES["LONG" if detector.endswith("LONG") else "SHORT"]
+        for key, centre in zip(("V2_REF", "V3_REF"), CENTRES[detector], strict=True):
+            if abs(known[key] - centre) > half:
+                raise CeersError(
+                    f"{name}: {key}={known[key]} is not on {detector}, which reaches from "
+                    f"{centre - half:.0f} to {centre + half:.0f} arcsec. Is it that of another "
+                    f"detector? {_REPAIR}"
+                )
+    if {"RA_REF", "DEC_REF", "CRVAL1", "CRVAL2"} <= known.keys():
+        places = np.deg2rad([known[key] for key in ("RA_REF", "DEC_REF", "CRVAL1", "CRVAL2")])
+        distance = np.rad2deg(angular_separation(*places)) * 3600
+        # a raw file has one place twice; in calibrated ones CRVAL is that of the middle
+        most = _SAME_PLACE if shape is not None and len(shape) == 4 else _IN_IMAGE
+        if distance > most:
+            raise CeersError(
+                f"{name}: RA_REF={known['RA_REF']}, DEC_REF={known['DEC_REF']} and "
+                f"CRVAL1={known['CRVAL1']}, CRVAL2={known['CRVAL2']} are {distance:.4g} arcsec "
+                f"apart, more than {most:g}. Is one that of another exposure? {_REPAIR}"
+            )
+
+
+_SAME_PLACE, _IN_IMAGE = 1.0, 100.0
+"""Arcsec between two references of one pixel, and of two pixels of one image."""
 
 
 def _size_of(subarray: str | None) -> tuple[int, int] | None:

@@ -87,7 +87,7 @@ def look(item: object, keywords: Collection[str], step_name: str) -> Found | Non
             f"{step_name}: the name of {str(path)!r} has a line break: FITS headers cannot hold "
             "it. Rename the file."
         )
-    if not path.is_file():
+    if not os.path.isfile(path):
         raise CeersError(f"{step_name}: input file {path} does not exist.")
     if bare.suffix in _FITS and not path.name.endswith((".fits", ".fits.gz")):
         remedy = "Unpack it with gunzip, or rename" if name.endswith(".gz") else "Rename"

@@ -5,9 +5,11 @@ is to test.
 """
 
 __all__ = [
+    "CENTRES",
     "DETECTORS",
     "FLIPPED_X",
     "FRAME_TOLERANCE",
+    "HALF_SIDES",
     "READ_PATTERNS",
     "SUBARRAYS",
     "frame_time",
@@ -18,6 +20,23 @@ DETECTORS = tuple(f"NRC{module}{chip}" for module in "AB" for chip in ("1", "2",
 
 FLIPPED_X = frozenset({"NRCA1", "NRCA3", "NRCALONG", "NRCB2", "NRCB4"})
 """Detectors with FASTAXIS -1 and SLOWAXIS 2; the others have 1 and -2."""
+
+CENTRES = {
+    "NRCA1": (120.6, -527.5),
+    "NRCA2": (119.7, -459.8),
+    "NRCA3": (51.9, -527.9),
+    "NRCA4": (52.4, -459.9),
+    "NRCALONG": (85.9, -493.5),
+    "NRCB1": (-122.4, -457.7),
+    "NRCB2": (-122.7, -525.4),
+    "NRCB3": (-54.6, -457.7),
+    "NRCB4": (-54.4, -525.6),
+    "NRCBLONG": (-89.4, -491.4),
+}
+"""V2 and V3 of the middle of each detector, arcsec, of the SIAF; its versions differ by 0.5."""
+
+HALF_SIDES = {"SHORT": 34.0, "LONG": 67.0}
+"""Arcsec from there to the edges, with 1.5 arcsec to spare, by CHANNEL."""
 
 READ_PATTERNS = {
     "RAPID": (1, 0),

@@ -15,11 +15,15 @@ from typing import Any, Protocol
 
 from ceers_steps.errors import CeersError
 from ceers_steps.files.parameters.tree import ParameterTree, from_nested, read_parameters
+from ceers_steps.names import name_problem
 
 __all__ = ["check_given", "check_parameter_files", "check_parameters", "nearest"]
 
 _OF_A_STEP = ("config_file", "name", "class")
 """What stpipe takes for every step of a pipeline beside its parameters."""
+
+EXTENSIONS = ("fits", "asdf")
+"""Of the files that jwst writes."""
 
 
 def check_parameters(
@@ -84,6 +88,7 @@ def check_parameter_files(taker: type[TakesParameters], given: Mapping[str, Any]
     """
     path = given.get("config_file")
     if path:
+        _check_class(path, taker)
         _check_file(path, taker.load_spec_file())
     _check_files_of_steps(taker, given.get("steps"), Path(path or "").parent)
 
@@ -111,9 +116,7 @@ def check_given(
     known = ParameterTree()
     if config_file:
         known = read_parameters(config_file)
-        names = {base.__name__ for base in taker.__mro__}
-        names |= {getattr(base, "class_alias", None) or "" for base in taker.__mro__}
-        if known.class_name.rpartition(".")[2] not in names:
+        if not _is_for(known, taker):
             return
         _check_file(config_file, taker.load_spec_file())
     _check_files_of_steps(taker, config.get("steps"), Path(config_file or "").parent)
@@ -128,6 +131,23 @@ def _check_files_of_steps(taker: type[TakesParameters], steps: Any, folder: Path
         known = taker.load_spec_file().get("steps", {}) if inner else {}
         if inner and name in known:
             _check_file(folder / inner, known[name])
+
+
+def _is_for(tree: ParameterTree, taker: type[TakesParameters]) -> bool:
+    """Say whether a file is for a step or pipeline, or one that it extends."""
+    names = {base.__name__ for base in taker.__mro__}
+    names |= {getattr(base, "class_alias", None) or "" for base in taker.__mro__}
+    return tree.class_name.rpartition(".")[2] in names
+
+
+def _check_class(path: str | os.PathLike, taker: type[TakesParameters]) -> None:
+    """Raise `CeersError` for a file of another step: stpipe would take what has the same name."""
+    tree = read_parameters(path)
+    if tree.class_name and not _is_for(tree, taker):
+        raise CeersError(
+            f"Parameter file {path} is for {tree.class_name} ('class' in it), not for "
+            f"{taker.__name__}. Give the file of this step, or correct 'class'."
+        )
 
 
 def _check_file(path: str | os.PathLike, spec: Mapping[str, Any]) -> None:
@@ -202,8 +222,15 @@ def _problems(
             homes = [step for step in steps if key in steps[step]]
             hint = nearest(name, own) if len(homes) != 1 else f"it belongs to steps.{homes[0]}"
             yield f"unknown parameter {where}{name}; {hint}"
-        elif problem := _value_problem(spec[key], value, folder):
+        elif problem := _name_problem(key, value) or _value_problem(spec[key], value, folder):
             yield f"{where}{name} = {_short(value)}: {problem}; it takes {_takes(spec[key])}"
+
+
+def _name_problem(key: str, value: Any) -> str:
+    """Return what is wrong with a part of the name of a product; empty if nothing."""
+    if key == "output_ext" and value is not None and str(value).strip(".") not in EXTENSIONS:
+        return f"products are {' or '.join(EXTENSIONS)} files"
+    return name_problem(value) if key == "suffix" and value is not None else ""
 
 
 def _value_problem(spec: str, value: Any, folder: str | os.PathLike) -> str:
@@ -223,9 +250,12 @@ def _value_problem(spec: str, value: Any, folder: str | os.PathLike) -> str:
         return "true and false are no numbers"
     # hooks may be functions, which only their own room knows
     if spec.startswith("list") and isinstance(value, (list, tuple)):
-        return ""
+        wrong = [each for each in value if isinstance(each, (bool, int, float, type(None)))]
+        return f"{wrong[0]!r} is no text" if wrong else ""
     if spec.startswith(("input_file", "output_file")):
         return _file_problem(value, folder, must_exist=spec.startswith("input_file"))
+    if spec.startswith("is_string_or_datamodel") and isinstance(value, str):
+        return _file_problem(value, folder, must_exist=value not in ("", "N/A"))
     if spec.startswith(("is_string_or_datamodel", "is_datamodel")):
         return "" if not isinstance(value, (bool, int, float, list)) else "no path"
     try:
@@ -250,7 +280,7 @@ def _file_problem(value: Any, folder: str | os.PathLike, *, must_exist: bool) ->
     if text == "None" or not must_exist:
         return ""
     path = Path(folder, text)
-    return "" if path.exists() else f"no such file ({path.absolute()})"
+    return "" if os.path.exists(path) else f"no such file ({path.absolute()})"
 
 
 def _takes(spec: str) -> str:

@@ -55,7 +55,7 @@ def read_parameters(path: str | os.PathLike) -> ParameterTree:
         When it cannot be read, or is not built as a parameter file.
     """
     path = Path(path)
-    if not path.exists():
+    if not os.path.exists(path):
         raise CeersError(
             f"Parameter file {path} does not exist. List those there are: ceers params"
         )

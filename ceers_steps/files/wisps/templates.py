@@ -100,7 +100,7 @@ def find_templates(
     """
     listed = os.environ.get(TEMPLATE_VARIABLE, "").split(os.pathsep)
     directories = [user_path(name) for name in (template_dir, *listed) if name]
-    if template_dir and not directories[0].is_dir():
+    if template_dir and not os.path.isdir(directories[0]):
         raise CeersError(
             f"template_dir={template_dir}: no such directory ({directories[0].absolute()}). Give "
             "the one that holds the wisp templates, or leave it out to use "

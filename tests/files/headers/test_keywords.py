@@ -53,13 +53,15 @@ FULL = {
     "PA_APER": 198.1828801387168,
     "ROLL_REF": 198.1509949487168,
     "V2_REF": 120.0,
-    "V3_REF": -527.0,
+    "V3_REF": -460.0,
     "VPARITY": -1,
     "V3I_YANG": 0.03188519,
 }
 SMALL = {
     **FULL,
     "DETECTOR": "NRCB4",
+    "V2_REF": -43.2,
+    "V3_REF": -514.8,
     "MODULE": "B",
     "SCA_NUM": 489,
     "READPATT": "DEEP8",
@@ -258,3 +260,29 @@ def test_paths_are_those_of_the_data_models():
     with ImageModel() as model:
         for key, (path, _) in PATHS.items():
             assert f"meta.{path}" in model.find_fits_keyword(key), key
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"V3_REF": -527.5}, r"V3_REF=-527\.5 is not on NRCA2, which reaches from -494 to -426"),
+        ({"V2_REF": 51.9}, r"V2_REF=51\.9 is not on NRCA2"),
+        ({"RA_REF": 246.0}, r"RA_REF=246\.0, .* are 59\.41 arcsec apart, more than 1"),
+        ({"DEC_REF": -24.499}, r"are 3\.6 arcsec apart, more than 1"),
+    ],
+)
+def test_a_place_of_another_detector_or_exposure(changes, message):
+    """Those of the neighbours are 68 arcsec away; only who makes a WCS of it looks."""
+    values = {**FULL, **changes}
+    with pytest.raises(CeersError, match=message):
+        complete_keywords(values, (1, 10, 2048, 2048), "x", needs=["V2_REF"])
+    complete_keywords(values, (1, 10, 2048, 2048), "x", needs=["DETECTOR"])
+
+
+def test_a_place_within_the_image_or_behind_a_mask():
+    """CRVAL of a calibrated image is that of its middle; wedges move what is seen."""
+    complete_keywords({**FULL, "DEC_REF": -24.49}, (2048, 2048), "x", needs=["V2_REF"])
+    with pytest.raises(CeersError, match=r"are 180 arcsec apart, more than 100"):
+        complete_keywords({**FULL, "DEC_REF": -24.45}, (2048, 2048), "x", needs=["V2_REF"])
+    masked = {**FULL, "V3_REF": -405.2, "PUPIL": "MASKRND"}
+    complete_keywords(masked, (1, 10, 2048, 2048), "x", needs=["V2_REF"])

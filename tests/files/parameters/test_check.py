@@ -12,7 +12,7 @@ from ceers_steps import CeersDetector1, CeersImage3, WispSubStep, cli
 from ceers_steps.errors import CeersError
 from ceers_steps.files.parameter_files import list_parameter_files
 from ceers_steps.files.parameters.check import check_parameters, nearest
-from ceers_steps.files.parameters.tree import read_parameters
+from ceers_steps.files.parameters.tree import from_nested, read_parameters
 from ceers_steps.steps.base import StepError
 
 HEAD = """#ASDF 1.0.0
@@ -230,6 +230,34 @@ def test_all_problems_are_counted(write):
     path = write(of_wisps("{methd: lsq, scal: 1, skip: maybe, save_plot: true, flatt: 1}"))
     with pytest.raises(StepError, match=r"methd.*scal.*and 2 more"):
         CeersDetector1.call("missing_uncal.fits", config_file=str(path))
+
+
+@pytest.mark.parametrize("name", ["WispSubStep", "CeersDetector1", "x.Y"])
+def test_file_of_another_step(name, write):
+    path = write(asdf(f"class: ceers_steps.{name}\nname: x\nparameters: {{}}\n"))
+    with pytest.raises(StepError, match=rf"is for ceers_steps\.{name} .* not for CeersImage3"):
+        CeersImage3.call("missing_cal.fits", config_file=str(path))
+
+
+@pytest.mark.parametrize(
+    ("given", "message"),
+    [
+        ({"suffix": "a/b"}, "suffix = 'a/b': 'a/b' has other characters"),
+        ({"suffix": "x" * 300}, "has 300 characters"),
+        ({"output_ext": ".txt"}, "products are fits or asdf files"),
+        ({"pre_hooks": [5]}, "5 is no text"),
+        ({"override_flat": "/nowhere"}, "override_flat = '/nowhere': no such file"),
+    ],
+)
+def test_values_that_no_product_can_have(given, message):
+    spec = WispSubStep.load_spec_file()
+    with pytest.raises(CeersError, match=message):
+        check_parameters(from_nested(given, "Parameters"), spec, "Parameters")
+
+
+def test_hooks_that_are_no_functions():
+    with pytest.raises(StepError, match=r"sqrt .* is not a function.*hooks are \['math.sqrt'\]"):
+        WispSubStep(post_hooks=["math.sqrt"])
 
 
 def test_file_of_a_step(write):
