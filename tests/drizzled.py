@@ -84,9 +84,9 @@ def exposure(number, position=(0, 0), angle=15.0, shape=SHAPE):
     dec = CENTRE[1] + position[1] / 3600
     model.meta.wcs = distorted_wcs(ra, dec, angle + number / 2, shape)
     model.meta.wcsinfo.s_region = compute_s_region_keyword(model.meta.wcs.footprint(center=False))
-    for key, value in {"ra_ref": ra, "dec_ref": dec, "roll_ref": 130.0, "v2_ref": 0.0}.items():
+    for key, value in {"ra_ref": ra, "dec_ref": dec, "roll_ref": 130.0, "v2_ref": -54.4}.items():
         setattr(model.meta.wcsinfo, key, value)
-    model.meta.wcsinfo.v3_ref, model.meta.wcsinfo.v3yangle = 0.0, 0.0
+    model.meta.wcsinfo.v3_ref, model.meta.wcsinfo.v3yangle = -525.6, 0.0
     model.meta.wcsinfo.vparity = -1
     model.meta.filename = f"jw01345001001_02101_{number:05d}_nrcb4_cal.fits"
     model.meta.instrument.name, model.meta.instrument.detector = "NIRCAM", "NRCB4"

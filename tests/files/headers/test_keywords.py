@@ -277,6 +277,8 @@ def test_a_place_of_another_detector_or_exposure(changes, message):
     with pytest.raises(CeersError, match=message):
         complete_keywords(values, (1, 10, 2048, 2048), "x", needs=["V2_REF"])
     complete_keywords(values, (1, 10, 2048, 2048), "x", needs=["DETECTOR"])
+    made_up = {**values, "FILENAME": "test_uncal.fits"}
+    complete_keywords(made_up, (1, 10, 2048, 2048), "x", needs=["V2_REF"])
 
 
 def test_a_place_within_the_image_or_behind_a_mask():
