@@ -189,16 +189,17 @@ def fit_mesh(
         Pixels further than this from the median of their box, in standard deviations, are left out.
     exclude_fraction : float
         A box with more than this fraction of its pixels masked or clipped (0 to 1) is excluded.
-    fill : {'nearest', 'gaussian'}
+    fill : {'nearest', 'gaussian', 'tested'}
         What fills excluded boxes. ``'nearest'``: the mean of the ten nearest boxes, weighted with
         the inverse of their distances. ``'gaussian'``: means over an area about as wide as
         the hole, as good as any interpolation if the sky has no structure wider than that; the
         plane that fits best is taken out first, so that neither this nor the filter flattens it.
+        ``'tested'``: these, wider ones or planes, as holes laid on known sky tell (`fill_tested`).
     max_degree : int
         Of the polynomial that is taken out in place of the plane: above 1 only as far as there
         are ``MESH.boxes_per_degree`` boxes for each degree along the shorter side.
     borders : {'mirrored', 'continued'}
-        What lies beyond the outermost boxes: for ``'continued'``, with ``fill='gaussian'``, what
+        What lies beyond the outermost boxes: for ``'continued'``, unless ``fill='nearest'``, what
         rises towards them rises on.
     n_threads : int
         Strips of boxes that are worked on at a time.
@@ -233,8 +234,8 @@ def _check_parameters(
         raise ValueError(
             f"image {image.shape} and mask {mask.shape}: give two of the same (ny, nx)"
         )
-    if fill not in {"nearest", "gaussian"}:
-        raise ValueError(f"fill={fill!r}: use 'nearest' or 'gaussian'")
+    if fill not in {"nearest", "gaussian", "tested"}:
+        raise ValueError(f"fill={fill!r}: use 'nearest', 'gaussian' or 'tested'")
     if box_size < 1:
         raise ValueError(f"box_size={box_size}: give 1 pixel or more")
     if filter_size < 1 or filter_size % 2 == 0:

@@ -8,7 +8,12 @@ from scipy import ndimage
 
 from ceers_steps.kernels.rows import RowImage, flagged, row_blocks
 from ceers_steps.kernels.sources.background import BackgroundMesh, box_locations, fit_mesh
-from ceers_steps.kernels.sources.boxes import smooth_boxes
+from ceers_steps.kernels.sources.boxes import (
+    fill_tested,
+    fit_polynomial,
+    smooth_boxes,
+    surely_better,
+)
 from ceers_steps.kernels.sources.mosaic_tiers import CORE
 from ceers_steps.kernels.sources.noise_map import noise_of_boxes
 from ceers_steps.kernels.sources.outskirts import Outskirts, measure_outskirts
@@ -177,7 +182,7 @@ def _mesh(
         filter_size=settings.filter_size,
         sigma_clip=settings.sigma_clip,
         exclude_fraction=settings.exclude_fraction,
-        fill="gaussian" if settings.method == "adaptive" else "nearest",
+        fill="tested" if settings.method == "adaptive" else "nearest",
         max_degree=FOLLOWED.degree if settings.method == "adaptive" else 1,
         borders="continued" if settings.method == "adaptive" else "mirrored",
         n_threads=settings.n_threads,
@@ -211,6 +216,8 @@ def _chosen(
     empty = BackgroundMesh(boxes, box, (ny, nx), continued=True)
     chosen = wide.at_boxes(empty)
     limit = FOLLOWED.structure * outskirts.noise * noise_of_boxes(outskirts.depth, empty)
+    # holes stay as they foretell best, whatever filters the boxes beside them ask for
+    filled = fill_tested(boxes, fit_polynomial(boxes, FOLLOWED.degree))
     # a box is a hundredth of what the wide median sees: that counts as not knowing it
     foretold = chosen
     for number, (filter_size, degree) in enumerate(FOLLOWED.candidates):
@@ -218,7 +225,7 @@ def _chosen(
             continue
         value, alone = (
             smooth_boxes(
-                boxes,
+                filled,
                 min(filter_size, settings.filter_size),
                 fill="gaussian",
                 max_degree=degree,
@@ -240,14 +247,8 @@ def _better(boxes: NDArray, old: NDArray, new: NDArray) -> NDArray[np.float64]:
     """Return where values of boxes are foretold better than before, 0 to 1, and around there."""
     known = np.isfinite(boxes)
     gain = np.where(known, (boxes - old) ** 2 - (boxes - new) ** 2, 0.0)
-    share, mean, square = (
-        ndimage.gaussian_filter(each, FOLLOWED.around)
-        for each in (known.astype(float), gain, gain**2)
-    )
-    share = np.maximum(share, 1e-9)
-    error = np.sqrt(square / (4.0 * np.pi * FOLLOWED.around**2)) / share
-    surplus = mean / share / np.maximum(error, np.finfo(float).tiny) - FOLLOWED.surely
-    sure = np.clip(surplus, 0.0, 1.0) * np.minimum(share / MESH.enough, 1.0)
+    n = known.astype(float)
+    sure = surely_better(gain, gain**2, n, FOLLOWED.around, FOLLOWED.surely, MESH.enough)
     return ndimage.maximum_filter(sure, 2 * FOLLOWED.growth + 1)
 
 
