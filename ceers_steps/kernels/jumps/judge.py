@@ -13,7 +13,7 @@ from ceers_steps.kernels.jumps.large_events import (
     find_large_events,
     levels_beside_events,
 )
-from ceers_steps.kernels.jumps.settings import JumpSettings
+from ceers_steps.kernels.jumps.settings import EVENTS, JumpSettings
 from ceers_steps.kernels.jumps.surroundings import expect_rate, row_levels
 from ceers_steps.kernels.parts import with_neighbours
 from ceers_steps.kernels.stats import mad_sigma
@@ -224,28 +224,26 @@ class Judge:
     def take_out_events(self) -> None:
         """Find large events, and anew the levels of the rows that their halos reach."""
         last: list[LargeEvent] = []
-        before: Bool | None = None
-        shape = self._layout.shape
+        before, shape = np.ones(self._layout.shape, bool), self._layout.shape
         # odd: odd and even columns have levels of their own
         step = max(self._layout.output_width // self._settings.level_sample, 1)
         step -= 1 - step % 2
         some = self._sample_rows()
-        sigma = float(np.sqrt(np.median(self._noise.variance(some, self._rate[some]))))
+        sigma = np.sqrt(np.median(self._noise.variance(some, self._rate[some])))
         cut: Bool = np.any(self.hits, axis=0)
         for g, hits in enumerate(self.hits):
             usable = self._usable(slice(None), g, 1)[0]
-            event = hits | ~usable
-            if before is not None:  # what was lost before is no new event
-                event &= hits | before
+            # what was lost before is no new event
+            here = find_large_events(hits | (before & ~usable), g)
             before = usable
-            here = find_large_events(event, g)
-            # it may fall into the difference after, too
-            last, here = here, [replace(one, group=g) for one in here + last]
-            if not here:
-                continue
+            # a large one may fall into the difference after, too
+            here, last = [replace(one, group=g) for one in here + last], here
+            last = [one for one in last if one.radius > EVENTS.core_block]
             near = np.zeros(shape[0], bool)
             for one in here:
                 near[one.box(shape)[0]] = True
+            if not here:
+                continue
             rows, cols = np.flatnonzero(near), np.arange(0, shape[1], step)
             with np.errstate(invalid="ignore"):
                 excess = self._data[g + 1, rows, ::step] - self._data[g, rows, ::step]

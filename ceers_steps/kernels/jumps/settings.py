@@ -75,7 +75,7 @@ class EventSettings:
     """Sigma of a halo, expected at most: where no pixel tells, there is none."""
     clip: float = 5.0
     """Sigma beyond which pixels tell nothing of the level of their row."""
-    turns: int = 4
+    turns: int = 3
     """Times that halos and levels are improved: what is left out follows from those before."""
 
 
