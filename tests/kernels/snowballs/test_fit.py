@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from scipy.optimize import least_squares
 
-from ceers_steps.kernels.snowballs import profile
+from ceers_steps.kernels.snowballs import halo
 from ceers_steps.kernels.snowballs.fit import fit_robust, robust_loss
 
 SOFT = 2.0
@@ -72,8 +72,8 @@ def test_derivatives_of_the_elliptical_radius(stretch):
     """They are those of small steps, also where the ellipse is a circle."""
     y, x = np.random.default_rng(1).uniform(-50, 50, (2, 500))
     ellipse = np.array([1.0, 2.0, *stretch])
-    radius, changes = profile._log_radius_changes(y, x, ellipse, 20.0)
-    np.testing.assert_allclose(radius, profile._log_radius(y, x, ellipse, 20.0))
+    radius, changes = halo.log_radius_changes(y, x, ellipse, 20.0)
+    np.testing.assert_allclose(radius, halo.log_radius(y, x, ellipse, 20.0))
     for k, step in enumerate(1e-6 * np.eye(4)):
-        steps = (profile._log_radius(y, x, ellipse + s * step, 20.0) for s in (1, -1))
+        steps = (halo.log_radius(y, x, ellipse + s * step, 20.0) for s in (1, -1))
         np.testing.assert_allclose(changes[:, k], np.subtract(*steps) / 2e-6, atol=1e-8)
