@@ -228,6 +228,8 @@ class Judge:
         # odd: odd and even columns have levels of their own
         step = max(self._layout.output_width // self._settings.level_sample, 1)
         step -= 1 - step % 2
+        cols = np.arange(0, shape[1], step)
+        outputs = cols // self._layout.output_width
         some = self._sample_rows()
         sigma = np.sqrt(np.median(self._noise.variance(some, self._rate[some])))
         cut: Bool = np.any(self.hits, axis=0)
@@ -244,14 +246,14 @@ class Judge:
                 near[one.box(shape)[0]] = True
             if not here:
                 continue
-            rows, cols = np.flatnonzero(near), np.arange(0, shape[1], step)
+            rows = np.flatnonzero(near)
             with np.errstate(invalid="ignore"):
                 excess = self._data[g + 1, rows, ::step] - self._data[g, rows, ::step]
                 excess -= self._rate[rows, ::step]
             excess /= sigma
             excess[cut[rows, ::step] | ~usable[rows, ::step]] = np.nan
             levels = self._levels[g] / sigma
-            changed = levels_beside_events(excess, rows, cols, levels, here)
+            changed = levels_beside_events(excess, rows, cols, outputs, levels, here)
             self._levels[g][changed] = levels[changed] * sigma
             self._events += here
 

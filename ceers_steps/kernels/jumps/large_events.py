@@ -88,6 +88,7 @@ def levels_beside_events(
     excess: Float,
     rows: NDArray[np.intp],
     cols: NDArray[np.intp],
+    outputs: NDArray[np.intp],
     levels: Float,
     events: list[LargeEvent],
     settings: EventSettings = EVENTS,
@@ -101,6 +102,8 @@ def levels_beside_events(
         use, hits among them.
     rows, cols
         Which of the frame.
+    outputs
+        Output of each of `cols`, from 0, rising.
     levels
         Shape ``(ny, n_outputs)``, sigma, of all rows of the frame; changed where events reach.
     events
@@ -114,7 +117,6 @@ def levels_beside_events(
         Same shape as `levels`, True = changed.
     """
     n_outputs = levels.shape[1]
-    outputs = cols * n_outputs // (cols[-1] + 1)
     known = np.isfinite(excess)
     excess = np.where(known, excess, np.float32(0))
     halos = [_Halo(event, rows, cols, outputs, settings) for event in events]

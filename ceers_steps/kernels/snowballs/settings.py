@@ -194,7 +194,7 @@ class FaintHaloSettings:
     crowded: float = 0.3
     """Part of the surroundings of an event that others have flagged above which nothing is
     subtracted: at 0.6 blank sky among 333 events on 640 x 640 pixels is too low by 0.5 sigma;
-    of seven frames with 10 to 20 events, three are better than at 0.12, none is worse by 2%."""
+    of seven frames with 10 to 20 events none is worse than at 0.12 by more than 2%."""
     own: float = 0.2
     """Logarithm of the radius over that of the flagged region up to which flags are its own."""
     passes: int = 2

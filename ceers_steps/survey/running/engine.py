@@ -197,7 +197,8 @@ class Engine:
         text = json.dumps(jobs)
         write_atomic(self._folder / "jobs.json", lambda scratch: scratch.write_text(text))
         if not self._local:
-            write_atomic(_cluster_path(plan.output), lambda scratch: scratch.write_text(self._name))
+            note = f"{self._name} {self._executor}"
+            write_atomic(_cluster_path(plan.output), lambda scratch: scratch.write_text(note))
 
     def _command(self) -> list[str]:
         """Return the command line of Snakemake."""
@@ -265,10 +266,10 @@ def cancel_leftovers(output: Path, *, tell: Callable[[str], object]) -> int:
     path = _cluster_path(output)
     if not path.exists():
         return 0
-    name = path.read_text(encoding="utf-8").strip()
+    name, _, executor = path.read_text(encoding="utf-8").strip().partition(" ")
     folder = path.parent / "pbs"
     clusters = [
-        (lambda: _slurm_jobs(name), "scancel", shutil.which("squeue")),
+        (lambda: _slurm_jobs(name), "scancel", executor != "pbs" and shutil.which("squeue")),
         (lambda: pbs.active_jobs(folder), "qdel", folder.is_dir()),
     ]
     count = 0
@@ -309,7 +310,7 @@ def _slurm_jobs(name: str) -> list[str]:
 
 
 def _cluster_path(output: Path) -> Path:
-    """Return the file that is there once tasks of a survey were jobs; it has their name."""
+    """Return the file that is there once tasks of a survey were jobs: their name, and of what."""
     return output / STATE / "engine" / "cluster"
 
 
