@@ -11,6 +11,7 @@ import time
 
 import pytest
 
+from ceers_steps.errors import CeersError
 from ceers_steps.survey.planning.plan import STATE, why_stale
 from ceers_steps.survey.running import pbs
 from ceers_steps.survey.running.engine import cancel_leftovers
@@ -213,3 +214,17 @@ def test_jobs_of_a_driver_that_was_killed_are_cancelled(server, tmp_path):
     assert told == ["1 jobs of a run that was stopped are being cancelled"]
     assert cancel_leftovers(plan.output, tell=told.append) == 0
     assert list(why_stale(plan)) == ["exposure/e0", "outlier/g0"]
+
+
+def test_slurm_that_does_not_answer_stops_no_survey_on_pbs(tmp_path, monkeypatch):
+    squeue = tmp_path / "squeue"
+    squeue.write_text("#!/bin/sh\nexit 1\n")
+    squeue.chmod(0o755)
+    monkeypatch.setenv("PATH", str(tmp_path), prepend=os.pathsep)
+    left = tmp_path / STATE / "engine" / "cluster"
+    left.parent.mkdir(parents=True)
+    left.write_text("ceers_0 pbs")
+    assert cancel_leftovers(tmp_path, tell=print) == 0
+    left.write_text("ceers_0 slurm")
+    with pytest.raises(CeersError, match="squeue failed"):
+        cancel_leftovers(tmp_path, tell=print)
