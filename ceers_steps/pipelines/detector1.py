@@ -147,8 +147,7 @@ class CeersDetector1(CeersPipeline, Detector1Pipeline):
         else:
             if not self.jump_check.skip:
                 correct_rate_errors(self.jump_check, ramp, rate, rateints)
-            if not self.snowball.skip:
-                add_halo_errors(self.snowball, rate, rateints)
+            add_halo_errors(ramp, rate, rateints)
         for product in (rate,) if rateints is None else (rate, rateints):
             for name in ("jump_check", "trapped_charge", "snowball"):
                 self._carry_record(name, ramp, product)

@@ -16,6 +16,7 @@ from ceers_steps.steps.inputs.rate_errors import correct_photon_noise
 from ceers_steps.steps.inputs.readout import readout_layout
 from ceers_steps.steps.inputs.reference_planes import plane_of
 from ceers_steps.steps.inputs.usable import bad_pixels, why_not_nircam
+from ceers_steps.steps.snowball import add_halo_errors
 
 __all__ = ["JumpCheckStep", "RateErrorsStep", "correct_rate_errors"]
 
@@ -151,7 +152,8 @@ class RateErrorsStep(CeersStep):
 
     A hook of the stock pipeline, before ramp_fit as well as after it: before, the ramp that is to
     be fitted is kept; after, the variances and ERR of its rates become those of the groups that
-    were fitted and of the rate that is expected. Nothing is done where jumps were not checked.
+    were fitted and of the rate that is expected, nothing where jumps were not checked. The errors
+    of subtracted halos of snowballs are added.
     """
 
     class_alias = "ceers_rate_errors"
@@ -192,6 +194,8 @@ class RateErrorsStep(CeersStep):
             reason = "the jumps of its ramp were not checked"
         else:
             correct_photon_noise(ramp, rate, rateints, noise_of(self, ramp))
+        if ramp is not None:
+            add_halo_errors(ramp, rate, rateints)
         for product in (rate, rateints):
             if product is not None:
                 self.record(product, "SKIPPED" if reason else "COMPLETE", note=reason)

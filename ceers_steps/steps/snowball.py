@@ -9,7 +9,6 @@ from typing import Any
 import numpy as np
 from astropy import units as u
 from astropy.table import QTable
-from numpy.typing import NDArray
 from stdatamodels.jwst.datamodels import CubeModel, ImageModel, RampModel, dqflags
 
 from ceers_steps.errors import CeersError
@@ -58,7 +57,6 @@ class SnowballStep(CeersStep):
     class_alias = "ceers_snowball"
     output_suffix = "snowball"
     input_types = ("RampModel",)
-    halo_variance: NDArray[np.float32] | None = None  # of the rate of each integration
 
     spec = """
         method = option('adaptive', 'ceers', 'none', default='adaptive')  # adaptive: measured extent; ceers: fixed growth, as published; none: do nothing
@@ -89,7 +87,6 @@ class SnowballStep(CeersStep):
         `~stdatamodels.jwst.datamodels.RampModel`
             The same with more of GROUPDQ flagged as JUMP_DET.
         """
-        self.halo_variance = None
         model = self.prepare_output(input_data)
         if self.has_run(model) and not self.force:
             log.warning("%s has its snowballs flagged already: nothing done", model.meta.filename)
@@ -125,8 +122,7 @@ class SnowballStep(CeersStep):
         if found.events is not None:
             parameters["subtract_halos"] = self.subtract_halos
             if self.subtract_halos and found.events:
-                halos, self.halo_variance = subtract_halos(model, found)
-                metrics |= halos
+                metrics |= subtract_halos(model, found)
         self.record(model, "COMPLETE", parameters=parameters, metrics=metrics, note=note)
         return model
 
@@ -156,14 +152,12 @@ class SnowballStep(CeersStep):
         return "" if self.force else already_done(model, "snowballs")
 
 
-def subtract_halos(
-    model: RampModel, found: SnowballFlags
-) -> tuple[dict[str, float], NDArray[np.float32] | None]:
-    """Subtract the faint halos of snowballs from a flagged ramp.
+_VARIANCE = "_variance_of_halos"
+"""Of the rate of each integration, (units of the ramp per second) squared; no file has it."""
 
-    Returns the metrics, and the variance of the rate of each integration from it, (units of the
-    ramp per second) squared.
-    """
+
+def subtract_halos(model: RampModel, found: SnowballFlags) -> dict[str, float]:
+    """Subtract the faint halos of snowballs from a flagged ramp; return the metrics."""
     halos = subtract_faint_halos_inplace(
         model.data,
         model.groupdq,
@@ -172,30 +166,30 @@ def subtract_halos(
         [event for event in found.events or () if event.group > 0],
         n_outputs=n_outputs(model),
     )
-    metrics = {
+    if halos.variance is not None:
+        variance = halos.variance / np.float32(model.meta.exposure.group_time) ** 2
+        setattr(model, _VARIANCE, variance)
+    return {
         "n_halos_subtracted": halos.n_subtracted,
         "n_halos_refused": halos.n_refused,
         "mean_halo": halos.charge,
     }
-    if halos.variance is None:
-        return metrics, None
-    return metrics, halos.variance / np.float32(model.meta.exposure.group_time) ** 2
 
 
-def add_halo_errors(step: SnowballStep, rate: ImageModel, rateints: CubeModel | None) -> None:
+def add_halo_errors(ramp: RampModel, rate: ImageModel, rateints: CubeModel | None) -> None:
     """
-    Add the errors of the halos that were subtracted to VAR_RNOISE and ERR of the rate.
+    Add the errors of the halos that were subtracted to VAR_RNOISE and ERR of the rate, once.
 
     Parameters
     ----------
-    step : SnowballStep
-        That has subtracted them.
+    ramp : `~stdatamodels.jwst.datamodels.RampModel`
+        From which they were subtracted, in this process.
     rate : `~stdatamodels.jwst.datamodels.ImageModel`
         The rate of all integrations; changed.
     rateints : `~stdatamodels.jwst.datamodels.CubeModel` or None
         The rates of each; changed.
     """
-    each, step.halo_variance = step.halo_variance, None
+    each = vars(ramp).pop(_VARIANCE, None)
     if each is None:
         return
     products = [(rate, each.sum(axis=0) / np.float32(len(each) ** 2))]
