@@ -18,16 +18,14 @@ from ceers_steps.astrometry.inputs import describe, from_table, read_catalog
 from ceers_steps.astrometry.tables import AlignmentSettings, AlignmentTable
 from ceers_steps.files.atomic import write_atomic
 from ceers_steps.kernels.astrometry.centroids import SourceList, find_sources
-from ceers_steps.kernels.stats import mad_sigma, subsample
+from ceers_steps.kernels.sky.settings import NOISE
+from ceers_steps.kernels.sky.variance import neighbour_scatter
 
 __all__ = ["SourceSearch", "measure_sources"]
 
 log = logging.getLogger(__name__)
 
 NOT_FOR_CENTROIDS = dqflags.pixel["DO_NOT_USE"] | dqflags.pixel["SATURATED"]
-
-_NOISE_VALUES = 500_000
-"""Differences of neighbours from which the noise is measured where there is no ERR."""
 
 
 @dataclass(frozen=True)
@@ -132,7 +130,7 @@ def _find(model: Any, exposure: AlignedExposure, search: SourceSearch) -> Source
     if search.starfinder is not None:
         return from_table(search.starfinder(model), "starfinder")
     mask = np.zeros(model.data.shape, bool) if model.dq is None else _not_for_centroids(model.dq)
-    error = _noise(model.data, mask) if model.err is None else model.err
+    error = _error_of(model, mask, exposure.name)
     try:
         found = find_sources(model.data, error, mask, exposure.settings.catalog)
     except ValueError as err:
@@ -149,12 +147,25 @@ def _not_for_centroids(dq: NDArray) -> NDArray[np.bool_]:
     return (dq & NOT_FOR_CENTROIDS) != 0
 
 
-def _noise(image: NDArray, mask: NDArray[np.bool_]) -> NDArray:
-    """Return the noise of an image without ERR: that of the differences of neighbours."""
-    step = image[:, 1:] - image[:, :-1]
-    step = step[~(mask[:, 1:] | mask[:, :-1]) & np.isfinite(step)]
-    noise = mad_sigma(subsample(step, _NOISE_VALUES)) / np.sqrt(2) if step.size else np.nan
-    return np.full(image.shape, noise, np.float32)
+def _error_of(model: Any, mask: NDArray[np.bool_], name: str) -> NDArray:
+    """Return the noise of each pixel: ERR, or that of the differences of neighbours.
+
+    ERR of a single group is several times too small, and noise would pass for sources: it is
+    scaled to the differences.
+    """
+    if model.err is None:
+        one = np.ones(model.data.shape, np.float32)
+        return one * np.float32(neighbour_scatter(model.data, one, mask))
+    scatter = neighbour_scatter(model.data, np.square(model.err), mask)
+    if not scatter > NOISE.wrong_errors:
+        return model.err
+    log.warning(
+        "%s: neighbouring pixels differ %.2f times as much as their errors say: sources are "
+        "searched for with errors scaled by this",
+        name,
+        scatter,
+    )
+    return model.err * np.float32(scatter)
 
 
 def _save_catalog(path: Path, found: SourceList, kind: str) -> None:

@@ -594,7 +594,8 @@ class TestInput:
             np.testing.assert_array_equal(saved.wcs(x, y), model.meta.wcs(x, y))
             assert saved.wcsinfo["s_region"] == model.meta.wcsinfo.s_region
 
-    def test_without_err_and_dq(self, field, tmp_path):
+    def test_without_err_and_dq(self, field, tmp_path, caplog):
+        """Or with errors that are far too small, as those of a single group are."""
         reference = reference_of(field, tmp_path / "reference.ecsv")
         bare = []
         for path in field.of("NRCB4"):
@@ -602,9 +603,12 @@ class TestInput:
                 copy = model.copy()
             OPEN.append(copy)
             copy.data = np.where(copy.dq > 0, np.nan, copy.data)
-            copy.err = copy.dq = None
+            copy.err, copy.dq = copy.err / 5 if bare else None, None
             bare.append(copy)
-        models, _ = run(field, tmp_path, bare, abs_refcat=reference)
+        models, table = run(field, tmp_path, bare, abs_refcat=reference)
+        assert caplog.text.count("times as much as their errors say") == len(bare) - 1
+        n_sources = table["n_sources"][table["alignment"] == "relative"]
+        assert n_sources.max() < 1.5 * n_sources.min()
         assert {m.meta.cal_step.tweakreg for m in models.values()} == {"COMPLETE"}
         assert np.hypot(*mean_error(field, models.values())) < 3 * SCATTER / np.sqrt(15)
 
