@@ -65,7 +65,7 @@ changes:
 
 bench: $(VENV)/.ready
 	$(BIN)/python -m pip install -q snowblind==1.0.1
-	for script in detector1 jumps snowballs wisps wisp_mixes striping alignment outliers skyvar mosaic_background tiled_resample survey; do $(THREADS) $(BIN)/python benchmarks/$$script.py || exit 1; done
+	for script in detector1 jumps snowballs wisps wisp_mixes striping tilted_striping alignment outliers skyvar mosaic_background tiled_resample survey; do $(THREADS) $(BIN)/python benchmarks/$$script.py || exit 1; done
 
 clean:
 	rm -rf $(VENV) $(DEMO_DIR) docs/_build .pytest_cache .ruff_cache .mypy_cache
