@@ -1,6 +1,7 @@
 """How much the empty sky scatters, compared with what variances predict."""
 
 from dataclasses import dataclass, replace
+from itertools import pairwise, product
 
 import numpy as np
 from numpy.typing import NDArray
@@ -79,10 +80,12 @@ def sky_noise_scale(
     """Find the factor with which ``factor * scaled + fixed`` predicts the scatter of the sky.
 
     Sums over the unmasked pixels of blocks are divided by their predicted standard deviations;
-    the biweight scale of these over all blocks is the scatter over its prediction. Two things
-    make it too small, the more the larger the block: the background that is subtracted follows the
-    noise, and the search for sources masks its peaks. Both are measured on white noise of the
-    predicted variance that goes through the same search and subtraction, and taken out.
+    the biweight scale of these is the scatter over its prediction. It is measured in parts of the
+    image, and their median is taken: stray light with structure of its own is in some of them,
+    noise in all. Two things make it too small, the more the larger the block: the background that
+    is subtracted (boxes of twice the largest block) follows the noise, and the search for sources
+    masks its peaks. Both are measured on white noise of the predicted variance that goes through
+    the same search and subtraction, and taken out.
 
     Correlated noise makes the scatter of large blocks larger than that of small ones. One factor
     cannot fit both; it is the mean over the block sizes, each weighted with its accuracy, but none
@@ -119,10 +122,12 @@ def sky_noise_scale(
             f"no block size of {', '.join(map(str, blocks))} pixels has {NOISE.least_blocks} "
             "blocks that are half free of bad pixels and sources"
         )
-    measured, counts = _scatter(image - smooth_sky(image, ~usable), total, usable, sides)
+    box = max(NOISE.box, 2 * max(sides))
+    residual = image - smooth_sky(image, ~usable, box=box)
+    measured, counts = _scatter(residual, total, usable, sides)
     if not all(counts):
         raise ValueError("the sky does not scatter at all")
-    found = np.array(measured) / _lost_scatter(total, usable, sides)
+    found = np.array(measured) / _lost_scatter(total, usable, sides, box)
     errors = np.sqrt(0.5 / (0.9 * np.array(counts)))  # a biweight wastes a tenth
 
     mean_scaled, mean_fixed = scaled[usable].mean(dtype=float), fixed[usable].mean(dtype=float)
@@ -220,18 +225,33 @@ def _scatter(
     scatter, counts = [], []
     for side in sides:
         if side == 1:
-            pulls = pull[kept]
+            pulls, full = pull, kept
         else:
             full = block_sum(kept, side) >= NOISE.full * side**2
-            predicted = block_sum(variance, side)[full]
-            pulls = block_sum(residual, side)[full] / np.sqrt(predicted)
-        scatter.append(biweight_scale(subsample(pulls, NOISE.sample)))
-        counts.append(pulls.size)
+            with np.errstate(invalid="ignore", divide="ignore"):
+                pulls = block_sum(residual, side) / np.sqrt(block_sum(variance, side))
+        counts.append(int(np.count_nonzero(full)))
+        scatter.append(_typical_scatter(pulls, full, counts[-1]))
     return scatter, counts
 
 
+def _typical_scatter(pulls: NDArray, full: NDArray[np.bool_], count: int) -> float:
+    """Return the median over the parts of an image of the scatter of its blocks."""
+    n_parts = int(np.clip(np.sqrt(count / NOISE.part_blocks), 1, NOISE.parts))
+    sample = NOISE.sample // n_parts**2
+    scatters = []
+    rows, columns = (np.linspace(0, size, n_parts + 1).astype(int) for size in full.shape)
+    for part in product(pairwise(rows), pairwise(columns)):
+        window = tuple(slice(*limits) for limits in part)
+        if (chosen := pulls[window][full[window]]).size >= NOISE.part_blocks / 2:
+            scatters.append(biweight_scale(subsample(chosen, sample)))
+    if n_parts == 1 or len(scatters) < n_parts**2 / 2:
+        return biweight_scale(subsample(pulls[full], NOISE.sample))
+    return float(np.median(scatters))
+
+
 def _lost_scatter(
-    variance: NDArray, usable: NDArray[np.bool_], sides: list[int]
+    variance: NDArray, usable: NDArray[np.bool_], sides: list[int], box: int
 ) -> NDArray[np.float64]:
     """Return what search and background leave of the scatter of white noise, per block size."""
     variance, usable = _bands(variance, usable)
@@ -245,7 +265,7 @@ def _lost_scatter(
         found = mask_sources(noise, ~usable, _SMALL_TIERS) > 0
         left = usable & ~found
         whole, _ = _scatter(noise, variance, usable, sides)
-        part, _ = _scatter(noise - smooth_sky(noise, ~left), variance, left, sides)
+        part, _ = _scatter(noise - smooth_sky(noise, ~left, box=box), variance, left, sides)
         # how far the biweight scale is from the standard deviation is the same for all sizes, and
         # known best from the smallest blocks, of which there are most
         row[:] = np.array(part) / whole * whole[0]

@@ -101,6 +101,13 @@ class NoiseSettings:
     whose photometry depends on it."""
     clip: float = 5.0
     """Pixels further than this from the background are not noise."""
+    box: int = 32
+    """Boxes of the background that is subtracted, pixels: at least this, and twice the largest
+    block. The edge of stray light is within 64 pixels (benchmark)."""
+    parts: int = 4
+    """The scatter is measured in parts of the image, at most so many along each side ..."""
+    part_blocks: int = 100
+    """... and so many blocks in each, on average; a part with half as many counts."""
     least_blocks: int = 100
     """Blocks that tell a scatter: to 7%."""
     full: float = 0.5

@@ -182,7 +182,9 @@ def _has_flanks(
     return found
 
 
-def smooth_sky(image: NDArray, mask: NDArray[np.bool_]) -> NDArray[np.float32]:
+def smooth_sky(
+    image: NDArray, mask: NDArray[np.bool_], *, box: int = VARIANCE.box
+) -> NDArray[np.float32]:
     """Return the smooth part of an image or variance plane.
 
     Boxes of 64 pixels are wide enough to leave blocks of 16 pixels their noise.
@@ -192,6 +194,8 @@ def smooth_sky(image: NDArray, mask: NDArray[np.bool_]) -> NDArray[np.float32]:
     image : ndarray, shape (ny, nx)
     mask : ndarray of bool, shape (ny, nx)
         True = do not use.
+    box : int
+        Side of the boxes, pixels.
 
     Returns
     -------
@@ -199,7 +203,7 @@ def smooth_sky(image: NDArray, mask: NDArray[np.bool_]) -> NDArray[np.float32]:
         The biweight location everywhere if too few pixels are left for boxes.
     """
     try:
-        return fit_background(image, mask, box_size=VARIANCE.box, filter_size=VARIANCE.filter)
+        return fit_background(image, mask, box_size=box, filter_size=VARIANCE.filter)
     except ValueError:
         return np.full(image.shape, biweight_location(image[~mask]), np.float32)
 

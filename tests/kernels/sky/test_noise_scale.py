@@ -98,6 +98,20 @@ def test_correlated_noise_shows_in_large_blocks():
     assert scale.uncertainty > 0.02
 
 
+@pytest.mark.parametrize("height", [4.0, 12.0])
+def test_an_arc_of_stray_light_is_no_noise(height):
+    """Its outer edge is sharper than the boxes of the background."""
+    image = white(size=640)
+    y, x = np.mgrid[:640, :640] / 640
+    inside = np.hypot(x + 0.6, y - 0.8) - 1.0
+    arc = np.exp(-0.5 * (inside / np.where(inside > 0, 0.03, 0.12)) ** 2)
+    image += (height * SIGMA * arc).astype(np.float32)
+    mask = (mask_sources(image, nothing(image.shape)) & ~np.uint8(WIDE_TIERS)) > 0
+    scale = sky_noise_scale(image, *predicted(image), mask)
+    assert scale.before[0] == pytest.approx(1.0, abs=0.01)
+    assert abs(scale.factor - 1.0) < 0.08  # 4% of the errors; 0.44 and 1.03 over the whole image
+
+
 def test_block_sizes_with_too_few_blocks_are_left_out():
     image = white(size=64)
     scale = sky_noise_scale(image, *predicted(image), nothing(image.shape))
