@@ -124,7 +124,7 @@ PARAMETERS: dict[str, Parameter] = {
         0.1,
         "Largest distance of a match after the shift; shrinks to what the scatter asks for",
         "arcsec",
-        least=0,
+        least=0.001,
         most=10,
     ),
     "use2dhist": Parameter(
@@ -170,7 +170,7 @@ PARAMETERS: dict[str, Parameter] = {
         0.3,
         "Largest distance of a match with the reference after the shift",
         "arcsec",
-        least=0,
+        least=0.001,
         most=10,
     ),
     "abs_use2dhist": Parameter(

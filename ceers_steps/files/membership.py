@@ -18,6 +18,7 @@ __all__ = [
     "check_one_filter",
     "filter_of",
     "group_problems",
+    "identity_in",
     "identity_of",
     "is_calibrated_unit",
     "is_rate_unit",
@@ -140,6 +141,23 @@ def identity_of(model: Any, filename: str | None = None) -> str:
     """
     keywords = {name: _value(model, path) for name, path in NAME_KEYWORDS.items()}
     return identify(model.meta.filename or filename or "", keywords)
+
+
+def identity_in(metadata: Mapping[str, Any]) -> str:
+    """Return the name of the exposure that flat metadata are of, whatever its file is called.
+
+    Parameters
+    ----------
+    metadata : mapping
+        By the paths of jwst's data models, as a library returns them.
+
+    Returns
+    -------
+    str
+        See `~ceers_steps.names.identify`.
+    """
+    keywords = {name: metadata.get(path) for name, path in NAME_KEYWORDS.items()}
+    return identify(metadata.get("meta.filename") or "", keywords)
 
 
 def left_out_reason(keywords: Mapping[str, object]) -> str | None:

@@ -32,6 +32,7 @@ from ceers_steps.files.membership import identity_of
 from ceers_steps.files.overrides import read_overrides
 from ceers_steps.files.parameters.check import check_given, check_parameter_files
 from ceers_steps.files.parameters.instrument import check_instrument
+from ceers_steps.steps.inputs.given_references import check_given_references
 
 __all__ = [
     "CeersMixin",
@@ -237,6 +238,7 @@ class CeersMixin(_Extended):
                 check_input(argument, self.wanted(), type(self).__name__)
                 if self.config_file:
                     check_instrument(self.config_file, argument, type(self).__name__)
+                check_given_references(self, argument)
             return super().run(*args)
         except CeersError as err:
             raise StepError(str(err)) from err

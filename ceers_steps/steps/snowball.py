@@ -62,9 +62,9 @@ class SnowballStep(CeersStep):
         method = option('adaptive', 'ceers', 'none', default='adaptive')  # adaptive: measured extent; ceers: fixed growth, as published; none: do nothing
         detection_radii = int_list(min=1, default=list(7, 15))  # ceers: radii of the discs that find events, pixels, one per tier
         growth_radii = int_list(min=1, default=list(7, 35))  # ceers: radii by which what is found grows, pixels, one per tier
-        min_core_radius = integer(min=2, default=4)  # adaptive: radius of the smallest core, pixels
+        min_core_radius = integer(min=2, max=500, default=4)  # adaptive: radius of the smallest core, pixels
         halo_threshold = float(min=0.1, default=0.55)  # adaptive: mean excess down to which a halo is flagged, sigma of a group difference
-        after_core_time = float(min=0, default=2000)  # adaptive: time after an event in which charge spilling from its saturated core is searched for, s
+        after_core_time = float(min=0, max=1e6, default=2000)  # adaptive: time after an event in which charge spilling from its saturated core is searched for, s
         carry_to_next_integration = boolean(default=True)  # adaptive: flag what an event saturated in the next integrations too, while it releases charge
         max_flagged_fraction = float(min=0, max=1, default=0.5)  # adaptive: a group with a larger fraction of its pixels flagged is left as it is; where it would be, only what is brighter is flagged
         subtract_halos = boolean(default=True)  # adaptive: subtract the faint halos beyond what is flagged, where they are seen

@@ -14,7 +14,7 @@ from stdatamodels.jwst.datamodels import JwstDataModel
 
 from ceers_steps.errors import CeersError
 from ceers_steps.files.atomic import user_path
-from ceers_steps.files.membership import identity_of
+from ceers_steps.files.membership import identity_in, identity_of
 from ceers_steps.files.wcs_files import (
     WcsFile,
     find_wcs_file,
@@ -94,7 +94,7 @@ class UpdateWcsStep(CeersStep):
         self.output_use_model = True
         with library:
             metadata = [library.read_metadata(index) for index in range(len(library))]
-            _check_files(self, [each["meta.filename"] for each in metadata])
+            _check_files(self, [identity_in(each) for each in metadata])
             for index in range(len(library)):
                 model = library.borrow(index)
                 try:

@@ -45,6 +45,7 @@ def test_docs_page():
         ("bkg_boxsize", 0),
         ("nclip", 10**9),
         ("tolerance", np.nan),
+        ("tolerance", 0.0),
         ("searchrad", np.inf),
         ("detect_minarea", -1),
         ("fitgeometry", "auto"),

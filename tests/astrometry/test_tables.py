@@ -72,7 +72,10 @@ class TestAlignmentTable:
             ({"visit": ["a"], "filter": ["b"], "minobj": [2.5]}, "row 1, column minobj: '2.5' is"),
             ({"visit": ["a"], "filter": ["b"], "sigma": ["wide"]}, "'wide' is not a number"),
             ({"visit": ["a"], "filter": ["b"], "use2dhist": ["no"]}, "'no' is not true or false"),
-            ({"visit": ["a"], "filter": ["b"], "tolerance": [-1.0]}, "tolerance=-1.0; use 0 to 10"),
+            (
+                {"visit": ["a"], "filter": ["b"], "tolerance": [-1.0]},
+                "tolerance=-1.0; use 0.001 to 10",
+            ),
             ({"visit": ["a"], "filter": ["b"], "fitgeometry": ["auto"]}, "use one of shift, rsh"),
         ],
     )

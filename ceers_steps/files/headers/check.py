@@ -18,7 +18,7 @@ __all__ = [
     "fill_keywords",
     "filled_metadata",
     "filled_values",
-    "instruments_of",
+    "looks_of",
     "read_keywords",
 ]
 
@@ -87,8 +87,8 @@ def check_input(dataset: object, wanted: Wanted, step_name: str) -> None:
             _check(found, wanted, prefix)
 
 
-def instruments_of(dataset: object, step_name: str) -> Iterator[tuple[str, str]]:
-    """Return name and INSTRUME of the exposures of an input, as far as they say.
+def looks_of(dataset: object, step_name: str) -> Iterator[Found]:
+    """Return what is known of the exposures of an input without their pixels.
 
     Parameters
     ----------
@@ -99,13 +99,13 @@ def instruments_of(dataset: object, step_name: str) -> Iterator[tuple[str, str]]
 
     Yields
     ------
-    tuple of str
-        Name or path, and instrument.
+    Found
+        Of each exposure.
     """
     for item, prefix in _members(dataset, step_name):
-        found = look(item, ("INSTRUME",), prefix)
+        found = look(item, ("INSTRUME", "DETECTOR"), prefix)
         if found is not None:
-            yield found.name, str(found.values.get("INSTRUME") or "").strip().upper()
+            yield found
 
 
 def filled_values(dataset: object, wanted: Wanted) -> dict[str, Any]:

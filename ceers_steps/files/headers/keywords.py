@@ -74,6 +74,9 @@ PATHS: dict[str, tuple[str, str]] = {
     "CTYPE1": ("wcsinfo.ctype1", _TEXT),
     "CRVAL1": ("wcsinfo.crval1", _NUMBER),
     "CRVAL2": ("wcsinfo.crval2", _NUMBER),
+    "RA_V1": ("pointing.ra_v1", _NUMBER),
+    "DEC_V1": ("pointing.dec_v1", _NUMBER),
+    "PA_V3": ("pointing.pa_v3", _NUMBER),
     "PA_APER": ("aperture.position_angle", _NUMBER),
     "FILENAME": ("filename", _TEXT),
     "BUNIT": ("bunit_data", _TEXT),
@@ -87,8 +90,10 @@ _LEAST = {
 }
 _POSITIVE = ("TFRAME", "TGROUP", "EFFINTTM", "EFFEXPTM")
 _RANGES: dict[str, tuple[float, float]] = {
-    **dict.fromkeys(("RA_REF", "CRVAL1", "ROLL_REF", "V3I_YANG", "PA_APER"), (-360, 360)),
-    **dict.fromkeys(("DEC_REF", "CRVAL2"), (-90, 90)),
+    **dict.fromkeys(
+        ("RA_REF", "CRVAL1", "RA_V1", "PA_V3", "ROLL_REF", "V3I_YANG", "PA_APER"), (-360, 360)
+    ),
+    **dict.fromkeys(("DEC_REF", "CRVAL2", "DEC_V1"), (-90, 90)),
     # arcsec: the field of the telescope
     **dict.fromkeys(("V2_REF", "V3_REF"), (-1000, 1000)),
     # years 1995 to 2132
@@ -330,6 +335,16 @@ def _check_place(name: str, known: Values, shape: Shape | None) -> None:
                     f"{centre - half:.0f} to {centre + half:.0f} arcsec. Is it that of another "
                     f"detector? {_REPAIR}"
                 )
+    if {"RA_REF", "DEC_REF", "V2_REF", "V3_REF", *_AXIS} <= known.keys() and not masked:
+        seen = np.deg2rad([known["RA_REF"], known["DEC_REF"]])
+        distance = np.rad2deg(angular_separation(*seen, *_place_of(known))) * 3600
+        if distance > _IN_IMAGE:
+            raise CeersError(
+                f"{name}: RA_REF={known['RA_REF']}, DEC_REF={known['DEC_REF']} are {distance:.4g} "
+                f"arcsec from where RA_V1={known['RA_V1']}, DEC_V1={known['DEC_V1']} and "
+                f"PA_V3={known['PA_V3']} put V2_REF and V3_REF, more than {_IN_IMAGE:g}. Is one "
+                f"that of another exposure? {_REPAIR}"
+            )
     if {"RA_REF", "DEC_REF", "CRVAL1", "CRVAL2"} <= known.keys():
         places = np.deg2rad([known[key] for key in ("RA_REF", "DEC_REF", "CRVAL1", "CRVAL2")])
         distance = np.rad2deg(angular_separation(*places)) * 3600
@@ -341,6 +356,25 @@ def _check_place(name: str, known: Values, shape: Shape | None) -> None:
                 f"CRVAL1={known['CRVAL1']}, CRVAL2={known['CRVAL2']} are {distance:.4g} arcsec "
                 f"apart, more than {most:g}. Is one that of another exposure? {_REPAIR}"
             )
+
+
+_AXIS = ("RA_V1", "DEC_V1", "PA_V3")
+
+
+def _place_of(known: Values) -> tuple[float, float]:
+    """Return right ascension and declination (rad) of V2_REF, V3_REF, from the telescope's axis.
+
+    In 13 raw and calibrated exposures of the archive they are RA_REF, DEC_REF to 0.1 mas.
+    """
+    v2, v3 = np.deg2rad([known["V2_REF"] / 3600, known["V3_REF"] / 3600])
+    ra, dec, angle = np.deg2rad([known[key] for key in _AXIS])
+    distance = np.arccos(np.cos(v2) * np.cos(v3))
+    bearing = angle + np.arctan2(np.cos(v3) * np.sin(v2), np.sin(v3))
+    sine = np.sin(dec) * np.cos(distance) + np.cos(dec) * np.sin(distance) * np.cos(bearing)
+    east = np.sin(bearing) * np.sin(distance) * np.cos(dec)
+    return float(ra + np.arctan2(east, np.cos(distance) - np.sin(dec) * sine)), float(
+        np.arcsin(sine)
+    )
 
 
 _SAME_PLACE, _IN_IMAGE = 1.0, 100.0

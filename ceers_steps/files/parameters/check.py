@@ -22,6 +22,9 @@ __all__ = ["check_given", "check_parameter_files", "check_parameters", "nearest"
 _OF_A_STEP = ("config_file", "name", "class")
 """What stpipe takes for every step of a pipeline beside its parameters."""
 
+_LARGEST = 2**31 - 1
+"""Of whole numbers, as FITS keeps them."""
+
 EXTENSIONS = ("fits", "asdf")
 """Of the files that jwst writes."""
 
@@ -267,6 +270,8 @@ def _value_problem(spec: str, value: Any, folder: str | os.PathLike) -> str:
     values = made if isinstance(made, list) else [made]
     if any(isinstance(each, float) and math.isnan(each) for each in values):
         return "not a number"
+    if any(type(each) is int and abs(each) > _LARGEST for each in values):
+        return f"more than {_LARGEST}"  # which products could not hold
     return ""
 
 

@@ -6,7 +6,7 @@ from pathlib import Path
 import yaml
 
 from ceers_steps.errors import CeersError
-from ceers_steps.files.headers.check import instruments_of
+from ceers_steps.files.headers.check import looks_of
 
 __all__ = ["check_instrument", "instrument_of"]
 
@@ -52,10 +52,11 @@ def check_instrument(path: str | os.PathLike, dataset: object, step_name: str) -
     wanted = instrument_of(path)
     if not wanted:
         return
-    for name, found in instruments_of(dataset, step_name):
+    for exposure in looks_of(dataset, step_name):
+        found = str(exposure.values.get("INSTRUME") or "").strip().upper()
         if found and found != wanted:
             raise CeersError(
                 f"{step_name}: parameter file {path} is for {wanted} (meta.instrument.name), but "
-                f"{name} is of {found}. Leave the file out, or give one for {found}: ceers params "
-                "copies one to start from."
+                f"{exposure.name} is of {found}. Leave the file out, or give one for {found}: "
+                "ceers params copies one to start from."
             )

@@ -100,11 +100,11 @@ def _from_asdf(content: bytes, path: Path) -> ParameterTree:
     inner = tree.get("parameters")
     if "class" not in tree and isinstance(inner, dict) and "class" in inner:
         return from_nested(inner, f"Parameter file {path}", "")  # as jwst wrote them before 2021
-    if not isinstance(tree.get("class"), str):
+    if not isinstance(tree.get("class"), str) or not tree["class"].strip():
         known = ", ".join(str(key) for key in list(tree)[:6])
         raise CeersError(
-            f"Parameter file {path} does not say which step it is for: 'class' is missing, or no "
-            f"text (it has {known}). Add for instance class: ceers_steps.CeersDetector1"
+            f"Parameter file {path} does not say which step it is for: 'class' is missing, "
+            f"empty or no text (it has {known}). Add for instance class: ceers_steps.CeersDetector1"
         )
     if not isinstance(tree.get("name"), str):
         raise CeersError(

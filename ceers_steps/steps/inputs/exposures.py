@@ -22,10 +22,11 @@ from ceers_steps.files.membership import (
     check_one_filter,
     filter_of,
     group_problems,
+    identity_in,
     keywords_of,
     left_out_reason,
 )
-from ceers_steps.names import NAME_KEYWORDS, exposure_name, identify, is_exposure_name
+from ceers_steps.names import exposure_name, is_exposure_name
 from ceers_steps.steps.inputs.usable import unusable_reason
 
 __all__ = [
@@ -243,8 +244,7 @@ def _check_once(found: list[Any], names: list[str]) -> None:
     """Raise `CeersError` for an exposure that stands in two files, whatever they are called."""
     files: dict[str, str] = {}
     for each, name in zip(found, names, strict=True):
-        keywords = {keyword: each.get(path) for keyword, path in NAME_KEYWORDS.items()}
-        identity = identify(each.get("meta.filename") or "", keywords)
+        identity = identity_in(each)
         if is_exposure_name(identity) and identity in files:
             raise CeersError(
                 f"{files[identity]} and {name} are both of exposure {identity}, which would count "

@@ -32,7 +32,7 @@ LARGEST = 100 * 10**9
 """Bytes of a file of which nobody tells the size, at most; raw exposures have up to 1e10."""
 
 MARGIN = 1 << 20
-"""Bytes by which a file may be larger than twice what the archive lists."""
+"""Bytes by which a file may be larger than twice what the archive lists, or smaller than half."""
 
 TRY_AGAIN = {408, 425, 429}
 """Answers of a server that is busy, beside all from 500 on."""
@@ -231,9 +231,9 @@ class _Worker:
             headers["Range"] = f"bytes={have}-"
             if known.get("validator"):
                 headers["If-Range"] = known["validator"]
-        with session.get(transfer.url, headers=headers, stream=True, timeout=TIMEOUT) as answer:
+        with _ask(session, transfer.url, headers) as answer:
             start, total = _look_at(answer, transfer, have)
-            if total and transfer.size and total > 2 * transfer.size + MARGIN:
+            if total and transfer.size and not _is_like(total, transfer.size):
                 transfer.discard()
                 raise _HopelessError(f"{total} bytes are sent, the archive lists {transfer.size}")
             if have and start and known.get("total") not in (None, total):
@@ -293,6 +293,23 @@ class _Worker:
         os.replace(transfer.part, transfer.path)
         transfer.note.unlink(missing_ok=True)
         return Outcome(transfer, "fetched", _listed_otherwise(transfer, size))
+
+
+def _ask(session: Any, url: str, headers: dict[str, str]) -> Any:
+    """Send a request, and follow where the server sends on to."""
+    import requests
+
+    try:
+        return session.get(url, headers=headers, stream=True, timeout=TIMEOUT)
+    except requests.RequestException:
+        raise
+    except ValueError as err:  # of the address of a redirection: UnicodeError too
+        raise _HopelessError(f"the server sends on to an address that is none ({err})") from err
+
+
+def _is_like(size: int, listed: int) -> bool:
+    """Say whether a file may be the one that the archive lists with another size."""
+    return size <= 2 * listed + MARGIN and listed <= 2 * size + MARGIN
 
 
 def _look_at(answer: Any, transfer: Transfer, have: int) -> tuple[int, int | None]:

@@ -34,6 +34,7 @@ from ceers_steps.survey.select.associations import Group, group_exposures, incom
 from ceers_steps.survey.select.earlier import earlier_exposures
 from ceers_steps.survey.select.exposures import Exposure
 from ceers_steps.survey.select.grids import Grid, check_size, find_grid, fit_grid
+from ceers_steps.survey.select.visits import far_from_visit, list_far
 
 __all__ = ["build_plan"]
 
@@ -78,6 +79,8 @@ def build_plan(
     exposures, rows, left_out = apply_table(table, exposures, left_out)
     if config.overrides is not None:  # the published table has exposures of all pointings
         notes = (*notes, *unmatched_rows(config.overrides, rows, exposures, left_out))
+    far = far_from_visit(exposures)
+    notes = (*notes, *list_far(far))
     groups = _groups(config, exposures)
     context = Context(config, presets, rows)
     chosen = with_image_background(config, groups)
@@ -89,6 +92,7 @@ def build_plan(
             table,
             keep_rate=exposure.name in chosen,
             earlier=earlier.get(exposure.name, []),
+            far=far.get(exposure.name, 0.0),
         )
         for exposure in exposures
     ]
@@ -179,6 +183,7 @@ def _exposure_task(
     *,
     keep_rate: bool,
     earlier: list[str],
+    far: float,
 ) -> Task:
     """Return the task of stages 1 and 2 of an exposure."""
     config = context.config
@@ -223,6 +228,7 @@ def _exposure_task(
             "steps": steps,
             "filter": exposure.filter,
             "detector": exposure.detector,
+            "far_from_visit": far,
             "visit": f"{exposure.program} {exposure.observation} {exposure.visit}",
         },
         memory=memory,

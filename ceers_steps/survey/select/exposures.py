@@ -286,16 +286,17 @@ def _from_header(file: Path, header: fits.Header) -> Exposure:
     named = match.groupdict() if match else {}
     numbers = {}
     for key, keyword in (("program", "PROGRAM"), ("observation", "OBSERVTN"), ("visit", "VISIT")):
-        value = str(header.get(keyword, "")).strip() or named.get(key)
+        value = _word(header, keyword, numbers=True) or named.get(key)
         if not value:
             raise ValueError(f"no keyword {keyword}")
         _check_safe(keyword, value)
         numbers[key] = value.zfill(5 if key == "program" else 3)
-    detector = str(header["DETECTOR"]).strip()
+    detector = _word(header, "DETECTOR")
     # every exposure but those of MIRI has a PUPIL; without it stage 2 finds no photometry and
     # goes on
-    pupil = header.get("PUPIL") if detector == "MIRIMAGE" else header["PUPIL"]
-    filter_name = effective_filter(header["FILTER"], pupil)
+    if detector != "MIRIMAGE" and "PUPIL" not in header:
+        raise KeyError("Keyword 'PUPIL' not found.")
+    filter_name = effective_filter(_word(header, "FILTER"), _word(header, "PUPIL"))
     _check_safe("FILTER and PUPIL", filter_name)
     _check_safe("DETECTOR", detector)
     return Exposure(
@@ -311,6 +312,17 @@ def _from_header(file: Path, header: fits.Header) -> Exposure:
         n_integrations=int(_number(header, "NINTS", 0)),
         n_groups=int(_number(header, "NGROUPS", 0)),
     )
+
+
+def _word(header: fits.Header, keyword: str, *, numbers: bool = False) -> str:
+    """Return a text; empty where there is none. With `numbers`, whole ones are texts too."""
+    value = header.get(keyword)
+    kinds = (str, int) if numbers else (str,)
+    if value is None or isinstance(value, fits.card.Undefined):
+        return ""
+    if not isinstance(value, kinds) or isinstance(value, bool):
+        raise ValueError(f"{keyword}={value!r} is no text")
+    return str(value).strip()
 
 
 def _number(header: fits.Header, keyword: str, unknown: float) -> float:

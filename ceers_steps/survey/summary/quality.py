@@ -150,6 +150,9 @@ def gather_quality(plan: Plan, records: Mapping[str, Record]) -> Quality:
     unusual["alignment"] = np.array(
         [status in {"FAILED", "BORROWED"} for status in table["alignment"]], dtype=bool
     )
+    unusual["place"] = np.array(
+        [as_number(task.arguments.get("far_from_visit")) > 0 for task in tasks], dtype=bool
+    )
     marks = [" ".join(name for name in unusual if unusual[name][row]) for row in range(len(names))]
     table["outlier"] = np.array(marks, dtype=str)
     return Quality(table, unusual)

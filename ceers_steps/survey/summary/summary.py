@@ -320,7 +320,9 @@ def _exposures(plan: Plan, quality: Quality, states: Mapping[str, str]) -> dict[
         status = _status(states, task, alignments.get(task.key), str(table["alignment"][row]))
         made = cal and states[task.id] == "done"
         cells.append(Cell("cal" if made else "", link=quote(cal) if made else ""))
-        unusual = bool(quality.unusual["alignment"][row]) or "failed" in status
+        far = bool(quality.unusual["place"][row])
+        status = f"{status}, far from its visit" if far else status
+        unusual = far or bool(quality.unusual["alignment"][row]) or "failed" in status
         cells.append(Cell(status, unusual))
         cells.append(Cell("log", link=_log(plan, task)))
         rows.append(Row(cells))

@@ -281,6 +281,25 @@ def test_a_place_of_another_detector_or_exposure(changes, message):
     complete_keywords(made_up, (1, 10, 2048, 2048), "x", needs=["V2_REF"])
 
 
+def test_a_place_that_the_axis_of_the_telescope_contradicts():
+    """Right ascension and CRVAL are both those of another exposure: nothing else tells."""
+    from pysiaf.utils import rotations
+
+    attitude = rotations.attitude(120.0, -460.0, FULL["RA_REF"], FULL["DEC_REF"], 198.1509949487168)
+    ra, dec = rotations.pointing(attitude, 0.0, 0.0)
+    angle = rotations.posangle(attitude, 0.0, 0.0)
+    axis = {"RA_V1": float(ra), "DEC_V1": float(dec), "PA_V3": float(angle)}
+    shape = (1, 10, 2048, 2048)
+    complete_keywords({**FULL, **axis}, shape, "x", needs=["V2_REF"])
+    for shift, fits_in in ((99 / 3600, True), (101 / 3600, False)):
+        moved = {key: FULL[key] + shift for key in ("DEC_REF", "CRVAL2")}
+        if fits_in:
+            complete_keywords({**FULL, **axis, **moved}, shape, "x", needs=["V2_REF"])
+            continue
+        with pytest.raises(CeersError, match=r"are 101 arcsec from where RA_V1=.*, more than 100"):
+            complete_keywords({**FULL, **axis, **moved}, shape, "x", needs=["V2_REF"])
+
+
 def test_a_place_within_the_image_or_behind_a_mask():
     """CRVAL of a calibrated image is that of its middle; wedges move what is seen."""
     complete_keywords({**FULL, "DEC_REF": -24.49}, (2048, 2048), "x", needs=["V2_REF"])

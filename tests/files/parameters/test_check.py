@@ -63,6 +63,7 @@ STRUCTURE = {
     "anchor that is missing": (detector1(parameters="{output_dir: *nowhere}"), "cannot be read"),
     "indentation": (asdf("class: x\n  name: y\nparameters: {}\n"), "cannot be read"),
     "no class": (asdf("name: x\nparameters: {}\n"), "does not say which step"),
+    "class is empty": (asdf("class: ''\nname: x\nparameters: {}\n"), "does not say which step"),
     "class is a list": (asdf("class: [x]\nname: x\nparameters: {}\n"), "does not say which step"),
     "no name": (asdf("class: x.Y\nparameters: {}\n"), "'name' is missing"),
     "name is a number": (asdf("class: x.Y\nname: 5\nparameters: {}\n"), "'name' is missing"),

@@ -137,6 +137,15 @@ def test_a_rotten_part_of_the_right_size_is_fetched_anew(server, item):
     assert is_clean(item)
 
 
+@pytest.mark.parametrize("place", ["http://[::1/", "http://\xe9\xff.invalid/"])
+def test_a_redirection_to_what_is_no_address_is_a_failure(server, item, place):
+    server.answers[PATH] = [Answer(status=302, headers={"Location": place})]
+    (outcome,) = run(item)
+    assert outcome.status == "failed"
+    assert "an address that is none" in outcome.message
+    assert not list(item.path.parent.iterdir())
+
+
 @pytest.mark.parametrize("status", [429, 500, 503])
 def test_a_busy_server_is_asked_again(server, item, status):
     server.answers[PATH] = [Answer(status=status, headers={"Retry-After": "0"}), Answer()]
@@ -371,6 +380,15 @@ def test_a_size_far_beyond_the_listed_one_is_refused_at_once(server, tmp_path):
     server.answers[PATH] = [Answer(length=str(10**15), drip=0)]
     (outcome,) = run(item)
     assert outcome.message == f"{10**15} bytes are sent, the archive lists 1000"
+    assert list(item.path.parent.iterdir()) == []
+
+
+def test_a_size_far_below_the_listed_one_is_refused_at_once(server, tmp_path):
+    """A primary header alone is a complete FITS file."""
+    server.files["/short.fits"] = DATA[:2880]
+    item = Transfer(server.url + "/short.fits", tmp_path / "data" / PATH[1:], 10**8)
+    (outcome,) = run(item)
+    assert outcome.message == f"2880 bytes are sent, the archive lists {10**8}"
     assert list(item.path.parent.iterdir()) == []
 
 

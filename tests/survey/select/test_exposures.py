@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+from astropy.io import fits
 
 from ceers_steps.errors import CeersError
 from ceers_steps.files.membership import list_left_out
@@ -130,6 +131,25 @@ def test_images_of_wavefront_sensing_are_left_out(tmp_path):
     exposures, left_out = read_exposures(files)
     assert [exposure.path for exposure in exposures] == files[:1]
     assert [each.path for each in left_out] == files[1:]
+
+
+@pytest.mark.parametrize(
+    ("keyword", "value"),
+    [
+        *((key, value) for key in ("FILTER", "PUPIL", "DETECTOR") for value in (5, 1.5, True)),
+        *((key, value) for key in ("PROGRAM", "OBSERVTN", "VISIT") for value in (1.5, True)),
+    ],
+)
+def test_keywords_of_another_type_are_named(tmp_path, keyword, value):
+    path = write_file(tmp_path, NAME)
+    fits.setval(path, keyword, value=value)
+    with pytest.raises(CeersError, match=rf"{NAME} \({keyword}={value} is no text\)"):
+        read_exposures([path])
+
+
+def test_whole_numbers_are_those_of_a_program(tmp_path):
+    (exposure,), _ = read_exposures([write_file(tmp_path, NAME, PROGRAM=1727, OBSERVTN=2)])
+    assert (exposure.program, exposure.observation) == ("01727", "002")
 
 
 @pytest.mark.parametrize(
