@@ -16,7 +16,7 @@ from ceers_steps.kernels.sources.exponential import (
     fit_outer_exponential,
     radius_at_level,
 )
-from ceers_steps.kernels.sources.residual import SkyResidual
+from ceers_steps.kernels.sources.noise_map import SkyResidual
 from ceers_steps.kernels.sources.sectors import sectors_around
 from ceers_steps.kernels.sources.settings import LARGE, PROFILES, SECTORS
 

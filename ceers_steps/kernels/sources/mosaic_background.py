@@ -1,12 +1,13 @@
 """Background of a mosaic: outskirts of its sources, and the sky in boxes outside all of them."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
 from scipy import ndimage
 
-from ceers_steps.kernels.rows import RowImage, flagged, row_blocks
+from ceers_steps.kernels.blocks import enlarged_rows
+from ceers_steps.kernels.rows import LazyRows, RowImage, flagged, row_blocks
 from ceers_steps.kernels.sources.background import BackgroundMesh, box_locations, fit_mesh
 from ceers_steps.kernels.sources.boxes import (
     fill_tested,
@@ -14,10 +15,11 @@ from ceers_steps.kernels.sources.boxes import (
     smooth_boxes,
     surely_better,
 )
+from ceers_steps.kernels.sources.halos import light_of_halos
 from ceers_steps.kernels.sources.mosaic_tiers import CORE
 from ceers_steps.kernels.sources.noise_map import noise_of_boxes
 from ceers_steps.kernels.sources.outskirts import Outskirts, measure_outskirts
-from ceers_steps.kernels.sources.settings import FOLLOWED, MESH
+from ceers_steps.kernels.sources.settings import FOLLOWED, HALOS, MESH, PROFILES
 
 __all__ = [
     "BORDER",
@@ -139,14 +141,14 @@ def measure_mosaic_background(
             predicted_noise=predicted_noise,
             n_threads=settings.n_threads,
         )
-        image = outskirts.subtract_from(image)
+        whole, image = image, outskirts.subtract_from(image)
         for rows in blocks:
             bits[rows] |= (outskirts.mask[rows] & ~coverage_mask[rows]) * OUTSKIRTS
         if cleared is not None:
             bits[cleared] &= BORDER
-    mesh = _mesh(image, bits, settings, settings.box_size)
-    if adaptive and settings.box_size >= 2 * FOLLOWED.smallest_box:
-        mesh = _chosen(mesh, image, bits, settings, outskirts)
+        mesh = _without_halos(whole, image, bits, settings, outskirts)
+    else:
+        mesh = _mesh(image, bits, settings, settings.box_size)
     return MosaicBackground(mesh, bits, _metrics(mesh, bits))
 
 
@@ -187,6 +189,39 @@ def _mesh(
         borders="continued" if settings.method == "adaptive" else "mirrored",
         n_threads=settings.n_threads,
     )
+
+
+def _without_halos(
+    whole: RowImage,
+    image: RowImage,
+    bits: NDArray[np.uint8],
+    settings: BackgroundSettings,
+    outskirts: Outskirts,
+) -> BackgroundMesh:
+    """Return the sky of an image, with and without known outskirts, less the halos around them."""
+
+    def sky(image: RowImage) -> BackgroundMesh:
+        mesh = _mesh(image, bits, settings, settings.box_size)
+        if settings.box_size < 2 * FOLLOWED.smallest_box:
+            return mesh
+        return _chosen(mesh, image, bits, settings, outskirts)
+
+    mesh, side = sky(image), PROFILES.large_bin
+    for _ in range(HALOS.passes):
+        light = light_of_halos(
+            replace(outskirts.residual, image=whole, sky=mesh),
+            image,
+            flagged(bits, 255),
+            settings.n_threads,
+        )
+        if not light.any():
+            break
+
+        def clean(rows: slice, light: NDArray = light) -> NDArray:
+            return image[rows] - enlarged_rows(light, side, rows, bits.shape[1])
+
+        mesh = sky(LazyRows(bits.shape, clean))
+    return mesh
 
 
 def _chosen(

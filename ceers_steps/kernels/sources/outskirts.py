@@ -25,10 +25,10 @@ from ceers_steps.kernels.sources.boxes import smooth_boxes
 from ceers_steps.kernels.sources.large_sources import around_large, light_of_large
 from ceers_steps.kernels.sources.noise_map import (
     NoiseMap,
+    SkyResidual,
     measure_noise_map,
     noise_of_boxes,
 )
-from ceers_steps.kernels.sources.residual import SkyResidual
 from ceers_steps.kernels.sources.sectors import fades_on_all_sides, thin_parts
 from ceers_steps.kernels.sources.settings import FOLLOWED, LARGE, PROFILES, SEARCH, SKY
 from ceers_steps.kernels.sources.small_sources import light_of_small
@@ -53,13 +53,16 @@ class Outskirts:
         Noise of a pixel outside the sources, in the unit of the image.
     depth : NoiseMap or None
         Noise of each place in units of that, if it is known.
+    residual : SkyResidual
+        The image less the sky that this was measured from.
     """
 
     bins: NDArray[np.bool_]
     light: NDArray[np.float32]
     shape: tuple[int, ...]
     noise: float
-    depth: NoiseMap | None = None
+    depth: NoiseMap | None
+    residual: SkyResidual
 
     @property
     def mask(self) -> LazyRows:
@@ -138,7 +141,8 @@ def _outskirts(residual: SkyResidual, n_threads: int) -> Outskirts:
     """Return mask and light of large sources, then with those of small ones."""
     large = light_of_large(residual, n_threads)
     bins, light = light_of_small(large, residual, n_threads)
-    return Outskirts(bins, light, residual.image.shape, residual.noise, residual.depth)
+    shape = residual.image.shape
+    return Outskirts(bins, light, shape, residual.noise, residual.depth, residual)
 
 
 def _residual(before: SkyResidual, mask: RowImage, clean: RowImage, n_threads: int) -> SkyResidual:
@@ -165,7 +169,7 @@ def _residual(before: SkyResidual, mask: RowImage, clean: RowImage, n_threads: i
         rough |= low[tuple(nearest)]
     rough = ndimage.binary_dilation(rough, iterations=SKY.rough_growth)
     noise, _ = _noise(clean, mask, sky, before.depth)
-    return replace(before, sky=sky, noise=noise, rough=rough)
+    return replace(before, sky=sky, noise=noise, rough=rough, rough_box=fine.box)
 
 
 def _fine_skies(

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 __all__ = [
     "DEPTH",
     "FOLLOWED",
+    "HALOS",
     "HOLES",
     "LARGE",
     "MESH",
@@ -24,6 +25,7 @@ __all__ = [
     "DepthSettings",
     "ExponentialSettings",
     "FollowedSettings",
+    "HaloSettings",
     "HoleSettings",
     "LargeSettings",
     "MeshSettings",
@@ -164,6 +166,37 @@ class SmallSettings:
     """Largest light of a bin: single neighbours do not make a profile."""
     fewest_bins: int = 10
     """A mean of no more bins is not known: to a third of the noise of one."""
+
+
+@dataclass(frozen=True)
+class HaloSettings:
+    """Light around all sources, beyond what their own profiles tell."""
+
+    widths: tuple[float, ...] = (6.0, 12.0, 24.0)
+    """Gaussians by which sources are spread out, pixels: what matters is within 30 pixels of a mask
+    (benchmark) ..."""
+    level: float = 60.0
+    """... and the one under which pixels tell the level of the sky, pixels: with 120 0.002 to 0.004
+    more is left in wings (benchmark)."""
+    truncate: float = 3.0
+    """Where these Gaussians end, in units of their widths."""
+    clip: float = 3.0
+    """Largest light of a bin of two by two pixels: single neighbours do not make a halo."""
+    tile: int = 128
+    """Squares that are left out, to see whether halos of the others foretell them, pixels ..."""
+    groups: int = 16
+    """... how many groups of them there are (choice) ..."""
+    surely: float = -0.5
+    """... and the gain in its own errors from which on halos count, in full from one above: that
+    sources have some is known, so that no gain counts half (benchmark)."""
+    roughest: float = 0.1
+    """Part of the boxes in which the sky has structure from which on no halos are looked for, half
+    of them from half of it on (benchmark)."""
+    least_power: float = 1e-9
+    """Smallest eigenvalue of products of terms that counts: single precision."""
+    passes: int = 2
+    """Halos are measured on the sky that those of the pass before leave (benchmark: a third pass
+    changes nothing)."""
 
 
 @dataclass(frozen=True)
@@ -353,6 +386,7 @@ MESH = MeshSettings()
 HOLES = HoleSettings()
 PROFILES = ProfileSettings()
 SMALL = SmallSettings()
+HALOS = HaloSettings()
 LARGE = LargeSettings()
 SECTORS = SectorSettings()
 RIDGES = RidgeSettings()

@@ -11,7 +11,7 @@ from ceers_steps.kernels.parts import label_parts
 from ceers_steps.kernels.rows import Strip, for_each_strip
 from ceers_steps.kernels.sources.exponential import fit_outer_exponential, radius_at_level
 from ceers_steps.kernels.sources.large_sources import LargeSources
-from ceers_steps.kernels.sources.residual import SkyResidual
+from ceers_steps.kernels.sources.noise_map import SkyResidual
 from ceers_steps.kernels.sources.settings import PROFILES, SMALL
 
 __all__ = ["light_of_small"]

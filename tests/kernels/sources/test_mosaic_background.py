@@ -10,7 +10,7 @@ from ceers_steps.kernels.sources.mosaic_background import (
     measure_mosaic_background,
 )
 from ceers_steps.kernels.sources.mosaic_tiers import MOSAIC_TIERS, mask_mosaic
-from ceers_steps.kernels.sources.residual import SkyResidual
+from ceers_steps.kernels.sources.noise_map import SkyResidual
 from ceers_steps.kernels.sources.sectors import fades_on_all_sides, thin_parts
 from ceers_steps.kernels.sources.small_sources import light_of_small
 
