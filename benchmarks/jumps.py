@@ -1,6 +1,7 @@
 """Jumps: false and missed ones, the rate of the pixels that lost groups, blank sky at the end.
 
     python benchmarks/jumps.py [--cases 1 2 3 4 5 6 7 8] [--size full] [--seed 30] [--output FILE]
+                               [--methods ours ...]
 
 Exposures simulated with the defaults of ``ceers simulate`` but without wisps, in several read
 patterns and with weak, normal and strong 1/f noise, are taken through the jump step of jwst once.
@@ -305,6 +306,7 @@ def main():
     parser.add_argument("--cases", type=int, nargs="+", default=list(CASES), choices=CASES)
     parser.add_argument("--size", default="full", help="subarray, e.g. full or sub640")
     parser.add_argument("--seed", type=int, default=30, help="plus the number of the case")
+    parser.add_argument("--methods", nargs="+", default=list(METHODS), choices=METHODS)
     parser.add_argument("--output", type=Path, default=Path(__file__).parent / "results/jumps.md")
     options = parser.parse_args()
     logging.disable(logging.WARNING)
@@ -329,7 +331,7 @@ def main():
             with active(folder):
                 frame = Frame.of(exposure)
                 results[number] = {
-                    name: measure(frame, name, method) for name, method in METHODS.items()
+                    name: measure(frame, name, METHODS[name]) for name in options.methods
                 }
         # after each case, so that nothing is lost when a long run ends early
         options.output.parent.mkdir(parents=True, exist_ok=True)

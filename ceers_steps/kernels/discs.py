@@ -15,7 +15,7 @@ from scipy import ndimage
 from skimage.morphology import disk
 
 from ceers_steps.kernels.blocks import block_sum
-from ceers_steps.kernels.parts import Slices, label_parts
+from ceers_steps.kernels.parts import Slices, find_parts
 
 __all__ = ["dilate", "disc", "disc_filled", "disc_median", "grown_box", "windows"]
 
@@ -139,8 +139,7 @@ def windows(mask: NDArray[np.bool_], margin: int) -> list[Slices]:
     list of tuple of slice
         One box a region.
     """
-    boxes = ndimage.find_objects(label_parts(mask))
-    return [grown_box(box, margin, mask.shape) for box in boxes]
+    return [grown_box(part.box, margin, mask.shape) for part in find_parts(mask)]
 
 
 def grown_box(box: Slices, margin: int, shape: tuple[int, ...]) -> Slices:

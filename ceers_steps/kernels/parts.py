@@ -27,6 +27,21 @@ EIGHT_NEIGHBOURS = np.ones((3, 3), bool)
 
 
 @dataclass(frozen=True)
+class PartSettings:
+    """How connected parts are looked for."""
+
+    large: int = 250_000
+    """Pixels of a mask from which on it is cut first: below, labels take a millisecond."""
+    block: int = 16
+    """Side of the blocks that are looked at first, pixels ..."""
+    crowded: float = 0.02
+    """... and the part of them that hold something above which the mask is labelled whole."""
+
+
+PARTS = PartSettings()
+
+
+@dataclass(frozen=True)
 class Part:
     """One connected part of a mask.
 
@@ -77,11 +92,48 @@ def find_parts(mask: NDArray[np.bool_], *, corners: bool = True) -> list[Part]:
     list of Part
         In the order of their first pixels.
     """
-    if mask.size == 0:
-        return []
-    labels = label_parts(mask, corners=corners)
-    boxes = enumerate(ndimage.find_objects(labels), start=1)
-    return [Part(box, labels[box] == number) for number, box in boxes]
+    found = []
+    groups = _apart(mask)
+    for (rows, cols), pixels in groups:
+        labels = label_parts(pixels, corners=corners)
+        for number, (inner_rows, inner_cols) in enumerate(ndimage.find_objects(labels), start=1):
+            box = _moved(inner_rows, rows.start), _moved(inner_cols, cols.start)
+            found.append(Part(box, labels[inner_rows, inner_cols] == number))
+    if len(groups) > 1:
+        found.sort(
+            key=lambda part: (part.box[0].start, part.box[1].start + part.pixels[0].argmax())
+        )
+    return found
+
+
+def _moved(side: slice, by: int) -> slice:
+    """Return rows or columns further on."""
+    return slice(side.start + by, side.stop + by)
+
+
+def _apart(mask: NDArray[np.bool_]) -> list[tuple[Slices, NDArray[np.bool_]]]:
+    """Return boxes, and of the mask in each what is connected to nothing in the others.
+
+    Where little is set, that is several times faster to label than the whole mask.
+    """
+    side = PARTS.block
+    whole = (slice(0, mask.shape[0]), slice(0, mask.shape[1])), mask
+    if mask.size < PARTS.large:
+        return [whole] if mask.any() else []
+    starts = (np.arange(0, size, side) for size in mask.shape)
+    blocks = mask
+    for axis, start in enumerate(starts):
+        blocks = np.logical_or.reduceat(blocks, start, axis=axis)
+    if np.count_nonzero(blocks) > PARTS.crowded * blocks.size:
+        return [whole]
+    labels = label_parts(blocks)
+    found = []
+    for number, box in enumerate(ndimage.find_objects(labels), start=1):
+        rows, cols = (slice(side * of.start, side * of.stop) for of in box)
+        pixels = mask[rows, cols]
+        group = np.repeat(np.repeat(labels[box] == number, side, axis=0), side, axis=1)
+        found.append(((rows, cols), pixels & group[: pixels.shape[0], : pixels.shape[1]]))
+    return found
 
 
 def placed(pixels: NDArray[np.bool_], box: Slices, outer: Slices) -> NDArray[np.bool_]:

@@ -9,6 +9,8 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from ceers_steps.kernels.networks import PLANES, median_of_planes
+
 __all__ = [
     "MAD_TO_SIGMA",
     "ClippedStats",
@@ -106,7 +108,7 @@ def nan_median(values: NDArray, axis: int, *, lower: bool = False) -> NDArray:
     """Return the medians along an axis of what is not NaN.
 
     By sorting, which is several times faster than `numpy.nanmedian` along a short axis, and
-    without its warning.
+    without its warning; faster still along a first axis of a few planes.
 
     Parameters
     ----------
@@ -124,6 +126,8 @@ def nan_median(values: NDArray, axis: int, *, lower: bool = False) -> NDArray:
     """
     if values.shape[axis] == 0:
         return np.full(np.delete(values.shape, axis), np.nan, values.dtype)
+    if axis == 0 and values.ndim > 1 and len(values) <= PLANES.most:
+        return median_of_planes(values, lower=lower)
     ordered = np.sort(values, axis=axis)  # NaN goes last
     count = np.count_nonzero(~np.isnan(ordered), axis=axis, keepdims=True)
     middle = np.take_along_axis(ordered, np.maximum(count - 1, 0) // 2, axis=axis)

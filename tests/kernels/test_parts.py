@@ -72,3 +72,22 @@ def test_neighbours_are_those_of_a_cross_in_each_mask():
     masks = rng.random((3, 7, 9)) < 0.15
     expected = [ndimage.binary_dilation(mask) for mask in masks]
     np.testing.assert_array_equal(with_neighbours(masks), expected)
+
+
+@pytest.mark.parametrize("corners", [True, False])
+@pytest.mark.parametrize("density", [0, 2e-5, 2e-3])
+def test_parts_of_a_large_mask_are_those_of_its_labels(corners, density):
+    """Where little is set, parts are looked for in the blocks that hold some."""
+    rng = np.random.default_rng(4)
+    mask = rng.random((603, 507)) < density
+    mask = ndimage.binary_dilation(mask, iterations=3)
+    if density:
+        mask[100, 30:200] = mask[90:110, 199] = mask[-1, -1] = mask[0, 0] = True
+        mask[300:340, 300] = True
+        mask[320, 250:300] = True
+    labels = label_parts(mask, corners=corners)
+    boxes = ndimage.find_objects(labels)
+    found = find_parts(mask, corners=corners)
+    assert [part.box for part in found] == boxes
+    for number, part in enumerate(found, start=1):
+        np.testing.assert_array_equal(part.pixels, labels[part.box] == number)

@@ -143,6 +143,22 @@ def test_medians_without_nan(axis, dtype):
     np.testing.assert_array_equal(lower, known)
 
 
+@pytest.mark.parametrize("n", [1, 2, 8, 12, 13])
+def test_medians_along_a_few_large_planes(n):
+    rng = np.random.default_rng(n)
+    values = rng.normal(size=(n, 130, 200)).astype(np.float32)
+    values[rng.random(values.shape) < 0.2] = np.nan
+    values[:, :3, :50] = np.nan
+    values[0, 50:60] = -np.inf
+    values[-1, 80:90] = np.inf
+    before = values.copy()
+    for lower in (False, True):
+        # along the last axis nothing but numpy sorts
+        expected = robust.nan_median(np.moveaxis(values, 0, 2), 2, lower=lower)
+        np.testing.assert_array_equal(robust.nan_median(values, 0, lower=lower), expected)
+    np.testing.assert_array_equal(values, before)
+
+
 def test_median_of_nothing_is_nan():
     assert np.isnan(robust.nan_median(np.full((3, 2), np.nan), 0)).all()
     empty = robust.nan_median(np.zeros((0, 2, 3), np.float32), 0)

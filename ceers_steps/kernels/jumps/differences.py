@@ -119,20 +119,24 @@ def measure_noise(ramp: Ramp, events: list[tuple[int, Slices]], n_outputs: int) 
     stride = nx // n_outputs // DIFFERENCES.sample // 2 * 2 + 1
     sample = ramp.window((slice(None), slice(None, None, stride)))
     nothing = np.float32(np.nan)
-    differences = np.where(sample.steady, sample.differences, nothing)
-    above = differences - nan_median(differences, axis=0)
+    above = sample.differences
+    np.copyto(above, nothing, where=~sample.steady)
+    above -= nan_median(above, axis=0)
     for group, box in events:
         margin = max(side.stop - side.start for side in box)
         rows, cols = grown_box(box, margin, ramp.bad.shape)
         columns = slice(-(-cols.start // stride), -(-cols.stop // stride))
         above[group - 1 : group + 1, rows, columns] = nothing
     output = np.arange(nx)[::stride] * n_outputs // nx
+    edges = np.searchsorted(output, np.arange(n_outputs + 1))
     levels = np.empty((*above.shape[:2], n_outputs), dtype=np.float32)
     for k in range(n_outputs):
-        levels[..., k] = nan_median(above[..., output == k].transpose(2, 0, 1), axis=0)
-    levels = np.where(np.isfinite(levels), levels, 0)
-    above -= levels[..., output]
-    pairs = (above[2:] - above[:-2]) / np.float32(np.sqrt(2.0))
-    if not np.isfinite(pairs).any():
-        pairs = above
-    return Noise(MAD_TO_SIGMA * finite_median(np.abs(pairs[:, :: DIFFERENCES.noise_step])), levels)
+        strip = above[..., edges[k] : edges[k + 1]]
+        level = nan_median(strip, axis=2)
+        levels[..., k] = np.where(np.isfinite(level), level, 0)
+        strip -= levels[..., k, None]
+    some = above[:, :: DIFFERENCES.noise_step]
+    pairs = (some[2:] - some[:-2]) / np.float32(np.sqrt(2.0))
+    if not np.isfinite(pairs).any() and not np.isfinite(above[2:] - above[:-2]).any():
+        pairs = some
+    return Noise(MAD_TO_SIGMA * finite_median(np.abs(pairs)), levels)

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["Covariance", "GroupNoise", "find_steps", "step_heights"]
+__all__ = ["Covariance", "GroupNoise", "JointNoise", "find_steps", "step_heights"]
 
 Float = NDArray[np.float32]
 
@@ -61,6 +61,29 @@ class GroupNoise:
         read = np.square(self.read[rows]) / self.n_frames
         photons = np.float32(self.photon_factor()) / self.gain[rows]
         return read + photons * np.maximum(rate, 0)
+
+
+@dataclass(frozen=True)
+class JointNoise:
+    """How the noise of all differences together differs from that of the references.
+
+    Attributes
+    ----------
+    typical : NDArray
+        Shape ``(n, n)``: heights of steps in a pixel like most, sigma, are this matrix times the
+        differences less their rate, in units of the noise of the references.
+    read_factor : float
+        Variance of the read noise over that of the references.
+    rate_variance : float
+        Of the rates of pixels about those of their surroundings: stripes of all groups.
+    height_scale : float
+        Scatter of the heights of steps over that which is expected.
+    """
+
+    typical: Float
+    read_factor: float = 1.0
+    rate_variance: float = 0.0
+    height_scale: float = 1.0
 
 
 @dataclass(frozen=True)
@@ -119,9 +142,9 @@ class Covariance:
         outer = (waves.T[:, :, None] * waves.T[:, None, :]).astype(np.float32)
         precision = (inverse @ outer.reshape(n, n * n)).reshape(-1, n, n)
         # the rate is common to all
-        total = precision.sum(axis=2)
+        total = precision @ np.ones(n, np.float32)
         shared = self.rate / (1 + self.rate * total.sum(axis=1))
-        precision -= shared[:, None, None] * total[:, :, None] * total[:, None, :]
+        precision -= (shared[:, None] * total)[:, :, None] * total[:, None, :]
         return precision
 
 
@@ -182,7 +205,7 @@ def find_steps(
         # of those that are left out nothing remains but rounding
         least = np.finfo(np.float32).eps * own.max(axis=1, keepdims=True)
         inverse = np.sqrt(np.maximum(own, np.maximum(least, np.finfo(np.float32).tiny)))
-        skewness = np.einsum("pij,pij,pij->pi", precision, precision, precision)
+        skewness = np.einsum("pij,pij->pi", precision * precision, precision)
         skewness *= third[:, None] / inverse**3
         limit = lowest + (lowest**2 - 1) / 6 * skewness  # Cornish and Fisher, first term
         above = np.where(possible, pull / inverse - limit, -1)

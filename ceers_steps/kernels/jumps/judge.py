@@ -1,13 +1,20 @@
 """The differences of one integration, a few rows at a time: rates, stripes, hits."""
 
 from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from dataclasses import replace
+from functools import partial
 
 import numpy as np
 from numpy.typing import NDArray
 
 from ceers_steps.kernels.dq import DO_NOT_USE, SATURATED
-from ceers_steps.kernels.jumps.joint import Covariance, GroupNoise, find_steps, step_heights
+from ceers_steps.kernels.jumps.joint import (
+    Covariance,
+    GroupNoise,
+    JointNoise,
+    find_steps,
+    step_heights,
+)
 from ceers_steps.kernels.jumps.large_events import (
     LargeEvent,
     find_large_events,
@@ -16,6 +23,7 @@ from ceers_steps.kernels.jumps.large_events import (
 from ceers_steps.kernels.jumps.settings import EVENTS, JumpSettings
 from ceers_steps.kernels.jumps.surroundings import expect_rate, row_levels
 from ceers_steps.kernels.parts import with_neighbours
+from ceers_steps.kernels.rows import LazyRows
 from ceers_steps.kernels.stats import mad_sigma
 from ceers_steps.kernels.stripes.groups import GroupStripes
 from ceers_steps.kernels.stripes.readout import ReadoutLayout
@@ -185,13 +193,17 @@ class Judge:
         self._left_out = cut
         finder = GroupStripes(cut, sigma, self._layout)
         patterns: Float | None = None
-        shape = *mean.shape[:1], self._layout.n_outputs, -1
-        for g, levels in enumerate(self._levels):
+
+        def residual(g: int, rows: slice) -> Float:
             with np.errstate(invalid="ignore"):
-                residual = self._data[g + 1] - self._data[g]
-                residual.reshape(shape)[...] -= levels[:, :, None]
-                residual -= mean
-            found = finder.find(residual, levels)
+                left = self._data[g + 1, rows] - self._data[g, rows]
+                strips = left.reshape(len(left), self._layout.n_outputs, -1)
+                strips -= self._levels[g, rows, :, None]
+                left -= mean[rows]
+            return left
+
+        for g, levels in enumerate(self._levels):
+            found = finder.find(LazyRows(mean.shape, partial(residual, g)), levels)
             if patterns is None:
                 patterns = np.empty((len(weights), *found.shape), np.float32)
             patterns[g] = found
@@ -307,18 +319,21 @@ class Judge:
         height_scales = np.array([model.height_scale for model in models], np.float32)
         for rows in self._strips():
             # neighbours of hits in the rows beside count, too
-            first = max(rows.start - 1, 0)
-            grown, inside = slice(first, rows.stop + 1), slice(rows.start - first, None)
-            inside = slice(inside.start, inside.start + rows.stop - rows.start)
+            grown = slice(max(rows.start - 1, 0), rows.stop + 1)
+            inside = slice(rows.start - grown.start, rows.stop - grown.start)
             differences, usable = self._differences(grown)
             excess = (differences - self._rate[grown]) * self._inverse_noise(grown)
             excess[~usable] = 0
-            limits = scales.T[:, self._left_out[grown].view(np.uint8)]
-            strong = excess > settings.neighbour_sigma * limits
-            usable, excess, limits = usable[:, inside], excess[:, inside], limits[:, inside]
+            # few differences are high for any kind of pixel: only those are looked at closer
+            strong = np.zeros(usable.shape, bool)
+            high = (excess > least * scales.min(axis=0)[:, None, None]).any(axis=0)
+            y, x = np.nonzero(high)
+            limits = scales.T[:, self._left_out[grown][y, x].view(np.uint8)]
+            strong[:, y, x] = excess[:, y, x] > settings.neighbour_sigma * limits
+            high[y, x] = (excess[:, y, x] > least * limits).any(axis=0)
+            usable, excess, high = usable[:, inside], excess[:, inside], high[inside]
             heights = (models[0].typical @ excess.reshape(len(excess), -1)).reshape(excess.shape)
-            possible = (heights.max(axis=0) > least) | (excess > least * limits).any(axis=0)
-            y, x = np.nonzero(possible)
+            y, x = np.nonzero((heights.max(axis=0) > least) | high)
             above = differences[:, inside][:, y, x] - self._around.smooth[rows][y, x]
             covariance = self._covariance(rows.start + y, x, models)
             known = usable[:, y, x].T
@@ -335,7 +350,7 @@ class Judge:
                 follow |= strong[g]
         return float(np.median(scales[0]))
 
-    def _joint_noise(self, scale: float, left_out: bool) -> "_JointNoise":
+    def _joint_noise(self, scale: float, left_out: bool) -> JointNoise:
         """Measure the noise of all differences together, given that of one."""
         rows = self._sample_rows()
         differences, usable = self._differences(rows)
@@ -344,7 +359,7 @@ class Judge:
         step = max(len(y) // self._settings.height_sample, 1)
         y, x = y[::step], x[::step]
         n = len(self.hits)
-        plain = _JointNoise(np.eye(n, dtype=np.float32) / np.float32(scale))
+        plain = JointNoise(np.eye(n, dtype=np.float32) / np.float32(scale))
         if not len(y):
             return plain
         above = (differences[:, y, x] - self._around.smooth[rows][y, x]).T
@@ -365,7 +380,7 @@ class Judge:
         return replace(model, height_scale=height_scale, typical=typical.astype(np.float32))
 
     def _covariance(
-        self, y: NDArray[np.intp], x: NDArray[np.intp], models: "list[_JointNoise]"
+        self, y: NDArray[np.intp], x: NDArray[np.intp], models: list[JointNoise]
     ) -> Covariance:
         """Return what the differences of some pixels have in common."""
         kind = self._left_out[y, x].view(np.uint8)
@@ -383,18 +398,3 @@ class Judge:
         smooth = np.float32(self._around.typical / self._settings.smooth_box**2) + variance
         rate = self._around.structure[y, x] + smooth
         return Covariance(read, photons, rate, gain, self._noise.photon_factor())
-
-
-@dataclass(frozen=True)
-class _JointNoise:
-    """How the noise differs from that of the references."""
-
-    typical: Float
-    """Shape ``(n, n)``: heights of steps in a pixel like most, sigma, are this matrix times the
-    differences less their rate, in units of the noise of the references."""
-    read_factor: float = 1.0
-    """Variance of the read noise over that of the references."""
-    rate_variance: float = 0.0
-    """Of the rates of pixels about those of their surroundings: stripes of all groups."""
-    height_scale: float = 1.0
-    """Scatter of the heights of steps over that which is expected."""

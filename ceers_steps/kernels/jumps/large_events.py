@@ -5,6 +5,7 @@ levels are found together: rings about the core tell the one, what is left of th
 """
 
 from dataclasses import dataclass
+from itertools import pairwise
 
 import numpy as np
 from numpy.typing import NDArray
@@ -133,9 +134,11 @@ def levels_beside_events(
         for halo in halos:
             model[halo.box] += halo.image()
         good = known & (model < limit)
-        rest = np.where(good, excess - np.where(good, model, 0), np.float32(0))
-        good &= np.abs(rest - found[:, outputs]) < settings.clip
-        rest *= good
+        rest = np.subtract(excess, model, out=model)
+        for k, (first, last) in enumerate(pairwise([*edges, len(outputs)])):
+            above = np.abs(rest[:, first:last] - found[:, k, None])
+            good[:, first:last] &= above < settings.clip
+        np.copyto(rest, 0, where=~good)
         weight = np.add.reduceat(good, edges, axis=1, dtype=np.float32) + trust
         total = np.add.reduceat(rest, edges, axis=1) + trust * middle
         for halo in halos:
@@ -175,7 +178,11 @@ class _Halo:
         self._node = place.astype(np.intp)
         self._part = (place - self._node).astype(np.float32)
         row = np.arange(len(distance))[:, None] * self._n_outputs + outputs[self.box[1]]
-        self._row = row[self._inside]
+        # of each pixel: the nodes before and behind it, their share in it, and where they are in
+        # the matrix of rows and nodes
+        self._nodes = np.stack([self._node, self._node + 1])
+        self._shares = np.stack([1 - self._part, self._part]).astype(float)
+        self._places = row[self._inside] * (settings.rings + 1) + self._nodes
         self._profile = np.zeros(settings.rings + 1)
 
     def image(self) -> Float:
@@ -206,20 +213,19 @@ class _Halo:
         total, weight
             Shape ``(n_rows, n_outputs)``: level of each row times its weight; changed.
         """
-        use = good[self.box][self._inside]
-        node, part, row = self._node[use], self._part[use], self._row[use]
-        value = rest[self.box][self._inside][use]
+        shares = self._shares * good[self.box][self._inside]
+        value = rest[self.box][self._inside]
         n, n_rows = len(self._profile), weight[self.box[0]].size
-        seen = np.zeros((n_rows, n))
-        matrix, right = np.zeros((n, n)), np.zeros(n)
-        for step, share in enumerate((1 - part, part)):
-            at = node + step
-            seen += np.bincount(row * n + at, share, n_rows * n).reshape(n_rows, n)
-            right += np.bincount(at, share * value, n)
-            matrix[np.arange(n), np.arange(n)] += np.bincount(at, share**2, n)
-        both = np.bincount(node, part * (1 - part), n)[:-1]
-        matrix[np.arange(n - 1), np.arange(1, n)] += both
-        matrix[np.arange(1, n), np.arange(n - 1)] += both
+
+        def summed(values: NDArray, places: NDArray[np.intp], size: int) -> NDArray[np.float64]:
+            return np.asarray(np.bincount(places.ravel(), values.ravel(), size), float)
+
+        seen = summed(shares, self._places, n_rows * n).reshape(n_rows, n)
+        right = summed(shares * value, self._nodes, n)
+        matrix = np.diag(summed(shares * shares, self._nodes, n))
+        both = summed(shares[0] * shares[1], self._node, n)[:-1]
+        matrix.flat[1 :: n + 1] += both
+        matrix.flat[n :: n + 1] += both
         of_rows = weight[self.box[0]].ravel()
         matrix -= seen.T @ (seen / of_rows[:, None])
         right -= seen.T @ (total[self.box[0]].ravel() / of_rows)

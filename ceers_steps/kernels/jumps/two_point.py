@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ceers_steps.kernels.jumps.settings import SCREEN
+from ceers_steps.kernels.networks import sort_inplace
 from ceers_steps.kernels.parts import with_neighbours
 from ceers_steps.kernels.stats import nan_median
 
@@ -119,12 +120,7 @@ def _may_hold_jumps(
     n = len(sizes)
     if n < SCREEN.fewest_clipped:
         return np.ones(sizes.shape[1:], bool)
-    low = np.empty_like(sizes[0])
-    for last in range(n - 1, 0, -1):
-        for k in range(last):
-            np.minimum(sizes[k], sizes[k + 1], out=low)
-            np.maximum(sizes[k], sizes[k + 1], out=sizes[k + 1])
-            sizes[k] = low
+    sort_inplace(sizes)
     middle = 0.5 * (sizes[(n - 2) // 2] + sizes[(n - 1) // 2])
     excess = np.maximum(sizes[-1] - middle, middle - sizes[0])
     limit = np.float32(SCREEN.nearly * threshold) ** 2 * (middle + read_variance.astype(np.float32))

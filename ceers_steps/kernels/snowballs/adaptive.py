@@ -255,7 +255,8 @@ def _flag_events(
             for mark in event.marks:
                 ramp.flags[mark.group][mark.box] |= mark.pixels
             events.append((g, event))
-    return ramp.flags | contaminated_before_saturation(ramp, noise, dark), events
+    ramp.flags[contaminated_before_saturation(ramp, noise, dark)] = True
+    return ramp.flags, events
 
 
 def _is_known(
@@ -298,7 +299,9 @@ def _over(flags: NDArray[np.bool_], groupdq: NDArray[np.uint8], fraction: float)
 
 def _cap(flags: NDArray[np.bool_], groupdq: NDArray[np.uint8], fraction: float) -> list[int]:
     """Take the flags back in groups of which they would leave too little; return these groups."""
-    flags &= (groupdq & (SATURATED | DO_NOT_USE)) == 0  # they are not used anyway
+    for plane, dq in zip(flags, groupdq, strict=True):
+        if plane.any():
+            plane &= (dq & (SATURATED | DO_NOT_USE)) == 0  # they are not used anyway
     capped = _over(flags, groupdq, fraction)
     flags[capped] = False
     return capped

@@ -30,7 +30,9 @@ class Darkness:
     rate: float
 
 
-def contaminated_before_saturation(ramp: Ramp, noise: Noise, dark: Darkness) -> NDArray[np.bool_]:
+def contaminated_before_saturation(
+    ramp: Ramp, noise: Noise, dark: Darkness
+) -> tuple[NDArray[np.intp], NDArray[np.intp], NDArray[np.intp]]:
     """Find differences that hold the first charge of what then saturates their pixel.
 
     An event in the last frames of an averaged group leaves a small part of its charge in it, and
@@ -49,14 +51,15 @@ def contaminated_before_saturation(ramp: Ramp, noise: Noise, dark: Darkness) -> 
 
     Returns
     -------
-    ndarray of bool, shape (ngroups, ny, nx)
-        True = the difference that ends in this group is not that of a steady source.
+    tuple of ndarray of int
+        Group, row and column of each: the difference that ends in this group is not that of a
+        steady source.
     """
-    found = np.zeros(ramp.groupdq.shape, bool)
-    saturates = ((ramp.groupdq & SATURATED) != 0).any(axis=0) & ~ramp.bad
-    if not noise.sigma > 0 or not saturates.any():
-        return found
-    y, x = np.nonzero(saturates)
+    saturates = ((np.bitwise_or.reduce(ramp.groupdq, axis=0) & SATURATED) != 0) & ~ramp.bad
+    y, x = np.nonzero(saturates & (noise.sigma > 0))
+    found = np.zeros((len(ramp.data), y.size), bool)
+    if y.size == 0:
+        return y, y, x
     groupdq = ramp.groupdq[:, y, x]
     differences = np.diff(ramp.data[:, y, x].astype(np.float32, copy=False), axis=0)
     broken = (groupdq & (DO_NOT_USE | SATURATED)) != 0
@@ -76,8 +79,9 @@ def contaminated_before_saturation(ramp: Ramp, noise: Noise, dark: Darkness) -> 
     for k, difference in enumerate(differences):
         least = np.where(others[k] == smallest[0], smallest[1], smallest[0])
         steady_too = np.isfinite(least) & (difference <= LAST.steady_ratio * least)
-        found[k + 1, y, x] = usable[k] & (difference > bound[k]) & ~steady_too
-    return found
+        found[k + 1] = usable[k] & (difference > bound[k]) & ~steady_too
+    group, pixel = np.nonzero(found)
+    return group, y[pixel], x[pixel]
 
 
 def measure_darkness(ramp: Ramp) -> Darkness:

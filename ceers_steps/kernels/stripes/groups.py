@@ -9,6 +9,7 @@ covariance that all differences share.
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from ceers_steps.kernels.rows import RowImage
 from ceers_steps.kernels.stripes.readout import ReadoutLayout
 from ceers_steps.kernels.stripes.series import Samples, StripeSeries
 from ceers_steps.kernels.stripes.settings import GROUPS, GroupStripeSettings
@@ -16,13 +17,6 @@ from ceers_steps.kernels.stripes.settings import GROUPS, GroupStripeSettings
 __all__ = ["GroupStripes"]
 
 Float = NDArray[np.float32]
-
-
-class _NoLight:
-    """Stands in for the model of smooth light, which the differences no longer hold."""
-
-    def residual(self, weighted: Float) -> Float:
-        return weighted
 
 
 class GroupStripes:
@@ -58,12 +52,12 @@ class GroupStripes:
         self._settings = settings
         self._covariance: NDArray[np.float64] | None = None
 
-    def find(self, residual: Float, levels: Float) -> Float:
+    def find(self, residual: RowImage, levels: Float) -> Float:
         """Return the stripes of a difference.
 
         Parameters
         ----------
-        residual : ndarray
+        residual : ndarray, or what gives its rows
             ``(ny, nx)`` difference less the rate of its pixels.
         levels : ndarray
             ``(ny, n_outputs)`` levels of the rows of each output, which have been subtracted.
@@ -74,7 +68,7 @@ class GroupStripes:
             ``(ny, nx / binning)`` stripes, averaged over a few columns, level included.
         """
         everything = samples = self._samples.of_image(residual)
-        settings, passes, light = self._settings, 1, _NoLight()
+        settings, passes = self._settings, 1
         if self._covariance is None:
             # without their levels rows hardly differ, and strength is learnt slowly from below
             whole = samples.with_levels(levels)
@@ -84,7 +78,7 @@ class GroupStripes:
         for i in range(passes):
             last = i == passes - 1
             tolerance = settings.tolerance if last else settings.first_tolerance
-            modes, _ = series.solve(self._covariance, light, modes, tolerance)  # type: ignore[arg-type]
+            modes, _ = series.solve(self._covariance, None, modes, tolerance)
             self._covariance = series.updated_covariance(self._covariance, modes)
             if not last:
                 rest = samples.value - series.to_image(modes.copy())

@@ -6,6 +6,7 @@ The working parts of `ceers_steps.kernels.stripes.posterior`.
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from functools import cached_property
 from itertools import pairwise
 
 import numpy as np
@@ -13,6 +14,7 @@ import scipy.fft
 import scipy.linalg
 from numpy.typing import ArrayLike, NDArray
 
+from ceers_steps.kernels.rows import RowImage
 from ceers_steps.kernels.stats import mad_sigma, subsample
 from ceers_steps.kernels.stripes.readout import ReadoutLayout
 from ceers_steps.kernels.stripes.settings import SERIES
@@ -84,36 +86,46 @@ class Samples:
         )  # fmt: skip
         return bare.of_image(image)
 
-    def of_image(self, image: NDArray) -> Samples:
+    def of_image(self, image: RowImage) -> Samples:
         """Average the same pixels of another image; their noise is measured again."""
         weight = self.weight * np.float32(self.noise_scale**2)
         there = weight > 0
         inverse = np.divide(1, weight, out=np.zeros_like(weight), where=there)
-        weighted = np.multiply(
-            image, self.pixel_weight, out=np.zeros(image.shape, np.float32), where=self.used
-        )
-        value = _summed(weighted, self.binning)
+        value = np.empty_like(weight)
+        for first in range(0, len(value), SERIES.strip_rows):
+            rows = slice(first, first + SERIES.strip_rows)
+            weighted = np.empty_like(self.pixel_weight[rows])
+            with np.errstate(invalid="ignore", over="ignore"):
+                np.multiply(image[rows], self.pixel_weight[rows], out=weighted)
+            np.copyto(weighted, 0, where=~self.used[rows])  # among them what is not finite
+            value[rows] = _summed(weighted, self.binning)
         value *= inverse
+        some, n_pairs, pairs = self._sampled
         response = self.response
-        sky = value if response is None else value / np.where(there, response, 1)
-        level = float(np.median(subsample(sky[there], SERIES.level_sample)))
+        sky = value.ravel()[some] / (1 if response is None else response.ravel()[some])
+        level = float(np.median(sky))
         value -= np.float32(level) * (there if response is None else response)
 
         # Neighbouring samples share light and stripes: their differences are white noise.
-        pairs = there[:, 1:] & there[:, :-1]
-        noise_scale = 1.0
-        if pairs.sum() > SERIES.least_pairs:
-            difference = subsample(np.diff(value, axis=1)[pairs], SERIES.noise_sample)
-            variance = subsample((inverse[:, 1:] + inverse[:, :-1])[pairs], SERIES.noise_sample)
-            noise_scale = mad_sigma(difference / np.sqrt(variance)) or 1.0
+        scale = 1.0
+        if n_pairs > SERIES.least_pairs:
+            difference = value.ravel()[pairs + 1] - value.ravel()[pairs]
+            variance = inverse.ravel()[pairs + 1] + inverse.ravel()[pairs]
+            scale = mad_sigma(difference / np.sqrt(variance)) or 1.0
+        weight /= np.float32(scale**2)
+        sigma = self.white_sigma / self.noise_scale * scale
         return replace(
-            self,
-            value=value,
-            weight=weight / np.float32(noise_scale**2),
-            level=level,
-            white_sigma=self.white_sigma / self.noise_scale * noise_scale,
-            noise_scale=noise_scale,
+            self, value=value, weight=weight, level=level, white_sigma=sigma, noise_scale=scale
         )
+
+    @cached_property
+    def _sampled(self) -> tuple[NDArray[np.intp], int, NDArray[np.intp]]:
+        """Samples that tell the level of any image, number of pairs, pairs that tell its noise."""
+        there = self.weight > 0
+        pairs = there & np.roll(there, -1, axis=1)
+        pairs[:, -1] = False
+        some, pair = np.flatnonzero(there), np.flatnonzero(pairs)
+        return subsample(some, SERIES.level_sample), pair.size, subsample(pair, SERIES.noise_sample)
 
     def with_levels(self, levels: Float) -> Samples:
         """Add a level to each row of each output, shape ``(ny, n_outputs)``."""
@@ -151,8 +163,7 @@ class StripeSeries:
         self._precision = float(samples.weight.sum(dtype=np.float64)) / self._series.size
         n_frequencies = self._length // 2 + 1
         n_bins = round(SERIES.bins_per_octave * np.log2(n_frequencies))
-        edges = np.geomspace(1, n_frequencies, 1 + n_bins)
-        self._edges = np.unique(np.round(edges).astype(int))
+        self._edges = np.unique(np.round(np.geomspace(1, n_frequencies, 1 + n_bins)).astype(int))
         self._counts = np.diff(self._edges)
         self.frequency = np.sqrt(self._edges[:-1] * (self._edges[1:] - 1)) / self._length
 
@@ -163,17 +174,21 @@ class StripeSeries:
 
     def to_modes(self, image: Float) -> Modes:
         """Fourier modes of an image ``(ny, nx / binning)``: the adjoint of `to_image`."""
-        self._samples.layout.to_series(image, binning=self._samples.binning, out=self._series)
-        return scipy.fft.rfft(self._series, norm="ortho")
+        return scipy.fft.rfft(self._to_series(image), norm="ortho")
+
+    def _to_series(self, image: Float) -> Float:
+        """Time series of an image, zero where nothing is read; they are overwritten next time."""
+        layout, binning = self._samples.layout, self._samples.binning
+        return layout.to_series(image, binning=binning, out=self._series)
 
     def solve(
         self,
         covariance: NDArray[np.float64],
-        light: SmoothLight,
+        light: SmoothLight | None,
         start: Modes | None,
         tolerance: float = SERIES.tolerance,
     ) -> tuple[Modes, int]:
-        """Most probable stripes, light marginalised: modes and number of iterations.
+        """Most probable stripes, light marginalised, if any: modes and number of iterations.
 
         Preconditioned conjugate gradients for modes divided by the root of their prior
         covariance: ``(1 + root' A root) x = root' A value`` with `A` the inverse covariance
@@ -181,16 +196,25 @@ class StripeSeries:
         """
         prior = _Prior(covariance, self._edges)
 
+        value = self._samples.weight * self._samples.value
+        value = value if light is None else light.residual(value)
+        residual = prior.colour_adjoint(self.to_modes(value))
+        weight = self._to_series(self._samples.weight).copy()
+        # memory that is used again: to ask for it anew in each iteration takes as long as the work
+        coloured, image = np.empty_like(residual), np.empty_like(residual)
+
         def normal(x: Modes) -> Modes:
-            image = self.to_image(prior.colour(x))
-            image *= self._samples.weight
-            result = prior.colour_adjoint(self.to_modes(light.residual(image)))
-            result += x
-            return result
+            modes = prior.colour(x, coloured)
+            series = scipy.fft.irfft(modes, self._length, norm="ortho", overwrite_x=True)
+            series *= weight
+            if light is None:
+                modes = scipy.fft.rfft(series, norm="ortho")
+            else:
+                sample = self._samples.layout.to_image(series, binning=self._samples.binning)
+                modes = self.to_modes(light.residual(sample))
+            return np.add(prior.colour_adjoint(modes, image), x, out=image)
 
         preconditioner = 1 / (1 + prior.root**2 * np.float32(self._precision))
-        value = self._samples.weight * self._samples.value
-        residual = prior.colour_adjoint(self.to_modes(light.residual(value)))
         goal = tolerance**2 * _dot(residual, preconditioner * residual)
         if start is None:
             x = np.zeros_like(residual)
@@ -201,12 +225,12 @@ class StripeSeries:
         norm = _dot(residual, direction)
         iterations = 0
         while norm > goal and iterations < SERIES.max_iterations:
-            image = normal(direction)
+            normal(direction)
             step = np.float32(norm / _dot(direction, image))
-            x += step * direction
+            x += np.multiply(direction, step, out=coloured)
             image *= step
             residual -= image
-            image = preconditioner * residual
+            np.multiply(residual, preconditioner, out=image)
             previous, norm = norm, _dot(residual, image)
             direction *= np.float32(norm / previous)
             direction += image
@@ -344,29 +368,30 @@ class _Prior:
         root = np.sqrt(np.maximum(values, 0)).astype(np.float32)
         root[0, values[0] < 1e-6 * values[0].max()] = 0
         self.root = np.repeat(root, np.diff(self._edges), axis=0).T
-        self._inverse = np.divide(1, self.root, out=np.zeros_like(self.root), where=self.root > 0)
+        inverse = np.divide(1, root, out=np.zeros_like(root), where=root > 0)
+        vectors = vectors.astype(np.float32)
+        self._colour = vectors * root[:, None, :]
+        self._whiten = (vectors * inverse[:, None, :]).transpose(0, 2, 1)
 
-    def colour(self, x: Modes) -> Modes:
+    def colour(self, x: Modes, out: Modes | None = None) -> Modes:
         """Give white modes the covariance."""
-        return self._rotated(self.root * x, self._vectors)
+        return self._rotated(x, self._colour, out)
 
-    def colour_adjoint(self, modes: Modes) -> Modes:
+    def colour_adjoint(self, modes: Modes, out: Modes | None = None) -> Modes:
         """Apply the transpose of `colour`."""
-        rotated = self._rotated(modes, self._vectors.transpose(0, 2, 1))
-        rotated *= self.root
-        return rotated
+        return self._rotated(modes, self._colour.transpose(0, 2, 1), out)
 
     def whiten(self, modes: Modes) -> Modes:
         """Undo `colour`."""
-        rotated = self._rotated(modes, self._vectors.transpose(0, 2, 1))
-        rotated *= self._inverse
-        return rotated
+        return self._rotated(modes, self._whiten, None)
 
-    def _rotated(self, modes: Modes, matrices: Float) -> Modes:
+    def _rotated(self, modes: Modes, matrices: Float, out: Modes | None) -> Modes:
         """Multiply the outputs by a matrix, one for each bin of frequency."""
-        result = np.empty_like(modes)
-        for matrix, (first, last) in zip(matrices, pairwise(self._edges), strict=True):
-            np.matmul(matrix, modes[:, first:last], out=result[:, first:last])
+        result = np.empty_like(modes) if out is None else out
+        # the matrices are real: so are the products of real and imaginary parts
+        parts, products = modes.view(np.float32), result.view(np.float32)
+        for matrix, (first, last) in zip(matrices, pairwise(2 * self._edges), strict=True):
+            np.matmul(matrix, parts[:, first:last], out=products[:, first:last])
         return result
 
 

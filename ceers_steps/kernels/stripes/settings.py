@@ -119,6 +119,8 @@ class SeriesSettings:
     binnings: tuple[int, ...] = (4, 2, 1)
     """Columns per sample, the first that divides an output: 1/f noise has no power on scales this
     short beside white noise (choice)."""
+    strip_rows: int = 64
+    """Rows of an image that are averaged at a time: they stay in the cache."""
     padding: float = 1.05
     """Length of the periodic series over that of the read-out: its ends do not touch (choice)."""
     tolerance: float = 1e-3

@@ -29,6 +29,8 @@ def test_stars_in_a_bright_field_keep_the_difference_before_saturation():
     groupdq[2:, *event] = SATURATED
     nothing = np.zeros(SHAPE, bool)
     ramp = Ramp(data.astype(np.float32), groupdq, nothing, np.zeros(data.shape, bool))
-    found = contaminated_before_saturation(ramp, measure_noise(ramp, [], 1), measure_darkness(ramp))
+    found = np.zeros(data.shape, bool)
+    noise = measure_noise(ramp, [], 1)
+    found[contaminated_before_saturation(ramp, noise, measure_darkness(ramp))] = True
     assert not found[1, *star].any()
     assert found[1, *event][:, :4].all()
