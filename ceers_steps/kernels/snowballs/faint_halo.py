@@ -240,6 +240,11 @@ def _halo_of(
         return None
     bright = known_rate & inner & (distance > FAINT.range[0])
     parts = _parts(window, rate, noise.sigma, near, bright)
+    if n_differences - len(left_out) < FAINT.fewest_others:
+        # one before the event that holds none of it tells the rate too; after it, charge spills
+        left_out = [k for k in left_out if k in parts or k >= near[0]]
+        rate, count = _rate(window, left_out)
+        known_rate = (count > 0) & _no_source(rate, noise.sigma)
     # together, since the differences share the reads between them, and the halo its profile
     held = sorted(parts)
     excess = (window.differences[held].sum(axis=0) - len(held) * rate) / np.float32(noise.sigma)
@@ -299,7 +304,8 @@ def _is_confirmed(halo: Float, excess: Float, error: Float, good: NDArray[np.boo
         return False
     scaled = halo / error
     ratio, ratio_error = _ratio(scaled, excess, good & (halo > 0))
-    if ratio < FAINT.seen_significance * ratio_error:
+    # where too few pixels are left to see it, what is known of the profile holds
+    if ratio < min(FAINT.seen_significance * ratio_error, 1 - FAINT.missing_sigma * ratio_error):
         return False
     for part in (halo >= brightest / 3, (halo > 0) & (halo < brightest / 3)):
         ratio, ratio_error = _ratio(scaled, excess, good & part)

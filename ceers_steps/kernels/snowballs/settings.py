@@ -195,6 +195,9 @@ class FaintHaloSettings:
     """Part of the surroundings of an event that others have flagged above which nothing is
     subtracted: at 0.6 blank sky among 333 events on 640 x 640 pixels is too low by 0.5 sigma;
     of seven frames with 10 to 20 events none is worse than at 0.12 by more than 2%."""
+    fewest_others: int = 3
+    """Differences without an event below which the one before it tells the rate too: it shares a
+    read with the event, so that to more it adds noise (5 groups: 10 instead of 14 variances)."""
     own: float = 0.2
     """Logarithm of the radius over that of the flagged region up to which flags are its own."""
     passes: int = 2
@@ -231,7 +234,7 @@ class FaintHaloSettings:
     """... and part of all blocks."""
     significance: float = 5.0
     """Significance of a whole halo that is subtracted, sigma ..."""
-    pixel_significance: float = 1.0
+    pixel_significance: float = 0.5
     """... and of its level at a radius."""
     brightest: float = 2.0
     """Sigma; what is brighter than this in a difference is not subtracted: around an event that
@@ -239,7 +242,9 @@ class FaintHaloSettings:
     clip: float = 4.0
     """Sigma of a difference; what a pixel counts for at most when a halo is confirmed."""
     seen_significance: float = 1.5
-    """Significance with which it is seen in the pixels it is subtracted from."""
+    """Significance with which it is seen in the pixels it is subtracted from ..."""
+    missing_sigma: float = 1.0
+    """... or errors by which less is seen there than the profile says: few pixels see nothing."""
     ratio_error: float = 0.3
     """Part by which what is there may differ from what is subtracted ..."""
     ratio_sigma: float = 3.0

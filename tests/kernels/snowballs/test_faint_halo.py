@@ -1,5 +1,7 @@
 """Faint halos: charge of known profile beyond the flags is found and taken out, nothing else is."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from scipy import ndimage
@@ -127,6 +129,41 @@ def test_short_ramps():
     true = charge[GROUP] / SIGMA
     near = (groupdq[0, GROUP] == 0) & (true > 0.05)
     assert halo[GROUP - 1][near].mean() == pytest.approx(true[near].mean(), rel=0.3)
+
+
+def test_the_difference_before_an_event_tells_the_rate_of_a_short_ramp():
+    """With four differences, one of which cannot be used, none is left that is not beside it."""
+    data, groupdq, charge = ramp(PROFILES["moffat"], n_groups=5)
+    groupdq, events = flagged(data, groupdq)
+    groupdq[0, 1] |= JUMP_DET
+    halo, result = subtracted(data, groupdq, events)
+    assert (result.n_subtracted, result.n_refused) == (1, 0)
+    true = charge[GROUP] / SIGMA
+    near = (groupdq[0, GROUP] == 0) & (true > 0.05)
+    assert halo[GROUP - 1][near].mean() == pytest.approx(true[near].mean(), rel=0.3)
+
+
+def test_the_difference_before_an_event_is_left_out_where_it_holds_a_part():
+    """The charge that came in it would be taken for the rate."""
+    data, groupdq, charge = ramp(PROFILES["moffat"], n_groups=5, split=0.4)
+    groupdq, events = flagged(data, groupdq)
+    event = [replace(each, group=GROUP + 1) for each in events[:1]]  # seen where most of it came
+    halo, result = subtracted(data, groupdq, event)
+    assert result.n_subtracted == 1
+    for g in (GROUP, GROUP + 1):
+        true = charge[g] / SIGMA
+        near = (groupdq[0, g] == 0) & (true > 0.05)
+        assert halo[g - 1][near].mean() == pytest.approx(true[near].mean(), rel=0.3)
+
+
+@pytest.mark.parametrize(("n_pixels", "trusted"), [(4, True), (400, False)])
+def test_few_pixels_without_a_halo_do_not_refute_it(n_pixels, trusted):
+    """Of a halo of half a sigma four pixels see one sigma, 400 ten: there it is not."""
+    halo = np.zeros((20, 50), np.float32)
+    halo.flat[:n_pixels] = 0.5
+    excess = 0.25 * (halo > 0).astype(np.float32) if trusted else np.zeros_like(halo)
+    good = np.ones(halo.shape, bool)
+    assert faint_halo._is_confirmed(halo, excess, np.ones_like(halo), good) is trusted
 
 
 def test_cut_by_an_edge():
