@@ -160,6 +160,10 @@ def fit_stripes(
             samples = everything.without(bad)
             light = _smooth_light(samples)
             series = StripeSeries(samples)
+    assert modes is not None
+    if series.evidence(covariance, light, modes) < POSTERIOR.stripe_evidence:
+        pattern, covariance = np.zeros_like(pattern), np.zeros_like(covariance)
+        field, polynomials = light.fit(samples.weight * samples.value)
     stripes = np.repeat(pattern, samples.binning, axis=1)
     stripes -= stripes.mean(where=samples.used, dtype=np.float64)
     polynomials[0] += samples.level

@@ -237,6 +237,16 @@ class StripeSeries:
             iterations += 1
         return prior.colour(x), iterations
 
+    def evidence(self, covariance: NDArray[np.float64], light: SmoothLight, modes: Modes) -> float:
+        """How much likelier the image is with stripes than without, natural logarithm.
+
+        `modes` are the solution for this covariance.  The samples are taken as spread evenly over
+        the read-out.
+        """
+        seen = self.to_modes(light.residual(self._samples.weight * self._samples.value))
+        strength = np.linalg.eigvalsh(covariance) * self._precision
+        return _dot(seen, modes) / 2 - float(np.log1p(strength).sum(axis=1) @ self._counts)
+
     def first_covariance(self) -> NDArray[np.float64]:
         """Rough covariance: 1/f, a part of it common, from differences of neighbouring rows.
 

@@ -50,6 +50,9 @@ class PosteriorSettings:
     """... and its floor, far below what is seen, so that matrices stay regular (choice)."""
     evidence: float = 25.0
     """Gain in chi squared for which a trend of the sky is accepted: 5 sigma (model)."""
+    stripe_evidence: float = 5.0
+    """Logarithm of how much likelier the image must be with stripes than without, or there are
+    none: 0.3 at most in frames without, 9 and more where they are worth subtracting (model)."""
     spread_limits: tuple[float, float, int] = (1e-2, 10.0, 200)
     """Spreads of the trends that are tried: first, in units of the smallest error; last, of the
     largest value and error; number of them (choice)."""
