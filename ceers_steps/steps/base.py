@@ -347,7 +347,8 @@ class CeersMixin(_Extended):
         parts = [f"ceers_steps {ceers_steps.__version__} {alias} {status}", note, used, measured]
         add_history(model, "; ".join(part for part in parts if part))
         level = logging.WARNING if status == "FAILED" else logging.INFO
-        log.log(level, "%s %s%s", alias, status, f": {note}" if note else "")
+        whose = f"{model.meta.filename}: " if model.meta.filename else ""
+        log.log(level, "%s%s %s%s", whose, alias, status, f": {note}" if note else "")
 
 
 class CeersStep(CeersMixin, Step):

@@ -120,6 +120,12 @@ def test_history_goes_on_after_a_model_was_saved(rate_file, tmp_path):
     assert re.findall(r"COMPLETE; (first|second)", history) == ["first", "second"]
 
 
+def test_the_log_tells_whose_step_it_was(rate_file, caplog):
+    with datamodels.open(rate_file) as model, caplog.at_level("INFO"):
+        HalveStep().record(model, "COMPLETE", note="halved")
+    assert caplog.messages[-1] == f"{EXPOSURE}_rate.fits: ceers_halve COMPLETE: halved"
+
+
 def test_suffixes_do_not_pile_up(rate_file, tmp_path):
     step = HalveStep()
     for name in ("rate", "wispsub", "1fmask", "prewisp", "cal"):

@@ -35,6 +35,10 @@ __all__ = ["WORK"]
 
 log = logging.getLogger(__name__)
 
+LOGGED = {"configure_log": False}
+"""For calls of steps: a task has its log already, and a handler of stpipe would write everything
+into it a second time."""
+
 SMALL = 60e6
 """Bytes of exposures that are kept in memory: subarrays; a whole detector has 100 MB."""
 
@@ -65,10 +69,11 @@ def exposure(plan: Plan, task: Task, scratch: Path) -> Made:
         uncal = scratch / f"{task.key}_uncal.fits"
         uncal.symlink_to(arguments["uncal"])
     rate = CeersDetector1.call(
-        str(uncal), output_dir=str(scratch), save_results=keep_rate, steps=steps, **own
+        str(uncal), output_dir=str(scratch), save_results=keep_rate, steps=steps, **LOGGED, **own
     )
     own, steps = _split(settings["image2"])
-    (cal,) = CeersImage2.call(rate, output_dir=str(scratch), save_results=True, steps=steps, **own)
+    common = {"output_dir": str(scratch), "save_results": True, **LOGGED}
+    (cal,) = CeersImage2.call(rate, steps=steps, **common, **own)
     keywords = keywords_of(cal.to_flat_dict(include_arrays=False))
     problems = group_problems([(task.key, keywords)])
     if problems:
@@ -101,6 +106,7 @@ def image_background(plan: Plan, task: Task, scratch: Path) -> Made:
         mosaic=str(plan.output / task.arguments["mosaic"]),
         aligned_dir=str(_one_folder(_products(plan, "match", names), scratch / "aligned")),
         in_memory=_fit(rates),
+        **LOGGED,
         **task.settings["image_background"],
     )
     own, steps = _split(task.settings["image2"])
@@ -117,7 +123,12 @@ def image_background(plan: Plan, task: Task, scratch: Path) -> Made:
                 "take out image_background."
             )
         (cal,) = CeersImage2.call(
-            str(subtracted), output_dir=str(scratch), save_results=True, steps=steps, **own
+            str(subtracted),
+            output_dir=str(scratch),
+            save_results=True,
+            steps=steps,
+            **LOGGED,
+            **own,
         )
         references |= _references(cal)
         cal.close()
@@ -139,7 +150,7 @@ def align(plan: Plan, task: Task, scratch: Path) -> Made:
         parameters["alignment_table"] = task.arguments["alignment_table"]
     cals = _products(plan, "cal", task.arguments["exposures"])
     exposures: Any = str(_association(scratch, task.key, cals))
-    common = {"output_dir": str(scratch), "save_results": False, "in_memory": _fit(cals)}
+    common = {"output_dir": str(scratch), "save_results": False, "in_memory": _fit(cals), **LOGGED}
     folder, kept = task.arguments.get("wcs_dir", ""), task.settings.get("kept", [])
     update = task.settings.get("update_wcs", {})
     if folder:
@@ -194,6 +205,7 @@ def outlier(plan: Plan, task: Task, scratch: Path) -> Made:
         save_results=True,
         in_memory=_fit(cals),
         steps=steps,
+        **LOGGED,
     )
     for path in scratch.glob("*.fits"):
         suffix = path.stem.rpartition("_")[2]
@@ -228,6 +240,7 @@ def mosaic(plan: Plan, task: Task, scratch: Path) -> Made:
         save_results=True,
         in_memory=in_memory,
         suffix="i2d",
+        **LOGGED,
         **parameters,
     )
     product = task.arguments["product"]
@@ -249,6 +262,7 @@ def tile(plan: Plan, task: Task, scratch: Path) -> Made:
         tile_size=task.settings["tile_size"],
         only_tile=task.settings["tile"],
         keep_tiles=True,
+        **LOGGED,
         **task.settings["resample"],
         **task.settings["grid"],
     )
@@ -270,7 +284,8 @@ def background(plan: Plan, task: Task, scratch: Path) -> Made:
         if arguments[name]:
             parameters[name] = arguments[name]
     mosaics = [str(plan.output / name) for name in arguments["mosaics"]]
-    MosaicBackgroundStep.call(mosaics, output_dir=str(scratch), save_results=True, **parameters)
+    common = {"output_dir": str(scratch), "save_results": True, **LOGGED}
+    MosaicBackgroundStep.call(mosaics, **common, **parameters)
     made = (scratch / Path(name).name for name in task.outputs if "bkgsub" in name)
     return Made(
         metrics={

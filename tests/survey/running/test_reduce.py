@@ -67,6 +67,27 @@ def test_products(survey):
 
 
 @pytest.mark.slow
+@pytest.mark.parametrize(
+    ("stage", "message"),
+    [
+        ("exposure", "Step CeersDetector1 done"),
+        ("exposure", "Step CeersImage2 done"),
+        ("align", "Step AlignStep done"),
+        ("outlier", "Step CeersImage3 done"),
+        ("mosaic", "Step TiledResampleStep done"),
+        ("background", "Step MosaicBackgroundStep done"),
+    ],
+)
+def test_a_message_stands_in_a_log_once(survey, stage, message):
+    logs = sorted((survey / "out" / "logs" / stage).glob("*.log"))
+    assert logs
+    for log in logs:
+        lines = [line for line in log.read_text().splitlines() if message in line]
+        texts = [line.partition(message)[2] for line in lines]
+        assert len(texts) == len(set(texts)) > 0, lines
+
+
+@pytest.mark.slow
 def test_persistence_of_the_dither_before_is_looked_for(survey):
     states = {
         path.name[20:25]: fits.getval(path, "S_TRAPPE")
