@@ -81,7 +81,7 @@ class UpdateWcsStep(CeersStep):
         self._check_parameters()
         if isinstance(input_data, JwstDataModel) or is_image_file(input_data):
             model = self.prepare_output(input_data)
-            _check_files(self, [model.meta.filename])
+            _check_files(self, [identity_of(model)])
             self._update(model)
             return model
 

@@ -8,7 +8,6 @@ from numpy.typing import NDArray
 
 from ceers_steps.kernels.dq import DO_NOT_USE, REFERENCE_PIXEL
 from ceers_steps.kernels.sources.tiers import RATE_TIERS, mask_sources
-from ceers_steps.kernels.stripes.columns import strong_columns
 from ceers_steps.kernels.stripes.frame import (
     Stripes,
     add_tilted,
@@ -20,7 +19,7 @@ from ceers_steps.kernels.stripes.median import flatten, rough_stripes
 from ceers_steps.kernels.stripes.readout import ReadoutLayout
 from ceers_steps.kernels.stripes.row_noise import RowNoise, row_noise
 from ceers_steps.kernels.stripes.settings import TILTED
-from ceers_steps.kernels.stripes.tilted import rough_tilted_stripes
+from ceers_steps.kernels.stripes.tilted import rough_tilted_stripes, strong_columns
 
 __all__ = ["Destriping", "StripeSettings", "destripe_inplace"]
 

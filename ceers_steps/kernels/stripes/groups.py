@@ -11,7 +11,8 @@ from numpy.typing import ArrayLike, NDArray
 
 from ceers_steps.kernels.rows import RowImage
 from ceers_steps.kernels.stripes.readout import ReadoutLayout
-from ceers_steps.kernels.stripes.series import Samples, StripeSeries
+from ceers_steps.kernels.stripes.samples import Samples
+from ceers_steps.kernels.stripes.series import StripeSeries
 from ceers_steps.kernels.stripes.settings import GROUPS, GroupStripeSettings
 
 __all__ = ["GroupStripes"]

@@ -24,7 +24,8 @@ from ceers_steps.kernels.stripes.large_sources import (
     outskirts_mask,
 )
 from ceers_steps.kernels.stripes.readout import ReadoutLayout
-from ceers_steps.kernels.stripes.series import Samples, StripeSeries
+from ceers_steps.kernels.stripes.samples import Samples
+from ceers_steps.kernels.stripes.series import StripeSeries
 from ceers_steps.kernels.stripes.settings import LARGE_SOURCES, LIGHT, POSTERIOR
 from ceers_steps.kernels.stripes.smooth_light import SmoothLight
 

@@ -20,9 +20,6 @@ __all__ = ["check_given_references"]
 _NOTHING = {"", "ANY", "N/A", "NONE", "GENERIC", "MULTIPLE"}
 """Values of keywords that say nothing."""
 
-_WHOLE = 2048
-"""Rows and columns of a detector of NIRCam, of which jwst cuts a subarray out."""
-
 _PLANES = {"flat", "gain", "readnoise", "saturation", "mask", "superbias", "area", "linearity"}
 """Types with a value for each pixel of an exposure of NIRCam."""
 
@@ -126,7 +123,8 @@ def _mismatch(kind: str, header: dict[str, str], shape: tuple[int, ...], exposur
     image = exposure.shapes.get("SCI", ())[-2:]
     if exposure.values.get("INSTRUME") != "NIRCAM" or kind not in _PLANES or not image:
         return ""
-    if shape and shape[-2:] not in {image, (_WHOLE, _WHOLE)}:
+    # a larger one is that of the detector, or of a larger subarray: jwst cuts it
+    if shape and (shape[-2] < image[0] or shape[-1] < image[1]):
         sizes = f"{shape[-2]} x {shape[-1]} pixels (rows x columns)"
         return f"it has {sizes}, {exposure.name} {image[0]} x {image[1]}"
     return ""

@@ -6,7 +6,8 @@ import pytest
 from ceers_steps.kernels.rows import LazyRows
 from ceers_steps.kernels.stripes.groups import GroupStripes
 from ceers_steps.kernels.stripes.readout import ReadoutLayout
-from ceers_steps.kernels.stripes.series import Samples, StripeSeries
+from ceers_steps.kernels.stripes.samples import Samples
+from ceers_steps.kernels.stripes.series import StripeSeries
 
 LAYOUT = ReadoutLayout((150, 256), n_outputs=4, fast_direction=-1)
 

@@ -1,0 +1,140 @@
+"""The samples of a rate image that tell its stripes: used pixels, averaged over a few columns.
+
+The working parts of `ceers_steps.kernels.stripes.posterior`.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from functools import cached_property
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from ceers_steps.kernels.rows import RowImage
+from ceers_steps.kernels.stats import mad_sigma, subsample
+from ceers_steps.kernels.stripes.readout import ReadoutLayout
+from ceers_steps.kernels.stripes.settings import SERIES
+
+__all__ = ["Samples"]
+
+Float = NDArray[np.float32]
+
+
+@dataclass(frozen=True)
+class Samples:
+    """The image, averaged over a few columns at a time."""
+
+    layout: ReadoutLayout
+    binning: int
+    used: NDArray[np.bool_]  # (ny, nx)
+    value: Float  # (ny, nx / binning), `level` times `response` subtracted
+    weight: Float  # inverse variance, 0 without a used pixel
+    response: Float | None  # to light
+    level: float  # of the sky
+    white_sigma: float  # of a pixel, median
+    noise_scale: float
+    pixel_weight: Float  # of the pixels, before rescaling
+
+    @classmethod
+    def of(
+        cls,
+        image: NDArray,
+        mask: NDArray[np.bool_],
+        white_sigma: ArrayLike,
+        layout: ReadoutLayout,
+        flat: NDArray | None,
+    ) -> Samples:
+        """Average the used pixels, weighted by their inverse variance."""
+        sigma = np.asarray(white_sigma, np.float32)
+        arrays = {"image": image, "mask": mask, "white_sigma": sigma, "flat": flat}
+        for name, array in arrays.items():
+            if array is not None and array.ndim and array.shape != layout.shape:
+                raise ValueError(
+                    f"{name} has the shape {array.shape}, the read-out layout {layout.shape}"
+                )
+        used = ~mask & np.isfinite(image) & np.isfinite(sigma) & (sigma > 0)
+        if flat is not None:
+            used &= np.isfinite(flat) & (flat > 0)
+        if not used.any():
+            raise ValueError(
+                "no pixel is left to find stripes in: all are masked or not finite; "
+                "use a smaller source mask or leave the exposure out"
+            )
+        lengths = layout.output_width, layout.row_overhead
+        binning = next(n for n in SERIES.binnings if not any(length % n for length in lengths))
+
+        pixel_weight = np.divide(1, sigma**2, out=np.zeros(layout.shape, np.float32), where=used)
+        weight = _summed(pixel_weight, binning)
+        response = None
+        if flat is not None:
+            inverse = np.divide(1, weight, out=np.zeros_like(weight), where=weight > 0)
+            seen = np.multiply(
+                flat, pixel_weight, out=np.zeros(layout.shape, np.float32), where=used
+            )
+            response = _summed(seen, binning) * inverse
+        of_used = np.broadcast_to(sigma, layout.shape)[used]
+        typical = float(np.median(subsample(of_used, SERIES.level_sample)))
+        bare = cls(
+            layout, binning, used, np.zeros_like(weight), weight, response, 0.0, typical, 1.0,
+            pixel_weight,
+        )  # fmt: skip
+        return bare.of_image(image)
+
+    def of_image(self, image: RowImage) -> Samples:
+        """Average the same pixels of another image; their noise is measured again."""
+        weight = self.weight * np.float32(self.noise_scale**2)
+        there = weight > 0
+        inverse = np.divide(1, weight, out=np.zeros_like(weight), where=there)
+        value = np.empty_like(weight)
+        for first in range(0, len(value), SERIES.strip_rows):
+            rows = slice(first, first + SERIES.strip_rows)
+            weighted = np.empty_like(self.pixel_weight[rows])
+            with np.errstate(invalid="ignore", over="ignore"):
+                np.multiply(image[rows], self.pixel_weight[rows], out=weighted)
+            np.copyto(weighted, 0, where=~self.used[rows])  # among them what is not finite
+            value[rows] = _summed(weighted, self.binning)
+        value *= inverse
+        some, n_pairs, pairs = self._sampled
+        response = self.response
+        sky = value.ravel()[some] / (1 if response is None else response.ravel()[some])
+        level = float(np.median(sky))
+        value -= np.float32(level) * (there if response is None else response)
+
+        # Neighbouring samples share light and stripes: their differences are white noise.
+        scale = 1.0
+        if n_pairs > SERIES.least_pairs:
+            difference = value.ravel()[pairs + 1] - value.ravel()[pairs]
+            variance = inverse.ravel()[pairs + 1] + inverse.ravel()[pairs]
+            scale = mad_sigma(difference / np.sqrt(variance)) or 1.0
+        weight /= np.float32(scale**2)
+        sigma = self.white_sigma / self.noise_scale * scale
+        return replace(
+            self, value=value, weight=weight, level=level, white_sigma=sigma, noise_scale=scale
+        )
+
+    @cached_property
+    def _sampled(self) -> tuple[NDArray[np.intp], int, NDArray[np.intp]]:
+        """Samples that tell the level of any image, number of pairs, pairs that tell its noise."""
+        there = self.weight > 0
+        pairs = there & np.roll(there, -1, axis=1)
+        pairs[:, -1] = False
+        some, pair = np.flatnonzero(there), np.flatnonzero(pairs)
+        return subsample(some, SERIES.level_sample), pair.size, subsample(pair, SERIES.noise_sample)
+
+    def with_levels(self, levels: Float) -> Samples:
+        """Add a level to each row of each output, shape ``(ny, n_outputs)``."""
+        added = np.repeat(levels, self.value.shape[1] // levels.shape[1], axis=1)
+        return replace(self, value=self.value + added)
+
+    def without(self, bad: NDArray[np.bool_]) -> Samples:
+        """Leave samples out."""
+        return replace(self, weight=np.where(bad, np.float32(0), self.weight))
+
+
+def _summed(array: Float, binning: int) -> Float:
+    """Sum every few columns."""
+    total = array[:, ::binning].copy()
+    for first in range(1, binning):
+        total += array[:, first::binning]
+    return total
