@@ -211,7 +211,8 @@ def measure(frame, name, method):
     rim = ndimage.binary_dilation(jumps.any(axis=0), iterations=3)
     for select in (blank & ~far & (n_flags == 0), blank & ~far & (n_flags == 0) & rim):
         halo = pull[select]
-        values.append(halo[np.abs(halo) < BOUND].mean() - uncut)
+        halo = halo[np.abs(halo) < BOUND]
+        values += [halo.mean() - uncut, halo.std() / np.sqrt(max(halo.size, 1))]
     bad = (frame.model.pixeldq & (DO_NOT_USE | dqflags.pixel["REFERENCE_PIXEL"])) != 0
     unusable = JUMP | SATURATED | dqflags.group["DO_NOT_USE"]
     flagged, before = (
@@ -252,12 +253,12 @@ def blocks(residual, error, good, size):
 
 COLUMNS = (
     "false flags (%)|hits > 5 sigma found (%)|3.5 to 5 (%)|not cut: mean|scatter / ERR|cut once: "
-    "mean|scatter / ERR|more often: mean|scatter / ERR|unflagged halo|its rim|"
-    "snowballs flagged (%)|extra area|block noise 16 px|64 px|"
+    "mean|scatter / ERR|more often: mean|scatter / ERR|unflagged halo|error|"
+    "its rim|error|snowballs flagged (%)|extra area|block noise 16 px|64 px|"
     "CPU time (s)"
 )
-FORMATS = "{:.4f} {:.2f} {:.2f} {:+.3f} {:.3f} {:+.3f} {:.3f} {:+.3f} {:.3f} {:+.3f} {:+.3f} "
-FORMATS += "{:.1f} {:.2f} {:.2f} {:.2f}"
+FORMATS = "{:.4f} {:.2f} {:.2f} {:+.3f} {:.3f} {:+.3f} {:.3f} {:+.3f} {:.3f} "
+FORMATS += "{:+.3f} {:.3f} {:+.3f} {:.3f} {:.1f} {:.2f} {:.2f} {:.2f}"
 
 
 def report(results, options):
@@ -289,7 +290,8 @@ def report(results, options):
         "number of their flags, sigma, the median of all residuals subtracted. Unflagged halo: the "
         "mean where "
         f"snowballs give more than {UNHIT} sigma to a difference and nothing is flagged, less "
-        "that of pixels that are not cut far from snowballs; its rim: within 3 pixels of flags. "
+        "that of pixels that are not cut far from snowballs; its rim: within 3 pixels of flags; "
+        "the errors are those of white noise in as many pixels. "
         "Snowballs flagged: differences of pixels that get more than 1 sigma from snowballs; extra "
         "area: other flags within 40 pixels, by the method, over these. Block "
         "noise: scatter of the means of blocks of blank sky, snowballs included, over that which "

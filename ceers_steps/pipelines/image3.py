@@ -35,6 +35,10 @@ BEFORE_RESAMPLE = ("update_wcs", "tweakreg", "skymatch", "outlier_detection", "s
 """The sequence of `~jwst.pipeline.Image3Pipeline` for exposures, ours in their places."""
 
 
+OUTLIERS = {"snr": "4.0 3.0", "scale": "2.5 1.5"}
+"""Limits of ``outlier_detection``: those of jwst take cores of undersampled stars for rays."""
+
+
 class CeersImage3(CeersPipeline, Image3Pipeline):
     """
     Combine calibrated NIRCam exposures into background-subtracted mosaics.
@@ -66,14 +70,16 @@ class CeersImage3(CeersPipeline, Image3Pipeline):
 
     @classmethod
     def load_spec_file(cls, *args: Any, **kwargs: Any) -> Any:
-        """Return the parameters of all steps, three of them with a default of this pipeline.
+        """Return the parameters of all steps, some of them with a default of this pipeline.
 
         The source catalogue is off unless asked for, and no mosaic is made where aligned
         exposures would lie beside others that could not be aligned. A mosaic whose background
-        cannot be measured keeps it.
+        cannot be measured keeps it. Outliers are those of which cores of stars are none.
         """
         spec = super().load_spec_file(*args, **kwargs)
         spec["steps"]["source_catalog"]["skip"] = "boolean(default=True)"
+        for name, value in OUTLIERS.items():
+            spec["steps"]["outlier_detection"][name] = f"string(default={value!r})"
         spec["steps"]["tweakreg"]["on_failure"] = "option('keep', 'stop', default='stop')"
         spec["steps"]["mosaic_background"]["on_failure"] = "option('stop', 'keep', default='keep')"
         return spec
@@ -87,6 +93,8 @@ class CeersImage3(CeersPipeline, Image3Pipeline):
         config = super()._get_config_from_parameters(crds_parameters, crds_observatory)
         config["steps"]["skymatch"]["subtract"] = False
         config["steps"]["source_catalog"]["skip"] = True
+        if crds_parameters.get("meta.instrument.name") == "NIRCAM":
+            config["steps"]["outlier_detection"].update(OUTLIERS)
         tweakreg = config["steps"]["tweakreg"]
         # those of pars-image3pipeline as well as those of pars-tweakregstep
         for name in OURS & set(tweakreg.scalars):

@@ -59,6 +59,26 @@ def names_in(folder):
     return sorted(path.name for path in folder.iterdir())
 
 
+@pytest.mark.parametrize(
+    ("instrument", "snr", "scale"),
+    [("NIRCAM", "4.0 3.0", "2.5 1.5"), ("MIRI", "5.0 4.0", "1.0 0.8")],
+)
+def test_outliers_are_not_the_cores_of_stars(instrument, snr, scale, monkeypatch):
+    def from_crds(parameters, observatory):
+        steps = {name: {} for name in CeersImage3.step_defs}
+        steps["outlier_detection"] = {"snr": "5.0 4.0", "scale": "1.0 0.8"}
+        return config_parser.ConfigObj({"steps": steps})
+
+    bare = CeersImage3().outlier_detection
+    assert (bare.snr, bare.scale) == ("4.0 3.0", "2.5 1.5")
+    own = CeersImage3(steps={"outlier_detection": {"snr": "6.0 5.0"}}).outlier_detection
+    assert (own.snr, own.scale) == ("6.0 5.0", "2.5 1.5")
+    monkeypatch.setattr(Image3Pipeline, "_get_config_from_parameters", from_crds)
+    config = CeersImage3._get_config_from_parameters({"meta.instrument.name": instrument}, "jwst")
+    outliers = config["steps"]["outlier_detection"]
+    assert (outliers["snr"], outliers["scale"]) == (snr, scale)
+
+
 @pytest.fixture(scope="module")
 def products(field, tmp_path_factory):
     """The best values through strun, on the association of both filters."""
