@@ -341,6 +341,8 @@ def test_other_instruments_on_request(rate, flat_file, detector, kind, axes, met
     rate.meta.instrument.detector = detector
     rate.meta.exposure.type = kind
     rate.meta.subarray.fastaxis, rate.meta.subarray.slowaxis = axes
+    with fits.open(flat_file, mode="update") as flat:
+        flat[0].header.update(INSTRUME=rate.meta.instrument.name, DETECTOR=detector)
     options = {"other_instruments": True, "method": method}
     result = clean(rate, flat_file, tilted_angles=[30.0, 150.0], **options)
     assert result.meta.cal_step.instance["ceers_remstriping"] == "COMPLETE"
