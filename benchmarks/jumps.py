@@ -212,7 +212,8 @@ def measure(frame, name, method):
     for select in (blank & ~far & (n_flags == 0), blank & ~far & (n_flags == 0) & rim):
         halo = pull[select]
         halo = halo[np.abs(halo) < BOUND]
-        values += [halo.mean() - uncut, halo.std() / np.sqrt(max(halo.size, 1))]
+        none = [np.nan, np.nan]
+        values += [halo.mean() - uncut, halo.std() / np.sqrt(halo.size)] if halo.size else none
     bad = (frame.model.pixeldq & (DO_NOT_USE | dqflags.pixel["REFERENCE_PIXEL"])) != 0
     unusable = JUMP | SATURATED | dqflags.group["DO_NOT_USE"]
     flagged, before = (
