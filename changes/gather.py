@@ -69,7 +69,14 @@ def write_section(changes: Path, version: str, text: str) -> None:
         Number of the release.
     text
         What `gather` gives.
+
+    Raises
+    ------
+    ValueError
+        For what is no number of a release.
     """
+    if not re.fullmatch(r"\d+\.\d+\.\d+\S*", version):
+        raise ValueError(f"{version!r} is no number of a release: give one such as 0.2.0")
     heading = f"## {version}"
     head, *sections = re.split(r"(?m)^(?=## )", changes.read_text(encoding="utf-8"))
     kept = [section for section in sections if section.split("\n")[0] != heading]

@@ -40,3 +40,11 @@ def test_a_note_of_another_kind(script, tmp_path):
     (tmp_path / "b.news.md").write_text("x")
     with pytest.raises(ValueError, match=r"b\.news\.md"):
         script.gather(tmp_path)
+
+
+def test_what_is_no_number_of_a_release(script, tmp_path):
+    changes = tmp_path / "CHANGES"
+    changes.write_text("# Changes\n")
+    with pytest.raises(ValueError, match="'--help' is no number of a release"):
+        script.write_section(changes, "--help", "- x")
+    assert changes.read_text() == "# Changes\n"
