@@ -10,7 +10,7 @@ from datetime import datetime, time
 from typing import Any
 
 import numpy as np
-from astropy.coordinates import angular_separation
+from astropy.coordinates import angular_separation, offset_by
 
 from ceers_steps.errors import CeersError
 from ceers_steps.files.headers.nircam import (
@@ -370,11 +370,8 @@ def _place_of(known: Values) -> tuple[float, float]:
     ra, dec, angle = np.deg2rad([known[key] for key in _AXIS])
     distance = np.arccos(np.cos(v2) * np.cos(v3))
     bearing = angle + np.arctan2(np.cos(v3) * np.sin(v2), np.sin(v3))
-    sine = np.sin(dec) * np.cos(distance) + np.cos(dec) * np.sin(distance) * np.cos(bearing)
-    east = np.sin(bearing) * np.sin(distance) * np.cos(dec)
-    return float(ra + np.arctan2(east, np.cos(distance) - np.sin(dec) * sine)), float(
-        np.arcsin(sine)
-    )
+    place = offset_by(ra, dec, bearing, distance)
+    return float(place[0].rad), float(place[1].rad)
 
 
 _SAME_PLACE, _IN_IMAGE = 1.0, 100.0

@@ -252,7 +252,6 @@ class _Prior:
         offset = 4 * differences @ covariance[0] @ differences
         values, vectors = np.linalg.eigh(np.concatenate([offset[None], covariance]))
         self._edges = np.concatenate([[0], edges])
-        self._vectors = vectors.astype(np.float32)
         root = np.sqrt(np.maximum(values, 0)).astype(np.float32)
         root[0, values[0] < 1e-6 * values[0].max()] = 0
         self.root = np.repeat(root, np.diff(self._edges), axis=0).T
