@@ -126,7 +126,7 @@ def test_a_pipe_does_not_stop_anything(tmp_path):
     start = time.monotonic()
     with pytest.raises(CeersError, match="not a regular file"):
         read_association(tmp_path / "my_asn.json")
-    assert time.monotonic() - start < 1
+    assert time.monotonic() - start < 10
 
 
 def test_a_missing_background_that_nobody_uses_is_no_error(tmp_path, members, caplog):

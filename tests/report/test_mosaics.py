@@ -348,13 +348,17 @@ def looks(browser):
     return np.asarray(Image.open(io.BytesIO(png)).convert("L")).astype(int)
 
 
+def set_width(browser, width):
+    browser.execute_cdp_cmd(
+        "Emulation.setDeviceMetricsOverride",
+        {"width": width, "height": 900, "deviceScaleFactor": 1, "mobile": False},
+    )
+
+
 def test_zoom_footprints_and_maps(folder, browser):
     browser.get_log("browser")
     requests(browser)
-    browser.execute_cdp_cmd(
-        "Emulation.setDeviceMetricsOverride",
-        {"width": 1000, "height": 900, "deviceScaleFactor": 1, "mobile": False},
-    )
+    set_width(browser, 1000)
     browser.get((folder / "report" / "index.html").as_uri())
     view = find(browser, "#view")
 
@@ -362,18 +366,22 @@ def test_zoom_footprints_and_maps(folder, browser):
         return view.get_attribute(f"data-{name}")
 
     def settled():
+        # a new size is seen in the frame after the next
         browser.execute_async_script(
             "requestAnimationFrame(() => requestAnimationFrame(arguments[0]))"
         )
-        wait_for(lambda: state("waits") == "0")
+        wait_for(lambda: view.get_attribute("aria-busy") == "false")
+
+    def press(keys):
+        view.send_keys(keys)
+        settled()
 
     settled()
     assert state("picture") == "field.colour"
     assert "Arrow keys move" in view.get_attribute("aria-label")
     # one step to the next mosaic, at full size, and to the star with the keys
     browser.execute_script("arguments[0].focus()", view)
-    view.send_keys("]1")
-    settled()
+    press("]1")
     assert state("picture") == "field_f150w"
     assert (state("scale"), state("level")) == ("1", "0")
     frame = embedded(folder)["frames"][0]
@@ -383,13 +391,13 @@ def test_zoom_footprints_and_maps(folder, browser):
     offset = np.array([frame["ny"] / 2 - (y + 0.5), (x + 0.5) - frame["nx"] / 2])
     row, column = (middle + offset).round().astype(int)
     find(browser, "input[data-filter=F150W]").click()  # no footprints
+    settled()
     seen = looks(browser)
     assert seen[row - 2 : row + 3, column - 2 : column + 3].mean() > 150
     assert seen[row - 40 : row - 20, column - 20 : column + 20].mean() < 100
     assert find(browser, "#view svg").get_property("childElementCount") == 0
     # zoomed in twice it is where it should be, and the place is said
-    view.send_keys("++")
-    settled()
+    press("++")
     k = float(state("scale"))
     assert k == pytest.approx(2.25)
     row, column = (middle + k * (np.array([row, column]) - middle)).round().astype(int)
@@ -397,22 +405,18 @@ def test_zoom_footprints_and_maps(folder, browser):
     assert seen[row - 4 : row + 5, column - 4 : column + 5].mean() > 150
     assert "RA 214.90" in find(browser, "#said").get_attribute("textContent")
     # the same place on pixels of twice the size
-    view.send_keys("]]")
-    settled()
+    press("]]")
     assert state("picture") == "field_f277w"
     assert float(state("scale")) == pytest.approx(2 * k)
     assert looks(browser)[row - 4 : row + 5, column - 4 : column + 5].mean() > 150
-    view.send_keys("0")
-    settled()
+    press("0")
     # all of it, also in a window that has become narrower; what is zoomed in stays
     for keys in ("", "+"):
-        view.send_keys(keys)
+        press(keys)
         before = float(state("scale"))
         for width in (400, 1000):
-            browser.execute_cdp_cmd(
-                "Emulation.setDeviceMetricsOverride",
-                {"width": width, "height": 900, "deviceScaleFactor": 1, "mobile": False},
-            )
+            set_width(browser, width)
+            wait_for(lambda width=width: browser.execute_script("return innerWidth") == width)
             settled()
             across = float(state("scale")) * frame["nx"] / 2
             if keys:
@@ -420,8 +424,7 @@ def test_zoom_footprints_and_maps(folder, browser):
             else:
                 assert across <= view.size["width"]
         assert float(state("scale")) == before
-    view.send_keys("0")
-    settled()
+    press("0")
     find(browser, "input[data-filter=F150W]").click()
     assert find(browser, "#view svg").get_property("childElementCount") == 2
     # a click lists the exposures there
@@ -462,11 +465,8 @@ def test_zoom_footprints_and_maps(folder, browser):
 
 @pytest.mark.parametrize("width", [1400, 420])
 def test_the_first_page_fits_the_width(folder, browser, width):
+    set_width(browser, width)
     browser.get((folder / "report" / "index.html").as_uri())
-    browser.execute_cdp_cmd(
-        "Emulation.setDeviceMetricsOverride",
-        {"width": width, "height": 900, "deviceScaleFactor": 1, "mobile": False},
-    )
     assert browser.execute_script("return document.documentElement.scrollWidth") <= width
     assert find(browser, "#view").size["width"] > 0.85 * min(width, 1376)
     browser.execute_cdp_cmd("Emulation.clearDeviceMetricsOverride", {})

@@ -13,7 +13,8 @@ let picture = pictures[0], kind = "image", cx = 0, cy = 0, k = 1, planned = fals
 const frame = () => frames[picture.frame];
 const width = () => view.clientWidth, height = () => view.clientHeight;
 const whole = () => Math.min(width() / frame().nx, height() / frame().ny);
-const plan = () => { if (!planned) { planned = true; requestAnimationFrame(draw); } };
+const busy = is => view.setAttribute("aria-busy", is);  // something is still to be drawn
+const plan = () => { busy(true); if (!planned) { planned = true; requestAnimationFrame(draw); } };
 
 // a picture is asked for once; of those not seen for long the oldest are forgotten
 function tile(url) {
@@ -32,7 +33,7 @@ const ready = image => image.complete && !image.failed && image.naturalWidth > 0
 function draw() {
   planned = false;
   const ratio = window.devicePixelRatio || 1, w = width(), h = height();
-  if (!w || !h) return;
+  if (!w || !h) { busy(false); return; }
   canvas.width = Math.round(w * ratio); canvas.height = Math.round(h * ratio);
   const scale = k * ratio, x0 = canvas.width / 2 - cx * scale, y0 = canvas.height / 2 - cy * scale;
   const put = (image, x, y, wide, high) => {
@@ -71,7 +72,7 @@ function draw() {
   }
   over.setAttribute("viewBox", `${cx - w / k / 2} ${cy - h / k / 2} ${w / k} ${h / k}`);
   view.dataset.scale = k;
-  view.dataset.waits = waits;
+  busy(waits > 0);
 }
 
 // degrees of a pixel that counts from the top left corner; null where it is not known
