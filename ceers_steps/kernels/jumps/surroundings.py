@@ -4,8 +4,8 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy.ndimage import uniform_filter
 
-from ceers_steps.kernels.boxes import box_mean
 from ceers_steps.kernels.jumps.settings import JUMPS, JumpSettings
 from ceers_steps.kernels.stats import nan_median, subsample
 from ceers_steps.kernels.stripes.readout import ReadoutLayout
@@ -63,9 +63,9 @@ def expect_rate(
     size = settings.smooth_box
     own = np.where(known, own, np.float32(0))
     weight = known.astype(np.float32)
-    seen = box_mean(weight, size)
+    seen = uniform_filter(weight, size, mode="constant")
     np.maximum(seen, 1e-3, out=seen)
-    smooth = box_mean(np.multiply(own, weight, out=weight), size)
+    smooth = uniform_filter(np.multiply(own, weight, out=weight), size, mode="constant")
     smooth /= seen
     # the stripes of the rate
     above = np.subtract(own, smooth, out=weight)
@@ -75,7 +75,7 @@ def expect_rate(
     smooth.reshape(shape)[...] += level[:, :, None]
     own -= smooth
     own[~known] = 0
-    variance = box_mean(np.square(own, out=weight), size)
+    variance = uniform_filter(np.square(own, out=weight), size, mode="constant")
     variance /= seen
     typical = float(np.median(subsample(variance[known], settings.noise_sample)))
     # what the surroundings vary by over noise, times what noise alone may give in such a box
