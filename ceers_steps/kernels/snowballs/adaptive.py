@@ -4,6 +4,7 @@ How far an event reaches is measured in the difference of the two groups between
 and in the differences after it.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 
@@ -153,8 +154,15 @@ def measure_snowballs(
             ramp = Ramp(data[i], groupdq[i], bad, flags[i])
             noise = measure_noise(ramp, places, n_outputs)
         if places:
+            others = [Ramp(data[j], groupdq[j], bad, flags[j]) for j in range(nints) if j != i]
             flag = partial(
-                _flag_events, ramp, noise, cores, carried=flags[i].copy(), after_groups=after_groups
+                _flag_events,
+                ramp,
+                noise,
+                cores,
+                carried=flags[i].copy(),
+                after_groups=after_groups,
+                others=others,
             )
             flags[i], found = flag(halo_threshold)
             events += [_record(i, g, event) for g, event in found]
@@ -233,6 +241,7 @@ def _flag_events(
     *,
     carried: NDArray[np.bool_],
     after_groups: int,
+    others: Sequence[Ramp],
 ) -> tuple[NDArray[np.bool_], list[tuple[int, Event]]]:
     """Return the flags of an integration, `carried` and new ones, and the events with groups."""
     ramp = replace(ramp, flags=carried.copy())
@@ -255,7 +264,7 @@ def _flag_events(
             for mark in event.marks:
                 ramp.flags[mark.group][mark.box] |= mark.pixels
             events.append((g, event))
-    ramp.flags[contaminated_before_saturation(ramp, noise, dark)] = True
+    ramp.flags[contaminated_before_saturation(ramp, noise, dark, others)] = True
     return ramp.flags, events
 
 

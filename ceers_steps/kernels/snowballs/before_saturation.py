@@ -1,5 +1,6 @@
 """Differences before a pixel saturates: an event that arrives in an averaged group is in them."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from statistics import NormalDist
 
@@ -31,7 +32,7 @@ class Darkness:
 
 
 def contaminated_before_saturation(
-    ramp: Ramp, noise: Noise, dark: Darkness
+    ramp: Ramp, noise: Noise, dark: Darkness, others: Sequence[Ramp] = ()
 ) -> tuple[NDArray[np.intp], NDArray[np.intp], NDArray[np.intp]]:
     """Find differences that hold the first charge of what then saturates their pixel.
 
@@ -60,11 +61,7 @@ def contaminated_before_saturation(
     found = np.zeros((len(ramp.data), y.size), bool)
     if y.size == 0:
         return y, y, x
-    groupdq = ramp.groupdq[:, y, x]
-    differences = np.diff(ramp.data[:, y, x].astype(np.float32, copy=False), axis=0)
-    broken = (groupdq & (DO_NOT_USE | SATURATED)) != 0
-    usable = ~(broken[1:] | broken[:-1] | ((groupdq[1:] & JUMP_DET) != 0) | ramp.flags[1:, y, x])
-    usable &= np.isfinite(differences)
+    differences, usable = _steady_differences(ramp, y, x)
     sample = slice(None, None, LAST.level_step)
     window = ramp.window((sample, sample))
     steady = np.where(window.steady, window.differences, np.float32(np.nan))
@@ -73,15 +70,46 @@ def contaminated_before_saturation(
     bound = np.where(np.isfinite(level), level, 0.0) + LAST.excess_sigma * noise.sigma
     bound = bound + HALO.first_group_ratio * light
     # what another difference of the pixel agrees with is steady light
-    others = np.where(usable, differences, np.float32(np.inf))
+    known = np.where(usable, differences, np.float32(np.inf))
     smallest = np.full((2, y.size), np.float32(np.inf))
-    smallest[: len(others)] = np.partition(others, min(1, len(others) - 1), axis=0)[:2]
+    smallest[: len(known)] = np.partition(known, min(1, len(known) - 1), axis=0)[:2]
     for k, difference in enumerate(differences):
-        least = np.where(others[k] == smallest[0], smallest[1], smallest[0])
+        least = np.where(known[k] == smallest[0], smallest[1], smallest[0])
         steady_too = np.isfinite(least) & (difference <= LAST.steady_ratio * least)
         found[k + 1] = usable[k] & (difference > bound[k]) & ~steady_too
+    pixels = np.flatnonzero(found.any(axis=0))
+    if others and pixels.size:
+        light = _least_light(others, y[pixels], x[pixels])
+        bound = np.fmax(LAST.steady_ratio * light, light + LAST.excess_sigma * noise.sigma)
+        found[1:, pixels] &= ~(differences[:, pixels] <= bound)
     group, pixel = np.nonzero(found)
     return group, y[pixel], x[pixel]
+
+
+def _steady_differences(
+    ramp: Ramp, y: NDArray[np.intp], x: NDArray[np.intp]
+) -> tuple[NDArray[np.float32], NDArray[np.bool_]]:
+    """Return the differences of some pixels, and which of them are neither broken nor flagged."""
+    groupdq = ramp.groupdq[:, y, x]
+    differences = np.diff(ramp.data[:, y, x].astype(np.float32, copy=False), axis=0)
+    broken = (groupdq & (DO_NOT_USE | SATURATED)) != 0
+    usable = ~(broken[1:] | broken[:-1] | ((groupdq[1:] & JUMP_DET) != 0) | ramp.flags[1:, y, x])
+    return differences, usable & np.isfinite(differences)
+
+
+def _least_light(
+    ramps: Sequence[Ramp], y: NDArray[np.intp], x: NDArray[np.intp]
+) -> NDArray[np.float32]:
+    """Return the least difference that pixels have in some integrations; NaN if none is steady.
+
+    The least, because a pixel that was full releases charge in the next integrations.
+    """
+    least = np.full(y.size, np.inf, np.float32)
+    for ramp in ramps:
+        differences, usable = _steady_differences(ramp, y, x)
+        each = np.where(usable, differences, np.float32(np.inf))
+        least = np.minimum(least, each.min(axis=0, initial=np.inf))
+    return np.where(np.isfinite(least), least, np.float32(np.nan))
 
 
 def measure_darkness(ramp: Ramp) -> Darkness:

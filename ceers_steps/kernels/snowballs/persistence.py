@@ -7,9 +7,9 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import ndimage, optimize
 
-from ceers_steps.kernels.discs import grown_box
+from ceers_steps.kernels.discs import dilate, grown_box
 from ceers_steps.kernels.dq import DO_NOT_USE, JUMP_DET, SATURATED
-from ceers_steps.kernels.parts import Part, Slices, find_parts, placed
+from ceers_steps.kernels.parts import Part, Slices, find_parts, label_parts, placed
 from ceers_steps.kernels.snowballs.settings import HALO, PERSISTENCE
 from ceers_steps.kernels.stats import finite_median, mad_sigma, nan_median
 
@@ -103,7 +103,6 @@ def follow_released_charge(
             bad,
             hit,
             group_time=group_time,
-            grow=HALO.ring_minimum,
             at_least=lambda part: (
                 int((saturated[:, *part.box] & part.pixels).any(axis=(1, 2)).argmax())
                 + int(unmeasured_time / group_time + 1e-6)
@@ -120,7 +119,6 @@ def follow_charge(
     hit: NDArray[np.bool_],
     *,
     group_time: float,
-    grow: float = 0.0,
     at_least: Callable[[Part], int] = lambda _: 0,
     moved: bool = False,
 ) -> list[Released]:
@@ -138,8 +136,6 @@ def follow_charge(
         Shape ``(ny, nx)``; True = full of charge before the first integration.
     group_time
         Time between groups, s.
-    grow
-        Radius by which what was hit grows, pixels.
     at_least
         Number of groups, from the first one on, which are left out for a part of `hit` where there
         are too few pixels to measure it.
@@ -167,15 +163,12 @@ def follow_charge(
     for trace in traces:
         expected = _expected(trace, shape).reshape(nints, ngroups - 1)
         limit = PERSISTENCE.limit / np.sqrt(nints) * trace.sigma
-        box = grown_box(trace.part.box, int(grow), bad.shape)
-        core = placed(trace.part.pixels, trace.part.box, box)
-        pixels = ndimage.distance_transform_edt(~core) <= grow
         for k in range(nints):
             last = _last_group(expected[k], limit)
             if n_measured < PERSISTENCE.enough_pixels:
                 last = max(last, min(at_least(trace.part) - k * ngroups, ngroups - 1))
             if last > 0:
-                released.append(Released(k, last, box, pixels))
+                released.append(Released(k, last, trace.part.box, trace.part.pixels))
     return released
 
 
@@ -185,12 +178,22 @@ def _hit(
     bad: NDArray[np.bool_],
     integration: int,
 ) -> NDArray[np.bool_]:
-    """Return the pixels that saturate in an integration and are far from it in another."""
-    saturated = (groupdq[integration] & SATURATED) != 0
-    hit = saturated.any(axis=0) & ~bad
+    """Return the pixels that are full in an integration and far from it in another.
+
+    The saturation step grows what saturates by a pixel. What is only next to it traps nothing.
+    """
+    saturated = ((groupdq[integration] & SATURATED) != 0).any(axis=0)
+    candidates = dilate(saturated, HALO.ring_minimum)
+    hit = candidates & ~bad
+    y, x = np.nonzero(candidates)
+    level = np.zeros(hit.shape, np.float32)
+    level[y, x] = np.nan_to_num(np.fmax.reduce(data[integration][:, y, x], axis=0))
+    # a single ray fills one pixel of nine, which may be a bad one
+    labels = label_parts(candidates)
+    full = ndimage.maximum(level, labels, np.arange(labels.max() + 1))
+    hit[y, x] &= level[y, x] >= PERSISTENCE.filled * full[labels[y, x]]
     y, x = np.nonzero(hit)
-    first = saturated[:, y, x].argmax(axis=0)
-    level = data[integration, first, y, x]
+    level = level[y, x]
     dark = np.zeros(y.size, bool)
     for other in range(len(groupdq)):
         if other == integration:

@@ -149,3 +149,27 @@ def test_one_integration_or_one_group_has_nothing_to_follow():
             )
             == []
         )
+
+
+def test_pixels_beside_a_ray_that_fills_one_are_kept():
+    """The saturation step marks its eight neighbours; one of them holds as much, the others little.
+
+    So it is where the full pixel itself is a bad one.
+    """
+    data, groupdq, hit, _ = ramps(0, 300, seed=13, radius=0.5)
+    (y,), (x,) = np.nonzero(hit)
+    around = np.s_[y - 1 : y + 2, x - 1 : x + 2]
+    data[0, 4:, *around] += 0.01 * FULL_WELL
+    data[0, 4:, y, x + 1] = 0.9 * FULL_WELL
+    groupdq[0, 4:, *around] = SATURATED
+    expected = np.zeros(SHAPE, bool)
+    expected[y, x : x + 2] = True
+    for bad in (NOTHING, hit):
+        marks = follow_released_charge(
+            data, groupdq, bad, 0, group_time=GROUP_TIME, unmeasured_time=1000.0
+        )
+        last = np.zeros(SHAPE, int)
+        for mark in marks:
+            assert mark.integration == 1
+            last[mark.box][mark.pixels] = mark.last_group
+        np.testing.assert_array_equal(last > 0, expected & ~bad)
