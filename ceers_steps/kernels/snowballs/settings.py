@@ -138,8 +138,8 @@ class PersistenceSettings:
     limit: float = 0.2
     """Error of the rate that is left, in its noise (choice)."""
     filled: float = 0.5
-    """Part of the highest level beside it that a pixel holds which is full: those that the saturation
-    step adds as neighbours hold a hundredth of it around most rays (test of rays)."""
+    """Part of the highest level beside it that a full pixel holds: neighbours that the saturation
+    step adds hold a hundredth of it around most rays (test of rays)."""
     dark_part: float = 0.5
     """Part of the level at which a pixel saturated below which another integration has it dark: a
     star gives the same in all of them."""
