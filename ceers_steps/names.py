@@ -11,6 +11,7 @@ __all__ = [
     "TEMPLATE_VARIABLE",
     "effective_filter",
     "exposure_name",
+    "header_problem",
     "identify",
     "is_exposure_name",
     "name_problem",
@@ -172,6 +173,25 @@ def name_problem(name: object) -> str:
     if not _SAFE.fullmatch(name):
         return f"{name!r} has other characters than letters, digits, '.', '_', '+' and '-'"
     return ""
+
+
+def header_problem(text: str) -> str:
+    """Say what keeps a text, a file name for instance, from being a value in a FITS header.
+
+    Parameters
+    ----------
+    text
+        The text.
+
+    Returns
+    -------
+    str
+        Empty when it can be: printable ASCII.
+    """
+    if "\n" in text or "\r" in text:
+        return "has a line break, which FITS headers cannot hold"
+    wrong = next((each for each in text if not (each.isascii() and each.isprintable())), "")
+    return f"has {wrong!r}, which FITS headers cannot hold (only printable ASCII)" if wrong else ""
 
 
 def text_problem(text: str) -> str:

@@ -4,6 +4,7 @@ import json
 import logging
 import os
 import stat
+from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -13,7 +14,7 @@ import yaml
 from ceers_steps.errors import CeersError
 from ceers_steps.files.atomic import user_path
 from ceers_steps.files.limits import yaml_problem
-from ceers_steps.names import name_problem
+from ceers_steps.names import header_problem, name_problem, text_problem
 
 __all__ = [
     "ASN_ID",
@@ -36,8 +37,19 @@ would replace each other.
 ASSOCIATION_SUFFIXES = (".json", ".yaml", ".yml")
 """How the names of association files end."""
 
+MEMBER_TYPES = (
+    *("science", "background", "target_acquisition", "imprint", "psf", "selfcal", "sourcecat"),
+    *("segmap", "direct_image", "dark", "flat", "autoflat", "autowave", "engineering", "pathloss"),
+)
+"""What the exptype of a member can be in associations of jwst. Of others a pipeline would make
+nothing, without a word.
+"""
+
 LARGEST = 50_000_000
 """Bytes of the largest association that is read; one of 10,000 exposures has 2 million."""
+
+_TEXTS = {"asn_type", "asn_rule", "asn_id", "asn_pool", "program", "target"}
+_EXAMPLES = {"asn_type": "image3", "asn_id": "a3001", "program": "01345"}
 
 REMEDY = "Make one with: ceers associate"
 
@@ -164,9 +176,10 @@ def read_association(path: str | os.PathLike) -> dict[str, Any]:
     Raises
     ------
     CeersError
-        When it cannot be read, is no association, has a product whose name is no file name, a
-        product without a science member, a member that stands twice in a product or is an
-        association itself, or names an exposure that does not exist.
+        When it cannot be read, is no association, has a key that stands twice, a value of another
+        type, a product whose name is no file name, a product without a science member, a member
+        that stands twice in a product, is an association itself or has no known exptype, or names
+        an exposure that does not exist.
     """
     path = user_path(path)
     association = _load(path)
@@ -177,6 +190,7 @@ def read_association(path: str | os.PathLike) -> dict[str, Any]:
             f"{path} is not an association: {found}. It must have products, and members with an "
             f"expname in each. {REMEDY}"
         )
+    _check_texts(association, path)
     for product in products:
         _check_product(product, path)
     folder = path.absolute().parent
@@ -185,8 +199,7 @@ def read_association(path: str | os.PathLike) -> dict[str, Any]:
         raise CeersError(f"Association {path} has no members. Make it again: ceers associate")
     for member in members:
         member["expname"] = os.path.join(folder, member["expname"])
-        if isinstance(member.get("exptype"), str):
-            member["exptype"] = member["exptype"].lower()  # as a library compares it
+        member["exptype"] = member["exptype"].lower()  # as a library compares it
     if association.get("asn_type") != "image2":
         _leave_out_missing(products, path)  # stage 3 uses the exposures of science only
         members = [member for product in products for member in product["members"]]
@@ -194,7 +207,7 @@ def read_association(path: str | os.PathLike) -> dict[str, Any]:
     if missing:
         raise CeersError(_tell_missing(path, folder, missing, len(members)))
     for product in products:
-        kinds = [str(member.get("exptype")) for member in product["members"]]
+        kinds = [member["exptype"] for member in product["members"]]
         if "science" not in kinds:
             raise CeersError(
                 f"Association {path}: product {product.get('name')} has no member with exptype "
@@ -210,7 +223,7 @@ def _leave_out_missing(products: list[dict[str, Any]], path: Path) -> None:
         kept = [
             member
             for member in product["members"]
-            if member.get("exptype") in (None, "science") or os.path.isfile(member["expname"])
+            if member["exptype"] == "science" or os.path.isfile(member["expname"])
         ]
         for member in product["members"]:
             if member not in kept:
@@ -218,7 +231,7 @@ def _leave_out_missing(products: list[dict[str, Any]], path: Path) -> None:
                     "%s: %s (exptype %s) is not there, and not used",
                     path.name,
                     member["expname"],
-                    member.get("exptype"),
+                    member["exptype"],
                 )
         product["members"] = kept
 
@@ -246,13 +259,13 @@ def _load(path: Path) -> Any:
             )
         text = path.read_text(encoding="utf-8-sig")
         if path.suffix == ".json":
-            return json.loads(text)
+            return json.loads(text, object_pairs_hook=_once)
         if problem := yaml_problem(text):
             raise ValueError(problem)
         # an alias can stand for another one, and a few lines so for gigabytes
         if any(isinstance(token, yaml.AliasToken) for token in yaml.scan(text)):
             raise ValueError("it has YAML aliases (*name); write the values out")
-        return yaml.safe_load(text)
+        return yaml.load(text, Loader=_OnceLoader)
     except OSError as err:
         raise CeersError(f"Association {path} cannot be read: {err.strerror or err}.") from err
     except RecursionError as err:
@@ -265,6 +278,44 @@ def _load(path: Path) -> Any:
             f"{path} is not an association: {type(err).__name__} {reason}. It must be JSON with "
             f"products, and members with an expname in each. {REMEDY}"
         ) from err
+
+
+def _once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    """Return an object; `ValueError` for a key that stands twice: readers take the last."""
+    found = dict(pairs)
+    if len(found) < len(pairs):
+        twice = next(key for key, count in Counter(key for key, _ in pairs).items() if count > 1)
+        raise ValueError(f"the key {twice!r} stands twice in one place")
+    return found
+
+
+class _OnceLoader(yaml.SafeLoader):
+    """Reads YAML; a key that stands twice in one place is an error."""
+
+    def construct_mapping(self, node: Any, deep: bool = False) -> dict:
+        """Return a mapping."""
+        keys = [(str(key.value), None) for key, _ in node.value]
+        _once(keys)
+        return super().construct_mapping(node, deep)
+
+
+def _check_texts(association: Mapping[str, Any], path: Path) -> None:
+    """Raise `CeersError` for what becomes text in headers and names, and cannot."""
+    if problem := header_problem(path.name):
+        raise CeersError(f"The name of association {str(path)!r} {problem}. Rename the file.")
+    for key in sorted(_TEXTS & set(association)):
+        value = association[key]
+        if not isinstance(value, str):
+            problem = f"{value!r:.60} is no text"
+        elif key == "asn_id" and value:
+            problem = name_problem(value)
+        else:
+            problem = text_problem(value) or header_problem(value)
+        if problem:
+            raise CeersError(
+                f"Association {path}: {key}: {problem}. Write a text in quotes, as in "
+                f'"{key}": "{_EXAMPLES.get(key, "none")}".'
+            )
 
 
 def _check_product(product: dict[str, Any], path: Path) -> None:
@@ -288,6 +339,14 @@ def _check_product(product: dict[str, Any], path: Path) -> None:
             raise CeersError(
                 f"{path} is not an association: a member of product {name} has no expname that "
                 f"is the name of a file ({str(member)[:60]}). {REMEDY}"
+            )
+        exptype = member.get("exptype")
+        if not isinstance(exptype, str) or exptype.lower() not in MEMBER_TYPES:
+            found = "no exptype" if "exptype" not in member else f"exptype {exptype!r:.40}"
+            raise CeersError(
+                f"Association {path}: member {expname} of product {name} has {found}, and would "
+                'not be used. Give "exptype": "science" to what is to be combined (others: '
+                f"{', '.join(MEMBER_TYPES[1:])})."
             )
         if is_association_path(expname):
             raise CeersError(

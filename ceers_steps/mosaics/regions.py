@@ -3,11 +3,13 @@
 import logging
 import math
 import os
+import re
 import warnings
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+from astropy.utils.data import get_readable_fileobj
 from astropy.utils.exceptions import AstropyUserWarning
 from astropy.wcs import WCS
 from numpy.typing import NDArray
@@ -26,6 +28,19 @@ LARGEST = 1e8
 
 MUCH_LARGER = 4
 """Area of the box around a region, in that of the image, above which only the image is drawn."""
+
+_SHAPE = re.compile(
+    r"\s*[+-]?\s*(circle|ellipse|box|annulus|polygon)\b\s*\(?([^)]*)", re.IGNORECASE
+)
+
+_NUMBERS = {
+    "circle": ("3", lambda count: count == 3),
+    "annulus": ("4, or one more for each further radius", lambda count: count >= 4),
+    "ellipse": ("5, or two more for each further size", lambda count: count >= 5 and count % 2),
+    "box": ("5, or two more for each further size", lambda count: count >= 5 and count % 2),
+    "polygon": ("two for each of its corners, three or more", lambda n: n >= 6 and not n % 2),
+}
+"""How many numbers shapes have: more of them are left out by their reader without a word."""
 
 log = logging.getLogger(__name__)
 
@@ -53,7 +68,8 @@ def read_regions(
     Raises
     ------
     CeersError
-        When the file cannot be read, or holds a region without area.
+        When the file cannot be read, or holds a region without area, with too few or too many
+        numbers, or with one that is not finite.
     """
     if Path(path).suffix.lower() in {".fits", ".gz", ".fit"}:
         return sample_mask(read_fits_mask(path, parameter), mosaic, parameter) != 0
@@ -61,7 +77,9 @@ def read_regions(
     try:
         with warnings.catch_warnings(record=True) as complaints:
             warnings.simplefilter("always", AstropyUserWarning)
-            regions = Regions.read(path, format="ds9")
+            text = _read_text(path)
+            _check_numbers(text, f"{parameter}={path}")
+            regions = Regions.parse(text, format="ds9")
     except (OSError, ValueError, KeyError, TypeError, UnicodeDecodeError) as err:
         raise CeersError(
             f"{parameter}={path} cannot be read as DS9 regions: {err}. Save them again in DS9 "
@@ -78,13 +96,21 @@ def read_regions(
             "; ..." if len(skipped) > 3 else "",
         )
     if not len(regions):
-        raise CeersError(f"{parameter}={path} holds no region. Give another file, or leave it out.")
+        why = f" that is understood ({skipped[0]})" if skipped else ""
+        raise CeersError(
+            f"{parameter}={path} holds no region{why}. Give another file, or leave it out."
+        )
     inside = np.zeros(mosaic.shape, bool)
     to_reference = pixel_map(mosaic, reference)
+    behind = 0
     for region in regions:
         try:
             if not isinstance(region, PixelRegion):
-                _paint_inplace(inside, region.to_pixel(mosaic.wcs), region.meta)
+                drawn_here = region.to_pixel(mosaic.wcs)
+                if _is_behind(drawn_here):
+                    behind += 1
+                else:
+                    _paint_inplace(inside, drawn_here, region.meta)
             elif to_reference is None:
                 _paint_inplace(inside, region, region.meta)
             else:
@@ -104,9 +130,57 @@ def read_regions(
                 f"{parameter}={path}: {type(region).__name__} cannot be made a mask ({err}). Use "
                 "circles, ellipses, boxes, polygons and annuli."
             ) from err
+    if behind:
+        log.warning(
+            "%s=%s: %d regions are more than 90 deg from %s", parameter, path, behind, mosaic.name
+        )
     if not inside.any():
         log.warning("%s=%s: no region lies in %s", parameter, path, mosaic.name)
     return inside
+
+
+def _read_text(path: str | os.PathLike) -> str:
+    """Return a text file of any origin: with a byte order mark, Latin-1 in comments, packed."""
+    with get_readable_fileobj(os.fspath(path), encoding="binary") as stream:
+        content = stream.read()
+    codec = "utf-16" if content.startswith((b"\xff\xfe", b"\xfe\xff")) else "utf-8-sig"
+    try:
+        text = content.decode(codec)
+    except UnicodeDecodeError:
+        text = content.decode("latin-1")
+    return "\n".join(text.splitlines())
+
+
+def _check_numbers(text: str, name: str) -> None:
+    """Raise `CeersError` for a shape with too few or too many numbers, or one that is no number."""
+    for number, line in enumerate(text.splitlines(), start=1):
+        for part in line.split("#")[0].split(";"):
+            if not (match := _SHAPE.match(part)):
+                continue
+            shape, words = match[1].lower(), match[2].replace(",", " ").split()
+            wanted, fits = _NUMBERS[shape]
+            problem = "" if fits(len(words)) else f"{len(words)} numbers; a {shape} has {wanted}"
+            wrong = next((word for word in words if _is_endless(word)), "")
+            if problem or wrong:
+                raise CeersError(
+                    f"{name}, line {number}: {' '.join(part.split())[:60]}: "
+                    f"{problem or f'{wrong:.20} is no finite number'}. Write decimals with a point "
+                    "and hours and degrees with colons, or save the regions again in DS9."
+                )
+
+
+def _is_endless(word: str) -> bool:
+    """Say whether a word is a number that is not finite."""
+    try:
+        return not math.isfinite(float(word.rstrip("\"'drip")))
+    except ValueError:
+        return False  # sexagesimal; or no number at all, which the reader tells
+
+
+def _is_behind(region: Any) -> bool:
+    """Say whether all of a region lies where the projection shows nothing."""
+    place = getattr(region, "center", getattr(region, "vertices", None))
+    return place is not None and not np.isfinite([place.x, place.y]).any()
 
 
 def _paint_inplace(inside: NDArray[np.bool_], region: Any, meta: Any) -> None:

@@ -80,3 +80,36 @@ def test_lines_that_are_no_regions_are_named(tmp_path, mosaic, caplog):
     assert found.sum() * PIXEL**2 == pytest.approx(np.pi * 25, rel=0.01)
     assert "lines are not understood" in caplog.text
     assert "blob" in caplog.text
+
+
+@pytest.mark.parametrize(
+    ("line", "problem"),
+    [
+        ("image; circle(100,5,80,5,10)", "line 2: .*: 5 numbers; a circle has 3"),  # decimal commas
+        ('circle(00 40 00, +20 00 00, 1")', "7 numbers; a circle has 3"),
+        ("image; box(100,80,20,10)", "4 numbers; a box has 5"),
+        ("image; polygon(1,1,2,2,3)", "5 numbers; a polygon has two for each"),
+        ("image; circle(nan,80,10)", "nan is no finite number"),
+        ("circle(10.0,20.0,1e309d)", "1e309d is no finite number"),
+        ("physical; circle(100,80,10)", "no region that is understood .*physical"),
+    ],
+)
+def test_numbers_that_a_shape_does_not_have(tmp_path, mosaic, line, problem):
+    with pytest.raises(CeersError, match=problem):
+        inside(tmp_path, mosaic, line)
+
+
+@pytest.mark.parametrize("codec", ["utf-8", "utf-8-sig", "utf-16", "latin-1"])
+@pytest.mark.parametrize("end", ["\n", "\r\n", "\r"])
+def test_texts_of_any_program(tmp_path, mosaic, codec, end):
+    path = tmp_path / "drawn.reg"
+    lines = ["# DS9", "image", "circle(100,80,10) # text={\u00e9toile; circle(1,1,500)}"]
+    path.write_bytes(end.join(lines).encode(codec))
+    found = read_regions(path, "mask_regions", mosaic, mosaic)
+    np.testing.assert_array_equal(found, inside(tmp_path, mosaic, "image; circle(100,80,10)"))
+
+
+def test_a_region_behind_the_sky_is_not_in_the_image(tmp_path, mosaic, caplog):
+    found = inside(tmp_path, mosaic, "image; circle(100,80,10)", 'icrs; circle(190,-20,1")')
+    assert found.sum() == 305
+    assert "1 regions are more than 90 deg from field" in caplog.text

@@ -16,6 +16,7 @@ from ceers_steps.errors import CeersError
 from ceers_steps.files.headers.keywords import PATHS
 from ceers_steps.files.limits import tree_problem
 from ceers_steps.files.whole_files import NotWholeError, open_whole
+from ceers_steps.names import header_problem
 
 __all__ = ["PLANES", "Found", "look", "look_at_model"]
 
@@ -82,11 +83,8 @@ def look(item: object, keywords: Collection[str], step_name: str) -> Found | Non
     bare = Path(name.removesuffix(".gz"))
     if bare.suffix not in {*_FITS, ""}:
         return None
-    if "\n" in path.name or "\r" in path.name:
-        raise CeersError(
-            f"{step_name}: the name of {str(path)!r} has a line break: FITS headers cannot hold "
-            "it. Rename the file."
-        )
+    if problem := header_problem(path.name):
+        raise CeersError(f"{step_name}: the name of {str(path)!r} {problem}. Rename the file.")
     if not os.path.isfile(path):
         raise CeersError(f"{step_name}: input file {path} does not exist.")
     if bare.suffix in _FITS and not path.name.endswith((".fits", ".fits.gz")):

@@ -15,7 +15,7 @@ from typing import Any, Protocol
 
 from ceers_steps.errors import CeersError
 from ceers_steps.files.parameters.tree import ParameterTree, from_nested, read_parameters
-from ceers_steps.names import name_problem
+from ceers_steps.names import header_problem, name_problem, text_problem
 
 __all__ = ["check_given", "check_parameter_files", "check_parameters", "nearest"]
 
@@ -233,6 +233,9 @@ def _name_problem(key: str, value: Any) -> str:
     """Return what is wrong with a part of the name of a product; empty if nothing."""
     if key == "output_ext" and value is not None and str(value).strip(".") not in EXTENSIONS:
         return f"products are {' or '.join(EXTENSIONS)} files"
+    if key == "output_file" and isinstance(value, str):
+        problem = header_problem(os.path.basename(value))
+        return f"it {problem}" if problem else text_problem(value)
     return name_problem(value) if key == "suffix" and value is not None else ""
 
 

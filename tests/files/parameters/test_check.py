@@ -245,6 +245,8 @@ def test_file_of_another_step(name, write):
     [
         ({"suffix": "a/b"}, "suffix = 'a/b': 'a/b' has other characters"),
         ({"suffix": "x" * 300}, "has 300 characters"),
+        ({"output_file": "out/\u00e9"}, "output_file = .*: it has '\u00e9', which FITS headers"),
+        ({"output_file": "x" * 300}, "has 300 characters"),
         ({"output_ext": ".txt"}, "products are fits or asdf files"),
         ({"pre_hooks": [5]}, "5 is no text"),
         ({"override_flat": "/nowhere"}, "override_flat = '/nowhere': no such file"),
