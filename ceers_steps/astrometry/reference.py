@@ -17,7 +17,7 @@ from stcal.tweakreg.astrometric_utils import create_astrometric_catalog
 
 from ceers_steps.errors import CeersError
 from ceers_steps.files.atomic import write_atomic
-from ceers_steps.files.limits import check_regular
+from ceers_steps.files.limits import check_regular, read_csv_lines
 
 __all__ = [
     "ReferenceCatalog",
@@ -236,9 +236,12 @@ def read_table(path: Path, name: str) -> Table:
     if not os.path.isfile(path):
         raise CeersError(f"{name}={path}: no such file.")
     check_regular(path, f"{name}={path}")
-    formats = {".ecsv": "ascii.ecsv", ".csv": "ascii.csv"}
     try:
-        return Table.read(path, format=formats.get(path.suffix.lower()))
+        if path.suffix.lower() == ".csv":
+            return Table.read(read_csv_lines(path, f"{name}={path}"), format="ascii.csv")
+        return Table.read(path, format={".ecsv": "ascii.ecsv"}.get(path.suffix.lower()))
+    except CeersError:
+        raise
     except Exception as err:  # astropy raises many kinds for a file that is no table
         raise CeersError(
             f"{name}={path}: not a readable table ({' '.join(str(err).split())[:300]})."

@@ -1,6 +1,7 @@
 """Parameters of the alignment: settings of a visit and filter, and tables of them."""
 
 import os
+import re
 from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import Any
@@ -158,7 +159,12 @@ def read_alignment_table(path: str | os.PathLike) -> AlignmentTable:
         )
     rows: dict[tuple[str, str], dict[str, Any]] = {}
     for number, row in enumerate(table, start=1):
-        key = (str(row["visit"]).strip(), str(row["filter"]).strip().upper())
+        key = (str(row["visit"]).strip().lower(), str(row["filter"]).strip().upper())
+        if not re.fullmatch(r"jw\d+", key[0], re.ASCII):
+            raise CeersError(
+                f"alignment_table={path}: row {number}, column visit: {key[0]!r:.40} is no visit, "
+                "which is jw and 11 digits (jw01345001001)."
+            )
         if key in rows:
             raise CeersError(
                 f"alignment_table={path}: visit {key[0]}, filter {key[1]} stands in two rows."

@@ -6,6 +6,7 @@ to another one, which holds ten more, stands for 10**12 values in a kilobyte ("b
 they are counted without being followed.
 """
 
+import csv
 import gzip
 import math
 import os
@@ -22,6 +23,8 @@ __all__ = [
     "asdf_tree_problem",
     "check_parameter_file",
     "check_regular",
+    "read_csv_lines",
+    "read_text",
     "tree_problem",
     "unpacked_size",
     "yaml_problem",
@@ -93,6 +96,80 @@ def check_regular(path: str | os.PathLike, name: str, largest: float = float("in
                 f"{name} holds more than {most:.3g} bytes, compressed. Is it the right file? If it "
                 "is, unpack it first (gunzip)."
             )
+
+
+def read_text(path: str | os.PathLike) -> str:
+    """Read a text file of any origin, its lines ended by line feeds.
+
+    Parameters
+    ----------
+    path
+        In UTF-8 (also with a byte order mark, as spreadsheets write it), UTF-16 with one, or
+        else Latin-1; it may be compressed.
+
+    Returns
+    -------
+    str
+        The text.
+
+    Raises
+    ------
+    OSError
+        When it cannot be read.
+    """
+    from astropy.utils.data import get_readable_fileobj
+
+    with get_readable_fileobj(os.fspath(path), encoding="binary") as stream:
+        content = stream.read()
+    codec = "utf-16" if content.startswith((b"\xff\xfe", b"\xfe\xff")) else "utf-8-sig"
+    try:
+        text = content.decode(codec)
+    except UnicodeDecodeError:
+        text = content.decode("latin-1")
+    return text.replace("\r\n", "\n").replace("\r", "\n")
+
+
+def read_csv_lines(path: str | os.PathLike, name: str) -> list[str]:
+    """Read the lines of a CSV file, after a look at how they are written.
+
+    Parameters
+    ----------
+    path
+        See `read_text`.
+    name
+        What the user calls it, with its path, for the message.
+
+    Returns
+    -------
+    list of str
+        Two or more, for a reader of tables.
+
+    Raises
+    ------
+    CeersError
+        When the columns are not separated by commas, or a quote is not closed: all rows up to the
+        next one would be part of its cell.
+    """
+    lines = read_text(path).split("\n")
+    first = next((line for line in lines if line.strip()), "")
+    other = next((sign for sign in ";\t|" if sign in first), "")
+    if other and "," not in first:
+        raise CeersError(
+            f"{name}: its columns are separated by {other!r}. Save it with commas between them, "
+            "and points in numbers."
+        )
+    reader, begins = csv.reader(f"{line}\n" for line in lines), 1
+    try:
+        for row in reader:
+            if any("\n" in cell for cell in row):
+                raise CeersError(
+                    f"{name}, line {begins}: a quote is opened and not closed in this line: the "
+                    "rows below would be part of its cell. Close it, or take it out."
+                )
+            begins = reader.line_num + 1
+    except csv.Error as err:
+        raise CeersError(f"{name}: not a readable table ({err}).") from err
+    return [*lines, ""]
 
 
 def unpacked_size(path: str | os.PathLike, most: float = float("inf")) -> int:

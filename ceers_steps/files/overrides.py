@@ -9,8 +9,8 @@ import numpy as np
 from astropy.table import Table
 
 from ceers_steps.errors import CeersError
-from ceers_steps.files.limits import check_regular
-from ceers_steps.names import exposure_name
+from ceers_steps.files.limits import check_regular, read_csv_lines, read_text
+from ceers_steps.names import exposure_name, is_exposure_name
 
 __all__ = ["COLUMNS", "LIMITS", "read_overrides"]
 
@@ -69,22 +69,30 @@ def read_overrides(path: str | os.PathLike) -> dict[str, dict[str, float | bool 
         )
     check_regular(path, f"overrides={path}", LARGEST)
     try:
-        table = Table.read(path, format=kind)
+        is_csv = kind == "ascii.csv"
+        lines = read_csv_lines(path, f"overrides={path}") if is_csv else read_text(path).split("\n")
+        table = Table.read(lines, format=kind)
+    except CeersError:
+        raise
     except Exception as err:
         raise CeersError(f"overrides={path}: not a readable table ({err}).") from err
     if "exposure" not in table.colnames:
-        raise CeersError(
-            f"overrides={path}: no column 'exposure'; found {', '.join(table.colnames)}."
-        )
+        raise CeersError(f"overrides={path}: no column 'exposure'; found {_few(table.colnames)}.")
     unknown = [name for name in table.colnames if name != "exposure" and name not in COLUMNS]
     if unknown:
         raise CeersError(
-            f"overrides={path}: unknown column(s) {', '.join(unknown)}. "
+            f"overrides={path}: unknown column(s) {_few(unknown)}. "
             f"Allowed: exposure, {', '.join(COLUMNS)}."
         )
     rows: dict[str, dict[str, float | bool | str]] = {}
     for number, row in enumerate(table, start=1):
-        exposure = exposure_name(str(row["exposure"]).strip())
+        exposure = _exposure(row["exposure"])
+        if not exposure:
+            raise CeersError(
+                f"overrides={path}: row {number}, column exposure: {str(row['exposure'])!r:.60} is "
+                "no name. Give the name of one exposure, jw01345001001_02201_00001_nrca1 for "
+                "instance; a pattern stands for none."
+            )
         if exposure in rows:
             raise CeersError(f"overrides={path}: exposure {exposure} stands in two rows.")
         rows[exposure] = {
@@ -94,6 +102,20 @@ def read_overrides(path: str | os.PathLike) -> dict[str, dict[str, float | bool 
             and (value := _cell(row[column], COLUMNS[column], path, column, number)) is not None
         }
     return rows
+
+
+def _few(names: list[str]) -> str:
+    """Return the first of many names."""
+    return ", ".join(names[:8]) + (", ..." if len(names) > 8 else "")
+
+
+def _exposure(cell: object) -> str:
+    """Return the exposure that a cell names; empty where it names none, or many."""
+    text = "" if cell is np.ma.masked else str(cell).strip().strip("'\"\0")
+    if not text or set(text) & set("*?["):
+        return ""
+    lower = exposure_name(text.lower())
+    return lower if is_exposure_name(lower) else exposure_name(text)
 
 
 def _describe_json(path: Path) -> str:
@@ -119,6 +141,11 @@ def _cell(value: object, kind: type, path: Path, column: str, number: int) -> An
     if text.lower() in {"", "nan", "none", "--"}:
         return None
     if kind is str:
+        if "\n" in text:
+            raise CeersError(
+                f"overrides={path}: row {number}, column {column}: a line break in the text. Close "
+                "its quote: the rows below would be part of it."
+            )
         return text
     if kind is bool:
         # 1.0 and 0.0: a column of whole numbers with gaps is read as floats

@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 
 from ceers_steps.errors import CeersError
 from ceers_steps.files.atomic import open_fits, user_path
-from ceers_steps.files.limits import check_regular
+from ceers_steps.files.limits import check_regular, read_csv_lines
 from ceers_steps.kernels.rows import LazyRows, row_blocks
 from ceers_steps.kernels.sources.mosaic_tiers import MOSAIC_TIERS
 from ceers_steps.kernels.sources.tiers import Tier, TierSet
@@ -270,7 +270,10 @@ def read_tiers(path: str | os.PathLike | None) -> dict[str, TierSet]:
     columns = ("name", "sigma", "nsigma", "npixels", "growth")
     check_regular(path, f"tiers={path}", LARGEST_TABLE)
     try:
-        table = Table.read(path)
+        if Path(path).suffix.lower() == ".csv":
+            table = Table.read(read_csv_lines(path, f"tiers={path}"), format="ascii.csv")
+        else:
+            table = Table.read(path)
         rows = [tuple(row[name] for name in columns) for row in table]
         found: dict[str, Any] = {}
         for name, sigma, nsigma, npixels, growth in rows:
@@ -279,6 +282,8 @@ def read_tiers(path: str | os.PathLike | None) -> dict[str, TierSet]:
                 if not least <= getattr(tier, column) <= most:  # NaN too
                     raise ValueError(f"{name}: {column} is not from {least:g} to {most:g}: {tier}")
             found.setdefault(str(name).upper(), []).append(tier)
+    except CeersError:
+        raise
     except Exception as err:  # astropy raises many kinds for a file that is no table
         raise CeersError(
             f"tiers={path}: {type(err).__name__} {err}. Give a table with the columns "

@@ -9,14 +9,13 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from astropy.utils.data import get_readable_fileobj
 from astropy.utils.exceptions import AstropyUserWarning
 from astropy.wcs import WCS
 from numpy.typing import NDArray
 from regions import PixCoord, PixelRegion, Regions
 
 from ceers_steps.errors import CeersError
-from ceers_steps.files.limits import check_regular
+from ceers_steps.files.limits import check_regular, read_text
 from ceers_steps.kernels.mosaic.mask_grids import sample_nearest
 from ceers_steps.kernels.rows import row_blocks
 from ceers_steps.mosaics.images import Mosaic, open_image, pixel_map
@@ -77,7 +76,7 @@ def read_regions(
     try:
         with warnings.catch_warnings(record=True) as complaints:
             warnings.simplefilter("always", AstropyUserWarning)
-            text = _read_text(path)
+            text = read_text(path)
             _check_numbers(text, f"{parameter}={path}")
             regions = Regions.parse(text, format="ds9")
     except (OSError, ValueError, KeyError, TypeError, UnicodeDecodeError) as err:
@@ -137,18 +136,6 @@ def read_regions(
     if not inside.any():
         log.warning("%s=%s: no region lies in %s", parameter, path, mosaic.name)
     return inside
-
-
-def _read_text(path: str | os.PathLike) -> str:
-    """Return a text file of any origin: with a byte order mark, Latin-1 in comments, packed."""
-    with get_readable_fileobj(os.fspath(path), encoding="binary") as stream:
-        content = stream.read()
-    codec = "utf-16" if content.startswith((b"\xff\xfe", b"\xfe\xff")) else "utf-8-sig"
-    try:
-        text = content.decode(codec)
-    except UnicodeDecodeError:
-        text = content.decode("latin-1")
-    return "\n".join(text.splitlines())
 
 
 def _check_numbers(text: str, name: str) -> None:

@@ -54,6 +54,19 @@ class TestAlignmentTable:
         settings = AlignmentSettings(tolerance=0.077)
         assert read_alignment_table(DR05).apply(settings, "jw09999001001", "F277W") == settings
 
+    @pytest.mark.parametrize("visit", ["nircam1", "01345001001", "jw01345001001_02101", "jw*"])
+    def test_a_visit_that_is_none(self, tmp_path, visit):
+        path = tmp_path / "table.csv"
+        path.write_text(f"visit,filter,minobj\n{visit},F150W,7\n")
+        with pytest.raises(CeersError, match=r"row 1, column visit: .* is no visit"):
+            read_alignment_table(path)
+
+    def test_a_quote_that_is_not_closed(self, tmp_path):
+        path = tmp_path / "table.csv"
+        path.write_text('pointing,visit,filter,minobj\n"a,jw1,F150W,7\nb,jw2,F150W,8\n')
+        with pytest.raises(CeersError, match="line 2: a quote is opened"):
+            read_alignment_table(path)
+
     def test_empty_cells_and_csv(self, tmp_path):
         path = tmp_path / "table.csv"
         path.write_text(
@@ -67,16 +80,22 @@ class TestAlignmentTable:
         ("columns", "message"),
         [
             ({"visit": ["jw1"]}, "no column 'filter'; found visit"),
-            ({"visit": ["a"], "filter": ["b"], "tolernace": [1.0]}, "unknown column.*tolernace"),
-            ({"visit": ["a", "a"], "filter": ["b", "B"]}, "visit a, filter B stands in two rows"),
-            ({"visit": ["a"], "filter": ["b"], "minobj": [2.5]}, "row 1, column minobj: '2.5' is"),
-            ({"visit": ["a"], "filter": ["b"], "sigma": ["wide"]}, "'wide' is not a number"),
-            ({"visit": ["a"], "filter": ["b"], "use2dhist": ["no"]}, "'no' is not true or false"),
+            ({"visit": ["jw1"], "filter": ["b"], "tolernace": [1.0]}, "unknown column.*tolernace"),
             (
-                {"visit": ["a"], "filter": ["b"], "tolerance": [-1.0]},
+                {"visit": ["jw1", "jw1"], "filter": ["b", "B"]},
+                "visit jw1, filter B stands in two rows",
+            ),
+            (
+                {"visit": ["jw1"], "filter": ["b"], "minobj": [2.5]},
+                "row 1, column minobj: '2.5' is",
+            ),
+            ({"visit": ["jw1"], "filter": ["b"], "sigma": ["wide"]}, "'wide' is not a number"),
+            ({"visit": ["jw1"], "filter": ["b"], "use2dhist": ["no"]}, "'no' is not true or false"),
+            (
+                {"visit": ["jw1"], "filter": ["b"], "tolerance": [-1.0]},
                 "tolerance=-1.0; use 0.001 to 10",
             ),
-            ({"visit": ["a"], "filter": ["b"], "fitgeometry": ["auto"]}, "use one of shift, rsh"),
+            ({"visit": ["jw1"], "filter": ["b"], "fitgeometry": ["auto"]}, "use one of shift, rsh"),
         ],
     )
     def test_refused(self, tmp_path, columns, message):

@@ -111,3 +111,33 @@ def test_mask_thresholds_that_are_no_fractions(tmp_path, value):
     path = write(tmp_path / "o.csv", f"exposure,mask_threshold\na,{value}\n")
     with pytest.raises(CeersError, match=r"row 1, column mask_threshold: .*use 0 to 1"):
         read_overrides(path)
+
+
+@pytest.mark.parametrize("codec", ["utf-8-sig", "utf-16", "latin-1"])
+def test_tables_of_spreadsheets(tmp_path, codec):
+    path = tmp_path / "o.csv"
+    path.write_bytes("exposure,note\r\nJW01345001001_02201_00001_NRCB4,\u00e9\r\n".encode(codec))
+    assert read_overrides(path) == {"jw01345001001_02201_00001_nrcb4": {"note": "\u00e9"}}
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        # the second row would be part of the note of the first, and not be excluded
+        ('exposure,note,exclude\na,"bad,true\nb,,true\n', "line 2: a quote is opened"),
+        ("exposure;wisp_scale\na;1,5\n", "separated by ';'"),
+        ("exposure,wisp_scale\n,1\n", "row 1, column exposure: .* is no name"),
+        ("exposure,exclude\njw01345001001_*,true\n", "a pattern stands for none"),
+        ("exposure," + ",".join(f"c{n}" for n in range(999)) + "\n", r"c7, \.\.\."),
+    ],
+)
+def test_rows_that_would_be_lost(tmp_path, text, message):
+    with pytest.raises(CeersError, match=message):
+        read_overrides(write(tmp_path / "o.csv", text))
+
+
+def test_a_quote_that_is_not_closed_in_ecsv(tmp_path):
+    head = "# %ECSV 1.0\n# ---\n# datatype:\n# - {name: exposure, datatype: string}\n"
+    head += "# - {name: note, datatype: string}\nexposure note\n"
+    with pytest.raises(CeersError, match="row 1, column note: a line break"):
+        read_overrides(write(tmp_path / "o.ecsv", f'{head}a "bad\nb "x"\n'))

@@ -545,7 +545,8 @@ class TestBadInput:
             ("{", "is not an association"),
             ('{"products": []}', "has no members"),
             (
-                '{"products": [{"name": "a", "members": [{"expname": "none_cal.fits"}]}]}',
+                '{"products": [{"name": "a", "members": [{"expname": "none_cal.fits", '
+                '"exptype": "science"}]}]}',
                 "1 of the 1 members .* do not exist",
             ),
         ],

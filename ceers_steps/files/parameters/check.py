@@ -14,10 +14,18 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from ceers_steps.errors import CeersError
+from ceers_steps.files.parameters.texts import text_parameter_problem
 from ceers_steps.files.parameters.tree import ParameterTree, from_nested, read_parameters
 from ceers_steps.names import header_problem, name_problem, text_problem
 
-__all__ = ["check_given", "check_parameter_files", "check_parameters", "nearest"]
+__all__ = [
+    "check_given",
+    "check_parameter_files",
+    "check_parameters",
+    "nearest",
+    "takes",
+    "value_problem",
+]
 
 _OF_A_STEP = ("config_file", "name", "class")
 """What stpipe takes for every step of a pipeline beside its parameters."""
@@ -225,8 +233,38 @@ def _problems(
             homes = [step for step in steps if key in steps[step]]
             hint = nearest(name, own) if len(homes) != 1 else f"it belongs to steps.{homes[0]}"
             yield f"unknown parameter {where}{name}; {hint}"
-        elif problem := _name_problem(key, value) or _value_problem(spec[key], value, folder):
-            yield f"{where}{name} = {_short(value)}: {problem}; it takes {_takes(spec[key])}"
+        elif problem := value_problem(name, spec[key], value, folder):
+            yield f"{where}{name} = {_short(value)}: {problem}; it takes {takes(spec[key])}"
+
+
+def value_problem(
+    name: str, spec: str, value: Any, folder: str | os.PathLike, *, look: bool = True
+) -> str:
+    """Say what is wrong with the value of a parameter.
+
+    Parameters
+    ----------
+    name
+        Of the parameter.
+    spec
+        What it takes, as the specification of the step says.
+    value
+        What is given; ``None`` where that is a value.
+    folder
+        To which files are relative.
+    look
+        Whether files that are to be read must be there.
+
+    Returns
+    -------
+    str
+        Empty if nothing is.
+    """
+    return (
+        _name_problem(name, value)
+        or _value_problem(spec, value, folder, look=look)
+        or (text_parameter_problem(name, value) if spec.startswith("string") else "")
+    )
 
 
 def _name_problem(key: str, value: Any) -> str:
@@ -239,7 +277,7 @@ def _name_problem(key: str, value: Any) -> str:
     return name_problem(value) if key == "suffix" and value is not None else ""
 
 
-def _value_problem(spec: str, value: Any, folder: str | os.PathLike) -> str:
+def _value_problem(spec: str, value: Any, folder: str | os.PathLike, *, look: bool) -> str:
     """Return what is wrong with a value; empty if nothing."""
     from configobj.validate import ValidateError, Validator
 
@@ -259,9 +297,9 @@ def _value_problem(spec: str, value: Any, folder: str | os.PathLike) -> str:
         wrong = [each for each in value if isinstance(each, (bool, int, float, type(None)))]
         return f"{wrong[0]!r} is no text" if wrong else ""
     if spec.startswith(("input_file", "output_file")):
-        return _file_problem(value, folder, must_exist=spec.startswith("input_file"))
+        return _file_problem(value, folder, must_exist=look and spec.startswith("input_file"))
     if spec.startswith("is_string_or_datamodel") and isinstance(value, str):
-        return _file_problem(value, folder, must_exist=value not in ("", "N/A"))
+        return _file_problem(value, folder, must_exist=look and value not in ("", "N/A"))
     if spec.startswith(("is_string_or_datamodel", "is_datamodel")):
         return "" if not isinstance(value, (bool, int, float, list)) else "no path"
     try:
@@ -291,10 +329,21 @@ def _file_problem(value: Any, folder: str | os.PathLike, *, must_exist: bool) ->
     return "" if os.path.exists(path) else f"no such file ({path.absolute()})"
 
 
-def _takes(spec: str) -> str:
-    """Return what a parameter takes, in the words of its specification."""
-    takes = re.sub(r",?\s*default\s*=.*\)\s*$", ")", spec.partition("#")[0].strip())
-    return takes.replace("()", "").replace("input_file", "the path of a file")
+def takes(spec: str) -> str:
+    """Return what a parameter takes, in the words of its specification.
+
+    Parameters
+    ----------
+    spec
+        Of the parameter.
+
+    Returns
+    -------
+    str
+        For messages.
+    """
+    words = re.sub(r",?\s*default\s*=.*\)\s*$", ")", spec.partition("#")[0].strip())
+    return words.replace("()", "").replace("input_file", "the path of a file")
 
 
 def _short(value: Any) -> str:

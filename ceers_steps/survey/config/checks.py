@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any, NoReturn
 
 from ceers_steps.errors import CeersError
+from ceers_steps.files.parameters.check import takes, value_problem
 from ceers_steps.names import text_problem
 from ceers_steps.survey.config.keys import INTERMEDIATES, SCHEMA, Key, key_of
 
@@ -225,20 +226,12 @@ def check_steps(steps: Mapping, text: str, path: Path | str | None) -> list[tupl
 
 
 def _check_parameter(spec: str, name: str, value: Any, place: tuple) -> None:
-    """Check one value against the specification of its parameter."""
-    from configobj.validate import ValidateError, Validator
-
-    functions = ("input_file", "output_file", "is_string_or_datamodel", "is_datamodel")
-    validator = Validator({function: lambda given, *_: given for function in functions})
+    """Check one value against the specification of its parameter; files are looked for later."""
     path, text, section = place
     if isinstance(value, str) and (wrong := text_problem(value)):
         _refuse(path, text, section, name, f"{name} = {value[:40]!r}: {wrong}")
-    try:
-        validator.check(spec, value)
-    except ValidateError as err:
-        takes = re.sub(r",? *default=.*\)$", ")", spec).replace("()", "")
-        problem = str(err).rstrip(".")
-        _refuse(path, text, section, name, f"{name} = {value!r}: {problem}; it takes {takes}")
+    if problem := value_problem(name, spec, value, "", look=False):
+        _refuse(path, text, section, name, f"{name} = {value!r}: {problem}; it takes {takes(spec)}")
 
 
 def line_of(text: str, section: Sequence[str], name: str) -> int | None:

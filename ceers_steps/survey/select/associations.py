@@ -1,6 +1,5 @@
 """Which exposures become one mosaic, and what the mosaics are called."""
 
-import os
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field, replace
@@ -8,6 +7,7 @@ from functools import cache
 
 from ceers_steps.errors import CeersError
 from ceers_steps.files.parameter_files import parameter_files_dir
+from ceers_steps.names import name_problem
 from ceers_steps.survey.select.exposures import Exposure, plan_exposures
 from ceers_steps.survey.select.footprints import overlap_groups
 from ceers_steps.survey.select.grids import Grid
@@ -133,9 +133,12 @@ def name_products(groups: Iterable[Group], template: str | None) -> list[Group]:
                 f"--product {template!r} is not understood ({type(err).__name__}: {err}). Only "
                 "{group} and {filter} can stand in braces."
             ) from err
-        bad = [product for product in products.values() if os.path.basename(product) != product]
+        bad = [problem for name in products.values() if (problem := name_problem(name))]
         if bad:
-            raise CeersError(f"--product: {bad[0]!r} is no file name. Give the folder with -o.")
+            raise CeersError(
+                f"--product {template!r}: it becomes part of the names of files, but {bad[0]}. "
+                "Give the folder with -o."
+            )
         named.append(replace(group, products=products))
     return named
 

@@ -12,6 +12,7 @@ from ceers_steps import CeersDetector1, CeersImage3, WispSubStep, cli
 from ceers_steps.errors import CeersError
 from ceers_steps.files.parameter_files import list_parameter_files
 from ceers_steps.files.parameters.check import check_parameters, nearest
+from ceers_steps.files.parameters.texts import text_parameter_problem
 from ceers_steps.files.parameters.tree import from_nested, read_parameters
 from ceers_steps.steps.base import StepError
 
@@ -336,3 +337,32 @@ def test_values_that_stpipe_takes_pass(write):
     path = write(of_wisps(values))
     check_parameters(read_parameters(path), CeersDetector1.load_spec_file(), "x")
     assert config_parser.load_config_file(str(path))["steps"]["wispsub"]["scale"] == "1.0"
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "problem"),
+    [
+        ("snr", "5.0,4.0", "two numbers above 0"),
+        ("snr", "5", "two numbers above 0"),
+        ("snr", "nan nan", "two numbers above 0"),
+        ("snr", "-1 -1", "two numbers above 0"),
+        ("snr", "5.0 4.0", ""),
+        ("scale", "1.2  0.7 ", ""),
+        ("good_bits", "foo", "'foo' is no flag of JWST"),
+        ("good_bits", "~DO_NOT_USE+NON_SCIENCE", ""),
+        ("dqbits", "0", ""),
+        ("dqbits", "~", "no flags of JWST"),
+        ("dqbits", "-1", "a negative number"),
+        ("fillval", "inf", "give a number"),
+        ("fillval", "indef", ""),
+        ("fillval", "0", ""),
+        ("maximum_cores", "\u00b2", "a whole number from 1"),
+        ("maximum_cores", "0", "a whole number from 1"),
+        ("maximum_cores", "half", ""),
+        ("anything", "abc", ""),
+    ],
+)
+def test_texts_that_mean_numbers_or_flags(name, value, problem):
+    found = text_parameter_problem(name, value)
+    assert problem in found
+    assert bool(found) == bool(problem)

@@ -339,6 +339,12 @@ WRONG = {
         4,
         ["rejection_threshold = 'high'", "float"],
     ),
+    "no number": ("[detector1.jump]\nrejection_threshold = nan\n", 4, ["not a number"]),
+    "text that means numbers": (
+        '[image3.outlier_detection]\nsnr = "5,4"\n',
+        4,
+        ["snr = '5,4': give two numbers above 0"],
+    ),
     "parameter with a key of its own": (
         "[image3.resample]\ntile_size = 100\n",
         4,

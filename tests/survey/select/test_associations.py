@@ -167,7 +167,8 @@ def test_names_of_products():
         ("{group}_{grp}", "KeyError: 'grp'"),
         ("{group}_{0}", "not understood .IndexError"),
         ("{group}_{", "not understood .ValueError"),
-        ("deep/{group}", "is no file name. Give the folder with -o"),
+        ("deep/{group}", "'deep/jw01727001_.*' has other .* Give the folder with -o"),
+        ("\u00e9_{group}", "has other characters than letters"),
     ],
 )
 def test_names_that_cannot_be(template, message):
