@@ -49,6 +49,8 @@ def contaminated_before_saturation(
         Of this integration.
     dark
         What it has where there are no sources.
+    others
+        The other integrations: the light that a pixel has there is steady.
 
     Returns
     -------
