@@ -13,6 +13,7 @@ __all__ = [
     "exposure_name",
     "header_problem",
     "identify",
+    "identity_problem",
     "is_exposure_name",
     "name_problem",
     "text_problem",
@@ -44,6 +45,11 @@ _EXPOSURE = re.compile(
     re.ASCII,
 )
 """An exposure name, also after what a program has put before it (``bkgfix_jw...``)."""
+
+_PARTS = re.compile(
+    r"jw(\d{5})(\d{3})(\d{3})_(\w{2})(\w)(\w{2})_(\d{5})(?:-seg\d{3})?_([a-z0-9]+)", re.ASCII
+)
+"""What the name of an exposure is made of, in the order of `NAME_KEYWORDS`."""
 
 LONGEST_PART, LONGEST_PATH = 255, 3000
 """Bytes of a file name, and of a path: file systems take 4095, with the folders before it."""
@@ -101,6 +107,49 @@ def identify(filename: str | os.PathLike, keywords: Mapping[str, object]) -> str
         if is_exposure_name(found):
             return found
     return name
+
+
+def identity_problem(filename: str | os.PathLike, keywords: Mapping[str, object]) -> str:
+    """Say where the name of an exposure, its FILENAME and its keywords are of two exposures.
+
+    Parameters
+    ----------
+    filename
+        Name or path of the file.
+    keywords
+        Header of the exposure; FILENAME and `NAME_KEYWORDS` are looked at, and those that are
+        missing say nothing.
+
+    Returns
+    -------
+    str
+        Empty where nothing contradicts, and for names that are not of the archive.
+    """
+    names = {"its name": filename, "FILENAME": str(keywords.get("FILENAME") or "")}
+    said = {
+        source: match
+        for source, name in names.items()
+        if (match := _PARTS.fullmatch(exposure_name(name)))
+    }
+    if len({match.groups() for match in said.values()}) > 1:
+        exposures = [match.group() for match in said.values()]
+        return f"its name is that of exposure {exposures[0]}, its FILENAME that of {exposures[1]}"
+    for source, match in said.items():
+        for (key, value), part in zip(_words(keywords).items(), match.groups(), strict=True):
+            if value and value.lstrip("0").lower() != part.lstrip("0").lower():
+                return f"{key}={value}, but {source} is that of exposure {match.group()}"
+    return ""
+
+
+def _words(keywords: Mapping[str, object]) -> dict[str, str]:
+    """Return `NAME_KEYWORDS` as texts; empty where one is missing or neither text nor number."""
+    found = {key: keywords.get(key) for key in NAME_KEYWORDS}
+    return {
+        key: str(value).strip()
+        if isinstance(value, (str, int)) and not isinstance(value, bool)
+        else ""
+        for key, value in found.items()
+    }
 
 
 def _joined(keywords: Mapping[str, object]) -> str:

@@ -1,8 +1,16 @@
 """Names of exposures, and what may become part of a file name."""
 
+import re
+
 import pytest
 
-from ceers_steps.names import exposure_name, identify, is_exposure_name, name_problem
+from ceers_steps.names import (
+    exposure_name,
+    identify,
+    identity_problem,
+    is_exposure_name,
+    name_problem,
+)
 
 NAME = "jw01345001001_02201_00001_nrca1"
 
@@ -76,3 +84,36 @@ def test_what_is_no_file_name(name, told):
 
 def test_what_is_a_file_name():
     assert not any(map(name_problem, ("jw01345001", "nircam1_f115w", "a+b.c-d")))
+
+
+@pytest.mark.parametrize(
+    ("filename", "changed", "problem"),
+    [
+        (f"{NAME}_cal.fits", {}, ""),
+        (f"bkgfix_{NAME}_cal.fits", {"FILENAME": f"{NAME}_rate.fits"}, ""),
+        (f"{NAME}_cal.fits", {"PROGRAM": "1345", "EXPOSURE": 1, "VISIT": ""}, ""),
+        (f"{NAME.replace('_nrca1', '-seg002_nrca1')}_cal.fits", {}, ""),
+        (f"{NAME}_cal.fits", {"FILENAME": "mosaic_i2d.fits"}, ""),
+        ("mine.fits", {"OBSERVTN": "009", "DETECTOR": "NRCB1"}, ""),  # no name of the archive
+        (
+            f"{NAME}_cal.fits",
+            {"OBSERVTN": "009"},
+            f"OBSERVTN=009, but its name is that of .*{NAME}",
+        ),
+        (f"{NAME}_cal.fits", {"PROGRAM": "2736"}, "PROGRAM=2736"),
+        (f"{NAME}_cal.fits", {"VISIT": "002"}, "VISIT=002"),
+        (f"{NAME}_cal.fits", {"ACT_ID": "0A"}, "ACT_ID=0A"),
+        (f"{NAME}_cal.fits", {"EXPOSURE": 2}, "EXPOSURE=2"),
+        (f"{NAME}_cal.fits", {"DETECTOR": "NRCB4"}, "DETECTOR=NRCB4"),
+        ("mine.fits", {"FILENAME": f"{NAME}_cal.fits", "VISIT": "2"}, f"but FILENAME is .*{NAME}"),
+        (
+            f"{NAME}_cal.fits",
+            {"FILENAME": "jw01345001001_02201_00002_nrca1_cal.fits"},
+            f"its name is that of exposure {NAME}, its FILENAME that of jw.*_00002_nrca1",
+        ),
+    ],
+)
+def test_contradictions_of_names_and_keywords_are_said(filename, changed, problem):
+    found = identity_problem(filename, {**KEYWORDS, **changed})
+    assert bool(found) == bool(problem)
+    assert re.search(problem, found)

@@ -122,6 +122,13 @@ class Exposures:
         """Return the polygons of an exposure on the sky, (n, 2) RA and Dec in deg."""
         return map(sregion_to_footprint, multi_sregion_to_list(self._regions[index]))
 
+    def corners(self) -> dict[str, Any]:
+        """Return the first corner of each exposure, RA and Dec in deg, by the name of its file."""
+        return {
+            os.path.basename(str(name)): next(iter(self.outlines(index)))[0]
+            for index, name in enumerate(self._names)
+        }
+
     def entry(self, index: int, cut: Any, options: Any) -> Any:
         """Return some pixels of an exposure as stcal takes them.
 

@@ -23,6 +23,7 @@ from ceers_steps.code_version import code_version
 from ceers_steps.drizzling.exposures import HeaderBlender, digest_of
 from ceers_steps.files.headers.provenance import ExposureRecord, record_of
 from ceers_steps.kernels.mosaic.coadd import Coadd, context_planes
+from ceers_steps.kernels.mosaic.limits import FILL_WORDS
 from ceers_steps.kernels.mosaic.tiles import Box, Footprint, may_fall_on
 from ceers_steps.mosaics.grid import Window, output_grid, shifted_wcs
 
@@ -247,7 +248,7 @@ class TiledMosaic:
             variances=_VARIANCES if self._options["enable_var"] else (),
             n_exposures=len(self._exposures) if "con" in self._planes else None,
             with_flags="dq" in self._planes,
-            fill=np.nan if fill in ("INDEF", "NAN") else float(fill),
+            fill=np.nan if fill in FILL_WORDS else float(fill),
         )
         with _quiet():
             for index, cut in self.exposures_on(box).items():

@@ -13,6 +13,7 @@ import os
 import stat
 import zlib
 from pathlib import Path
+from typing import Any
 
 import yaml
 
@@ -23,6 +24,7 @@ __all__ = [
     "asdf_tree_problem",
     "check_parameter_file",
     "check_regular",
+    "read_asdf_head",
     "read_csv_lines",
     "read_text",
     "tree_problem",
@@ -215,6 +217,39 @@ def asdf_tree_problem(path: Path) -> str:
     with path.open("rb") as stream:
         head = stream.read(LARGEST_TREE)
     return tree_problem(head)
+
+
+def read_asdf_head(path: Path) -> dict[str, Any]:
+    """Return the tree of an ASDF file as texts, lists and groups; no array is read, no tag known.
+
+    Parameters
+    ----------
+    path
+        A regular file.
+
+    Returns
+    -------
+    dict
+        The tree: every scalar is a text.
+
+    Raises
+    ------
+    OSError
+        When it cannot be read.
+    ValueError
+        When it is no ASDF file, or its tree must not be read: see `asdf_tree_problem`.
+    """
+    with path.open("rb") as stream:
+        head = stream.read(LARGEST_TREE)
+    if problem := tree_problem(head):
+        raise ValueError(problem)
+    try:
+        tree = yaml.load(head.partition(b"\n...")[0], Loader=yaml.BaseLoader)
+    except yaml.YAMLError as err:
+        raise ValueError(" ".join(str(err).split())[:200]) from err
+    if not isinstance(tree, dict):
+        raise ValueError("its tree has no keys")
+    return tree
 
 
 def tree_problem(content: bytes) -> str:

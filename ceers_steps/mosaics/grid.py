@@ -15,10 +15,17 @@ from stcal.resample.utils import compute_mean_pixel_area
 
 from ceers_steps.errors import CeersError
 from ceers_steps.files.limits import asdf_tree_problem, check_regular
-from ceers_steps.kernels.mosaic.limits import grid_problem
+from ceers_steps.kernels.mosaic.limits import drizzle_problem, grid_problem, tangent_problem
 from ceers_steps.kernels.mosaic.tiles import Box
 
-__all__ = ["GRID_PARAMETERS", "Window", "check_grid", "output_grid", "shifted_wcs"]
+__all__ = [
+    "DRIZZLE_PARAMETERS",
+    "GRID_PARAMETERS",
+    "Window",
+    "check_grid",
+    "output_grid",
+    "shifted_wcs",
+]
 
 
 class Window:
@@ -46,6 +53,9 @@ GRID_PARAMETERS = (
 )
 """Parameters of resample that lay out a grid."""
 
+DRIZZLE_PARAMETERS = ("pixfrac", "fillval", "pixmap_stepsize", "pixmap_order")
+"""Those of how exposures are drizzled onto it."""
+
 
 def check_grid(parameters: dict[str, Any]) -> None:
     """Refuse a grid that is none, before anything is read.
@@ -53,7 +63,8 @@ def check_grid(parameters: dict[str, Any]) -> None:
     Parameters
     ----------
     parameters
-        Of ResampleStep: `GRID_PARAMETERS` and ``output_wcs``; None where they are not given.
+        Of ResampleStep: `GRID_PARAMETERS`, None where they are not given, ``output_wcs`` and
+        `DRIZZLE_PARAMETERS`.
 
     Raises
     ------
@@ -64,6 +75,9 @@ def check_grid(parameters: dict[str, Any]) -> None:
         raise CeersError(
             f"The output grid: {problem}. Correct {', '.join(GRID_PARAMETERS)} of resample."
         )
+    drizzle = {name: parameters[name] for name in DRIZZLE_PARAMETERS if name in parameters}
+    if problem := drizzle_problem(**drizzle):
+        raise CeersError(f"resample: {problem}. Correct it, or leave it out.")
     if path := parameters.get("output_wcs"):
         check_regular(path, f"output_wcs={path}")
         if os.path.isfile(path) and (problem := asdf_tree_problem(Path(path))):
@@ -90,16 +104,26 @@ def output_grid(exposures: Any, custom: dict | None, pars: dict) -> dict[str, An
         ``wcs``, ``pixel_scale`` (arcsec) and ``pixel_scale_ratio``.
     """
     if custom is None:
+        if pars["crval"] and (problem := tangent_problem(pars["crval"], exposures.corners())):
+            raise CeersError(
+                f"The output grid: {problem}. Give a crval near the exposures, or leave it out."
+            )
         scale = pars["pixel_scale"]
         try:
             wcs, _, scale, ratio = resampled_wcs_from_models(
                 exposures, **{**pars, "pixel_scale": scale and scale / 3600}
             )
         except ValueError as err:
+            given = ", ".join(f"{name}={pars[name]}" for name in GRID_PARAMETERS if pars[name])
             raise CeersError(
-                f"The output grid cannot be laid out ({err}): it may be on the other side of the "
-                f"sky. Check crval={pars['crval']} (right ascension and declination in degrees)."
+                f"The output grid cannot be laid out ({err.args[0]}). Check {given or 'S_REGION'}."
             ) from err
+        ny, nx = wcs.array_shape
+        if problem := grid_problem(output_shape=(nx, ny)):
+            raise CeersError(
+                f"The output grid: {problem}. Are the exposures of one field? Check crval, "
+                "pixel_scale and pixel_scale_ratio."
+            )
         return {"wcs": wcs, "pixel_scale": 3600 * scale, "pixel_scale_ratio": ratio}
     wcs, scale = custom["wcs"], custom.get("pixel_scale")
     if scale is None:

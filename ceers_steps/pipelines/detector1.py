@@ -12,6 +12,8 @@ from ceers_steps.errors import CeersError
 from ceers_steps.files.membership import is_calibrated_unit
 from ceers_steps.pipelines.base import CeersPipeline
 from ceers_steps.steps.inputs.earlier import check_is_earlier
+from ceers_steps.steps.inputs.rate_errors import restore_lost_noise
+from ceers_steps.steps.inputs.reference_planes import gain_of
 from ceers_steps.steps.inputs.usable import NIRCAM_IMAGING, why_not_nircam
 from ceers_steps.steps.jump_check import JumpCheckStep, correct_rate_errors
 from ceers_steps.steps.looks import keep_rate
@@ -147,6 +149,7 @@ class CeersDetector1(CeersPipeline, Detector1Pipeline):
         else:
             if not self.jump_check.skip:
                 correct_rate_errors(self.jump_check, ramp, rate, rateints)
+            restore_lost_noise(ramp, rate, rateints, partial(gain_of, self.ramp_fit, ramp))
             add_halo_errors(ramp, rate, rateints)
         for product in (rate,) if rateints is None else (rate, rateints):
             for name in ("jump_check", "trapped_charge", "snowball"):

@@ -22,6 +22,7 @@ from ceers_steps.steps.inputs.exposures import (
     without_strangers,
     without_unusable,
 )
+from ceers_steps.steps.inputs.replaced import check_replaced
 from ceers_steps.steps.mosaic_background import MosaicBackgroundStep
 from ceers_steps.steps.skyvar import SkyVarStep
 from ceers_steps.steps.tiled_resample import TiledResampleStep
@@ -118,6 +119,7 @@ class CeersImage3(CeersPipeline, Image3Pipeline):
             The mosaics; None when they are saved, since no one needs them in memory then.
         """
         products = self._products(input_data)
+        self._check_replaced(input_data, products)
         if len(products) > 1 and self.output_file is not None:
             raise CeersError(
                 f"output_file={self.output_file!r} names one mosaic, but the association has "
@@ -162,6 +164,20 @@ class CeersImage3(CeersPipeline, Image3Pipeline):
             )
         association["table_name"] = os.path.basename(path)
         return [{**association, "products": [product]} for product in association["products"]]
+
+    def _check_replaced(self, input_data: Any, products: list[Any]) -> None:
+        """Refuse to replace products of exposures that another association has made."""
+        if not self.save_results or not is_association_path(input_data):
+            return
+        asn_id = products[0].get("asn_id")
+        make = self.outlier_detection.make_output_path
+
+        def paths_of(exposure: str) -> list[str]:
+            kinds = ("crf", "match")
+            return [make(basepath=exposure, suffix=kind, asn_id=asn_id) for kind in kinds]
+
+        parts = [product["products"][0] for product in products]
+        check_replaced(input_data, parts, asn_id, paths_of)
 
     def _make_mosaic(self, library: ModelLibrary) -> Any:
         """Run the steps for the exposures of one product; return the mosaic or its path."""

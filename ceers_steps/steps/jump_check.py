@@ -1,6 +1,7 @@
 """Step: the jumps of a ramp judged again, and the stripes of each group taken out."""
 
 import logging
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -12,9 +13,9 @@ from ceers_steps.kernels.jumps.check import CheckedJumps, check_jumps, subtract_
 from ceers_steps.kernels.jumps.joint import GroupNoise
 from ceers_steps.kernels.jumps.settings import JUMPS
 from ceers_steps.steps.base import CeersStep
-from ceers_steps.steps.inputs.rate_errors import correct_photon_noise
+from ceers_steps.steps.inputs.rate_errors import correct_photon_noise, restore_lost_noise
 from ceers_steps.steps.inputs.readout import readout_layout
-from ceers_steps.steps.inputs.reference_planes import plane_of
+from ceers_steps.steps.inputs.reference_planes import gain_of, plane_of
 from ceers_steps.steps.inputs.usable import bad_pixels, why_not_nircam
 from ceers_steps.steps.snowball import add_halo_errors
 
@@ -195,6 +196,7 @@ class RateErrorsStep(CeersStep):
         else:
             correct_photon_noise(ramp, rate, rateints, noise_of(self, ramp))
         if ramp is not None:
+            restore_lost_noise(ramp, rate, rateints, partial(gain_of, self, ramp))
             add_halo_errors(ramp, rate, rateints)
         for product in (rate, rateints):
             if product is not None:

@@ -26,7 +26,12 @@ from ceers_steps.files.disk import check_space
 from ceers_steps.files.fits_planes import PlaneWriter, file_size, virtual_array
 from ceers_steps.files.headers.provenance import ExposureRecord, record_of, write_records
 from ceers_steps.kernels.mosaic.tiles import Tile, cut_grid
-from ceers_steps.mosaics.grid import GRID_PARAMETERS, check_grid
+from ceers_steps.mosaics.grid import (
+    DRIZZLE_PARAMETERS,
+    GRID_PARAMETERS,
+    check_grid,
+    output_grid,
+)
 from ceers_steps.names import exposure_name
 from ceers_steps.steps.base import CeersMixin
 from ceers_steps.steps.inputs.exposures import association_of, is_image_file, product_name
@@ -97,7 +102,14 @@ class TiledResampleStep(CeersMixin, ResampleStep):
         _check_parameters(self)
         _name_after_product(self, input_data)
         if self.tile_size is None:
-            made = super().process(_as_stock_takes_it(self, input_data))
+            _check_layout(self, input_data)
+            try:
+                made = super().process(_as_stock_takes_it(self, input_data))
+            except MemoryError as err:
+                raise CeersError(
+                    f"The mosaic needs more memory than there is ({err}). Set tile_size "
+                    "(--tile_size=4096 for instance), or check pixel_scale and output_shape."
+                ) from err
             if not self.single:
                 if not np.any(made.wht):
                     raise _nowhere(made.data.shape)
@@ -153,7 +165,8 @@ def _make_mosaic(step: TiledResampleStep, mosaic: TiledMosaic, tiles: Sequence[T
 
 def _check_parameters(step: TiledResampleStep) -> None:
     """Raise `CeersError` for parameters that contradict each other, and for a grid that is none."""
-    check_grid({name: getattr(step, name) for name in (*GRID_PARAMETERS, "output_wcs")})
+    names = (*GRID_PARAMETERS, *DRIZZLE_PARAMETERS, "output_wcs")
+    check_grid({name: getattr(step, name) for name in names})
     if step.tile_size is None:
         if step.keep_tiles:
             raise CeersError("keep_tiles=true needs tile_size (--tile_size=4096 for instance).")
@@ -166,6 +179,16 @@ def _check_parameters(step: TiledResampleStep) -> None:
         )
     if not step.keep_tiles:
         _check_kept_only(step)
+
+
+def _check_layout(step: TiledResampleStep, input_data: Any) -> None:
+    """Raise `CeersError` for a grid that cannot be laid out, where one is given by numbers."""
+    given = [getattr(step, name) for name in GRID_PARAMETERS]
+    if step.output_wcs or step.single or all(value in (None, 1.0) for value in given):
+        return  # the grid of the exposures
+    on_disk = not isinstance(input_data, ModelLibrary)
+    exposures = Exposures(_library_of(step, input_data), as_on_disk=on_disk)
+    output_grid(exposures, None, _drizzle_parameters(step, input_data)["wcs_pars"])
 
 
 def _check_kept_only(step: TiledResampleStep) -> None:
@@ -278,6 +301,7 @@ def _write(
     exposures: Sequence[int],
 ) -> None:
     """Write the mosaic, tile by tile."""
+    seen = False
     with PlaneWriter(path, hdus) as writer:
         for number, (tile, count) in enumerate(zip(tiles, exposures, strict=True), start=1):
             log.info("Tile %d of %d: %d exposures", number, len(tiles), count)
@@ -286,6 +310,9 @@ def _write(
                 planes = mosaic.drizzle(tile.box)
             for name, plane in planes.items():
                 writer.write(EXTENSIONS[name], tile.box.y0, tile.box.x0, plane)
+            seen |= bool(np.any(planes["wht"]))
+    if not seen:
+        raise _nowhere(mosaic.shape)
 
 
 def _chosen(step: TiledResampleStep, tiles: Sequence[Tile]) -> Tile:
@@ -324,8 +351,9 @@ def _kept_tile(step: TiledResampleStep, mosaic: TiledMosaic, tile: Tile) -> dict
 def _nowhere(shape: tuple[int, ...]) -> CeersError:
     """Return the error for a grid beside all exposures."""
     return CeersError(
-        f"None of the exposures touches the output grid of {shape[1]} x {shape[0]} pixels. Check "
-        "crval, crpix, output_shape and output_wcs."
+        f"None of the exposures touches a pixel of the output grid of {shape[1]} x {shape[0]} "
+        "pixels. Check crval, crpix, output_shape and output_wcs, and a pixfrac near 0 (of which "
+        "the kernel gaussian makes nothing)."
     )
 
 

@@ -20,7 +20,7 @@ from ceers_steps.commands.references import _files as exposures_of
 from ceers_steps.errors import CeersError
 from ceers_steps.files import limits
 from ceers_steps.files.atomic import open_fits
-from ceers_steps.files.limits import check_parameter_file, check_regular
+from ceers_steps.files.limits import check_parameter_file, check_regular, read_asdf_head
 from ceers_steps.files.overrides import read_overrides
 from ceers_steps.files.parameter_files import list_parameter_files
 from ceers_steps.files.source_masks import read_bits
@@ -251,3 +251,30 @@ def test_search_tiers_beyond_all_measure(tmp_path, column, value):
     path.write_text(",".join(row) + "\n" + ",".join(row.values()) + "\n")
     with pytest.raises(CeersError, match="tiers="):
         read_tiers(path)
+
+
+def test_the_head_of_an_asdf_file_is_read_as_texts(tmp_path):
+    path = tmp_path / "a.asdf"
+    path.write_text(HEAD + "  n: 1\n  tagged: !unknown/thing-1.0.0 {x: [1.5, true]}\n...\n")
+    with path.open("ab") as stream:
+        stream.write(bytes(range(256)))
+    tree = read_asdf_head(path)
+    assert tree["class"] == "ceers_steps.RemStripingStep"
+    assert tree["parameters"] == {"n": "1", "tagged": {"x": ["1.5", "true"]}}
+
+
+@pytest.mark.parametrize(
+    ("text", "reason"),
+    [
+        ("name: x\n...\n", "does not begin as an ASDF file"),
+        (HEAD, "has no end"),
+        (HEAD + "  {a: 1}: 2\n...\n", "found unhashable key"),
+        (HEAD + "  a: [1\n...\n", "expected"),
+        ("#ASDF 1.0.0\n--- [1, 2]\n...\n", "no keys"),
+    ],
+)
+def test_a_head_that_cannot_be_read_is_said(tmp_path, text, reason):
+    path = tmp_path / "a.asdf"
+    path.write_text(text)
+    with pytest.raises(ValueError, match=reason):
+        read_asdf_head(path)

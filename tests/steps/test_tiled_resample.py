@@ -28,6 +28,7 @@ GRID = {"pixel_scale": 0.03, "rotation": 20.0}
 SLOW = pytest.mark.slow
 INSIDE = {**GRID, "crval": list(CENTRE), "crpix": [100.0, 90.0], "output_shape": [210, 190]}
 BESIDE = {"crval": [215.0, 52.0], "crpix": [100, 100], "output_shape": [200, 200]}
+FAR = {"crval": [10.0, -30.0], "crpix": [100, 100], "output_shape": [200, 200]}
 PLANES = ("data", "err", "dq", "con", "wht", "var_poisson", "var_rnoise", "var_flat")
 
 
@@ -422,16 +423,44 @@ def test_a_changed_exposure_makes_its_tiles_anew(files, monkeypatch, tmp_path):
         ({"single": True}, "single=true"),
         (BESIDE, "touches"),
         ({**BESIDE, "tile_size": None}, "touches"),
-        ({"crval": [10.0, -30.0], "crpix": [100, 100], "output_shape": [200, 200]}, "other side"),
+        (FAR, r"crval 10.0, -30.0 .* is 1\d\d degrees from jw01345001001_02101_00001_nrcb4"),
+        ({**FAR, "tile_size": None}, "degrees from"),
+        ({"crval": [214.9, 20.0]}, "33 degrees from"),
+        ({"crval": [214.9, 20.0], "tile_size": None}, "33 degrees from"),
+        ({"output_shape": [1, 1]}, r"too small.\). Check rotation=20.0, .*output_shape=\[1, 1\]"),
+        (
+            {**BESIDE, "output_shape": [1, 1], "tile_size": None},
+            r"too small.*output_shape=\[1, 1\]",
+        ),
+        ({"crval": [217.9, 52.87], "output_shape": [3, 2], "tile_size": None}, "touches"),
+        ({"kernel": "gaussian", "pixfrac": 0.01}, "a pixfrac near 0"),
+        ({"kernel": "gaussian", "pixfrac": 0.01, "tile_size": None}, "a pixfrac near 0"),
+        ({"pixmap_stepsize": 0.0}, "pixmap_stepsize 0.0 is not a number from 1"),
+        ({"pixmap_stepsize": 1e-30, "tile_size": None}, "pixmap_stepsize 1e-30 is not"),
+        ({"pixmap_stepsize": -3.0}, "pixmap_stepsize -3.0"),
+        ({"pixmap_stepsize": float("inf")}, "pixmap_stepsize inf"),
+        ({"pixmap_order": 2, "tile_size": None}, "pixmap_order 2 is neither 1 nor 3"),
+        ({"fillval": "blue", "tile_size": None}, "fillval 'blue' is neither"),
+        ({"fillval": "1e400"}, "fillval 1e400 is more than"),
         ({"output_shape": [200, 0]}, "output_shape"),
         ({"output_wcs": "nowhere.asdf"}, "nowhere.asdf"),
     ],
 )
 @pytest.mark.filterwarnings("ignore:Invalid interval")  # jwst, of the grid beside the exposures
+@pytest.mark.filterwarnings("ignore:Kernel 'gaussian' is not a flux")
 def test_what_cannot_be_done_is_said(files, parameters, message, tmp_path):
     with pytest.raises(CeersError, match=message):
         in_tiles(files, **{**GRID, **parameters})
     assert not list(tmp_path.glob("*i2d*"))
+
+
+def test_more_memory_than_there_is_is_said(files, monkeypatch, tmp_path):
+    def full(step, models):
+        raise MemoryError("Unable to allocate 50 GiB")
+
+    monkeypatch.setattr(ResampleStep, "process", full)
+    with pytest.raises(CeersError, match=r"Unable to allocate 50 GiB.*Set tile_size"):
+        in_tiles(files, tile_size=None, **GRID)
 
 
 @pytest.mark.parametrize("tile_size", [0, -5, 63])

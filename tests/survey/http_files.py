@@ -29,6 +29,8 @@ class Answer:
     """Whether the length is told; or what is told."""
     drip: int | None = None
     """Send so many bytes, then one a time, for ever."""
+    encoding: str = ""
+    """Send the body, packed in this way already, with this Content-Encoding."""
     headers: dict = field(default_factory=dict)
 
 
@@ -104,6 +106,8 @@ class _Handler(BaseHTTPRequestHandler):
         else:
             self.send_response(200)
         self.send_header("ETag", tag)
+        if answer.encoding:
+            self.send_header("Content-Encoding", answer.encoding)
         if answer.length:
             length = str(len(data) - start) if answer.length is True else answer.length
             self.send_header("Content-Length", length)

@@ -21,7 +21,7 @@ from ceers_steps.files.headers.nircam import (
     SUBARRAYS,
 )
 from ceers_steps.files.headers.rules import RULES, Shape, Values
-from ceers_steps.names import exposure_name, is_exposure_name
+from ceers_steps.names import exposure_name, identity_problem, is_exposure_name
 
 __all__ = ["PATHS", "Completed", "complete_keywords"]
 
@@ -62,6 +62,10 @@ PATHS: dict[str, tuple[str, str]] = {
     "PROGRAM": ("observation.program_number", _TEXT),
     "OBSERVTN": ("observation.observation_number", _TEXT),
     "VISIT": ("observation.visit_number", _TEXT),
+    "VISITGRP": ("observation.visit_group", _TEXT),
+    "SEQ_ID": ("observation.sequence_id", _TEXT),
+    "ACT_ID": ("observation.activity_id", _TEXT),
+    "EXPOSURE": ("observation.exposure_number", _TEXT),
     "RA_REF": ("wcsinfo.ra_ref", _NUMBER),
     "DEC_REF": ("wcsinfo.dec_ref", _NUMBER),
     "ROLL_REF": ("wcsinfo.roll_ref", _NUMBER),
@@ -170,6 +174,11 @@ def complete_keywords(
     for key in PATHS:  # in this order: of several that are wrong the same one is named each time
         if key in known:
             _check_type(name, key, known[key])
+    if problem := identity_problem(name, known):
+        raise CeersError(
+            f"{name}: {problem}. Is the file that of another exposure? Give it its own name, or "
+            "correct the keyword."
+        )
     filled: dict[str, tuple[Any, str]] = {}
     # a value may follow from one that has only just been found
     for _ in range(2):

@@ -3,10 +3,9 @@
 import os
 from pathlib import Path
 
-import yaml
-
 from ceers_steps.errors import CeersError
 from ceers_steps.files.headers.check import looks_of
+from ceers_steps.files.limits import read_asdf_head
 
 __all__ = ["check_instrument", "instrument_of"]
 
@@ -25,10 +24,8 @@ def instrument_of(path: str | os.PathLike) -> str:
         In capitals.
     """
     try:
-        text = Path(path).read_bytes().partition(b"\n...")[0]
-        tree = yaml.load(text, Loader=yaml.BaseLoader)
-        return str(tree["meta"]["instrument"]["name"]).strip().upper()
-    except (OSError, yaml.YAMLError, KeyError, TypeError, ValueError, RecursionError):
+        return str(read_asdf_head(Path(path))["meta"]["instrument"]["name"]).strip().upper()
+    except (OSError, KeyError, TypeError, ValueError):
         return ""  # what is wrong with the file is reported by those that read its parameters
 
 

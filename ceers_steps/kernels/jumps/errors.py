@@ -15,13 +15,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ceers_steps.kernels.jumps.joint import GroupNoise
-from ceers_steps.kernels.jumps.settings import FIT, UNKNOWN
+from ceers_steps.kernels.jumps.settings import FIT, LOST, UNKNOWN
 from ceers_steps.kernels.jumps.surroundings import Surroundings
 from ceers_steps.kernels.stats import mad_sigma
 
 __all__ = [
     "GroupState",
     "combined_variance",
+    "lost_variance",
     "photon_variance",
     "segment_lengths",
     "unknown_variance",
@@ -119,6 +120,30 @@ def combined_variance(parts: Iterable[tuple[Float, Float]]) -> tuple[Float, Floa
         weights = weights + weight
     total /= np.maximum(np.square(weights), np.finfo(np.float32).tiny)
     return total, weights
+
+
+def lost_variance(rate: Float, read: Float, time: Float, gain: Float | float) -> Float:
+    """Return the photon noise of rates that are too bright to have none.
+
+    Parameters
+    ----------
+    rate
+        Of any shape: DN/s.
+    read
+        Variance of the read noise, (DN/s)^2.
+    time
+        In which the light was gathered, s; without any there is no noise.
+    gain
+        Electrons per DN.
+
+    Returns
+    -------
+    ndarray
+        Variance, (DN/s)^2; 0 where a rate may be read noise, or is small beside it.
+    """
+    seconds = np.maximum(time, np.float32(1e-6)) * np.float32(gain)
+    found = np.where(time > 0, rate / seconds, np.float32(0))
+    return np.where(found > LOST.over_read * read, found, np.float32(0)).astype(np.float32)
 
 
 def unknown_variance(

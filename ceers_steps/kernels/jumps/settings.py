@@ -125,7 +125,17 @@ class UnknownSettings:
     """... and pairs of neighbours at least: 1.2%."""
 
 
+@dataclass(frozen=True)
+class LostSettings:
+    """Which rates must have photon noise."""
+
+    over_read: float = 10.0
+    """Photon noise over read noise (variances): so bright a pixel is 25 sigma and more above 0 with
+    a read noise of 8 electrons, and its median rate, of which jwst takes it, is not negative."""
+
+
 JUMPS = JumpSettings()
+LOST = LostSettings()
 EVENTS = EventSettings()
 UNKNOWN = UnknownSettings()
 SCREEN = ScreenSettings()

@@ -1,10 +1,17 @@
 """What can be the grid of a mosaic."""
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-__all__ = ["GRID", "GridSettings", "grid_problem"]
+__all__ = [
+    "FILL_WORDS",
+    "GRID",
+    "GridSettings",
+    "drizzle_problem",
+    "grid_problem",
+    "tangent_problem",
+]
 
 
 @dataclass(frozen=True)
@@ -20,9 +27,18 @@ class GridSettings:
     farthest: float = 1e7
     """Pixels from the first one to the tangent point, at most: at 0.03 arcsec they are 83
     degrees."""
+    farthest_sky: float = 30.0
+    """Degrees from an exposure to the tangent point, at most: there a pixel of 0.03 arcsec is drawn
+    out to 1.15 times its width and 1.33 times its height, and the mosaic with it."""
 
 
 GRID = GridSettings()
+
+LARGEST_FILL = 3.4e38
+"""Of values in pixels without exposures, which are float32."""
+
+FILL_WORDS = ("INDEF", "NAN", "")
+"""Values of fillval that stand for NaN."""
 
 
 def grid_problem(
@@ -79,3 +95,78 @@ def grid_problem(
         if nx * ny > GRID.largest:
             return f"{nx} x {ny} pixels (nx, ny) are more than {GRID.largest:.0e}"
     return ""
+
+
+def tangent_problem(crval: Sequence[float], places: Mapping[str, Sequence[float]]) -> str:
+    """Say whether the tangent point is too far from the exposures.
+
+    Parameters
+    ----------
+    crval
+        RA and Dec of the tangent point, deg.
+    places
+        RA and Dec (deg) of a point in each exposure, by its name.
+
+    Returns
+    -------
+    str
+        Empty when it is not.
+    """
+    for name, (ra, dec) in places.items():
+        distance = math.degrees(_angle(crval, (ra, dec)))
+        if distance > GRID.farthest_sky:
+            return (
+                f"crval {', '.join(map(str, crval))} (RA, Dec) is {distance:.0f} degrees from "
+                f"{name} at {ra:.4f}, {dec:.4f}, more than {GRID.farthest_sky:.0f}"
+            )
+    return ""
+
+
+def _angle(one: Sequence[float], other: Sequence[float]) -> float:
+    """Return the angle between two places (deg) on the sky, rad."""
+    (ra, dec), (ra_of_other, dec_of_other) = (map(math.radians, place) for place in (one, other))
+    half = (
+        math.sin((dec - dec_of_other) / 2) ** 2
+        + math.cos(dec) * math.cos(dec_of_other) * math.sin((ra - ra_of_other) / 2) ** 2
+    )
+    return 2 * math.asin(min(math.sqrt(half), 1.0))
+
+
+def drizzle_problem(
+    *,
+    pixfrac: float = 1.0,
+    fillval: str | float | None = None,
+    pixmap_stepsize: float = 1.0,
+    pixmap_order: int = 1,
+) -> str:
+    """Say what keeps parameters of the drizzle from being used.
+
+    Parameters
+    ----------
+    pixfrac
+        Side of the drop, in pixels of the exposures.
+    fillval
+        Of pixels that no exposure reaches: a number, or ``NAN`` or ``INDEF``.
+    pixmap_stepsize
+        Pixels between two whose place is worked out, 1 for all.
+    pixmap_order
+        Of the interpolation between them.
+
+    Returns
+    -------
+    str
+        Empty when nothing does.
+    """
+    if not 0 <= pixfrac <= 1:
+        return f"pixfrac {pixfrac} is not from 0 to 1"
+    if not 1 <= pixmap_stepsize < math.inf:
+        return f"pixmap_stepsize {pixmap_stepsize} is not a number from 1 (every pixel) up"
+    if pixmap_order not in (1, 3):
+        return f"pixmap_order {pixmap_order} is neither 1 nor 3"
+    if fillval is None or str(fillval).strip().upper() in FILL_WORDS:
+        return ""
+    try:
+        number = float(fillval)
+    except ValueError:
+        return f"fillval {fillval!r} is neither a number nor NAN or INDEF"
+    return "" if abs(number) < LARGEST_FILL else f"fillval {fillval} is more than float32 holds"

@@ -6,14 +6,13 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import yaml
 from astropy.io import fits
 from stdatamodels.jwst.datamodels import JwstDataModel
 
 from ceers_steps.errors import CeersError
 from ceers_steps.files.headers.check import looks_of
 from ceers_steps.files.headers.look import Found
-from ceers_steps.files.limits import asdf_tree_problem, check_regular
+from ceers_steps.files.limits import check_regular, read_asdf_head
 
 __all__ = ["check_given_references"]
 
@@ -76,10 +75,7 @@ def _header_of(kind: str, path: Path) -> tuple[dict[str, str], tuple[int, ...]]:
     shape: tuple[int, ...] = ()
     try:
         if path.suffix == ".asdf":
-            if problem := asdf_tree_problem(path):
-                raise ValueError(problem)
-            text = path.read_bytes().partition(b"\n...")[0]
-            meta = dict(yaml.load(text, Loader=yaml.BaseLoader)).get("meta") or {}
+            meta = read_asdf_head(path).get("meta") or {}
             instrument = meta.get("instrument") or {}
             values = (meta.get("reftype"), instrument.get("name"), instrument.get("detector"))
         else:
@@ -91,7 +87,7 @@ def _header_of(kind: str, path: Path) -> tuple[dict[str, str], tuple[int, ...]]:
                     shape = hdus["SCI"].shape
                 if kind == "flat" and shape:
                     _check_flat(hdus["SCI"].data)
-    except (OSError, ValueError, TypeError, AttributeError, KeyError, yaml.YAMLError) as err:
+    except (OSError, ValueError, TypeError, AttributeError, KeyError) as err:
         reason = " ".join(str(err).split())[:200]
         raise CeersError(
             f"{name} cannot be used ({reason}). Give a reference file, or leave it to CRDS."

@@ -1,12 +1,17 @@
 """The noise of a rate that was fitted to ramps, worked out from both."""
 
+import logging
+from collections.abc import Callable
+
 import numpy as np
 from numpy.typing import NDArray
 from stdatamodels.jwst.datamodels import CubeModel, ImageModel, RampModel, dqflags
 
+from ceers_steps.kernels.dq import DO_NOT_USE
 from ceers_steps.kernels.jumps.errors import (
     GroupState,
     combined_variance,
+    lost_variance,
     photon_variance,
     unknown_variance,
 )
@@ -14,7 +19,9 @@ from ceers_steps.kernels.jumps.joint import GroupNoise
 from ceers_steps.kernels.jumps.surroundings import expect_rate
 from ceers_steps.steps.inputs.readout import readout_layout
 
-__all__ = ["correct_photon_noise"]
+__all__ = ["correct_photon_noise", "restore_lost_noise"]
+
+log = logging.getLogger(__name__)
 
 JUMP, PERSISTENCE = dqflags.group["JUMP_DET"], dqflags.pixel["PERSISTENCE"]
 
@@ -58,6 +65,70 @@ def correct_photon_noise(
         for i, part in enumerate(parts):
             planes = (rateints.var_poisson[i], rateints.var_rnoise[i], rateints.err[i])
             _write(*planes, part, unknown)
+
+
+def restore_lost_noise(
+    ramp: RampModel,
+    rate: ImageModel,
+    rateints: CubeModel | None,
+    gain_of: Callable[[], NDArray[np.float32]],
+) -> None:
+    """Give bright pixels back the noise that ramp_fit drops, and flag pixels without any.
+
+    ``ramp_fit`` of jwst (stcal 1.19) sets VAR_POISSON of 1e6 (DN/s)^2 and more to 0, and the ERR
+    of integrations with it: subarrays of 64 x 64 pixels, read in 0.05 s, have such pixels.
+
+    Parameters
+    ----------
+    ramp : `~stdatamodels.jwst.datamodels.RampModel`
+        The ramps with the flags that the fit has seen.
+    rate : `~stdatamodels.jwst.datamodels.ImageModel`
+        The rate of all integrations; changed.
+    rateints : `~stdatamodels.jwst.datamodels.CubeModel` or None
+        The rates of each; changed.
+    gain_of : callable
+        Returns the gain (electrons per DN), shape ``(ny, nx)``; called only where it is needed.
+    """
+    cubes = [(rate, slice(None))]
+    if rateints is not None:
+        cubes += [(rateints, slice(i, i + 1)) for i in range(len(rateints.data))]
+    n_restored, n_without = 0, 0
+    for model, integrations in cubes:
+        part = integrations.start if model is rateints else ...
+        data, dq, error, read, poisson = (
+            getattr(model, name)[part]
+            for name in ("data", "dq", "err", "var_rnoise", "var_poisson")
+        )
+        usable = ((dq & DO_NOT_USE) == 0) & np.isfinite(data)
+        y, x = np.nonzero(usable & (poisson == 0) & (data > 0) & (read > 0))
+        if len(y):
+            times = _exposed(ramp, integrations, y, x)
+            bright = lost_variance(data[y, x], read[y, x], times, 1) > 0  # of no gain is more
+            y, x, times = y[bright], x[bright], times[bright]
+        if len(y):
+            found = lost_variance(data[y, x], read[y, x], times, gain_of()[y, x])
+            poisson[y, x] = found
+            error[y, x] = np.sqrt(found + read[y, x])
+            n_restored += int(np.count_nonzero(found))
+        without = usable & ~(error > 0)
+        dq[without] |= DO_NOT_USE
+        data[without] = np.nan
+        n_without += int(np.count_nonzero(without))
+    name = ramp.meta.filename
+    if n_restored:
+        log.info("%s: photon noise of %d bright values restored", name, n_restored)
+    if n_without:
+        log.warning("%s: %d values without noise are not to be used", name, n_without)
+
+
+def _exposed(ramp: RampModel, integrations: slice, y: NDArray, x: NDArray) -> NDArray[np.float32]:
+    """Return the seconds in which the light of some pixels was gathered, as the fit counts them."""
+    exposure = ramp.meta.exposure
+    groups = ramp.groupdq[integrations, :, y, x]
+    good = (states_of(groups) != GroupState.BROKEN).sum(axis=1)
+    alone = ((exposure.nframes or 1) + 1) * (exposure.frame_time or 0) / 2
+    times = np.where(good > 1, (good - 1) * (exposure.group_time or 0), (good > 0) * alone)
+    return times.sum(axis=0).astype(np.float32)
 
 
 def states_of(groupdq: NDArray[np.uint8]) -> NDArray[np.uint8]:

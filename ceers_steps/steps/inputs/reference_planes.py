@@ -8,7 +8,7 @@ from stdatamodels.jwst.datamodels import GainModel, RampModel, ReadnoiseModel, S
 
 from ceers_steps.errors import CeersError
 
-__all__ = ["plane_of"]
+__all__ = ["gain_of", "plane_of"]
 
 _MODELS: dict[str, Any] = {
     "gain": GainModel,
@@ -55,3 +55,26 @@ def plane_of(path: str, kind: str, model: RampModel) -> NDArray[np.float32]:
     if not good.any():
         raise CeersError(f"{path}: no pixel has a {kind} above 0. Fetch it again.")
     return np.where(good, plane, np.median(plane[good])).astype(np.float32)
+
+
+def gain_of(step: Any, model: RampModel) -> NDArray[np.float32]:
+    """Return the gain at the pixels of an exposure, of the reference file that a step uses.
+
+    Parameters
+    ----------
+    step : `~stpipe.Step`
+        One that has a gain among its references.
+    model : `~stdatamodels.jwst.datamodels.RampModel`
+        The exposure.
+
+    Returns
+    -------
+    ndarray
+        Shape ``(ny, nx)``: electrons per DN.
+
+    Raises
+    ------
+    CeersError
+        As `plane_of`.
+    """
+    return plane_of(step.get_reference_file(model, "gain"), "gain", model)

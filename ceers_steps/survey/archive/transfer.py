@@ -4,6 +4,7 @@ import contextlib
 import os
 import queue
 import re
+import shutil
 import threading
 import time
 from collections.abc import Callable, Sequence
@@ -28,8 +29,14 @@ LONGEST_PAUSE = 40.0
 LEAST_RATE, WINDOW = 1000.0, 60.0
 """Bytes a second that have to come, on average over so many seconds."""
 
-LARGEST = 100 * 10**9
-"""Bytes of a file of which nobody tells the size, at most; raw exposures have up to 1e10."""
+LARGEST = 20 * 10**9
+"""Bytes of a file of which the archive lists no size, at most; raw exposures have up to 1e10."""
+
+RESERVE = 10**9
+"""Bytes that such a file leaves free on the disk."""
+
+PACKED = 100
+"""Times that a file may be larger than what is sent of it, packed; images have 2 to 10."""
 
 MARGIN = 1 << 20
 """Bytes by which a file may be larger than twice what the archive lists, or smaller than half."""
@@ -233,6 +240,9 @@ class _Worker:
                 headers["If-Range"] = known["validator"]
         with _ask(session, transfer.url, headers) as answer:
             start, total = _look_at(answer, transfer, have)
+            if total and not transfer.size and total > (most := _room(transfer, have)):
+                transfer.discard()
+                raise _HopelessError(f"{total} bytes are sent, more than {most}: {_NO_SIZE}")
             if total and transfer.size and not _is_like(total, transfer.size):
                 transfer.discard()
                 raise _HopelessError(f"{total} bytes are sent, the archive lists {transfer.size}")
@@ -256,6 +266,7 @@ class _Worker:
     ) -> None:
         """Write the body of an answer to the partial file."""
         expected = transfer.size if total is None else total
+        most = _room(transfer, start) if expected is None else expected
         began, first = time.monotonic(), start
         with transfer.open_part(start) as part:
             self.events.put(("at", number, start))
@@ -266,8 +277,15 @@ class _Worker:
                 self.events.put(("at", number, at))
                 if self.stop.is_set():
                     raise _StoppedError
-                if at > (LARGEST if expected is None else expected):
+                if at > most:
+                    if expected is None:
+                        transfer.discard()
+                        raise _HopelessError(f"more than {most} bytes came, and no end: {_NO_SIZE}")
                     break  # a body without an end
+                if at - start > PACKED * answer.raw.tell() + MARGIN:
+                    transfer.discard()
+                    sent = f"{answer.raw.tell()} bytes that were sent packed"
+                    raise _HopelessError(f"{sent} become more than {at}: that is no image")
                 if (took := time.monotonic() - began) > WINDOW:
                     if at - first < LEAST_RATE * took:
                         raise _AgainError(f"less than {LEAST_RATE / 1000:g} kB came in a second")
@@ -278,9 +296,6 @@ class _Worker:
         """Check a partial file that should be whole, and give it its name."""
         expected = transfer.size if total is None else total
         size = transfer.fetched
-        if expected is None and size > LARGEST:
-            transfer.discard()
-            raise _HopelessError(f"more than {LARGEST:.0e} bytes came, and no end")
         if expected is not None and size < expected:
             raise _AgainError(f"cut off after {size} of {expected} bytes")
         if expected is not None and size > expected:
@@ -305,6 +320,15 @@ def _ask(session: Any, url: str, headers: dict[str, str]) -> Any:
         raise
     except ValueError as err:  # of the address of a redirection: UnicodeError too
         raise _HopelessError(f"the server sends on to an address that is none ({err})") from err
+
+
+def _room(transfer: Transfer, have: int) -> int:
+    """Return how large a file of which the archive lists no size may become."""
+    free = shutil.disk_usage(transfer.path.parent).free
+    return max(min(LARGEST, free + have - RESERVE), 0)
+
+
+_NO_SIZE = "the archive lists no size for this file, and the disk is not to be filled with it"
 
 
 def _is_like(size: int, listed: int) -> bool:

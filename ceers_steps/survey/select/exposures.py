@@ -33,6 +33,7 @@ from ceers_steps.names import (
     effective_filter,
     exposure_name,
     identify,
+    identity_problem,
     name_problem,
 )
 
@@ -299,6 +300,8 @@ def _from_header(file: Path, header: fits.Header) -> Exposure:
     filter_name = effective_filter(_word(header, "FILTER"), _word(header, "PUPIL"))
     _check_safe("FILTER and PUPIL", filter_name)
     _check_safe("DETECTOR", detector)
+    if not is_mosaic and (problem := identity_problem(file, header)):
+        raise ValueError(problem)
     return Exposure(
         path=file,
         name=name,

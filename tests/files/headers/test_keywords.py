@@ -60,6 +60,7 @@ FULL = {
 SMALL = {
     **FULL,
     "DETECTOR": "NRCB4",
+    "FILENAME": "jw01075001002_03105_00009_nrcb4_uncal.fits",
     "V2_REF": -43.2,
     "V3_REF": -514.8,
     "MODULE": "B",
@@ -244,7 +245,8 @@ def test_tables_are_those_of_the_simulator():
     """Which has them from the SIAF and the handbook, by itself."""
     assert tuple(instrument.DETECTORS) == DETECTORS
     for name, detector in instrument.DETECTORS.items():
-        header = without("full", "FASTAXIS", "SLOWAXIS", *OF_DETECTOR) | {"DETECTOR": name}
+        others = ("FASTAXIS", "SLOWAXIS", "FILENAME", *OF_DETECTOR)
+        header = without("full", *others) | {"DETECTOR": name}
         found = complete_keywords(header, None, "x.fits", needs=["FASTAXIS", "SLOWAXIS"]).values
         assert found == {"FASTAXIS": detector.fast_axis, "SLOWAXIS": detector.slow_axis}
         for subarray, (x, y, side) in SUBARRAYS[name].items():
@@ -307,3 +309,29 @@ def test_a_place_within_the_image_or_behind_a_mask():
         complete_keywords({**FULL, "DEC_REF": -24.45}, (2048, 2048), "x", needs=["V2_REF"])
     masked = {**FULL, "V3_REF": -405.2, "PUPIL": "MASKRND"}
     complete_keywords(masked, (1, 10, 2048, 2048), "x", needs=["V2_REF"])
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        (
+            {"OBSERVTN": "009"},
+            "OBSERVTN=009, but FILENAME is that of exposure jw01075001002",
+        ),
+        ({"EXPOSURE": "00003"}, "EXPOSURE=00003, but FILENAME"),
+        ({"SEQ_ID": "2"}, "SEQ_ID=2, but FILENAME"),
+    ],
+)
+def test_keywords_of_another_exposure_are_refused(changes, message):
+    with pytest.raises(CeersError, match=message):
+        complete_keywords({**FULL, **changes}, None, "x.fits")
+    made_up = {**FULL, **changes, "FILENAME": "test_uncal.fits"}
+    complete_keywords(made_up, None, "x.fits")
+    with pytest.raises(CeersError, match=r"its name is that of exposure .*_00007_nrca2"):
+        complete_keywords(made_up, None, "jw01075001002_03105_00007_nrca2_uncal.fits")
+
+
+def test_a_file_named_after_another_exposure_is_refused():
+    complete_keywords(FULL, None, "bkgfix_jw01075001002_03105_00009_nrca2_rate.fits")
+    with pytest.raises(CeersError, match=r"exposure .*_00010_nrca2, its FILENAME that of .*_00009"):
+        complete_keywords(FULL, None, "/data/jw01075001002_03105_00010_nrca2_uncal.fits")

@@ -1,11 +1,13 @@
 """Transfers: whatever goes wrong on the way, a file that is there is complete."""
 
+import gzip
 import io
 import os
 import signal
 import subprocess
 import sys
 import time
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -373,6 +375,48 @@ def test_a_body_without_end_of_a_file_whose_size_nobody_tells(server, tmp_path, 
     assert outcome.status == "failed"
     assert "and no end" in outcome.message
     assert list(item.path.parent.iterdir()) == []
+
+
+BOMB = gzip.compress(bytes(100_000_000))  # a thousandth of what it becomes
+
+
+@pytest.mark.parametrize("length", [True, False])
+@pytest.mark.parametrize("listed", [None, len(DATA)])
+def test_what_was_sent_packed_stays_within_bounds(server, tmp_path, length, listed):
+    """Asked for is what is not packed; a server may send it all the same."""
+    item = Transfer(server.url + PATH, tmp_path / "data" / PATH[1:], listed)
+    bomb = Answer(body=BOMB, encoding="gzip", length=length)
+    server.answers[PATH] = [bomb] * 2
+    furthest = []
+    (outcome,) = run(item, attempts=2, tell=lambda kind, _, at: furthest.append((kind, at)))
+    assert outcome.status == "failed"
+    reason = "sent packed become" if listed is None else f"the archive has {listed}"
+    assert reason in outcome.message
+    most = max(at for kind, at in furthest if kind == "at")
+    assert most < transfer.PACKED * len(BOMB) + 2 * transfer.MARGIN
+    assert list(item.path.parent.iterdir()) == []
+
+
+def test_a_file_that_is_sent_packed_is_fetched(server, tmp_path):
+    item = Transfer(server.url + PATH, tmp_path / "data" / PATH[1:])
+    server.answers[PATH] = [Answer(body=gzip.compress(DATA), encoding="gzip")]
+    (outcome,) = run(item)
+    assert outcome.status == "fetched"
+    assert is_clean(item)
+
+
+def test_a_file_without_a_listed_size_does_not_fill_the_disk(server, tmp_path, monkeypatch):
+    """Whether its length is announced or not."""
+    item = Transfer(server.url + PATH, tmp_path / "data" / PATH[1:])
+    free = transfer.RESERVE + len(DATA) // 2
+    monkeypatch.setattr(transfer.shutil, "disk_usage", lambda _: SimpleNamespace(free=free))
+    for answer in (Answer(), Answer(length=False), Answer(length=str(10**15), drip=10)):
+        server.answers[PATH] = [answer]
+        (outcome,) = run(item)
+        assert outcome.status == "failed"
+        assert f"more than {len(DATA) // 2}" in outcome.message
+        assert "lists no size" in outcome.message
+        assert list(item.path.parent.iterdir()) == []
 
 
 def test_a_size_far_beyond_the_listed_one_is_refused_at_once(server, tmp_path):

@@ -147,6 +147,16 @@ def test_keywords_of_another_type_are_named(tmp_path, keyword, value):
         read_exposures([path])
 
 
+@pytest.mark.parametrize(
+    ("keyword", "value"),
+    [("OBSERVTN", "009"), ("PROGRAM", "1345"), ("DETECTOR", "NRCB1"), ("EXPOSURE", "2")],
+)
+def test_keywords_of_another_exposure_are_named(tmp_path, keyword, value):
+    path = write_file(tmp_path, NAME, **{keyword: value})
+    with pytest.raises(CeersError, match=f"{keyword}={value}, but its name is that of"):
+        read_exposures([path])
+
+
 def test_whole_numbers_are_those_of_a_program(tmp_path):
     (exposure,), _ = read_exposures([write_file(tmp_path, NAME, PROGRAM=1727, OBSERVTN=2)])
     assert (exposure.program, exposure.observation) == ("01727", "002")
@@ -190,7 +200,8 @@ def test_an_exposure_in_two_files_is_an_error(tmp_path):
 
 @pytest.mark.parametrize("copy", [f"bkgfix_{NAME}", "better_cal.fits"])
 def test_a_copy_of_another_name_is_the_same_exposure(tmp_path, copy):
-    files = [write_file(tmp_path, name, FILENAME=NAME, **NUMBERS) for name in (NAME, copy)]
+    keywords = {"FILENAME": NAME, "DETECTOR": "NRCB4", **NUMBERS}
+    files = [write_file(tmp_path, name, **keywords) for name in (NAME, copy)]
     (alone,), _ = read_exposures(files[1:])
     assert alone.name == NAME.removesuffix("_cal.fits")
     with pytest.raises(CeersError, match=rf"occur twice.*/{NAME} and .*/{copy}"):
