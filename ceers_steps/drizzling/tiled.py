@@ -242,7 +242,8 @@ class TiledMosaic:
         dict
             The planes, as they are in the whole mosaic.
         """
-        fill = str(self._options["fillval"]).strip().upper()
+        fillval = self._options["fillval"]
+        fill = "" if fillval is None else str(fillval).strip().upper()
         tile = Coadd(
             box.shape,
             variances=_VARIANCES if self._options["enable_var"] else (),

@@ -53,7 +53,7 @@ GRID_PARAMETERS = (
 )
 """Parameters of resample that lay out a grid."""
 
-DRIZZLE_PARAMETERS = ("pixfrac", "fillval", "pixmap_stepsize", "pixmap_order")
+DRIZZLE_PARAMETERS = ("pixfrac", "fillval", "pixmap_stepsize", "pixmap_order", "weight_type")
 """Those of how exposures are drizzled onto it."""
 
 
@@ -80,7 +80,9 @@ def check_grid(parameters: dict[str, Any]) -> None:
         raise CeersError(f"resample: {problem}. Correct it, or leave it out.")
     if path := parameters.get("output_wcs"):
         check_regular(path, f"output_wcs={path}")
-        if os.path.isfile(path) and (problem := asdf_tree_problem(Path(path))):
+        if not os.path.isfile(path):
+            raise CeersError(f"output_wcs={path}: no such file. Give an ASDF file with a wcs.")
+        if problem := asdf_tree_problem(Path(path)):
             raise CeersError(f"output_wcs={path} cannot be read ({problem}). Give an ASDF file.")
 
 

@@ -152,6 +152,7 @@ class CeersMixin(_Extended):
 
     def remove_suffix(self, name: str) -> tuple[str, str | None]:
         """Remove a suffix of jwst or of this package, so that suffixes do not pile up."""
+        name = name.removesuffix(".fits")  # of an input that is packed, x_uncal.fits.gz
         match = _OUR_SUFFIX.match(name)
         return (match["root"], "_") if match else super().remove_suffix(name)
 

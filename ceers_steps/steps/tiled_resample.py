@@ -183,6 +183,8 @@ def _check_parameters(step: TiledResampleStep) -> None:
 
 def _check_layout(step: TiledResampleStep, input_data: Any) -> None:
     """Raise `CeersError` for a grid that cannot be laid out, where one is given by numbers."""
+    if step.output_wcs:
+        _drizzle_parameters(step, input_data)
     given = [getattr(step, name) for name in GRID_PARAMETERS]
     if step.output_wcs or step.single or all(value in (None, 1.0) for value in given):
         return  # the grid of the exposures
@@ -271,6 +273,11 @@ def _drizzle_parameters(step: TiledResampleStep, input_data: Any) -> dict[str, A
         parameters = step.get_drizpars()
     except ValueError as err:
         raise CeersError(f"{err} Check output_shape, crpix and output_wcs.") from err
+    except (KeyError, TypeError, AttributeError) as err:
+        raise CeersError(
+            f"output_wcs={step.output_wcs} has no grid ({type(err).__name__}: {err}). Give an ASDF "
+            "file with a wcs, as ceers associate writes."
+        ) from err
     single = isinstance(input_data, JwstDataModel) or is_image_file(input_data)
     return {**parameters, "blendheaders": step.blendheaders and not single}
 
@@ -351,9 +358,9 @@ def _kept_tile(step: TiledResampleStep, mosaic: TiledMosaic, tile: Tile) -> dict
 def _nowhere(shape: tuple[int, ...]) -> CeersError:
     """Return the error for a grid beside all exposures."""
     return CeersError(
-        f"None of the exposures touches a pixel of the output grid of {shape[1]} x {shape[0]} "
-        "pixels. Check crval, crpix, output_shape and output_wcs, and a pixfrac near 0 (of which "
-        "the kernel gaussian makes nothing)."
+        f"None of the exposures touches the output grid of {shape[1]} x {shape[0]} pixels with a "
+        "usable pixel. Check crval, crpix, output_shape and output_wcs, DQ of the exposures, and a "
+        "pixfrac near 0 (of which the kernel gaussian makes nothing)."
     )
 
 

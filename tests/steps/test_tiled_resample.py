@@ -14,6 +14,7 @@ from jwst.datamodels import ModelLibrary
 from jwst.resample import ResampleStep
 from numpy.testing import assert_allclose, assert_array_equal
 from stdatamodels.jwst import datamodels
+from stdatamodels.jwst.datamodels import dqflags
 from stpipe.exceptions import ValidationError
 
 from ceers_steps.drizzling.tiled import TiledMosaic
@@ -433,8 +434,6 @@ def test_a_changed_exposure_makes_its_tiles_anew(files, monkeypatch, tmp_path):
             r"too small.*output_shape=\[1, 1\]",
         ),
         ({"crval": [217.9, 52.87], "output_shape": [3, 2], "tile_size": None}, "touches"),
-        ({"kernel": "gaussian", "pixfrac": 0.01}, "a pixfrac near 0"),
-        ({"kernel": "gaussian", "pixfrac": 0.01, "tile_size": None}, "a pixfrac near 0"),
         ({"pixmap_stepsize": 0.0}, "pixmap_stepsize 0.0 is not a number from 1"),
         ({"pixmap_stepsize": 1e-30, "tile_size": None}, "pixmap_stepsize 1e-30 is not"),
         ({"pixmap_stepsize": -3.0}, "pixmap_stepsize -3.0"),
@@ -442,16 +441,42 @@ def test_a_changed_exposure_makes_its_tiles_anew(files, monkeypatch, tmp_path):
         ({"pixmap_order": 2, "tile_size": None}, "pixmap_order 2 is neither 1 nor 3"),
         ({"fillval": "blue", "tile_size": None}, "fillval 'blue' is neither"),
         ({"fillval": "1e400"}, "fillval 1e400 is more than"),
+        ({"weight_type": None}, "weight_type None"),
+        (
+            {"output_wcs": "nowhere.asdf", "tile_size": None},
+            "nowhere.asdf: no such file",
+        ),
         ({"output_shape": [200, 0]}, "output_shape"),
         ({"output_wcs": "nowhere.asdf"}, "nowhere.asdf"),
     ],
 )
 @pytest.mark.filterwarnings("ignore:Invalid interval")  # jwst, of the grid beside the exposures
-@pytest.mark.filterwarnings("ignore:Kernel 'gaussian' is not a flux")
 def test_what_cannot_be_done_is_said(files, parameters, message, tmp_path):
     with pytest.raises(CeersError, match=message):
         in_tiles(files, **{**GRID, **parameters})
     assert not list(tmp_path.glob("*i2d*"))
+
+
+@pytest.mark.parametrize("tile_size", [None, 64])
+@pytest.mark.parametrize("tree", [{}, {"wcs": "a text"}, {"wcs": {"x": 1}}])
+def test_a_grid_file_without_a_grid_is_said(files, tree, tile_size, tmp_path):
+    asdf.AsdfFile(tree).write_to(tmp_path / "g.asdf")
+    with pytest.raises(CeersError, match=r"output_wcs=.*g.asdf has no grid"):
+        in_tiles(files, tile_size=tile_size, output_wcs=str(tmp_path / "g.asdf"))
+
+
+@pytest.mark.parametrize("tile_size", [None, 64])
+def test_exposures_without_a_usable_pixel_make_no_mosaic(tile_size, tmp_path):
+    model = exposure(1)
+    model.dq |= dqflags.pixel["DO_NOT_USE"]
+    with pytest.raises(CeersError, match="with a usable pixel"):
+        in_tiles(ModelLibrary([model]), tile_size=tile_size, **GRID)
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_fill_value_that_is_none_is_nan(files):
+    with fits.open(in_tiles(files, fillval=None, **GRID)) as hdus:
+        assert np.isnan(hdus["SCI"].data[hdus["WHT"].data == 0]).all()
 
 
 def test_more_memory_than_there_is_is_said(files, monkeypatch, tmp_path):

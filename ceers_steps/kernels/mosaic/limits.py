@@ -138,6 +138,7 @@ def drizzle_problem(
     fillval: str | float | None = None,
     pixmap_stepsize: float = 1.0,
     pixmap_order: int = 1,
+    weight_type: str | None = "ivm",
 ) -> str:
     """Say what keeps parameters of the drizzle from being used.
 
@@ -151,6 +152,8 @@ def drizzle_problem(
         Pixels between two whose place is worked out, 1 for all.
     pixmap_order
         Of the interpolation between them.
+    weight_type
+        What exposures are weighted by.
 
     Returns
     -------
@@ -163,6 +166,8 @@ def drizzle_problem(
         return f"pixmap_stepsize {pixmap_stepsize} is not a number from 1 (every pixel) up"
     if pixmap_order not in (1, 3):
         return f"pixmap_order {pixmap_order} is neither 1 nor 3"
+    if weight_type is None:
+        return "weight_type None: stcal weights by 'ivm' or 'exptime'"
     if fillval is None or str(fillval).strip().upper() in FILL_WORDS:
         return ""
     try:
