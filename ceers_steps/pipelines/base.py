@@ -1,5 +1,6 @@
 """What the pipelines share."""
 
+from collections.abc import Callable
 from functools import partial
 from typing import Any
 
@@ -17,9 +18,15 @@ class CeersPipeline(CeersMixin):
             step = getattr(self, name)
             if not isinstance(step, CeersMixin):
                 step.save_model = partial(save_atomic, step)
+                step.remove_suffix = partial(_without_fits, step.remove_suffix)
 
     @classmethod
     def get_config_reftype(cls) -> str:
         """Take the CRDS parameters of the pipeline that this one extends."""
         extended: Any = next(base for base in cls.__mro__ if not issubclass(base, CeersMixin))
         return extended.get_config_reftype()
+
+
+def _without_fits(remove: Callable[[str], Any], name: str) -> Any:
+    """Remove the suffix of a name, also of that of a packed input (``x_cal.fits`` of .fits.gz)."""
+    return remove(name.removesuffix(".fits"))

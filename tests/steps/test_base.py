@@ -1,5 +1,6 @@
 """What all Steps share: names, atomic output, clear errors, provenance."""
 
+import gzip
 import os
 import re
 import subprocess
@@ -13,6 +14,7 @@ import stdatamodels
 from astropy.io import fits
 from stdatamodels.jwst import datamodels
 
+from ceers_steps import CeersImage3
 from ceers_steps.errors import CeersError
 from ceers_steps.files.atomic import write_atomic
 from ceers_steps.files.headers.provenance import status_keyword
@@ -130,6 +132,23 @@ def test_suffixes_do_not_pile_up(rate_file, tmp_path):
     step = HalveStep()
     for name in ("rate", "wispsub", "1fmask", "prewisp", "cal"):
         assert step.remove_suffix(f"{EXPOSURE}_{name}")[0] == EXPOSURE
+
+
+def test_products_of_packed_inputs_have_the_names_of_the_others(rate_file, tmp_path):
+    packed = tmp_path / f"{rate_file.name}.gz"
+    packed.write_bytes(gzip.compress(rate_file.read_bytes()))
+    result = HalveStep.call(str(packed), save_results=True, output_dir=str(tmp_path / "out"))
+    (made,) = (tmp_path / "out").iterdir()
+    assert made.name == result.meta.filename
+    assert made.name.startswith(EXPOSURE + "_")
+    assert ".fits_" not in made.name
+
+
+@pytest.mark.parametrize("name", ["outlier_detection", "skyvar", "resample"])
+def test_steps_of_pipelines_name_products_of_packed_inputs(name):
+    step = getattr(CeersImage3(), name)
+    path = step.make_output_path(basepath=f"/a/{EXPOSURE}_cal.fits.gz", suffix="crf", asn_id="a1")
+    assert path == f"{EXPOSURE}_a1_crf.fits"
 
 
 def test_product_of_rateints_does_not_replace_that_of_rate(rate_file, tmp_path):
