@@ -15,6 +15,10 @@ STARTS = (".fits", ".fits.gz", ".fit")
 """Endings of the files of a folder that are looked at."""
 
 
+SHOWN = 20
+"""Files that cannot be read which are named; the rest is counted."""
+
+
 def add_parser(commands: Any) -> None:
     """Add the command to those of ``ceers``; ``args.run`` runs it."""
     parser = commands.add_parser(
@@ -71,8 +75,10 @@ def run(args: argparse.Namespace) -> int:
     else:
         for key, members in groups.items():
             _show(members, references.get(key, []))
-    for message in unreadable:
+    for message in unreadable[:SHOWN]:
         print(message)
+    if rest := len(unreadable) - len(unreadable[:SHOWN]):
+        print(f"... and {rest} more files that cannot be read")
     stops = any(v.state == "stops" for item in found for v in item.verdicts)
     missing = any(line.startswith("missing") for lines in references.values() for line in lines)
     return 1 if unreadable or stops or missing or any(item.problems for item in found) else 0

@@ -100,8 +100,14 @@ def _files(names: list[str]) -> list[Path]:
     for name in names:
         path = Path(name)
         found = sorted(path.glob("*_uncal.fits")) if path.is_dir() else [path]
+        packed = sorted(path.glob("*_uncal.fits.gz")) if path.is_dir() else []
+        if path.name.endswith(".fits.gz"):
+            raise CeersError(f"{path} is packed, and must be unpacked (gunzip).")
         if not found:
-            raise CeersError(f"The folder {path} has no *_uncal.fits.")
+            note = f": {len(packed)} *_uncal.fits.gz must be unpacked (gunzip)" if packed else ""
+            raise CeersError(f"The folder {path} has no *_uncal.fits{note}.")
+        if packed:
+            print(f"{path}: {len(packed)} *_uncal.fits.gz left out; unpack them (gunzip)")
         for file in found:
             check_regular(file, str(file))
         files += found

@@ -165,7 +165,7 @@ class TestAssociation:
         assert not np.array_equal(results[0].data, results[1].data, equal_nan=True)
 
     def test_of_stage_3(self, rate_file):
-        other = rate_file.with_name("jw01345001001_02105_00009_nrcb4_rate.fits")
+        other = rate_file.with_name("other_rate.fits")
         shutil.copy(rate_file, other)
         association = self.write(rate_file.parent, [[rate_file.name, other.name]])
         with pytest.raises(StepError, match=r"has 2 science members.*level-2 association"):

@@ -2,13 +2,14 @@
 
 import filecmp
 import os
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from ceers_steps.errors import CeersError
 from ceers_steps.names import effective_filter, exposure_name, is_exposure_name
 from ceers_steps.survey.inspection.headers import FileHeaders, read_headers
+from ceers_steps.survey.select.levels import PACKED, packed_note
 
 __all__ = ["Choice", "DataSet", "find_data_sets", "same_file"]
 
@@ -95,9 +96,9 @@ def find_data_sets(
         When nothing is found, an input does not exist, or a data set is there in two files that
         differ.
     """
-    paths = _files(inputs, suffix)
+    paths, packed = _files(inputs, suffix)
     found: dict[str, DataSet] = {}
-    notes: list[str] = []
+    notes = [f"left out: {note}" for note in [packed_note(packed, suffix)] if note]
     left = 0
     for path in paths:
         name = exposure_name(path)
@@ -127,16 +128,20 @@ def find_data_sets(
     return [found[name] for name in sorted(found)], notes
 
 
-def _files(inputs: Iterable[str | os.PathLike], suffix: str) -> Sequence[Path]:
-    """Return the files of a level, each once."""
+def _files(inputs: Iterable[str | os.PathLike], suffix: str) -> tuple[list[Path], list[Path]]:
+    """Return the files of a level, each once, and those that are packed."""
     found: dict[str, Path] = {}
+    packed: list[Path] = []
     for entry in map(Path, inputs):
         if not entry.exists():
             raise CeersError(f"{entry} does not exist. Give files, or folders of them.")
-        paths = sorted(entry.rglob(f"*_{suffix}.fits")) if entry.is_dir() else [entry]
+        paths = sorted(entry.rglob(f"*_{suffix}.fits*")) if entry.is_dir() else [entry]
         for path in paths:
-            found.setdefault(os.path.realpath(path), path)
-    return list(found.values())
+            if path.name.endswith(PACKED):
+                packed.append(path)
+            elif path == entry or path.suffix == ".fits":
+                found.setdefault(os.path.realpath(path), path)
+    return list(found.values()), packed
 
 
 def same_file(first: Path, second: Path) -> bool:

@@ -2,12 +2,12 @@
 
 import os
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 from ceers_steps.errors import CeersError
 
-__all__ = ["find_files"]
+__all__ = ["PACKED", "find_files", "packed_note"]
 
 KINDS = 5
 """Other kinds of files that a message names; a folder may hold thousands."""
@@ -57,7 +57,7 @@ def find_files(inputs: Iterable[str | os.PathLike], suffix: str) -> tuple[list[P
             else:
                 found.setdefault(os.path.realpath(file), file)
     kinds = _list_kinds(others)
-    unpack = f"{len(packed)} *_{suffix}{PACKED}, which must be unpacked (gunzip)" if packed else ""
+    unpack = packed_note(packed, suffix)
     if not found:
         remedy = "ceers associate takes other files with --suffix"
         if suffix == "uncal":
@@ -70,6 +70,24 @@ def find_files(inputs: Iterable[str | os.PathLike], suffix: str) -> tuple[list[P
     listed = ", ".join(filter(None, (kinds, unpack)))
     note = f"left out, being no *_{suffix}.fits: {listed}" if listed else ""
     return sorted(found.values(), key=lambda file: (file.name, str(file))), note
+
+
+def packed_note(packed: Sequence[Path], suffix: str) -> str:
+    """Say that files are packed.
+
+    Parameters
+    ----------
+    packed
+        The files.
+    suffix
+        Their level.
+
+    Returns
+    -------
+    str
+        For people; empty if there is none.
+    """
+    return f"{len(packed)} *_{suffix}{PACKED}, which must be unpacked (gunzip)" if packed else ""
 
 
 def _list_kinds(others: Counter[str]) -> str:

@@ -57,6 +57,21 @@ def test_sort_links_into_folders_of_data_sets(raw, tmp_path, capsys):
     assert "3 data sets: 0 linked, 3 there" in capsys.readouterr().out
 
 
+def test_packed_files_are_said_to_need_unpacking(raw, tmp_path, capsys):
+    """A link to one, with the name of an unpacked file, would be opened by nobody."""
+    note = "1 *_uncal.fits.gz, which must be unpacked (gunzip)"
+    path = raw / "JWST" / A / f"{A}_uncal.fits"
+    packed = path.rename(path.with_name(f"{path.name}.gz"))
+    out = tmp_path / "data"
+    assert main(["sort", str(raw), "-o", str(out)]) == 0
+    assert note in capsys.readouterr().out
+    assert {each.name for each in out.iterdir()} == {B, M}
+    for source in (packed, packed.parent):
+        assert main(["sort", str(source), "-o", str(out)]) == 1
+        assert note in capsys.readouterr().err
+    assert main(["table", str(packed), "-o", str(tmp_path / "t")]) == 1
+
+
 @pytest.mark.parametrize(
     ("options", "names"),
     [

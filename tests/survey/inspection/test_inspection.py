@@ -7,6 +7,7 @@ import pytest
 from astropy.io import fits
 
 from ceers_steps.cli import main
+from ceers_steps.commands import inspect
 from ceers_steps.errors import CeersError
 from ceers_steps.survey.inspection.headers import read_headers
 from ceers_steps.survey.inspection.verdicts import inspect_file
@@ -233,3 +234,12 @@ def test_command_for_programs(tmp_path, templates, capsys):
     empty.mkdir()
     assert main(["inspect", str(empty)]) == 1
     assert "has no FITS files" in capsys.readouterr().err
+
+
+def test_files_that_cannot_be_read_are_counted(tmp_path, capsys):
+    for number in range(inspect.SHOWN + 7):
+        (tmp_path / f"{number:03d}.fits").write_text("x")
+    assert main(["inspect", str(tmp_path)]) == 1
+    lines = capsys.readouterr().out.splitlines()
+    assert len(lines) == inspect.SHOWN + 1
+    assert lines[-1] == "... and 7 more files that cannot be read"

@@ -564,3 +564,11 @@ def test_the_list(field, capsys):
     for item in check_references(field.uncals).references:
         assert item.name in out
     assert "wisp template" in out
+
+
+def test_packed_exposures_are_said_to_need_unpacking(tmp_path, capsys):
+    packed = tmp_path / "jw01345001001_02201_00001_nrca1_uncal.fits.gz"
+    packed.write_bytes(b"x")
+    for path in (packed, tmp_path):
+        assert cli.main(["references", "check", str(path)]) == 1
+        assert "must be unpacked (gunzip)" in capsys.readouterr().err
