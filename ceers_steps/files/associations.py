@@ -25,7 +25,6 @@ __all__ = [
     "list_association",
     "merge_products",
     "read_association",
-    "read_products",
 ]
 
 log = logging.getLogger(__name__)
@@ -216,33 +215,6 @@ def read_association(path: str | os.PathLike) -> dict[str, Any]:
                 "again: ceers associate"
             )
     return association
-
-
-def read_products(path: str | os.PathLike) -> list[dict[str, Any]]:
-    """Return the products of an association as they stand there, whether members exist or not.
-
-    Parameters
-    ----------
-    path
-        Association file.
-
-    Returns
-    -------
-    list of dict
-        Each with a ``name`` and ``members``.
-
-    Raises
-    ------
-    CeersError
-        When it cannot be read or has no products.
-    """
-    association = _load(Path(path))
-    products = association.get("products") if isinstance(association, dict) else None
-    if not isinstance(products, list):
-        raise CeersError(f"{path} is not an association: it has no products. {REMEDY}")
-    for product in products:
-        _check_product(product, Path(path))
-    return products
 
 
 def _leave_out_missing(products: list[dict[str, Any]], path: Path) -> None:

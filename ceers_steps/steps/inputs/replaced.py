@@ -1,5 +1,6 @@
 """Products of one association that those of another would replace: they have the same names."""
 
+import json
 import logging
 import os
 from collections.abc import Callable, Mapping, Sequence
@@ -9,13 +10,12 @@ from typing import Any
 from astropy.io import fits
 
 from ceers_steps.errors import CeersError
-from ceers_steps.files.associations import read_products
 
 __all__ = ["check_replaced"]
 
 log = logging.getLogger(__name__)
 
-_NO_PRODUCTS = (CeersError, OSError, ValueError, KeyError, TypeError, AttributeError)
+_NO_PRODUCTS = (OSError, ValueError, KeyError, TypeError, AttributeError)
 
 
 def check_replaced(
@@ -113,7 +113,8 @@ def _products_with(target: Path, table: str, folder: Path, exposure: str) -> set
     """Return the products of another association that have an exposure; empty if it is gone."""
     for place in dict.fromkeys((folder, target.parent)):
         try:
-            found = _members(read_products(place / os.path.basename(table)))
+            text = (place / os.path.basename(table)).read_text(encoding="utf-8-sig")
+            found = _members(json.loads(text)["products"])
         except _NO_PRODUCTS:
             continue
         return {name for name, names in found.items() if exposure in map(os.path.basename, names)}
