@@ -117,21 +117,21 @@ class Judge:
 
     def _inverse_noise(self, rows: slice) -> Float:
         """Return one over the noise of a difference, of the references."""
-        variance = self._noise.variance(rows, self._rate[rows])
-        return np.reciprocal(np.sqrt(variance))
+        return np.reciprocal(np.sqrt(self._noise.variance(rows, self._rate[rows])))
 
     def _sample_rows(self) -> slice:
         """Return rows all over the frame that tell its noise."""
         return slice(None, None, max(self._rate.size // self._settings.noise_sample, 1))
 
-    def _scales(self, left_out: bool = False) -> list[float]:
+    def _scales(self, left_out: bool = False, *, first: bool = False) -> list[float]:
         """Measure the noise of each difference over that of the references."""
         some = self._sample_rows()
         differences, usable = self._differences(some)
         excess = (differences - self._rate[some]) * self._inverse_noise(some)
         usable &= self._of_kind(np.all(usable, axis=0), some, left_out)
-        pairs = zip(excess, usable, strict=True)
-        return [float(mad_sigma(values[good]) or 1.0) for values, good in pairs]
+        if first and len(excess) == 2:  # the rate is still the lower of the two
+            excess[:] = excess[1] - excess[0]
+        return [float(mad_sigma(of[good]) or 1.0) for of, good in zip(excess, usable, strict=True)]
 
     def _of_kind(self, known: Bool, rows: slice, left_out: bool) -> Bool:
         """Return the pixels that took part in the stripes or not; all where those are too few."""
@@ -168,7 +168,7 @@ class Judge:
         threshold
             Excess of a hit, sigma of a difference.
         """
-        limits = threshold * np.array(self._scales())[:, None, None]
+        limits = threshold * np.array(self._scales(first=True))[:, None, None]
         for rows in self._strips():
             differences, usable = self._differences(rows)
             differences -= self._rate[rows]

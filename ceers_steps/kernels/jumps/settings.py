@@ -22,9 +22,9 @@ __all__ = [
 class JumpSettings:
     """How jumps are judged."""
 
-    fewest_groups: int = 4
-    """Groups of a ramp that can be judged: with less than three differences, nothing tells a hit
-    from its neighbour."""
+    fewest_groups: int = 3
+    """Groups of a ramp that can be judged: of two differences, the rate of the surroundings tells
+    which one holds the hit."""
     level_sample: int = 170
     """Pixels that tell the level of a row of an output, to a tenth of their noise."""
     noise_sample: int = 200_000
