@@ -40,9 +40,9 @@ class SkyVarStep(CeersStep):
     Subtract the sky pedestal of calibrated exposures and make their variances right.
 
     The level of the empty sky is subtracted; VAR_RNOISE becomes the variance of the empty sky, as
-    it is seen in blocks of 1 to 16 pixels, and VAR_POISSON keeps the photon noise of sources;
-    pixels without a variance get one or are not used (Bagley et al. 2023, ApJL 946 L12, section
-    3.2). Takes an exposure, an association or a list; writes *_match.fits for each.
+    its pixels scatter, and VAR_POISSON keeps the photon noise of sources; pixels without a
+    variance get one or are not used (Bagley et al. 2023, ApJL 946 L12, section 3.2). Takes an
+    exposure, an association or a list; writes *_match.fits for each.
     """
 
     class_alias = "ceers_skyvar"
@@ -55,7 +55,7 @@ class SkyVarStep(CeersStep):
         per_amplifier = boolean(default=False)  # A level of its own for each output of the detector
         scale_variance = boolean(default=True)  # Scale VAR_RNOISE to the scatter of the sky
         variance_method = option('sky', 'published', default='sky')  # sky: VAR_RNOISE is the variance of the sky, VAR_POISSON that of sources, both together the scatter; published: VAR_RNOISE alone is the scatter, VAR_POISSON stays
-        variance_blocks = int_list(min=1, default=None)  # sky: sides of the blocks on which the noise is measured, pixels; default 1,2,4,8,16
+        variance_blocks = int_list(min=1, default=None)  # sky: sides of the blocks on which the noise is measured, pixels; the smallest sets the variances; default 1,2,4,8,16
         fill_holes = boolean(default=True)  # Pixels without a valid variance get that of the sky, or are flagged DO_NOT_USE
         level_saturated = boolean(default=True)  # Pixels that lost groups to saturation by their own light weigh as their neighbours do: else the peaks of bright stars are lost
         source_mask = input_file(default=None)  # Mask of sources, FITS, not 0 = source, or a folder with <exposure>_1fmask.fits; default: looked for beside the input, or made
@@ -216,7 +216,7 @@ def _write_back(
         notes.append(f"variance x {found.scale.factor:.4g} +- {found.scale.uncertainty:.2g}")
     if found.uneven:
         log.warning(
-            "%s: noise is correlated, one factor does not fit all blocks; scatter over "
+            "%s: noise is correlated, the errors of sums over blocks are too small; scatter over "
             "predicted: %s",
             model.meta.filename,
             ", ".join(found.uneven),

@@ -43,7 +43,7 @@ class SkySettings:
     variance_method : {'sky', 'published'}
         What the read noise variance becomes.
     blocks : tuple of int
-        Sides of the blocks on which the noise is measured, pixels.
+        Sides of the blocks on which the noise is measured, pixels; the smallest sets the factor.
     sky_in_rnoise : bool
         An earlier run has put the photon noise of the sky into the read noise variance.
     """
@@ -97,14 +97,14 @@ class SkyCorrection:
 
     @property
     def uneven(self) -> tuple[str, ...]:
-        """Block sizes that the factor does not fit, with their scatter over its prediction."""
+        """Block sizes whose errors are too small, with their scatter over its prediction."""
         if self.scale is None:
             return ()
         every = zip(self.scale.blocks, self.scale.after, self.scale.errors, strict=True)
         return tuple(
             f"{ratio:.3f} in blocks of {side}"
             for side, ratio, error in every
-            if abs(ratio - 1.0) > NOISE.uneven + 2.0 * error
+            if ratio - 1.0 > NOISE.uneven + 2.0 * error
         )
 
 

@@ -49,7 +49,7 @@ class NoiseScale:
     factor : float
         For the variance that is scaled.
     uncertainty : float
-        Standard error of the factor, the disagreement among block sizes included.
+        Standard error of the factor.
     blocks : tuple of int
         Sides of the blocks used, pixels.
     before, after : tuple of float
@@ -87,9 +87,10 @@ def sky_noise_scale(
     masks its peaks. Both are measured on white noise of the predicted variance that goes through
     the same search and subtraction, and taken out.
 
-    Correlated noise makes the scatter of large blocks larger than that of small ones. One factor
-    cannot fit both; it is the mean over the block sizes, each weighted with its accuracy, but none
-    taken for better than 1%.
+    The factor is that of the smallest blocks, by default single pixels: ERR is the error of a
+    pixel. Correlated noise makes larger blocks scatter more, and noise that a fit of stripes has
+    taken with it less; `NoiseScale.after` says by how much the error of a sum over a block is off
+    then. Light that nobody masked does next to nothing to single pixels.
 
     Parameters
     ----------
@@ -100,8 +101,8 @@ def sky_noise_scale(
     mask : ndarray of bool, shape (ny, nx)
         True = do not use: bad pixels, and sources found with the small tiers of `RATE_TIERS`.
     blocks : tuple of int
-        Sides of the blocks, pixels; at least half of the pixels of a block must be unmasked. Sizes
-        with fewer than 100 such blocks are left out.
+        Sides of the blocks, pixels, of which the smallest sets the factor; at least half of the
+        pixels of a block must be unmasked. Sizes with fewer than 100 such blocks are left out.
 
     Returns
     -------
@@ -128,25 +129,20 @@ def sky_noise_scale(
     if not all(counts):
         raise ValueError("the sky does not scatter at all")
     found = np.array(measured) / _lost_scatter(total, usable, sides, box)
-    errors = np.sqrt(0.5 / (0.9 * np.array(counts)))  # a biweight wastes a tenth
+    errors = _scatter_errors(counts)
 
     mean_scaled, mean_fixed = scaled[usable].mean(dtype=float), fixed[usable].mean(dtype=float)
     share = mean_scaled / (mean_scaled + mean_fixed)
-    factors = (found**2 - (1.0 - share)) / share
-    variance = (2.0 * found**2 * errors / share) ** 2
-    weight = 1.0 / (variance + (2.0 * NOISE.tolerance / share) ** 2)
-    factor = float(np.average(factors, weights=weight))
+    factor = float((found[0] ** 2 - (1.0 - share)) / share)
     if not factor > 0.0:
         raise ValueError(
             f"the sky scatters {found[0]:.3f} times as much as predicted, which is less than "
             "that part of the variance which is not scaled"
         )
-    statistical = np.sum(weight**2 * variance) / weight.sum() ** 2
-    spread = np.average((factors - factor) ** 2, weights=weight)
     after = found / np.sqrt(factor * share + 1.0 - share)
     return NoiseScale(
         factor,
-        float(np.sqrt(statistical + spread)),
+        float(2.0 * found[0] ** 2 * errors[0] / share),
         tuple(sides),
         tuple(found.tolist()),
         tuple(after.tolist()),
@@ -235,9 +231,22 @@ def _scatter(
     return scatter, counts
 
 
+def _scatter_errors(counts: list[int]) -> NDArray[np.float64]:
+    """Return the relative standard errors of scatters of so many blocks each."""
+    used = np.minimum(counts, NOISE.sample)
+    # a biweight wastes a tenth, the median of several parts a third
+    waste = np.where([_n_parts(count) > 1 for count in counts], 0.5 * np.pi, 1.0) / 0.9
+    return np.sqrt(0.5 * waste / used)
+
+
+def _n_parts(count: int) -> int:
+    """Return the parts along each side in which so many blocks are measured."""
+    return int(np.clip(np.sqrt(count / NOISE.part_blocks), 1, NOISE.parts))
+
+
 def _typical_scatter(pulls: NDArray, full: NDArray[np.bool_], count: int) -> float:
     """Return the median over the parts of an image of the scatter of its blocks."""
-    n_parts = int(np.clip(np.sqrt(count / NOISE.part_blocks), 1, NOISE.parts))
+    n_parts = _n_parts(count)
     sample = NOISE.sample // n_parts**2
     scatters = []
     rows, columns = (np.linspace(0, size, n_parts + 1).astype(int) for size in full.shape)

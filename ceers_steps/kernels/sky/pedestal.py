@@ -1,6 +1,6 @@
 """Sky pedestal of one exposure: what is subtracted before exposures are combined."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -8,6 +8,7 @@ from numpy.typing import NDArray
 from ceers_steps.kernels.blocks import block_sum
 from ceers_steps.kernels.sky.level import SkyLevel, gaussian_peak, sky_level
 from ceers_steps.kernels.sky.settings import PEDESTAL
+from ceers_steps.kernels.stats import mad_sigma
 
 __all__ = ["Pedestal", "find_pedestal", "pedestal_image"]
 
@@ -49,7 +50,9 @@ def find_pedestal(
     ``'mode'`` is the mode of the means of blocks of 8 x 8 pixels. Noise of single pixels is not
     symmetric (pixels that lost groups to cosmic rays have a tail), so its mode is not its mean,
     and the mean is what a mosaic shows; that of blocks is. Sources stay a tail, which the mode
-    leaves out. ``'gaussian'`` is the published estimate (Bagley et al. 2023, section 3.2): the
+    leaves out. A sky that rises has no mode: a quadratic surface is fitted to the blocks first,
+    robustly, and its mean over the image is the level, corrected by the mode of what is left.
+    ``'gaussian'`` is the published estimate (Bagley et al. 2023, section 3.2): the
     peak of a Gaussian fitted to the histogram of single pixels, clipped at 10 standard deviations
     below and 5 above; range and bins follow the noise here.
 
@@ -113,19 +116,62 @@ def pedestal_image(pedestal: Pedestal, shape: tuple[int, int]) -> NDArray[np.flo
 
 
 def _block_mode(image: NDArray, usable: NDArray[np.bool_]) -> SkyLevel:
-    """Return the mode of block means."""
+    """Return the mode of block means, about a smooth surface."""
     pixels = sky_level(image[usable])
-    kept = usable & (np.abs(image - pixels.value) <= PEDESTAL.clip * pixels.sigma)
+    image = image - pixels.value  # sums of small numbers are more accurate
+    kept = usable & (np.abs(image) <= PEDESTAL.clip * pixels.sigma)
     block = PEDESTAL.block
     while block > 1:
         count = block_sum(kept, block)
         # one that is mostly masked is noisier than the others, and beside a source
         full = count >= PEDESTAL.full * block**2
         if np.count_nonzero(full) >= PEDESTAL.least_blocks:
-            total = block_sum(np.where(kept, image, 0.0), block)
-            return sky_level(total[full] / count[full])
+            means = block_sum(np.where(kept, image, 0.0), block)[full] / count[full]
+            rise, variance = _rise(means, full)
+            level = sky_level(means - rise)
+            uncertainty = float(np.sqrt(level.uncertainty**2 + variance * level.sigma**2))
+            return replace(level, value=pixels.value + level.value, uncertainty=uncertainty)
         block //= 2
     return pixels
+
+
+def _rise(means: NDArray, full: NDArray[np.bool_]) -> tuple[NDArray, float]:
+    """Return how far a smooth sky is above its mean over the image.
+
+    A quadratic surface, fitted with biweights: what is left of sources has none.
+
+    Parameters
+    ----------
+    means : ndarray, shape (n,)
+        Means of blocks.
+    full : ndarray of bool, shape (n rows of blocks, n columns of blocks)
+        True = one of them.
+
+    Returns
+    -------
+    rise : ndarray, shape (n,)
+        In the unit of `means`; 0 where the blocks do not tell what lies between them.
+    variance : float
+        What the surface adds to the variance of the mean, in that of one block.
+    """
+    y, x = (np.linspace(-1.0, 1.0, size) for size in full.shape)
+    y, x = np.broadcast_arrays(y[:, np.newaxis], x)
+    terms = np.stack([np.ones(full.shape), x, y, x * x, x * y, y * y], axis=-1)
+    design, average = terms[full], terms.mean(axis=(0, 1))
+    flat = np.zeros(means.shape), 0.0
+    covariance = np.linalg.pinv(design.T @ design)
+    leverage = float(average @ covariance @ average)
+    if leverage * means.size > PEDESTAL.most_leverage:
+        return flat
+    rest = means - np.median(means)
+    for _ in range(PEDESTAL.rise_iterations):
+        if not (spread := mad_sigma(rest)) > 0.0:
+            return flat
+        weight = np.clip(1.0 - (rest / (PEDESTAL.clip * spread)) ** 2, 0.0, None) ** 2
+        weighted = design * weight[:, np.newaxis]
+        best = np.linalg.pinv(weighted.T @ design) @ (weighted.T @ means)
+        rest = means - design @ best
+    return design @ best - average @ best, max(leverage - 1.0 / means.size, 0.0)
 
 
 def _gaussian(image: NDArray, usable: NDArray[np.bool_]) -> SkyLevel:

@@ -46,6 +46,11 @@ class PedestalSettings:
     full: float = 0.5
     """Part of its pixels that a block must have: others are noisier, and beside a source
     (choice)."""
+    rise_iterations: int = 15
+    """Times that the surface of a sky that rises is fitted: it is steady after ten (choice)."""
+    most_leverage: float = 4.0
+    """Variance of the mean of that surface over that of the mean of the blocks above which no
+    surface is fitted: the blocks do not cover the image (choice)."""
     published_range: tuple[float, float] = (10.0, 5.0)
     """Range of the published histogram below and above the mode ..."""
     published_step: float = 1.0 / 16.0
@@ -97,8 +102,8 @@ class NoiseSettings:
     """How the scatter of the sky is compared with its variance."""
 
     blocks: tuple[int, ...] = (1, 2, 4, 8, 16)
-    """Sides of the blocks on which the noise is measured by default, pixels: the sizes of sources
-    whose photometry depends on it."""
+    """Sides of the blocks on which the noise is measured by default, pixels: single ones, which set
+    the errors, and the sizes of sources whose photometry depends on it."""
     clip: float = 5.0
     """Pixels further than this from the background are not noise."""
     box: int = 32
@@ -112,10 +117,6 @@ class NoiseSettings:
     """Blocks that tell a scatter: to 7%."""
     full: float = 0.5
     """Part of its pixels that a block must have (choice)."""
-    tolerance: float = 0.01
-    """How well one factor is asked to hold for every block size, as a fraction of the scatter: a
-    size that is measured better than this has no more weight than one that is measured so well
-    (choice: what correlated noise makes of it)."""
     sample: int = 500_000
     """Pixels that tell a scatter: to 0.1%."""
     wrong_errors: float = 1.5
@@ -131,7 +132,7 @@ class NoiseSettings:
     """Height of the bands of rows that are measured where the image is larger, pixels: that of the
     boxes of the smooth part."""
     uneven: float = 0.02
-    """Block sizes whose scatter is off by more than this after the scaling are reported."""
+    """Block sizes that scatter more than predicted by this after the scaling are reported."""
     published_block: int = 7
     """Side of the published blocks, pixels ..."""
     published_box: int = 5

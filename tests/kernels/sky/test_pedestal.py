@@ -145,3 +145,60 @@ def test_input_is_not_changed():
     before = image.copy()
     find_pedestal(image, mask)
     np.testing.assert_array_equal(image, before)
+
+
+def rising(shape, terms):
+    """Return a sky that rises, in noises of a pixel; coordinates go from -1 to 1."""
+    y, x = (np.linspace(-1, 1, size) for size in shape)
+    y, x = np.broadcast_arrays(y[:, np.newaxis], x)
+    products = (x, y, x * x, x * y, y * y)
+    return NOISE * sum(factor * each for factor, each in zip(terms, products, strict=True))
+
+
+@pytest.mark.parametrize(
+    "terms",
+    [
+        (0.5, -0.3, 0, 0, 0),
+        (1.5, 1.5, 0, 0, 0),
+        (0, 0, 1, 0, 1),
+        (0, 0, -3, 0, -3),
+        (3, 2, 6, 1, 6),
+    ],
+)
+def test_a_sky_that_rises_has_its_mean_for_a_level(terms):
+    """Its blocks have no mode, or one far off: by 0.3 noises in a bowl of three."""
+    sky = SKY + rising(SHAPE, terms)
+    image = np.random.default_rng(71).normal(sky, NOISE).astype(np.float32)
+    found = find_pedestal(image, np.zeros(SHAPE, bool))
+    assert abs(found.level - sky.mean()) < 3 * found.uncertainty
+    assert found.uncertainty < 0.01 * NOISE
+
+
+def test_a_source_in_a_sky_that_rises_is_no_rise():
+    image, mask = scene(seed=72)
+    sky = rising(SHAPE, (1.0, -0.5, 0.5, 0.0, 0.5))
+    y, x = np.mgrid[: SHAPE[0], : SHAPE[1]]
+    source = 4 * NOISE * np.exp(-np.hypot(y - 350, x - 150) / 20.0)
+    found = find_pedestal((image + sky + source).astype(np.float32), mask)
+    alone = find_pedestal((image + sky).astype(np.float32), mask)
+    assert source.mean() > 0.02 * NOISE
+    assert abs(found.level - alone.level) < 0.3 * source.mean()
+
+
+def test_blocks_in_a_corner_do_not_tell_the_rise_beyond():
+    """A surface known there only would be anything at the other end."""
+    image, mask = scene(seed=73)
+    mask[200:], mask[:, 200:] = True, True
+    found = find_pedestal(image, mask)
+    whole = find_pedestal(*scene(seed=73))
+    assert abs(found.level - whole.level) < 4 * found.uncertainty
+    assert found.uncertainty < 0.02 * NOISE
+
+
+@pytest.mark.parametrize("offset", [300.0, 900.0])
+def test_a_level_of_hundreds_of_noises_is_as_accurate(offset):
+    """Sums in single precision of large numbers moved values between bins: by 0.3 of the error."""
+    image, mask = (each[:256, :256] for each in scene(seed=74))
+    plain = find_pedestal(image.astype(float), mask)
+    other = find_pedestal(image.astype(float) + offset * NOISE, mask)
+    assert other.level - offset * NOISE == pytest.approx(plain.level, abs=0.01 * plain.uncertainty)
