@@ -16,6 +16,7 @@ from ceers_steps.kernels.jumps.joint import (
     step_heights,
 )
 from ceers_steps.kernels.jumps.large_events import (
+    EventHalos,
     LargeEvent,
     find_large_events,
     levels_beside_events,
@@ -80,7 +81,7 @@ class Judge:
         self._levels = np.zeros((n, ny, layout.n_outputs), np.float32)
         self._patterns: Float | None = None
         self._rate = np.zeros((ny, nx), np.float32)
-        self._events: list[LargeEvent] = []
+        self._events = EventHalos()
         self._left_out = np.zeros((ny, nx), bool)  # of the stripes, which then fit it less well
         if not any(self._usable(rows).any() for rows in self._strips()):
             raise ValueError("no pixel has a usable difference, so that no jump can be judged")
@@ -182,11 +183,13 @@ class Judge:
         """
         # what of a hit its neighbours got would be taken for a stripe in its group, and for less
         # than none in all others: the rate of a ramp cut there would come out too high
-        cut = self._near_large_events() | with_neighbours(np.any(self.hits, axis=0))
+        cut = self._events.near(self._layout.shape) | with_neighbours(np.any(self.hits, axis=0))
         weights = self._line_weights()
         mean, sigma = np.empty_like(self._rate), np.empty_like(self._rate)
         for rows in self._strips():
             differences, usable = self._differences(rows)
+            for g, difference in enumerate(differences):
+                self._events.take_from(difference, g, rows)
             cut[rows] |= ~usable.all(axis=0)
             mean[rows] = np.einsum("g,gyx->yx", weights, differences)
             sigma[rows] = np.sqrt(self._noise.variance(rows, mean[rows]))
@@ -200,6 +203,7 @@ class Judge:
                 strips = left.reshape(len(left), self._layout.n_outputs, -1)
                 strips -= self._levels[g, rows, :, None]
                 left -= mean[rows]
+            self._events.take_from(left, g, rows)
             return left
 
         for g, levels in enumerate(self._levels):
@@ -267,16 +271,8 @@ class Judge:
             levels = self._levels[g] / sigma
             changed = levels_beside_events(excess, rows, cols, outputs, levels, here)
             self._levels[g][changed] = levels[changed] * sigma
-            self._events += here
-
-    def _near_large_events(self) -> Bool:
-        """Return where the halos of large events are, which are no stripes."""
-        near = np.zeros(self._rate.shape, bool)
-        for event in self._events:
-            box = event.box(near.shape)
-            rows, cols = (np.arange(side.start, side.stop) for side in box)
-            near[box] |= event.distance(rows, cols) <= event.reach
-        return near
+            for one in here:
+                self._events.add(one, shape, float(sigma))
 
     def find_rate(self) -> None:
         """Expect the rate of each pixel: its own on sources, that around it elsewhere."""

@@ -4,18 +4,19 @@ The halo of a large event may fill most of a row, whose level then takes it for 
 levels are found together: rings about the core tell the one, what is left of the rows the others.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from itertools import pairwise
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy.optimize import isotonic_regression
 
 from ceers_steps.kernels.blocks import block_sum
 from ceers_steps.kernels.jumps.settings import EVENTS, EventSettings
 from ceers_steps.kernels.parts import find_parts
 from ceers_steps.kernels.stats import mad_sigma
 
-__all__ = ["LargeEvent", "find_large_events", "levels_beside_events"]
+__all__ = ["EventHalos", "LargeEvent", "find_large_events", "levels_beside_events"]
 
 Float = NDArray[np.float32]
 Bool = NDArray[np.bool_]
@@ -35,6 +36,8 @@ class LargeEvent:
         Of a disc of the area of the core, pixels.
     reach : float
         Radius beyond which nothing of it is seen, pixels.
+    radii, profile : ndarray
+        Its halo, sigma, at radii (pixels), those beyond `reach` included; empty if not known.
     """
 
     group: int
@@ -42,6 +45,8 @@ class LargeEvent:
     x: float
     radius: float
     reach: float
+    radii: NDArray[np.float64] = field(default_factory=lambda: np.empty(0))
+    profile: NDArray[np.float64] = field(default_factory=lambda: np.empty(0))
 
     def box(self, shape: tuple[int, int]) -> tuple[slice, slice]:
         """Return the rows and columns that it reaches."""
@@ -54,6 +59,68 @@ class LargeEvent:
     def distance(self, rows: NDArray[np.intp], cols: NDArray[np.intp]) -> NDArray[np.float64]:
         """Return how far pixels are from its centre, shape ``(n_rows, n_cols)``."""
         return np.hypot(rows[:, None] - self.y, cols - self.x)
+
+
+class EventHalos:
+    """The halos of all large events of a frame: where they are seen, and what is beyond that."""
+
+    def __init__(self) -> None:
+        self._events: list[LargeEvent] = []
+        self._faint: list[tuple[int, tuple[slice, slice], Float]] = []
+
+    def add(self, event: LargeEvent, shape: tuple[int, int], sigma: float) -> None:
+        """Add an event whose profile is known.
+
+        Parameters
+        ----------
+        event
+            Of `levels_beside_events`.
+        shape
+            Of the frame.
+        sigma
+            Noise of a difference, the unit of profiles.
+        """
+        self._events.append(event)
+        end = float(event.radii[-1])
+        box = replace(event, reach=end).box(shape)
+        distance = _distance(event, box)
+        halo = np.zeros(distance.shape, np.float32)
+        here = (distance > event.reach) & (distance < end)
+        halo[here] = np.interp(np.log(distance[here]), np.log(event.radii), sigma * event.profile)
+        if halo.any():
+            self._faint.append((event.group, box, halo))
+
+    def near(self, shape: tuple[int, int]) -> Bool:
+        """Return where they are seen in any difference: that is no stripe."""
+        near = np.zeros(shape, bool)
+        for event in self._events:
+            box = event.box(shape)
+            near[box] |= _distance(event, box) <= event.reach
+        return near
+
+    def take_from(self, difference: Float, group: int, rows: slice) -> None:
+        """Subtract what they have beyond their reach from some rows of a difference; changed.
+
+        Parameters
+        ----------
+        difference
+            Shape ``(n_rows, nx)``.
+        group
+            Which difference.
+        rows
+            Which rows of the frame.
+        """
+        for g, (ys, xs), halo in self._faint:
+            first, last = max(ys.start, rows.start), min(ys.stop, rows.stop)
+            if g == group and first < last:
+                inside = slice(first - rows.start, last - rows.start)
+                difference[inside, xs] -= halo[first - ys.start : last - ys.start]
+
+
+def _distance(event: LargeEvent, box: tuple[slice, slice]) -> NDArray[np.float64]:
+    """Return how far the pixels of a box are from the centre of an event."""
+    rows, cols = (np.arange(side.start, side.stop) for side in box)
+    return event.distance(rows, cols)
 
 
 def find_large_events(
@@ -146,7 +213,7 @@ def levels_beside_events(
         found[touched] = (total / weight)[touched]
         limit = np.float32(settings.brightest)
     for halo in halos:
-        halo.event.reach = halo.reach()
+        halo.end()
     changed = np.zeros(levels.shape, bool)
     changed[rows] = touched
     levels[rows] = np.where(touched, found, levels[rows])
@@ -184,6 +251,7 @@ class _Halo:
         self._shares = np.stack([1 - self._part, self._part]).astype(float)
         self._places = row[self._inside] * (settings.rings + 1) + self._nodes
         self._profile = np.zeros(settings.rings + 1)
+        self._free, self._weights = self._profile, np.ones(settings.rings)
 
     def image(self) -> Float:
         """Return the halo in its box, infinite in the core."""
@@ -191,10 +259,19 @@ class _Halo:
         image[self._inside] = self._values(self._profile)
         return image
 
-    def reach(self) -> float:
-        """Return the radius to which it is seen."""
-        seen = np.count_nonzero(self._profile > self._settings.faintest)
-        return self.event.radius * float(np.exp(self._growth * seen))
+    def end(self) -> None:
+        """Give the event the radius to which it is seen, and its profile.
+
+        Of noise, the largest that follows is too high: what is faint is the falling profile nearest
+        to what was found.
+        """
+        event, n = self.event, len(self._profile)
+        seen = int(np.count_nonzero(self._profile > self._settings.faintest))
+        event.radii = event.radius * np.exp(self._growth * np.arange(n))
+        event.reach = float(event.radii[seen])  # the last is never seen
+        event.profile = np.zeros(n)
+        found = isotonic_regression(self._free[:-1], weights=self._weights, increasing=False)
+        event.profile[:-1] = np.maximum(np.asarray(found.x), 0)
 
     def _values(self, profile: NDArray[np.float64]) -> Float:
         """Return a profile in the pixels inside."""
@@ -230,10 +307,12 @@ class _Halo:
         matrix -= seen.T @ (seen / of_rows[:, None])
         right -= seen.T @ (total[self.box[0]].ravel() / of_rows)
         matrix += np.eye(n) / self._settings.brightest_prior**2
+        self._weights = np.diag(matrix)[:-1].copy()
         change = np.zeros(n)
         change[:-1] = np.linalg.solve(matrix[:-1, :-1], right[:-1])  # nothing at the end
         before = self._profile
-        falling = np.maximum.accumulate((before + change)[::-1])[::-1]
+        self._free = before + change
+        falling = np.maximum.accumulate(self._free[::-1])[::-1]
         self._profile = np.maximum(falling, 0)
         change = self._profile - before
         image = np.zeros(self._inside.shape, np.float32)

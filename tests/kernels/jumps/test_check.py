@@ -7,6 +7,7 @@ from scipy import ndimage
 from ceers_steps.kernels.dq import DO_NOT_USE, JUMP_DET, SATURATED
 from ceers_steps.kernels.jumps.check import check_jumps, subtract_stripes_inplace
 from ceers_steps.kernels.jumps.joint import GroupNoise
+from ceers_steps.kernels.jumps.large_events import EventHalos
 from ceers_steps.kernels.jumps.settings import EVENTS
 from ceers_steps.kernels.parts import with_neighbours
 from ceers_steps.kernels.stripes.readout import ReadoutLayout
@@ -205,6 +206,30 @@ def test_levels_of_rows_that_a_halo_fills():
     taken = (patterns[0] - patterns[1])[:, beside].mean(axis=1)
     # what is fainter is not followed; 0.44 sigma if the halo counts as rows
     assert np.abs(taken).max() < EVENTS.faintest * SIGMA
+
+
+def test_what_is_faint_of_a_halo_is_no_stripe(monkeypatch):
+    """Beyond the pixels that are left out: a part of it is in the patterns if it is not known."""
+    y, x = np.indices(SHAPE)
+    arriving = np.zeros((N_GROUPS, *SHAPE))
+    for at in ((70, 60), (180, 190)):
+        radius = np.hypot(y - at[0], x - at[1])
+        arriving[5] += np.where(radius < 10, 5000.0, 60 * np.maximum(radius / 10, 1) ** -4.0)
+    data = ramp(arriving, seed=6, stripes=2.0)
+    layout = ReadoutLayout(SHAPE, n_outputs=1)
+    faint = (arriving[5] < EVENTS.faintest * SIGMA) & (arriving[5] > 0.3 * EVENTS.faintest * SIGMA)
+    means = []
+    for known in (False, True):
+        if known:
+            monkeypatch.undo()
+        else:
+            monkeypatch.setattr(EventHalos, "take_from", lambda *_: None)
+        pattern = check_jumps(data, np.zeros(data.shape, np.uint8), GOOD, NOISE, layout).stripes[0]
+        pattern = GAIN * np.repeat(pattern, SHAPE[1] // pattern.shape[-1], axis=-1)
+        means.append([pattern[k][faint].mean() for k in (4, 1)] / arriving[5][faint].mean())
+    in_its_group, in_another = np.array(means[0]) - means[1]
+    assert 0.2 < in_its_group < 0.8
+    assert -0.2 < in_another < 0  # the patterns sum to nothing
 
 
 def test_pixels_that_took_no_part_in_the_stripes_have_their_own_noise():
