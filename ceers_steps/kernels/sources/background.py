@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import ndimage, sparse
 
+from ceers_steps.kernels.additive.sky import AdditiveSky
 from ceers_steps.kernels.blocks import as_blocks
 from ceers_steps.kernels.rows import RowImage, Strip, for_each_strip
 from ceers_steps.kernels.sources.boxes import continued, smooth_boxes
@@ -41,12 +42,15 @@ class BackgroundMesh:
     continued : bool
         Between the outermost middles of boxes and the borders the background goes on as it is;
         false: it is mirrored, and so is flat there.
+    added : AdditiveSky or None
+        Steep sky that was taken out of the image before, and is part of the background.
     """
 
     values: NDArray[np.float64]
     box: tuple[int, int]
     shape: tuple[int, int]
     continued: bool = False
+    added: AdditiveSky | None = None
 
     @cached_property
     def _coefficients(self) -> NDArray[np.float32]:
@@ -80,6 +84,11 @@ class BackgroundMesh:
         -------
         ndarray of float32, shape (n, m)
         """
+        smooth = self._smooth_at(rows, columns)
+        return smooth if self.added is None else smooth + self.added.at(rows, columns)
+
+    def _smooth_at(self, rows: NDArray[np.intp], columns: NDArray[np.intp]) -> NDArray[np.float32]:
+        """Return the same without what is added."""
         if np.ptp(self.values) == 0.0:
             return np.full((len(rows), len(columns)), self.values[0, 0], np.float32)
         down = _spline_matrix(rows, self.box[0], self.values.shape[0])

@@ -6,6 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import ndimage
 
+from ceers_steps.kernels.additive.sky import AdditiveSky, fit_additive_sky
 from ceers_steps.kernels.blocks import enlarged_rows
 from ceers_steps.kernels.rows import LazyRows, RowImage, flagged, row_blocks
 from ceers_steps.kernels.sources.background import BackgroundMesh, box_locations, fit_mesh
@@ -133,20 +134,17 @@ def measure_mosaic_background(
     if adaptive:
         blocks = row_blocks(bits.shape)
         searched = any(np.any(bits[rows] & CORE) for rows in blocks)
-        outskirts = measure_outskirts(
-            image,
-            coverage_mask,
-            flagged(bits, int(~BORDER)),
-            flagged(bits, int(CORE if searched else ~BORDER)),
-            predicted_noise=predicted_noise,
-            n_threads=settings.n_threads,
+        core = flagged(bits, int(CORE)) if searched else None
+        outskirts, steep = _flat_outskirts(
+            image, coverage_mask, bits, core, predicted_noise, settings.n_threads
         )
+        image = image if steep is None else steep.subtract_from(image)
         whole, image = image, outskirts.subtract_from(image)
         for rows in blocks:
             bits[rows] |= (outskirts.mask[rows] & ~coverage_mask[rows]) * OUTSKIRTS
         if cleared is not None:
             bits[cleared] &= BORDER
-        mesh = _without_halos(whole, image, bits, settings, outskirts)
+        mesh = replace(_without_halos(whole, image, bits, settings, outskirts), added=steep)
     else:
         mesh = _mesh(image, bits, settings, settings.box_size)
     return MosaicBackground(mesh, bits, _metrics(mesh, bits))
@@ -171,6 +169,40 @@ def without_background(bits: NDArray[np.uint8], reason: str) -> MosaicBackground
     metrics = _metrics(mesh, bits)
     known = {name: metrics[name] for name in ("masked_fraction", "outskirts_fraction")}
     return MosaicBackground(mesh, bits, known, reason)
+
+
+def _flat_outskirts(
+    image: RowImage,
+    coverage_mask: RowImage,
+    bits: NDArray[np.uint8],
+    core: RowImage | None,
+    predicted_noise: RowImage | None,
+    n_threads: int,
+) -> tuple[Outskirts, AdditiveSky | None]:
+    """Return the outskirts of sources, and the steep sky that was taken out before, if any.
+
+    The steep sky is found twice: outskirts are known only without it, and it without them.
+    """
+    masked = flagged(bits, 255)
+
+    def outskirts(steep: AdditiveSky | None) -> Outskirts:
+        return measure_outskirts(
+            image if steep is None else steep.subtract_from(image),
+            coverage_mask,
+            flagged(bits, int(~BORDER)),
+            flagged(bits, int(~BORDER)) if core is None else core,
+            predicted_noise=predicted_noise,
+            n_threads=n_threads,
+        )
+
+    steep = fit_additive_sky(image, masked, coverage_mask, core=core, n_threads=n_threads)
+    found = outskirts(steep)
+    if steep is None:
+        return found, None
+    mask = LazyRows(bits.shape, lambda rows: masked[rows] | found.mask[rows])
+    clean = found.subtract_from(image)
+    steep = fit_additive_sky(clean, mask, coverage_mask, n_threads=n_threads) or steep
+    return outskirts(steep), steep
 
 
 def _mesh(

@@ -11,10 +11,11 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from ceers_steps.kernels.additive.sky import fit_additive_sky
 from ceers_steps.kernels.blocks import block_median
 from ceers_steps.kernels.discs import dilate
 from ceers_steps.kernels.parts import without_small_parts
-from ceers_steps.kernels.rows import RowImage, Strip, crossing, for_each_strip
+from ceers_steps.kernels.rows import RowImage, Strip, crossing, flagged, for_each_strip
 from ceers_steps.kernels.sources.background import fit_mesh
 from ceers_steps.kernels.sources.noise_map import NoiseMap, expanded_rows, measure_noise_map
 from ceers_steps.kernels.sources.sectors import border_ridges
@@ -80,7 +81,8 @@ def mask_mosaic(
         as the image has such noise. Default: one noise for all pixels, as published.
     follow_borders : bool
         A sky that rises along the border is no source; as published it is one where it rises faster
-        than the ring medians.
+        than the ring medians. A sky that is the sum of profiles (`fit_additive_sky`) is taken out,
+        and the search repeated.
     n_threads : int
         Strips worked on at a time.
 
@@ -96,6 +98,30 @@ def mask_mosaic(
     """
     if parameters.noise != "pixel" or len(parameters.tiers) > 6:
         raise ValueError("a mosaic is searched with noise='pixel' and at most six tiers")
+    bits = _search(image, coverage_mask, parameters, predicted_noise, follow_borders, n_threads)
+    if follow_borders:
+        steep = fit_additive_sky(
+            image,
+            flagged(bits, 255),
+            coverage_mask,
+            core=flagged(bits, int(CORE)),
+            n_threads=n_threads,
+        )
+        if steep is not None:
+            flat = steep.subtract_from(image)
+            bits = _search(flat, coverage_mask, parameters, predicted_noise, True, n_threads)
+    return bits
+
+
+def _search(
+    image: RowImage,
+    coverage_mask: RowImage,
+    parameters: TierSet,
+    predicted_noise: RowImage | None,
+    follow_borders: bool,
+    n_threads: int,
+) -> NDArray[np.uint8]:
+    """Search an image once."""
     sky = _RingSky.measure(image, coverage_mask, parameters, follow_borders, n_threads)
     depth = measure_noise_map(predicted_noise, coverage_mask, n_threads=n_threads)
     scale, depth = sky.noise(image, coverage_mask, depth)

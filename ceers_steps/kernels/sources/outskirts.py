@@ -167,9 +167,32 @@ def _residual(before: SkyResidual, mask: RowImage, clean: RowImage, n_threads: i
         low = ((level - finest.values) / local > SKY.rough) & seen
         nearest = ndimage.distance_transform_edt(~seen, return_distances=False, return_indices=True)
         rough |= low[tuple(nearest)]
+    # around a large source in a sky that is smooth elsewhere it is light
+    near = _near_large(before.core, fine)
+    elsewhere, (most, fewest) = seen & ~near, SKY.elsewhere
+    enough = near.any() and elsewhere.sum() > fewest * rough.size
+    if enough and rough[elsewhere].mean() < most:
+        rough &= ~near
+        sky = BackgroundMesh(np.where(near, level, sky.values), sky.box, sky.shape)
     rough = ndimage.binary_dilation(rough, iterations=SKY.rough_growth)
     noise, _ = _noise(clean, mask, sky, before.depth)
     return replace(before, sky=sky, noise=noise, rough=rough, rough_box=fine.box)
+
+
+def _near_large(core: NDArray[np.bool_], sky: BackgroundMesh) -> NDArray[np.bool_]:
+    """Return the boxes of a sky in which outskirts of a large source may be."""
+    side = PROFILES.small_bin
+    labels = label_parts(core)
+    area = np.bincount(labels.ravel())
+    area[0] = 0
+    large = area * side**2 >= SKY.large
+    if not large.any():
+        return np.zeros(sky.values.shape, bool)
+    far, nearest = ndimage.distance_transform_edt(~large[labels], return_indices=True)
+    reach = np.minimum(LARGE.sizes * np.sqrt(area / np.pi), LARGE.reach / side)
+    near = far <= reach[labels[tuple(nearest)]]
+    rows, columns = (middle // side for middle in sky.middles)
+    return near[np.ix_(rows, columns)]
 
 
 def _fine_skies(

@@ -302,6 +302,11 @@ class SkySettings:
     """Structure above which no outskirts are looked for ..."""
     rough_growth: int = 2
     """... and boxes around it in which there are none either (by hand)."""
+    elsewhere: tuple[float, float] = (0.01, 0.2)
+    """Part of other boxes with structure up to which it is light around large sources, if these
+    others are at least such a part of all (choice) ..."""
+    large: int = 5000
+    """... and pixels above the threshold that make a source so large."""
     exclude: float = 0.97
     """Fraction of masked pixels above which a box is left out: 300 pixels are enough for a mean."""
     sample_step: int = 7

@@ -70,6 +70,41 @@ def test_structure_of_the_sky_is_followed(kind, height, seed):
     assert found.metrics["outskirts_fraction"] < 0.15
 
 
+@pytest.mark.parametrize(("kind", "height", "most"), [("slope", 0.0, 0.1), ("kink", 5.0, 0.15)])
+def test_a_galaxy_at_a_border_keeps_its_light(kind, height, most):
+    """Half-light radius 100 pixels, one noise there; the published parameters take most of it.
+
+    Beside it the steep sky is continued over 200 pixels: 0.1 of the noise is a tenth of its light.
+    """
+    y, x = np.mgrid[:SIZE, :SIZE]
+    galaxy = 5.4 * NOISE * np.exp(-np.hypot(y - 20, (x - 300) / 0.7) / 60.0)
+    sky = height * NOISE * structure(kind)
+    noise = np.random.default_rng(14).normal(0.0, NOISE, sky.shape)
+    image = (sky + light_of_sources(14) + galaxy + noise).astype(np.float32)
+    near = galaxy > 0.05 * NOISE
+    lost = {}
+    for method in ("adaptive", "published"):
+        background, _ = measured(image, method)
+        lost[method] = np.sum((background - sky)[near]) / galaxy.sum()
+    assert abs(lost["adaptive"]) < most
+    assert lost["published"] > 0.4
+
+
+@pytest.mark.parametrize(("kind", "height"), [("stairs", 5.0), ("kink", 5.0)])
+def test_steep_skies_leave_no_more_light_than_level_ones(kind, height):
+    """What sources have around them is found once the steep part of the sky is out."""
+    light = light_of_sources(15)
+    noise = np.random.default_rng(15).normal(0.0, NOISE, light.shape)
+    wings = (light > 0.02 * NOISE) & (light < 0.5 * NOISE)
+    left = {}
+    for factor in (0.0, height):
+        sky = factor * NOISE * structure(kind)
+        background, found = measured((sky + light + noise).astype(np.float32), "adaptive")
+        left[factor] = np.mean((background - sky)[wings]) / NOISE
+        assert (found.mesh.added is None) == (factor == 0.0)
+    assert abs(left[height] - left[0.0]) < 0.02
+
+
 def test_finer_boxes_only_where_they_differ():
     """A step is followed by the finer mesh; elsewhere the noise of the wider one is kept."""
     image = np.random.default_rng(4).normal(0.0, NOISE, (400, 400))
