@@ -4,6 +4,7 @@ Everything heavy is imported when a subcommand runs, so that help and errors com
 """
 
 import argparse
+import io
 import os
 import sys
 from collections.abc import Sequence
@@ -51,6 +52,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     words = sys.argv[1:] if argv is None else argv
     args = build_parser().parse_args(words)
     args.words = ["ceers", *map(str, words)]
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):  # of any encoding, which may lack a letter
+            stream.reconfigure(errors="backslashreplace")
     try:
         code = args.run(args) or 0
         sys.stdout.flush()
@@ -63,6 +67,16 @@ def main(argv: Sequence[str] | None = None) -> int:
     except BrokenPipeError:
         # the reader of a pipe (head, less) has left: nothing more to say, not even on exit
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 1
+    except UnicodeEncodeError as err:
+        # a name whose bytes are no text, which goes into no table
+        start = max(0, err.start - 40)
+        place = err.object[start : err.end + 20]
+        print(
+            f"ceers {args.command}: {place!r} has bytes that are no text (UTF-8). Rename that file "
+            "or folder.",
+            file=sys.stderr,
+        )
         return 1
     except OSError as err:
         # a name that no file system takes, a folder without permission, a full disk

@@ -49,6 +49,22 @@ def test_version(capsys):
     assert __version__ in capsys.readouterr().out
 
 
+def test_names_that_are_no_text(tmp_path):
+    """Bytes that are no UTF-8 in names, and a terminal that lacks a letter."""
+    raw = os.fsencode(tmp_path / "x") + b"\xff\xc3\xa9"
+    os.mkdir(raw)
+    code = "import sys; from ceers_steps.cli import main; sys.exit(main())"
+    result = subprocess.run(
+        [sys.executable, "-c", code, "params", "--check", raw],
+        capture_output=True,
+        check=False,
+        env={**os.environ, "PYTHONIOENCODING": "ascii:strict"},
+    )
+    assert result.returncode == 1
+    assert b"Traceback" not in result.stderr
+    assert b"\\xe9" in result.stdout + result.stderr
+
+
 def test_params_lists_every_file(capsys):
     assert cli.main(["params"]) == 0
     out = capsys.readouterr().out

@@ -63,9 +63,14 @@ def write_atomic(path: str | os.PathLike, writer: Callable[[Path], object]) -> P
                 f"{other}: {err.strerror or err}, while {path} was written. Nothing was left "
                 f"there. Check {other}, then run again."
             ) from err
+        remedy = "Free some disk space or choose another folder"
+        if isinstance(err, FileExistsError | NotADirectoryError):
+            remedy = f"{path.parent} is no folder; choose another one"
+        elif err.errno == errno.ENAMETOOLONG:
+            remedy = "Choose a shorter name"
         raise CeersError(
-            f"Cannot write {path}: {err.strerror or err}. Nothing was left there. Free some disk "
-            "space or choose another folder with output_dir (--output_dir=FOLDER)."
+            f"Cannot write {path}: {err.strerror or err}. Nothing was left there. {remedy} "
+            "(-o of ceers, --output_dir=FOLDER of steps and pipelines)."
         ) from err
     finally:
         if scratch is not None:

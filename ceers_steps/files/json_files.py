@@ -5,6 +5,7 @@ They are notes, made again where they are missing, so a damaged one stops nobody
 
 import json
 import os
+import stat
 from pathlib import Path
 from typing import Any
 
@@ -27,10 +28,13 @@ def read_note(path: str | os.PathLike, **types: Any) -> dict[str, Any]:
     Returns
     -------
     dict
-        Empty where there is no such file, or where it is no JSON, no object, lacks an entry, or
+        Empty where there is no such file, or none of data, or where it is no JSON, no object,
+        lacks an entry, or
         has one of another type.
     """
     try:
+        if not stat.S_ISREG(os.stat(path).st_mode):  # a pipe would wait for ever
+            return {}
         text = Path(path).read_text(encoding="utf-8")
         tree = json.loads(text, parse_int=_whole_number)
     except (OSError, ValueError, RecursionError):

@@ -99,6 +99,13 @@ def test_init_then_plan(folder, capsys):
     assert not (folder / "reduced").exists()
 
 
+@pytest.mark.parametrize("words", [[""], ["-o", ""], ["a\nb"], ["raw\udcff"]])
+def test_init_with_paths_that_no_file_can_hold(folder, capsys, words):
+    assert main(["init", *words]) == 1
+    assert "as a path in a survey file" in capsys.readouterr().err
+    assert not (folder / "survey.toml").exists()
+
+
 def test_init_for_the_published_procedure_says_what_is_missing(folder, capsys):
     assert ceers("init", "uncal", "-o", "reduced", "--preset", "dr05") == 0
     assert ceers("plan", "survey.toml") == 1

@@ -1,5 +1,7 @@
 """Small JSON files of our own, damaged in every way."""
 
+import os
+
 import pytest
 
 from ceers_steps.files.json_files import read_note
@@ -43,3 +45,8 @@ def test_what_is_no_note_is_absent(tmp_path, text):
     path.unlink(missing_ok=True)
     path.mkdir()
     assert read_note(path) == {}
+
+
+def test_a_pipe_is_no_note(tmp_path):
+    os.mkfifo(tmp_path / "note.json")
+    assert read_note(tmp_path / "note.json") == {}

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from ceers_steps.errors import CeersError
+from ceers_steps.names import text_problem
 
 __all__ = ["add_parser"]
 
@@ -40,6 +41,9 @@ def run_init(args: argparse.Namespace) -> None:
     from ceers_steps.files.atomic import write_atomic
     from ceers_steps.survey.config.template import template
 
+    for name in (args.output, *args.inputs):
+        if problem := text_problem(name) if name else "it is empty":
+            raise CeersError(f"{name[:60]!r} as a path in a survey file: {problem}. Give another.")
     path = Path(args.file)
     if path.exists() and not args.force:
         raise CeersError(f"{path} exists. Replace it with --force, or choose another --file.")

@@ -287,13 +287,17 @@ def _with_engine(plan: Plan, outcome: Outcome, code: int) -> Outcome:
     log = plan.output / "logs" / "engine.log"
     how = f"was killed (signal {-code})" if code < 0 else f"stopped (exit code {code})"
     message = f"the engine {how} with {len(left)} task(s) left that nothing hinders"
-    if problem := _disk_problem(plan.output):
+    problem = _disk_problem(plan.output)
+    if problem:
         message += f"; {plan.output} cannot be written ({problem}): free some space"
     message += ". The same command goes on."
     if outcome.failures:
         failures = [*outcome.failures, Failure("engine", "", message, str(log))]
         return Outcome(outcome.done, outcome.valid, failures, outcome.waiting)
-    raise CeersError(f"{message[0].upper()}{message[1:]} Its log, {log}, ends:\n{log_tail(log)}")
+    message = f"{message[0].upper()}{message[1:]}"
+    if problem:  # its log would only say the same, in a traceback
+        raise CeersError(message)
+    raise CeersError(f"{message} Its log, {log}, ends:\n{log_tail(log)}")
 
 
 def _disk_problem(folder: Path) -> str:
