@@ -29,8 +29,7 @@ def read_note(path: str | os.PathLike, **types: Any) -> dict[str, Any]:
     -------
     dict
         Empty where there is no such file, or none of data, or where it is no JSON, no object,
-        lacks an entry, or
-        has one of another type.
+        lacks an entry, or has one of another type.
     """
     try:
         if not stat.S_ISREG(os.stat(path).st_mode):  # a pipe would wait for ever
