@@ -146,8 +146,10 @@ def find_by_wiener(
     rest = image - fit.stripes
     response = np.float32(1) if flat is None else flat
     rest -= fit.light * response
-    columns = column_stripes(rest, mask | fit.outskirts)
-    rest -= columns
+    columns = np.zeros(image.shape[1], np.float32)
+    if not fit.hidden:
+        columns = column_stripes(rest, mask | fit.outskirts)
+        rest -= columns
     metrics = {
         "white_sigma": fit.white_sigma,
         "noise_scale": fit.noise_scale,

@@ -212,9 +212,23 @@ def column_stripes(image: NDArray, mask: NDArray[np.bool_]) -> NDArray[np.float3
     levels -= np.average(levels, weights=count).astype(np.float32)
     noise = sigma**2 / np.maximum(count, 1)
     long = count >= 0.5 * count.max()
-    spread = max(0.0, biweight_scale(levels[long]) ** 2 - float(np.mean(noise[long])))
+    spread = _column_spread(levels, noise, long)
     levels *= spread / np.maximum(spread + noise, np.finfo(float).tiny)
     return (levels - np.average(levels, weights=count)).astype(np.float32)
+
+
+def _column_spread(levels: NDArray, noise: NDArray, long: NDArray[np.bool_]) -> float:
+    """Return the variance of the stripes along columns, 0 where chance would show as much.
+
+    Stripes differ from one column to the next as much as from any other; unmasked light does not.
+    """
+    white = float(np.mean(noise[long]))
+    pairs = long[1:] & long[:-1]
+    variance = biweight_scale(levels[long]) ** 2
+    if pairs.any():
+        variance = min(variance, biweight_scale(np.diff(levels)[pairs]) ** 2 / 2)
+    least = MEDIAN.column_evidence * white / np.sqrt(np.count_nonzero(long))
+    return max(0.0, variance - white) if variance - white > least else 0.0
 
 
 def _usable(image: NDArray, mask: NDArray[np.bool_]) -> NDArray[np.bool_]:

@@ -59,7 +59,10 @@ class StripeFit:
     noise_scale : float
         Factor by which the white noise given was multiplied to agree with the image.
     predicted_error : float
-        Expected standard deviation of the error of `stripes` where all pixels are used.
+        Expected standard deviation of the error of `stripes` where all pixels are used; NaN if
+        `hidden`.
+    hidden : bool
+        Whether light is too strong for any stripes to be subtracted.
     used_fraction : float
         Fraction of pixels used.
     n_iter : int
@@ -76,6 +79,7 @@ class StripeFit:
     white_sigma: float
     noise_scale: float
     predicted_error: float
+    hidden: bool
     used_fraction: float
     n_iter: int
 
@@ -163,8 +167,17 @@ def fit_stripes(
             series = StripeSeries(samples)
     assert modes is not None
     if series.evidence(covariance, light, modes) < POSTERIOR.stripe_evidence:
-        pattern, covariance = np.zeros_like(pattern), np.zeros_like(covariance)
-        field, polynomials = light.fit(samples.weight * samples.value)
+        covariance = np.zeros_like(covariance)
+    rest = samples.value - light.image(field, polynomials)
+    share = series.share_of_stripes(covariance, rest)
+    if samples.part_far_from_rows(rest, POSTERIOR.far) > POSTERIOR.most_far:
+        share[:] = 0
+    hidden = bool(covariance.any() and not share.any())
+    if share.min() < 1:
+        pattern = series.to_image(modes * share)
+        field, polynomials = light.fit(samples.weight * (samples.value - pattern))
+    error = series.predicted_error(covariance, share)
+    covariance *= series.mean_in_bins(share[1:])[:, None, None]
     stripes = np.repeat(pattern, samples.binning, axis=1)
     stripes -= stripes.mean(where=samples.used, dtype=np.float64)
     polynomials[0] += samples.level
@@ -182,7 +195,8 @@ def fit_stripes(
         output_spectrum=power - common,
         white_sigma=samples.white_sigma,
         noise_scale=samples.noise_scale,
-        predicted_error=series.predicted_error(covariance),
+        predicted_error=np.nan if hidden else error,
+        hidden=hidden,
         used_fraction=float(samples.used.mean()),
         n_iter=n_iter,
     )

@@ -127,6 +127,31 @@ class Samples:
         added = np.repeat(levels, self.value.shape[1] // levels.shape[1], axis=1)
         return replace(self, value=self.value + added)
 
+    def without_row_levels(self, rest: Float) -> Float:
+        """Subtract the mean of each row of each output from values of the samples."""
+        parts = len(rest), self.layout.n_outputs, -1
+        weight = self.weight.reshape(parts)
+        total = np.maximum(weight.sum(axis=2, keepdims=True), np.finfo(np.float32).tiny)
+        values = rest.reshape(parts)
+        level = (weight * values).sum(axis=2, keepdims=True) / total
+        return (values - level).reshape(rest.shape)
+
+    def part_far_from_rows(self, rest: Float, limit: float) -> float:
+        """Part of the samples that are far from the level of their row.
+
+        `limit` is in units of the scatter from one row to the next: stripes within a row have no
+        part in it, light that reaches over several rows has.
+        """
+        rest = self.without_row_levels(rest) * np.sqrt(self.weight)
+        there = self.weight > 0
+        pairs = there[1:] & there[:-1]
+        if not pairs.any():
+            return 0.0
+        pair = subsample(np.flatnonzero(pairs), SERIES.noise_sample)
+        change = rest.ravel()[pair + rest.shape[1]] - rest.ravel()[pair]
+        scatter = mad_sigma(change) / np.sqrt(2)
+        return float(np.mean(np.abs(rest[there]) > limit * scatter))
+
     def without(self, bad: NDArray[np.bool_]) -> Samples:
         """Leave samples out."""
         return replace(self, weight=np.where(bad, np.float32(0), self.weight))

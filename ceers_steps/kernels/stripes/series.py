@@ -11,6 +11,7 @@ import numpy as np
 import scipy.fft
 import scipy.linalg
 from numpy.typing import NDArray
+from scipy.special import gammainccinv
 
 from ceers_steps.kernels.stats import mad_sigma
 from ceers_steps.kernels.stripes.samples import Samples
@@ -125,6 +126,77 @@ class StripeSeries:
         strength = np.linalg.eigvalsh(covariance) * self._precision
         return _dot(seen, modes) / 2 - float(np.log1p(strength).sum(axis=1) @ self._counts)
 
+    def share_of_stripes(self, covariance: NDArray[np.float64], rest: Float) -> NDArray[np.float32]:
+        """Part of each Fourier mode that stripes have made, the rest being light, ``(nf,)``.
+
+        Light knows no direction: what waves of a length show in all others, it adds to the rows,
+        too.  None at all where light has made too much of the slow ones.  `rest` is the image
+        without the light of the model, stripes included.
+        """
+        layout, binning = self._samples.layout, self._samples.binning
+        if not covariance.any():
+            return np.zeros(self._length // 2 + 1, np.float32)
+        places, power = self._power_of_light(covariance, rest)
+        frequency = np.arange(self._length // 2 + 1) / self._length
+        cycles = frequency * layout.row_ticks / binning  # per row
+        waves = np.hypot(frequency, (cycles - np.round(cycles)) * binning)
+        light = np.interp(waves, places, power, right=0.0)
+        strength = np.trace(covariance, axis1=1, axis2=2) / layout.n_outputs
+        light[1:] /= np.repeat(strength, self._counts)
+        slow = np.flatnonzero(cycles[self._edges[:-1]] < 0.5)
+        # beside 1/f noise, light of sources that an output does not hold is no weaker
+        largest = 0.0
+        for i in slow[::-1]:
+            some = slice(self._edges[i], self._edges[i + 1])
+            largest = max(largest, float(light[some].mean()))
+            light[some] = np.maximum(light[some], largest)
+        light[0] = largest  # offsets
+        light = np.clip(light, 0, 1)
+        variance = (strength * self._counts)[slow]
+        if variance @ self.mean_in_bins(light[1:])[slow] > SERIES.most_light * variance.sum():
+            light[:] = 1
+        return (1 - light).astype(np.float32)
+
+    def _power_of_light(
+        self, covariance: NDArray[np.float64], rest: Float
+    ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+        """Power of light at some wave numbers, cycles per sample; variance of a sample.
+
+        From squares of each output, the waves along rows and columns left out, in which there are
+        stripes.  Zero where chance would show as much.
+        """
+        layout, n_outputs = self._samples.layout, self._samples.layout.n_outputs
+        ny, width = len(rest), layout.output_width // self._samples.binning
+        height = min(layout.output_width, ny)
+        weight = self._samples.weight
+        # beside a mask, levels of rows would be seen in all directions
+        score = weight * self._samples.without_row_levels(rest)
+        squares = -1, height, n_outputs, width
+        weight, score = (a[: ny // height * height].reshape(squares) for a in (weight, score))
+        mean = weight.mean(axis=(1, 3), dtype=np.float64)
+        modes = scipy.fft.rfft2(score, axes=(1, 3), norm="ortho")[:, 1:, :, 1:]
+        power = np.sum(np.abs(modes) ** 2, axis=(0, 2), dtype=np.float64) / np.sum(mean**2)
+        n_squares = mean.sum() ** 2 / np.sum(mean**2)
+        along = np.arange(1, 1 + power.shape[1]) / width
+        waves = np.hypot(scipy.fft.fftfreq(height)[1:, None] * self._samples.binning, along)
+        strength = np.trace(covariance, axis1=1, axis2=2) / n_outputs
+        stripes = np.broadcast_to(np.interp(along, self.frequency, strength), power.shape)
+        excess = power - stripes
+        longest, shortest = SERIES.light_waves
+        white = excess[(waves > longest) & (waves < shortest)].mean()
+        n_rings = max(1, round(SERIES.bins_per_octave * np.log2(longest * width)))
+        edges = np.geomspace(1 / width, longest, n_rings + 1)
+        places, light = [], []
+        for ring in ((waves >= a) & (waves < b) for a, b in pairwise(edges)):
+            n_modes = n_squares * np.count_nonzero(ring)
+            if n_modes == 0:
+                continue
+            chance = gammainccinv(n_modes, SERIES.light_chance) / n_modes - 1
+            found = excess[ring].mean() - white
+            places.append(waves[ring].mean())
+            light.append(found if found > chance * (white + stripes[ring].mean()) else 0.0)
+        return np.array(places), np.array(light)
+
     def first_covariance(self) -> NDArray[np.float64]:
         """Rough covariance: 1/f, a part of it common, from differences of neighbouring rows.
 
@@ -163,6 +235,10 @@ class StripeSeries:
             held = SERIES.shrinkage
             updated[i] = (found + held * covariance[i]) / (last - first + held)
         return updated
+
+    def mean_in_bins(self, of_modes: NDArray) -> NDArray:
+        """Mean of what Fourier modes have in each bin of the spectrum, the offset left out."""
+        return np.add.reduceat(of_modes, self._edges[:-1] - 1) / self._counts
 
     def trend_errors(
         self, covariance: NDArray[np.float64], light: SmoothLight
@@ -212,11 +288,16 @@ class StripeSeries:
         # A trend that the samples hardly tell from others has an error that is large but finite.
         return np.sqrt(vectors**2 @ (1 / np.maximum(values, 1e-9))) / scale
 
-    def predicted_error(self, covariance: NDArray[np.float64]) -> float:
-        """Rms error of the stripes of a sample where every pixel is used."""
+    def predicted_error(self, covariance: NDArray[np.float64], share: NDArray[np.float32]) -> float:
+        """Rms error of the stripes of a sample where every pixel is used.
+
+        `share` is that of stripes in the covariance at each Fourier mode.
+        """
         precision = self._samples.binning / self._samples.white_sigma**2
         values = np.linalg.eigvalsh(covariance)
-        error = (values / (1 + values * precision)).mean(axis=1)
+        stripes = values * self.mean_in_bins(share[1:])[:, None]
+        # of two signals in noise that look alike, one has this error
+        error = (stripes * (1 - stripes * precision / (1 + values * precision))).mean(axis=1)
         return float(np.sqrt(2 * np.sum(error * self._counts) / self._length))
 
     def _extrapolated(

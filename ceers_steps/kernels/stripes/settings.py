@@ -53,6 +53,13 @@ class PosteriorSettings:
     stripe_evidence: float = 5.0
     """Logarithm of how much likelier the image must be with stripes than without, or there are
     none: 0.3 at most in frames without, 9 and more where they are worth subtracting (model)."""
+    far: float = 3.0
+    """Samples farther from the level of their row, units of the scatter from row to row, hold light
+    that is not in the model ..."""
+    most_far: float = 0.03
+    """... and if more than this part of them does, light hides the stripes, and none are
+    subtracted: 0.003 by chance, 0.022 at most where it is better to do so, 0.032 and more where it
+    is not (model)."""
     spread_limits: tuple[float, float, int] = (1e-2, 10.0, 200)
     """Spreads of the trends that are tried: first, in units of the smallest error; last, of the
     largest value and error; number of them (choice)."""
@@ -153,6 +160,15 @@ class SeriesSettings:
     """Pairs that tell the noise, to 0.2% ..."""
     level_sample: int = 100_000
     """... and samples that tell its level and that of the sky, to 0.4% of a sigma."""
+    light_waves: tuple[float, float] = (0.5, 1.0)
+    """Light that the model does not have is looked for in waves up to the first, beside the noise
+    that there is from it to the second, cycles per sample of four pixels (choice)."""
+    light_chance: float = 1e-5
+    """Chance that noise shows as much, below which there is light: with 1e-3 there is some in one
+    of 24 frames of few sources (model)."""
+    most_light: float = 0.25
+    """Part of the variance of slow stripes that light may have made, or none are subtracted: 0.15
+    where it is still better to do so, 0.31 where it is not (model)."""
     bins_per_octave: int = 3
     """Bins of the spectrum that is learnt (model)."""
 
@@ -190,6 +206,9 @@ class MedianSettings:
     """Sigma at which deviations from the level of a line are cut, as in the published medians."""
     column_iterations: int = 3
     """Times that the level of a column is improved (choice)."""
+    column_evidence: float = 4.0
+    """Least variance of columns, units of that of their noise over the root of their number: twice
+    what chance makes of it (choice)."""
     sky_sample: int = 1_000_000
     """Pixels that the sky level is measured from: its error is then a thousandth of their noise."""
     published_histogram: tuple[float, float, float] = (-1.0, 1.5, 0.001)

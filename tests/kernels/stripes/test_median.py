@@ -197,6 +197,16 @@ def test_columns_are_lines_at_ninety_degrees():
     assert np.std(error) < 1.15 * NOISE / np.sqrt(0.7 * 300)
 
 
+@pytest.mark.parametrize("seed", [1, 2, 3])
+def test_without_columns_nothing_is_subtracted(seed):
+    """Neither noise nor unmasked light, smooth over some columns, is a stripe along columns."""
+    image = np.random.default_rng(seed).normal(0, 1, (64, 512)).astype(np.float32)
+    light = 0.5 * np.sin(np.arange(512, dtype=np.float32) / 8)
+    nothing = np.zeros(image.shape, bool)
+    assert not column_stripes(image, nothing).any()
+    assert not column_stripes(image + light, nothing).any()
+
+
 def test_rough_stripes_bring_out_hidden_sources():
     """A faint wide source, lost in stripes, is found once they are roughly gone."""
     image, stripes = striped((512, 512), output_sigma=0.012)

@@ -253,6 +253,25 @@ def test_faint_stripes_are_subtracted_where_that_helps():
     assert 0 < blocks[0] < 0.9 * blocks[1]
 
 
+def crowded(frame, n_sources, seed):
+    """Light of sources of some eight pixels all over a frame, and a mask of what is bright."""
+    rng = np.random.default_rng(seed)
+    light = np.zeros(frame.white.shape, np.float32)
+    for _ in range(n_sources):
+        brightness = min(0.3 + 0.3 * rng.pareto(1.2), 30)
+        light += disc(frame, *rng.uniform(size=2), rng.lognormal(2.1, 0.5), brightness)
+    return light, light > np.median(light) + 1.5 * NOISE
+
+
+@pytest.mark.parametrize("seed", [51, 52, 53])
+def test_where_light_hides_stripes_it_does_not_go_with_them(seed):
+    """In a field without sky it is better to leave stripes than to subtract sources."""
+    frame = make_frame((320, 320), seed=seed)
+    light, mask = crowded(frame, 400, seed)
+    fit = frame.fit(added=light, mask=mask)
+    assert np.std(frame.stripes - fit.stripes) < 1.05 * np.std(frame.stripes)
+
+
 @pytest.mark.parametrize("strength", [0.03, 0.5])
 def test_one_setting_for_weak_and_strong_stripes(strength):
     """As after many averaged frames, or few."""
