@@ -439,8 +439,8 @@ def test_a_changed_exposure_makes_its_tiles_anew(files, monkeypatch, tmp_path):
         ({"pixmap_stepsize": -3.0}, "pixmap_stepsize -3.0"),
         ({"pixmap_stepsize": float("inf")}, "pixmap_stepsize inf"),
         ({"pixmap_order": 2, "tile_size": None}, "pixmap_order 2 is neither 1 nor 3"),
-        ({"fillval": "blue", "tile_size": None}, "fillval 'blue' is neither"),
-        ({"fillval": "1e400"}, "fillval 1e400 is more than"),
+        ({"fillval": "blue", "tile_size": None}, "fillval = 'blue'"),
+        ({"fillval": "1e39"}, "fillval 1e39 is more than"),
         ({"weight_type": None}, "weight_type None"),
         (
             {"output_wcs": "nowhere.asdf", "tile_size": None},
@@ -455,6 +455,16 @@ def test_what_cannot_be_done_is_said(files, parameters, message, tmp_path):
     with pytest.raises(CeersError, match=message):
         in_tiles(files, **{**GRID, **parameters})
     assert not list(tmp_path.glob("*i2d*"))
+
+
+@pytest.mark.parametrize(
+    ("name", "value"), [("fillval", "blue"), ("pixmap_stepsize", float("nan")), ("pixmap_order", 2)]
+)
+def test_what_is_set_on_a_step_is_looked_at_too(files, name, value):
+    step = TiledResampleStep()
+    setattr(step, name, value)
+    with pytest.raises(CeersError, match=f"resample: {name} "):
+        step.run(files)
 
 
 @pytest.mark.parametrize("tile_size", [None, 64])

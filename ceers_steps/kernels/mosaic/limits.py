@@ -37,7 +37,7 @@ GRID = GridSettings()
 LARGEST_FILL = 3.4e38
 """Of values in pixels without exposures, which are float32."""
 
-FILL_WORDS = ("INDEF", "NAN", "")
+FILL_WORDS = ("INDEF", "NAN", "NONE", "")
 """Values of fillval that stand for NaN."""
 
 
