@@ -1,6 +1,7 @@
 """Step: 1/f stripes out of a rate image."""
 
 import logging
+import math
 from typing import Any
 
 import numpy as np
@@ -28,6 +29,8 @@ log = logging.getLogger(__name__)
 
 OTHER_IMAGING = ("MIR_IMAGE", "NIS_IMAGE")
 """EXP_TYPE of what is treated on request."""
+
+HIDDEN = "light hides the stripes of at least one integration: none are subtracted there"
 
 
 class RemStripingStep(CeersStep):
@@ -96,6 +99,7 @@ class RemStripingStep(CeersStep):
             "COMPLETE",
             parameters=self._parameters_used(threshold, flat),
             metrics=found.metrics,
+            note=HIDDEN if math.isnan(found.metrics.get("predicted_error", 0.0)) else "",
         )
         return model
 

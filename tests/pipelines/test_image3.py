@@ -367,6 +367,7 @@ class TestList:
         steps = {**FAST, "resample": grid()}
         with datamodels.open(cals[0]) as one, datamodels.open(cals[1]) as other:
             other.meta.filename = other.meta.filename.replace("jw01345001001", "jw01345002001")
+            other.meta.observation.observation_number = "002"
             CeersImage3.call([one, other], output_dir=str(tmp_path), save_results=True, steps=steps)
         assert names_in(tmp_path) == ["jw01345_nrcb4_f150w_i2d.fits"]
 
@@ -412,6 +413,7 @@ def copy_of(cal, folder, number, **changes):
     """Write a cal as that of another dither, with other keywords; return its path."""
     path = folder / cal.name.replace("_00001_", f"_{number:05d}_")
     with datamodels.open(cal) as model:
+        model.meta.observation.exposure_number = str(number)
         for name, value in changes.items():
             model[PATHS[name]] = value
         model.save(path)

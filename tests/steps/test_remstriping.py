@@ -422,3 +422,18 @@ def test_nothing_to_fit(rate, flat_file, tmp_path, how):
         result = clean(rate, flat_file, save_results=True, **parameters)
         assert result.meta.cal_step.instance["ceers_remstriping"] == "SKIPPED"
     assert not list(tmp_path.glob("*1fmask*"))
+
+
+def test_light_that_hides_the_stripes_is_said(caplog):
+    rate = scene()[0]
+    y, x = np.mgrid[: SHAPE[0], : SHAPE[1]]
+    star = 3e3 / (1.0 + np.hypot(y - 80, x - 85) ** 2)
+    rate += star.astype(np.float32)
+    with caplog.at_level("INFO", "ceers_steps"):
+        result = RemStripingStep.call(rate_model(rate), apply_flat=False)
+    np.testing.assert_array_equal(
+        result.data, rate
+    )  # nothing is better than wings taken for stripes
+    assert "light hides the stripes" in caplog.text
+    entry = result.meta.instance["ceers_steps"]["ceers_remstriping"]
+    assert np.isnan(entry["metrics"]["predicted_error"])

@@ -279,6 +279,8 @@ def _find(
         columns = rough if columns is None else columns
         image = plane.image - columns
         stripes = _find_rows_and_columns(plane, image, mask, sources, flat, layout, settings)
+        if np.isnan(stripes.metrics["predicted_error"]):
+            return stripes  # what looks like columns is light, too
         return replace(stripes, vertical=stripes.vertical + columns)
     # wide faint light is no stripe: here the widest tier counts, too
     covered = mask | (bits > 0)
