@@ -80,7 +80,7 @@ def run(args: argparse.Namespace) -> None:
     from ceers_steps.files.membership import list_left_out
     from ceers_steps.survey.select.association_files import write_associations
     from ceers_steps.survey.select.associations import group_exposures, incomplete, name_products
-    from ceers_steps.survey.select.visits import far_from_visit, list_far
+    from ceers_steps.survey.select.visits import far_from_visit, list_contradictions, list_far
 
     exposures, left_out, notes = _exposures(args)
     groups = name_products(group_exposures(exposures, args.by), args.product)
@@ -93,7 +93,7 @@ def run(args: argparse.Namespace) -> None:
         groups, args.output, mosaics=mosaics, left_out=left_out, force=args.force
     )
     _show(groups)
-    notes += list_far(far_from_visit(exposures))
+    notes += list_far(far_from_visit(exposures)) + list_contradictions(exposures)
     notes += list_left_out(left_out)
     notes += [f"incomplete: {line}" for line in incomplete(groups)]
     for note in notes:

@@ -1,11 +1,13 @@
 """The grid of a mosaic: chosen as jwst does, and seen from a part of it."""
 
 import os
+from collections.abc import Mapping, Sequence
 from copy import deepcopy
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+from astropy.coordinates import angular_separation
 from astropy.modeling.models import Shift
 from gwcs import WCS
 from gwcs.fitswcs import FITSImagingWCSTransform
@@ -15,7 +17,7 @@ from stcal.resample.utils import compute_mean_pixel_area
 
 from ceers_steps.errors import CeersError
 from ceers_steps.files.limits import asdf_tree_problem, check_regular
-from ceers_steps.kernels.mosaic.limits import drizzle_problem, grid_problem, tangent_problem
+from ceers_steps.kernels.mosaic.limits import GRID, drizzle_problem, grid_problem
 from ceers_steps.kernels.mosaic.tiles import Box
 
 __all__ = [
@@ -106,7 +108,7 @@ def output_grid(exposures: Any, custom: dict | None, pars: dict) -> dict[str, An
         ``wcs``, ``pixel_scale`` (arcsec) and ``pixel_scale_ratio``.
     """
     if custom is None:
-        if pars["crval"] and (problem := tangent_problem(pars["crval"], exposures.corners())):
+        if pars["crval"] and (problem := _tangent_problem(pars["crval"], exposures.corners())):
             raise CeersError(
                 f"The output grid: {problem}. Give a crval near the exposures, or leave it out."
             )
@@ -141,6 +143,18 @@ def output_grid(exposures: Any, custom: dict | None, pars: dict) -> dict[str, An
 def _side(area: float) -> float:
     """Return the side (arcsec) of a square of so many steradians."""
     return 3600 * np.rad2deg(np.sqrt(area))
+
+
+def _tangent_problem(crval: Sequence[float], places: Mapping[str, Sequence[float]]) -> str:
+    """Say whether the tangent point is too far from an exposure; both RA and Dec, deg."""
+    for name, (ra, dec) in places.items():
+        distance = np.rad2deg(angular_separation(*np.deg2rad([*crval, ra, dec])))
+        if distance > GRID.farthest_sky:
+            return (
+                f"crval {', '.join(map(str, crval))} (RA, Dec) is {distance:.0f} degrees from "
+                f"{name} at {ra:.4f}, {dec:.4f}, more than {GRID.farthest_sky:.0f}"
+            )
+    return ""
 
 
 def shifted_wcs(wcs: Any, box: Box) -> Any:

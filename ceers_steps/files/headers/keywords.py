@@ -124,7 +124,8 @@ class Completed:
     values : dict
         New values by keyword.
     notes : tuple of str
-        What was filled in, and from what; what a later stage will miss. For the log.
+        What was filled in, and from what; what a later stage will miss; a name that is that of
+        another exposure. For the log.
     """
 
     values: dict[str, Any]
@@ -174,11 +175,6 @@ def complete_keywords(
     for key in PATHS:  # in this order: of several that are wrong the same one is named each time
         if key in known:
             _check_type(name, key, known[key])
-    if problem := identity_problem(name, known):
-        raise CeersError(
-            f"{name}: {problem}. Is the file that of another exposure? Give it its own name, or "
-            "correct the keyword."
-        )
     filled: dict[str, tuple[Any, str]] = {}
     # a value may follow from one that has only just been found
     for _ in range(2):
@@ -201,6 +197,8 @@ def complete_keywords(
     wanted = [key for key in dict.fromkeys([*needs, *later]) if key in filled]
     notes = [f"{key}={filled[key][0]} is filled in ({filled[key][1]})" for key in wanted]
     notes += [f"no {key}: a later stage needs it" for key in later if key not in known]
+    if problem := identity_problem(name, known):
+        notes.append(f"{problem}. Is the file that of another exposure?")
     return Completed({key: filled[key][0] for key in wanted}, tuple(notes))
 
 

@@ -1,8 +1,10 @@
 """What can be the grid of a mosaic."""
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
+
+import numpy as np
 
 __all__ = [
     "FILL_WORDS",
@@ -10,7 +12,6 @@ __all__ = [
     "GridSettings",
     "drizzle_problem",
     "grid_problem",
-    "tangent_problem",
 ]
 
 
@@ -33,9 +34,6 @@ class GridSettings:
 
 
 GRID = GridSettings()
-
-LARGEST_FILL = 3.4e38
-"""Of values in pixels without exposures, which are float32."""
 
 FILL_WORDS = ("INDEF", "NAN", "NONE", "")
 """Values of fillval that stand for NaN."""
@@ -97,41 +95,6 @@ def grid_problem(
     return ""
 
 
-def tangent_problem(crval: Sequence[float], places: Mapping[str, Sequence[float]]) -> str:
-    """Say whether the tangent point is too far from the exposures.
-
-    Parameters
-    ----------
-    crval
-        RA and Dec of the tangent point, deg.
-    places
-        RA and Dec (deg) of a point in each exposure, by its name.
-
-    Returns
-    -------
-    str
-        Empty when it is not.
-    """
-    for name, (ra, dec) in places.items():
-        distance = math.degrees(_angle(crval, (ra, dec)))
-        if distance > GRID.farthest_sky:
-            return (
-                f"crval {', '.join(map(str, crval))} (RA, Dec) is {distance:.0f} degrees from "
-                f"{name} at {ra:.4f}, {dec:.4f}, more than {GRID.farthest_sky:.0f}"
-            )
-    return ""
-
-
-def _angle(one: Sequence[float], other: Sequence[float]) -> float:
-    """Return the angle between two places (deg) on the sky, rad."""
-    (ra, dec), (ra_of_other, dec_of_other) = (map(math.radians, place) for place in (one, other))
-    half = (
-        math.sin((dec - dec_of_other) / 2) ** 2
-        + math.cos(dec) * math.cos(dec_of_other) * math.sin((ra - ra_of_other) / 2) ** 2
-    )
-    return 2 * math.asin(min(math.sqrt(half), 1.0))
-
-
 def drizzle_problem(
     *,
     pixfrac: float = 1.0,
@@ -174,4 +137,8 @@ def drizzle_problem(
         number = float(fillval)
     except ValueError:
         return f"fillval {fillval!r} is neither a number nor NAN or INDEF"
-    return "" if abs(number) < LARGEST_FILL else f"fillval {fillval} is more than float32 holds"
+    return (
+        ""
+        if abs(number) <= np.finfo(np.float32).max
+        else f"fillval {fillval} is more than float32 holds"
+    )

@@ -34,7 +34,7 @@ from ceers_steps.survey.select.associations import Group, group_exposures, incom
 from ceers_steps.survey.select.earlier import earlier_exposures
 from ceers_steps.survey.select.exposures import Exposure
 from ceers_steps.survey.select.grids import Grid, check_size, find_grid, fit_grid
-from ceers_steps.survey.select.visits import far_from_visit, list_far
+from ceers_steps.survey.select.visits import far_from_visit, list_contradictions, list_far
 
 __all__ = ["build_plan"]
 
@@ -80,7 +80,7 @@ def build_plan(
     if config.overrides is not None:  # the published table has exposures of all pointings
         notes = (*notes, *unmatched_rows(config.overrides, rows, exposures, left_out))
     far = far_from_visit(exposures)
-    notes = (*notes, *list_far(far))
+    notes = (*notes, *list_far(far), *list_contradictions(exposures))
     groups = _groups(config, exposures)
     context = Context(config, presets, rows)
     chosen = with_image_background(config, groups)

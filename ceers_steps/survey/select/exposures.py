@@ -37,13 +37,7 @@ from ceers_steps.names import (
     name_problem,
 )
 
-__all__ = [
-    "Exposure",
-    "UnusableFiles",
-    "parse_s_region",
-    "plan_exposures",
-    "read_exposures",
-]
+__all__ = ["Exposure", "UnusableFiles", "parse_s_region", "plan_exposures", "read_exposures"]
 
 BLOCK = 2880
 """Bytes of a FITS block."""
@@ -93,6 +87,8 @@ class Exposure:
         Of the exposure, MJD; NaN if unknown.
     n_integrations, n_groups : int
         Of the exposure; 0 if unknown.
+    contradiction : str
+        Where the name of the file and the header are those of two exposures; empty if nowhere.
     """
 
     path: Path
@@ -109,6 +105,7 @@ class Exposure:
     end: float = np.nan
     n_integrations: int = 0
     n_groups: int = 0
+    contradiction: str = ""
 
     @property
     def instrument(self) -> str:
@@ -300,8 +297,6 @@ def _from_header(file: Path, header: fits.Header) -> Exposure:
     filter_name = effective_filter(_word(header, "FILTER"), _word(header, "PUPIL"))
     _check_safe("FILTER and PUPIL", filter_name)
     _check_safe("DETECTOR", detector)
-    if not is_mosaic and (problem := identity_problem(file, header)):
-        raise ValueError(problem)
     return Exposure(
         path=file,
         name=name,
@@ -314,6 +309,7 @@ def _from_header(file: Path, header: fits.Header) -> Exposure:
         end=_number(header, "EXPEND", np.nan),
         n_integrations=int(_number(header, "NINTS", 0)),
         n_groups=int(_number(header, "NGROUPS", 0)),
+        contradiction="" if is_mosaic else identity_problem(file, header),
     )
 
 

@@ -1,4 +1,4 @@
-"""Exposures that lie far from the others of their visit: their pointing is that of something else.
+"""Exposures whose pointing, or name, is that of something else.
 
 The telescope tracks one guide star in a visit, so its exposures lie within an arcminute or two.
 """
@@ -12,7 +12,7 @@ from astropy.coordinates import angular_separation
 from ceers_steps.survey.select.exposures import Exposure
 from ceers_steps.survey.select.footprints import sky_center
 
-__all__ = ["FARTHEST", "far_from_visit", "list_far"]
+__all__ = ["FARTHEST", "far_from_visit", "list_contradictions", "list_far"]
 
 FARTHEST = 300.0
 """Arcsec from the middle of the exposures of one detector in a visit; dithers take up to 100."""
@@ -72,4 +72,30 @@ def list_far(far: Mapping[str, float], most: int = 3) -> list[str]:
     return [
         f"warning: {len(far)} exposure(s) lie far from the others of their visit: {listed}{more}. "
         "Is their pointing (S_REGION, RA_REF, DEC_REF) that of another exposure?"
+    ]
+
+
+def list_contradictions(exposures: Iterable[Exposure], most: int = 3) -> list[str]:
+    """Say which files are named after other exposures than their headers.
+
+    Parameters
+    ----------
+    exposures
+        All that are used.
+    most
+        Files in the line, at most.
+
+    Returns
+    -------
+    list of str
+        One line for people, or none.
+    """
+    found = [exposure for exposure in exposures if exposure.contradiction]
+    if not found:
+        return []
+    listed = "; ".join(f"{each.path.name} ({each.contradiction})" for each in found[:most])
+    more = "; ..." if len(found) > most else ""
+    return [
+        f"warning: {len(found)} file(s) are named after other exposures than their headers: "
+        f"{listed}{more}. They are called by the file, and belong to the visit of the header."
     ]
