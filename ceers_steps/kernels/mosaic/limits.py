@@ -137,8 +137,5 @@ def drizzle_problem(
         number = float(fillval)
     except ValueError:
         return f"fillval {fillval!r} is neither a number nor NAN or INDEF"
-    return (
-        ""
-        if abs(number) <= np.finfo(np.float32).max
-        else f"fillval {fillval} is more than float32 holds"
-    )
+    fits = abs(number) <= float(np.finfo(np.float32).max)
+    return "" if fits else f"fillval {fillval} is more than float32 holds"
