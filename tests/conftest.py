@@ -29,6 +29,7 @@ signal.signal(signal.SIGHUP, signal.SIG_DFL)
 # Tests find no package of wisp templates, whether one is installed or not, unless they ask for a
 # made-up one (`wisp_package`), and nothing that packages are built with; the same in processes that
 # they start.
+ROOT = Path(__file__).parents[1]
 HIDDEN = str(Path(__file__).parent / "data" / "hidden")
 sys.path.insert(0, HIDDEN)
 os.environ["PYTHONPATH"] = os.pathsep.join([HIDDEN, *filter(None, [os.environ.get("PYTHONPATH")])])
@@ -49,6 +50,13 @@ def _frozen():
     """The same with what was imported, and read once and for all, since."""
     gc.collect()
     gc.freeze()
+
+
+@pytest.fixture(autouse=True)
+def _nothing_left_behind():
+    """Tests write into folders of their own: what lies here would be an input of other tests."""
+    yield
+    assert not list(ROOT.glob("*.fits"))
 
 
 LONGEST = (

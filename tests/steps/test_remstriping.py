@@ -431,9 +431,8 @@ def test_light_that_hides_the_stripes_is_said(caplog):
     rate += star.astype(np.float32)
     with caplog.at_level("INFO", "ceers_steps"):
         result = RemStripingStep.call(rate_model(rate), apply_flat=False)
-    np.testing.assert_array_equal(
-        result.data, rate
-    )  # nothing is better than wings taken for stripes
+    # better nothing than wings taken for stripes
+    np.testing.assert_array_equal(result.data, rate)
     assert "light hides the stripes" in caplog.text
     entry = result.meta.instance["ceers_steps"]["ceers_remstriping"]
     assert np.isnan(entry["metrics"]["predicted_error"])
