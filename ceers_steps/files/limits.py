@@ -214,9 +214,7 @@ def asdf_tree_problem(path: Path) -> str:
     str
         Empty if nothing does.
     """
-    with path.open("rb") as stream:
-        head = stream.read(LARGEST_TREE)
-    return tree_problem(head)
+    return tree_problem(_head(path))
 
 
 def read_asdf_head(path: Path) -> dict[str, Any]:
@@ -239,8 +237,7 @@ def read_asdf_head(path: Path) -> dict[str, Any]:
     ValueError
         When it is no ASDF file, or its tree must not be read: see `asdf_tree_problem`.
     """
-    with path.open("rb") as stream:
-        head = stream.read(LARGEST_TREE)
+    head = _head(path)
     if problem := tree_problem(head):
         raise ValueError(problem)
     try:
@@ -250,6 +247,11 @@ def read_asdf_head(path: Path) -> dict[str, Any]:
     if not isinstance(tree, dict):
         raise ValueError("its tree has no keys")
     return tree
+
+
+def _head(path: Path) -> bytes:
+    with path.open("rb") as stream:
+        return stream.read(LARGEST_TREE)
 
 
 def tree_problem(content: bytes) -> str:

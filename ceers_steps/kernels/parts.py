@@ -14,6 +14,7 @@ __all__ = [
     "find_parts",
     "label_parts",
     "moments_of",
+    "nearest_large_part",
     "placed",
     "with_neighbours",
     "without_small_parts",
@@ -221,3 +222,31 @@ def without_small_parts(
     keep = np.bincount(labels.ravel(), minlength=1) >= n_pixels
     keep[0] = False
     return keep[labels]
+
+
+def nearest_large_part(
+    mask: NDArray[np.bool_], least: float
+) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Return how far the nearest large part is, and its size.
+
+    Parameters
+    ----------
+    mask : ndarray of bool, shape (ny, nx)
+        True = of a part.
+    least : float
+        Area from which on a part is large, pixels.
+
+    Returns
+    -------
+    distance, size : ndarray of float, shape (ny, nx)
+        Distance from it (0 in it) and radius of a disc of its area, pixels; infinite and 0 where
+        no part is large.
+    """
+    labels = label_parts(mask)
+    area = np.bincount(labels.ravel())
+    area[0] = 0
+    large = area >= least
+    if not large.any():
+        return np.full(mask.shape, np.inf), np.zeros(mask.shape)
+    distance, nearest = ndimage.distance_transform_edt(~large[labels], return_indices=True)
+    return distance, np.sqrt(area / np.pi)[labels[tuple(nearest)]]

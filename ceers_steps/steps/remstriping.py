@@ -1,7 +1,6 @@
 """Step: 1/f stripes out of a rate image."""
 
 import logging
-import math
 from typing import Any
 
 import numpy as np
@@ -99,7 +98,7 @@ class RemStripingStep(CeersStep):
             "COMPLETE",
             parameters=self._parameters_used(threshold, flat),
             metrics=found.metrics,
-            note=HIDDEN if math.isnan(found.metrics.get("predicted_error", 0.0)) else "",
+            note=HIDDEN if found.hidden else "",
         )
         return model
 

@@ -7,6 +7,7 @@ from scipy import ndimage
 from ceers_steps.kernels.parts import (
     find_parts,
     label_parts,
+    nearest_large_part,
     placed,
     with_neighbours,
     without_small_parts,
@@ -91,3 +92,16 @@ def test_parts_of_a_large_mask_are_those_of_its_labels(corners, density):
     assert [part.box for part in found] == boxes
     for number, part in enumerate(found, start=1):
         np.testing.assert_array_equal(part.pixels, labels[part.box] == number)
+
+
+def test_nearest_large_part():
+    mask = np.zeros((40, 60), bool)
+    mask[5:15, 5:15] = True
+    mask[30, 50] = True  # small
+    distance, size = nearest_large_part(mask, 50)
+    assert (distance[mask[:, :40].nonzero()] == 0).all()
+    assert (distance[10, 20], distance[30, 50]) == (6, pytest.approx(np.hypot(16, 36)))
+    assert size == pytest.approx(np.full(mask.shape, np.sqrt(100 / np.pi)))
+    distance, size = nearest_large_part(mask, 500)
+    assert np.isinf(distance).all()
+    assert not size.any()

@@ -15,7 +15,7 @@ from scipy import ndimage
 from ceers_steps.kernels.additive.profiles import common_profile
 from ceers_steps.kernels.additive.settings import ADDITIVE
 from ceers_steps.kernels.blocks import block_sum
-from ceers_steps.kernels.parts import label_parts
+from ceers_steps.kernels.parts import nearest_large_part
 from ceers_steps.kernels.rows import LazyRows, RowImage, Strip, for_each_strip
 from ceers_steps.kernels.stats import mad_sigma
 
@@ -293,15 +293,8 @@ def _group_side(n_pixels: int) -> int:
 
 def _around_large(bright: NDArray[np.bool_], side: int) -> NDArray[np.bool_]:
     """Return large sources with what lies around them, where their light is expected."""
-    labels = label_parts(bright)
-    area = np.bincount(labels.ravel())
-    area[0] = 0
-    large = area * side**2 >= ADDITIVE.large
-    if not large.any():
-        return np.zeros(bright.shape, bool)
-    far, nearest = ndimage.distance_transform_edt(~large[labels], return_indices=True)
-    size = np.sqrt(area / np.pi)[labels[tuple(nearest)]]
-    return np.asarray(far <= ADDITIVE.hidden * size)
+    distance, size = nearest_large_part(bright, ADDITIVE.large / side**2)
+    return distance <= ADDITIVE.hidden * size
 
 
 def _sum_of_squares(rest: Array, weight: Array, scatter: float) -> float:

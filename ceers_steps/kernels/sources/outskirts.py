@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from scipy import ndimage
 
 from ceers_steps.kernels.blocks import block_rows, block_sum, enlarged, enlarged_rows
-from ceers_steps.kernels.parts import label_parts
+from ceers_steps.kernels.parts import label_parts, nearest_large_part
 from ceers_steps.kernels.rows import LazyRows, RowImage, Strip, crossing, for_each_strip
 from ceers_steps.kernels.sources.background import BackgroundMesh, box_locations, fit_mesh
 from ceers_steps.kernels.sources.boxes import smooth_boxes
@@ -182,15 +182,8 @@ def _residual(before: SkyResidual, mask: RowImage, clean: RowImage, n_threads: i
 def _near_large(core: NDArray[np.bool_], sky: BackgroundMesh) -> NDArray[np.bool_]:
     """Return the boxes of a sky in which outskirts of a large source may be."""
     side = PROFILES.small_bin
-    labels = label_parts(core)
-    area = np.bincount(labels.ravel())
-    area[0] = 0
-    large = area * side**2 >= SKY.large
-    if not large.any():
-        return np.zeros(sky.values.shape, bool)
-    far, nearest = ndimage.distance_transform_edt(~large[labels], return_indices=True)
-    reach = np.minimum(LARGE.sizes * np.sqrt(area / np.pi), LARGE.reach / side)
-    near = far <= reach[labels[tuple(nearest)]]
+    distance, size = nearest_large_part(core, SKY.large / side**2)
+    near = distance <= np.minimum(LARGE.sizes * size, LARGE.reach / side)
     rows, columns = (middle // side for middle in sky.middles)
     return near[np.ix_(rows, columns)]
 

@@ -72,12 +72,15 @@ class Destriping:
         What was subtracted from each integration, if it was to be kept, without `rest` and `light`.
     first : tuple of ndarray, shape (ny, nx), or None
         The first integration before, and what was subtracted from it, if to be kept.
+    hidden : bool
+        Light hides the stripes of an integration.
     """
 
     bits: NDArray[np.uint8]
     metrics: dict[str, float]
     patterns: tuple[Stripes, ...]
     first: tuple[NDArray, NDArray] | None
+    hidden: bool
 
 
 @dataclass(frozen=True)
@@ -140,7 +143,7 @@ def destripe_inplace(
     bits = source_bits
     if bits is None:
         bits = _search_sources(planes, rough, flat, layout.n_outputs, settings.search_destriped)
-    patterns, metrics, first = [], [], None
+    patterns, metrics, first, hidden = [], [], None, False
     for plane, tilted in zip(planes, rough, strict=True):
         if not plane.sees_sky.any():
             # an integration that is lost, among others
@@ -156,6 +159,7 @@ def destripe_inplace(
             stripes = with_zero_mean(stripes, sky)
         if settings.keep_first and first is None:
             first = plane.image.copy(), stripes.total
+        hidden |= stripes.hidden
         total = stripes.total
         rows = sky, plane.white_sigma, layout.n_outputs
         before = row_noise(plane.image, *rows)
@@ -165,7 +169,7 @@ def destripe_inplace(
         if settings.keep_patterns:
             patterns.append(replace(stripes, rest=stripes.rest[:0], light=None))
     means = {key: float(np.mean([each[key] for each in metrics])) for key in metrics[0]}
-    return Destriping(bits, means, tuple(patterns), first)
+    return Destriping(bits, means, tuple(patterns), first, hidden)
 
 
 def _planes(
@@ -279,7 +283,7 @@ def _find(
         columns = rough if columns is None else columns
         image = plane.image - columns
         stripes = _find_rows_and_columns(plane, image, mask, sources, flat, layout, settings)
-        if np.isnan(stripes.metrics["predicted_error"]):
+        if stripes.hidden:
             return stripes  # what looks like columns is light, too
         return replace(stripes, vertical=stripes.vertical + columns)
     # wide faint light is no stripe: here the widest tier counts, too

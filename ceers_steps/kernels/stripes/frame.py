@@ -41,6 +41,8 @@ class Stripes:
         Level of the sky, in the units of the image.
     metrics : dict of str to float
         What else the method measures.
+    hidden : bool
+        Light hides the stripes, of which there are none here then.
     """
 
     horizontal: NDArray[np.float32]
@@ -50,6 +52,7 @@ class Stripes:
     light: NDArray[np.float32] | None
     sky: float
     metrics: dict[str, float]
+    hidden: bool = False
 
     @property
     def total(self) -> NDArray[np.float32]:
@@ -156,7 +159,7 @@ def find_by_wiener(
         "predicted_error": fit.predicted_error,
     }
     light = (fit.light - np.float32(fit.sky)) * response
-    return Stripes(fit.stripes, columns, None, rest, light, fit.sky, metrics)
+    return Stripes(fit.stripes, columns, None, rest, light, fit.sky, metrics, fit.hidden)
 
 
 def add_tilted(
