@@ -49,7 +49,10 @@ def check(path, **others):
     check_replaced(path, association["products"], asn_id, paths_of)
 
 
-def test_products_of_another_association_are_not_replaced(folder):
+@pytest.mark.parametrize("written", ["science", "SCIENCE"])
+def test_products_of_another_association_are_not_replaced(folder, written):
+    other = folder / "a_asn.json"
+    other.write_text(other.read_text().replace("science", written))
     with pytest.raises(CeersError) as info:
         check(associate(folder, "b_asn.json", {"b": EXPOSURES[1:]}))
     message = str(info.value)

@@ -95,7 +95,7 @@ def _members(products: Sequence[Mapping[str, Any]]) -> dict[str, set[str]]:
         str(product.get("name")): {
             str(member["expname"])
             for member in product["members"]
-            if member.get("exptype") in (None, "science")
+            if str(member["exptype"]).lower() == "science"
         }
         for product in products
     }
