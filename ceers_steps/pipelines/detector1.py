@@ -124,15 +124,7 @@ class CeersDetector1(CeersPipeline, Detector1Pipeline):
             return self._run_stock(ramp)
 
         self._warn_of_double_treatment()
-        # what our steps cannot do is said before the long part: a missing template, a table
-        # that cannot be used
-        if not self.trapped_charge.skip:
-            for path in self.trapped_charge.earlier_exposures or ():
-                check_is_earlier(path, ramp)
-        if not self.snowball.skip:
-            self.snowball.overrides_row(ramp)
-        if not self.wispsub.skip:
-            self.wispsub.template_files(ramp, self.wispsub.overrides_row(ramp))
+        self._check_given_files(ramp)
         self.dark_current.output_dir = self.output_dir
         self.ramp_fit.output_dir = self.output_dir
         for name in BEFORE_RAMP_FIT:
@@ -165,6 +157,16 @@ class CeersDetector1(CeersPipeline, Detector1Pipeline):
             self.save_model(rateints, "rateints")
         self.setup_output(rate)
         return rate
+
+    def _check_given_files(self, ramp: JwstDataModel) -> None:
+        """Say what our steps cannot do before the long part: a table or template of no use."""
+        if not self.trapped_charge.skip:
+            for path in self.trapped_charge.earlier_exposures or ():
+                check_is_earlier(path, ramp)
+        if not self.snowball.skip:
+            self.snowball.overrides_row(ramp)
+        if not self.wispsub.skip:
+            self.wispsub.template_files(ramp, self.wispsub.overrides_row(ramp))
 
     def _clean_rate(
         self, rate: JwstDataModel, gain_scale_suffix: str, ints: str = ""

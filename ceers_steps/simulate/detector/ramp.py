@@ -5,7 +5,7 @@ Saturation and non-linearity act on the average of the frames of a group, not on
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -177,11 +177,10 @@ def simulate_ramp(
         raise ValueError("rate must be finite and not negative (DN/s, noiseless) in every pixel")
     if calibration.shape != shape:
         calibration = calibration.cut(corner, shape)
-    if persistence is not None and persistence.shape != shape:
-        raise ValueError(f"persistence has shape {persistence.shape}: it must be {shape} as rate")
     readout = readout or Readout(shape, n_outputs, fast_axis, slow_axis)
-    if readout.shape != shape:
-        raise ValueError(f"readout has shape {readout.shape}: it must be {shape} as rate")
+    for name, given in (("persistence", persistence), ("readout", readout)):
+        if given is not None and given.shape != shape:
+            raise ValueError(f"{name} has shape {given.shape}: it must be {shape} as rate")
 
     blind = np.flatnonzero(calibration.flagged(BadPixel.DEAD, BadPixel.REFERENCE_PIXEL))
     rate = np.array(rate, dtype=np.float32)
@@ -197,19 +196,15 @@ def simulate_ramp(
 
     data = np.empty((n_ints, n_groups, *shape), dtype=np.uint16)
     stripe_rate = np.zeros((n_ints, *shape), dtype=np.float32)
-    trapped = None if persistence is None else np.array(persistence, dtype=np.float32)
-    if not config.persistence.enabled:
-        trapped = None
+    trapped = None
+    if persistence is not None and config.persistence.enabled:
+        trapped = np.array(persistence, dtype=np.float32)
     ceiling = calibration.saturation * _WELL_MARGIN - calibration.superbias
     noisy = config.photon_noise.enabled
     read_sigma = calibration.read_noise / np.sqrt(pattern.n_frames)
 
     for integration in range(n_ints):
-        bias = calibration.superbias
-        if config.ktc.enabled:
-            ktc = plan.rng("ktc", integration).standard_normal(shape, dtype=np.float32)
-            ktc *= config.ktc.sigma / calibration.mean_gain
-            bias = bias + ktc
+        bias = _bias(plan, calibration, integration)
         deposited = np.zeros(shape, dtype=np.float32)
         collected = ChargeCollector(
             electrons,
@@ -223,11 +218,7 @@ def simulate_ramp(
         read_rng = plan.rng("read_noise", integration)
         for group in range(n_groups):
             signal = collected.next_group()
-            if rays is not None:
-                rays.add_arriving(deposited, integration, group)
-            for ball in balls:
-                if ball.ball.integration == integration:
-                    deposited[ball.stamp.slices] += ball.arriving(group)
+            _add_arriving(deposited, rays, balls, integration, group)
             signal += deposited
             signal.reshape(-1)[blind] = 0
             signal /= calibration.gain
@@ -283,6 +274,30 @@ class _Plan:
     def rng(self, effect: str, *indices: int) -> np.random.Generator:
         """Return the random stream of an effect in this exposure."""
         return rng_for(self.seed, effect, *self.stream, *indices)
+
+
+def _bias(plan: _Plan, calibration: Calibration, integration: int) -> np.ndarray:
+    """Return the level after the reset of an integration (DN), kTC noise included."""
+    if not plan.config.ktc.enabled:
+        return calibration.superbias
+    ktc = plan.rng("ktc", integration).standard_normal(calibration.shape, dtype=np.float32)
+    ktc *= plan.config.ktc.sigma / calibration.mean_gain
+    return calibration.superbias + ktc
+
+
+def _add_arriving(
+    charge: np.ndarray,
+    rays: RayDeposits | None,
+    balls: Sequence[SnowballDeposit],
+    integration: int,
+    group: int,
+) -> None:
+    """Add the charge of the events that arrive during a group (e-)."""
+    if rays is not None:
+        rays.add_arriving(charge, integration, group)
+    for ball in balls:
+        if ball.ball.integration == integration:
+            charge[ball.stamp.slices] += ball.arriving(group)
 
 
 def _draw_rays(plan: _Plan) -> RayDeposits | None:

@@ -5,10 +5,11 @@ import json
 import os
 import re
 import tomllib
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
+from itertools import chain
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import Any
 
 from ceers_steps.errors import CeersError
 from ceers_steps.files.atomic import user_path
@@ -259,18 +260,20 @@ def _by_step(table: Mapping) -> dict[str, dict]:
 
 def _check_combinations(config: SurveyConfig, text: str, given: Collection[str]) -> None:
     """Raise `CeersError` for values that do not go together, of which some were given."""
-
-    def refuse(key: str, problem: str, remedy: str) -> NoReturn:
+    for key, problem, remedy in chain(_contradictions(config, given), _useless_paths(config)):
         table, _, name = key.rpartition(".")
         line = line_of(text, table.split(".") if table else [], name)
         place = f"{config.path or 'the command line'}{f', line {line}' if line else ''}"
         raise CeersError(f"{place}: {problem}. {remedy}.")
 
+
+def _contradictions(config: SurveyConfig, given: Collection[str]) -> Iterator[tuple[str, str, str]]:
+    """Yield parameter, problem and remedy of values that do not go together."""
     image3 = config.steps.get("image3", {})
     may_miss = image3.get("update_wcs", {}).get("missing") == "skip"  # those are aligned
     if config.wcs_dir and not may_miss and (config.reference_catalog or config.alignment_table):
         other = "reference_catalog" if config.reference_catalog else "alignment_table"
-        refuse(
+        yield (
             "files.wcs_dir",
             f"wcs_dir={config.wcs_dir} gives every exposure its WCS, so nothing is aligned and "
             f"{other} would not be used",
@@ -278,60 +281,64 @@ def _check_combinations(config: SurveyConfig, text: str, given: Collection[str])
             "exposures have no file",
         )
     if config.wcs_dir and not may_miss and set(image3.get("tweakreg", {})) - {"skip"}:
-        refuse(
+        yield (
             "image3.tweakreg",
             f"wcs_dir={config.wcs_dir} gives every exposure its WCS, so nothing is aligned and "
             "the parameters of tweakreg would not be used",
             "Take out wcs_dir or [image3.tweakreg]",
         )
     if config.preset == "dr05" and config.by != "pointing":
-        refuse(
+        yield (
             "groups.by",
             f"preset='dr05' makes the mosaics of the published pointings, not by={config.by!r}",
             "Use by='pointing', or preset='best'",
         )
     if "pixel_scale" in given and (config.grid or config.preset == "dr05"):
         other = f"grid={config.grid!r}" if config.grid else "preset='dr05'"
-        refuse(
+        yield (
             "grid.pixel_scale",
             f"pixel_scale={config.pixel_scale} is of a fitted grid, but {other} names one",
             "Take out one of them",
         )
     if config.preset == "dr05" and not config.wcs_dir:
-        refuse(
+        yield (
             "preset",
             "preset='dr05' reproduces the published mosaics, which takes the published WCS",
             "Set wcs_dir (table [files]) to the folder of the *_tweakreg.asdf files, or use "
             "preset='best'",
         )
     if config.preset == "dr05" and config.image_background:
-        refuse(
+        yield (
             "image_background",
             "preset='dr05' is the published procedure, which has no image background",
             "Take out image_background, or use preset='best'",
         )
     if config.profile and config.on != "local":
-        refuse(
+        yield (
             "run.profile",
             f"profile={config.profile} and on={config.on!r} both say where tasks run",
             "Take out one of them",
         )
     for key in ("partition", "account"):
         if getattr(config, key) and config.on == "local" and not config.profile:
-            refuse(
+            yield (
                 f"run.{key}",
                 f"{key}={getattr(config, key)!r} is of a cluster, but on='local'",
                 f"Set on='slurm' or on='pbs', or take out {key}",
             )
+
+
+def _useless_paths(config: SurveyConfig) -> Iterator[tuple[str, str, str]]:
+    """Yield parameter, problem and remedy of paths where there is not what is wanted."""
     for key, declared in SCHEMA["files"].items():
         value = getattr(config, key)
         if declared.kind != "path" or value is None or not value.is_absolute():
             continue
         if problem := _path_problem(value, folder=declared.folder):
-            refuse(f"files.{key}", f"{key}={value} {problem}", "Correct the path")
+            yield f"files.{key}", f"{key}={value} {problem}", "Correct the path"
     for value in config.hst_images:
         if problem := _path_problem(value, folder=False):
-            refuse("files.hst_images", f"hst_images: {value} {problem}", "Correct the path")
+            yield "files.hst_images", f"hst_images: {value} {problem}", "Correct the path"
 
 
 def _path_problem(path: Path, *, folder: bool) -> str:
