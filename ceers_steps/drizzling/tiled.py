@@ -22,8 +22,8 @@ from stdatamodels.jwst.datamodels.dqflags import pixel
 from ceers_steps.code_version import code_version
 from ceers_steps.drizzling.exposures import HeaderBlender, digest_of
 from ceers_steps.files.headers.provenance import ExposureRecord, record_of
+from ceers_steps.files.parameters.texts import FILL_WORDS
 from ceers_steps.kernels.mosaic.coadd import Coadd, context_planes
-from ceers_steps.kernels.mosaic.limits import FILL_WORDS
 from ceers_steps.kernels.mosaic.tiles import Box, Footprint, may_fall_on
 from ceers_steps.mosaics.grid import Window, output_grid, shifted_wcs
 

@@ -17,6 +17,7 @@ from stcal.resample.utils import compute_mean_pixel_area
 
 from ceers_steps.errors import CeersError
 from ceers_steps.files.limits import asdf_tree_problem, check_regular
+from ceers_steps.files.parameters.texts import text_parameter_problem
 from ceers_steps.kernels.mosaic.limits import GRID, drizzle_problem, grid_problem
 from ceers_steps.kernels.mosaic.tiles import Box
 
@@ -55,7 +56,7 @@ GRID_PARAMETERS = (
 )
 """Parameters of resample that lay out a grid."""
 
-DRIZZLE_PARAMETERS = ("pixfrac", "fillval", "pixmap_stepsize", "pixmap_order", "weight_type")
+DRIZZLE_PARAMETERS = ("pixfrac", "pixmap_stepsize", "pixmap_order", "weight_type")
 """Those of how exposures are drizzled onto it."""
 
 
@@ -65,8 +66,8 @@ def check_grid(parameters: dict[str, Any]) -> None:
     Parameters
     ----------
     parameters
-        Of ResampleStep: `GRID_PARAMETERS`, None where they are not given, ``output_wcs`` and
-        `DRIZZLE_PARAMETERS`.
+        Of ResampleStep: `GRID_PARAMETERS`, None where they are not given, ``output_wcs``,
+        ``fillval`` and `DRIZZLE_PARAMETERS`.
 
     Raises
     ------
@@ -80,6 +81,9 @@ def check_grid(parameters: dict[str, Any]) -> None:
     drizzle = {name: parameters[name] for name in DRIZZLE_PARAMETERS if name in parameters}
     if problem := drizzle_problem(**drizzle):
         raise CeersError(f"resample: {problem}. Correct it, or leave it out.")
+    fill = str(parameters.get("fillval"))
+    if problem := text_parameter_problem("fillval", fill):
+        raise CeersError(f"resample: fillval {fill!r}: {problem}. Correct it, or leave it out.")
     if path := parameters.get("output_wcs"):
         check_regular(path, f"output_wcs={path}")
         if not os.path.isfile(path):

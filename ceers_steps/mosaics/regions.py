@@ -12,7 +12,15 @@ import numpy as np
 from astropy.utils.exceptions import AstropyUserWarning
 from astropy.wcs import WCS
 from numpy.typing import NDArray
-from regions import PixCoord, PixelRegion, Regions
+from regions import (
+    LinePixelRegion,
+    LineSkyRegion,
+    PixCoord,
+    PixelRegion,
+    PointPixelRegion,
+    PointSkyRegion,
+    Regions,
+)
 
 from ceers_steps.errors import CeersError
 from ceers_steps.files.limits import check_regular, read_text
@@ -31,6 +39,12 @@ MUCH_LARGER = 4
 _SHAPE = re.compile(
     r"\s*[+-]?\s*(circle|ellipse|box|annulus|polygon)\b\s*\(?([^)]*)", re.IGNORECASE
 )
+
+_WITHOUT_AREA = (PointPixelRegion, PointSkyRegion, LinePixelRegion, LineSkyRegion)
+"""Points, lines, and labels, which are kinds of points."""
+
+_MARK = re.compile(r"[\s#+-]*(text|point|line)\b\s*[(\d]", re.IGNORECASE)
+"""A line of one of them."""
 
 _NUMBERS = {
     "circle": ("3", lambda count: count == 3),
@@ -54,7 +68,8 @@ def read_regions(
     path : str
         DS9 region file, or a FITS mask (not 0 = inside) with a WCS. Regions in sky coordinates lie
         where the sky is; those in image coordinates count pixels of the reference. Excluded
-        regions (with a minus) are cut out of those before them.
+        regions (with a minus) are cut out of those before them. Points, lines and labels have no
+        area, and are left out.
     parameter : str
         Name of the parameter that gives the path, for messages.
     mosaic, reference : Mosaic
@@ -67,8 +82,8 @@ def read_regions(
     Raises
     ------
     CeersError
-        When the file cannot be read, or holds a region without area, with too few or too many
-        numbers, or with one that is not finite.
+        When the file cannot be read, holds no region with an area, or one with too few or too
+        many numbers, or with one that is not finite.
     """
     if Path(path).suffix.lower() in {".fits", ".gz", ".fit"}:
         return sample_mask(read_fits_mask(path, parameter), mosaic, parameter) != 0
@@ -94,7 +109,11 @@ def read_regions(
             "; ".join(skipped[:3]),
             "; ..." if len(skipped) > 3 else "",
         )
-    if not len(regions):
+    drawn_regions = [each for each in regions if not isinstance(each, _WITHOUT_AREA)]
+    if len(drawn_regions) < len(regions):
+        skipped.append(f"points, lines and labels have no area ({_lines_of_marks(text)})")
+        log.warning("%s=%s: %s, and mark nothing", parameter, path, skipped[-1])
+    if not drawn_regions:
         why = f" that is understood ({skipped[0]})" if skipped else ""
         raise CeersError(
             f"{parameter}={path} holds no region{why}. Give another file, or leave it out."
@@ -102,7 +121,7 @@ def read_regions(
     inside = np.zeros(mosaic.shape, bool)
     to_reference = pixel_map(mosaic, reference)
     behind = 0
-    for region in regions:
+    for region in drawn_regions:
         try:
             if not isinstance(region, PixelRegion):
                 drawn_here = region.to_pixel(mosaic.wcs)
@@ -154,6 +173,14 @@ def _check_numbers(text: str, name: str) -> None:
                     f"{problem or f'{wrong:.20} is no finite number'}. Write decimals with a point "
                     "and hours and degrees with colons, or save the regions again in DS9."
                 )
+
+
+def _lines_of_marks(text: str) -> str:
+    """Say in which lines points, lines and labels stand."""
+    lines = text.splitlines()
+    numbers = [n for n, line in enumerate(lines, start=1) if any(map(_MARK.match, line.split(";")))]
+    more = ", ..." if len(numbers) > 5 else ""
+    return f"line {', '.join(map(str, numbers[:5]))}{more}"
 
 
 def _is_endless(word: str) -> bool:

@@ -110,8 +110,8 @@ def read_survey(folder: str | Path) -> SurveyData:
         exposures.setdefault(path.stem, Exposure(path.stem, status="not done")).log = path
     if not exposures and not mosaics:
         raise CeersError(
-            f"{folder} has no products and no records. Give the output folder of a survey "
-            "(ceers reduce -o OUT)."
+            f"{folder} {_why_empty(folder)}. Give the output folder of a survey (ceers reduce -o "
+            "OUT)."
         )
     for exposure in exposures.values():
         _complete(exposure, metrics.get(exposure.name, {}), costs.get(exposure.name, {}))
@@ -123,6 +123,15 @@ def read_survey(folder: str | Path) -> SurveyData:
         [exposures[name] for name in sorted(exposures)],
         [mosaics[name] for name in sorted(mosaics)],
     )
+
+
+def _why_empty(folder: Path) -> str:
+    """Say why there is nothing to report."""
+    if not folder.is_dir():
+        return "is no folder" if folder.exists() else "does not exist"
+    packed = sum(1 for _ in folder.rglob("*.fits.gz"))
+    more = f", but {packed} packed files (*.fits.gz: unpack them with gunzip)" if packed else ""
+    return f"has no products and no records{more}"
 
 
 def _add_record(

@@ -165,7 +165,7 @@ def _make_mosaic(step: TiledResampleStep, mosaic: TiledMosaic, tiles: Sequence[T
 
 def _check_parameters(step: TiledResampleStep) -> None:
     """Raise `CeersError` for parameters that contradict each other, and for a grid that is none."""
-    names = (*GRID_PARAMETERS, *DRIZZLE_PARAMETERS, "output_wcs")
+    names = (*GRID_PARAMETERS, *DRIZZLE_PARAMETERS, "fillval", "output_wcs")
     check_grid({name: getattr(step, name) for name in names})
     if step.tile_size is None:
         if step.keep_tiles:

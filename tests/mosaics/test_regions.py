@@ -5,6 +5,7 @@ import tracemalloc
 
 import numpy as np
 import pytest
+from astropy.coordinates import SkyCoord
 from astropy.wcs import WCS
 
 from ceers_steps.errors import CeersError
@@ -97,6 +98,37 @@ def test_lines_that_are_no_regions_are_named(tmp_path, mosaic, caplog):
 def test_numbers_that_a_shape_does_not_have(tmp_path, mosaic, line, problem):
     with pytest.raises(CeersError, match=problem):
         inside(tmp_path, mosaic, line)
+
+
+MARKS = [
+    "text(10,20) # text={a label; circle(1,1,500)}",
+    "# text(10,20) text={a label, as DS9 writes it}",
+    "point(10,20) # point=x",
+    "line(10,20,10.001,20.001) # line=0 0",
+    "image; point(5,5)",
+]
+
+
+@pytest.mark.parametrize("mark", MARKS)
+def test_points_lines_and_labels_mark_nothing(tmp_path, mosaic, caplog, mark):
+    circle = 'icrs; circle(10,20,5") # text={point(1)}'
+    found = inside(tmp_path, mosaic, circle, mark)
+    np.testing.assert_array_equal(found, inside(tmp_path, mosaic, circle))
+    assert "points, lines and labels have no area (line 3), and mark nothing" in caplog.text
+    with pytest.raises(CeersError, match=r"holds no region .* have no area \(line 2\)"):
+        inside(tmp_path, mosaic, mark)
+
+
+@pytest.mark.parametrize("frame", ["galactic", "ecliptic", "fk5", "fk4"])
+def test_regions_in_other_frames_lie_where_the_sky_is(tmp_path, mosaic, frame):
+    """The ecliptic of DS9 is the mean one of J2000."""
+    sky = SkyCoord(10, 20, unit="deg")
+    place = sky.transform_to("barycentricmeanecliptic" if frame == "ecliptic" else frame)
+    x, y = place.spherical.lon.deg, place.spherical.lat.deg
+    found = inside(tmp_path, mosaic, f'{frame}; circle({x:.8f},{y:.8f},5")')
+    rows, columns = np.nonzero(found)
+    assert (columns.mean(), rows.mean()) == pytest.approx((149.5, 99.5), abs=0.1)
+    assert found.sum() * PIXEL**2 == pytest.approx(np.pi * 25, rel=0.01)
 
 
 @pytest.mark.parametrize("codec", ["utf-8", "utf-8-sig", "utf-16", "latin-1"])

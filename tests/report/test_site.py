@@ -121,6 +121,11 @@ def test_a_folder_without_a_survey_is_refused(tmp_path, capsys):
         read_survey(tmp_path)
     assert main(["report", str(tmp_path)]) == 1
     assert "ceers reduce" in capsys.readouterr().err
+    packed = tmp_path / "x_cal.fits.gz"
+    packed.touch()
+    for path, reason in ((tmp_path, "1 packed"), (packed, "no folder"), ("nowhere", "not exist")):
+        with pytest.raises(CeersError, match=reason):
+            read_survey(path)
 
 
 def test_products_of_every_instrument_are_found(tmp_path):

@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 import stdatamodels
 from astropy.io import fits
+from configobj import ConfigObj
 from stdatamodels.jwst import datamodels
 
 from ceers_steps import CeersImage3
@@ -149,6 +150,25 @@ def test_steps_of_pipelines_name_products_of_packed_inputs(name):
     step = getattr(CeersImage3(), name)
     path = step.make_output_path(basepath=f"/a/{EXPOSURE}_cal.fits.gz", suffix="crf", asn_id="a1")
     assert path == f"{EXPOSURE}_a1_crf.fits"
+
+
+@pytest.mark.parametrize("as_strun", [False, True])
+@pytest.mark.parametrize("output_dir", [None, "there"])
+def test_the_folder_of_output_file_is_where_products_go(
+    rate_file, tmp_path, monkeypatch, caplog, output_dir, as_strun
+):
+    """Stpipe makes that folder, and writes into the working one; output_dir counts more."""
+    monkeypatch.chdir(tmp_path)
+    given = {"output_file": "sub/mine.fits", **({"output_dir": output_dir} if output_dir else {})}
+    if as_strun:
+        config = HalveStep.merge_config(ConfigObj(given), None)
+        HalveStep.from_config_section(config).run(str(rate_file))
+    else:
+        HalveStep.call(str(rate_file), **given)
+    assert [str(path) for path in Path().rglob("mine*")] == [
+        f"{output_dir or 'sub'}/mine_wispsub.fits"
+    ]
+    assert ("not to the folder of output_file, sub" in caplog.text) == bool(output_dir)
 
 
 def test_product_of_rateints_does_not_replace_that_of_rate(rate_file, tmp_path):

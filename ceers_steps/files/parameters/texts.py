@@ -7,9 +7,14 @@ no limit (nan, a negative one) flags every pixel or none without a word.
 import math
 from collections.abc import Callable
 
+import numpy as np
+
 from ceers_steps.names import whole_number
 
-__all__ = ["text_parameter_problem"]
+__all__ = ["FILL_WORDS", "text_parameter_problem"]
+
+FILL_WORDS = ("INDEF", "NAN", "NONE", "")
+"""Values of fillval that stand for NaN."""
 
 _CORES = ("none", "one", "quarter", "half", "all")
 
@@ -56,8 +61,13 @@ def _flags(text: str) -> str:
 
 
 def _fill_value(text: str) -> str:
-    known = text.upper() in {"", "NAN", "INDEF", "NONE"} or math.isfinite(_number(text))
-    return "" if known else "give a number, or NAN"
+    if text.upper() in FILL_WORDS:
+        return ""
+    number = _number(text)
+    if not math.isfinite(number):
+        return "give a number, or NAN"
+    fits = abs(number) <= float(np.finfo(np.float32).max)
+    return "" if fits else "more than float32 holds"
 
 
 def _cores(text: str) -> str:

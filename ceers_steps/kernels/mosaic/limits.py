@@ -4,10 +4,7 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-import numpy as np
-
 __all__ = [
-    "FILL_WORDS",
     "GRID",
     "GridSettings",
     "drizzle_problem",
@@ -34,9 +31,6 @@ class GridSettings:
 
 
 GRID = GridSettings()
-
-FILL_WORDS = ("INDEF", "NAN", "NONE", "")
-"""Values of fillval that stand for NaN."""
 
 
 def grid_problem(
@@ -98,7 +92,6 @@ def grid_problem(
 def drizzle_problem(
     *,
     pixfrac: float = 1.0,
-    fillval: str | float | None = None,
     pixmap_stepsize: float = 1.0,
     pixmap_order: int = 1,
     weight_type: str | None = "ivm",
@@ -109,8 +102,6 @@ def drizzle_problem(
     ----------
     pixfrac
         Side of the drop, in pixels of the exposures.
-    fillval
-        Of pixels that no exposure reaches: a number, or ``NAN`` or ``INDEF``.
     pixmap_stepsize
         Pixels between two whose place is worked out, 1 for all.
     pixmap_order
@@ -131,11 +122,4 @@ def drizzle_problem(
         return f"pixmap_order {pixmap_order} is neither 1 nor 3"
     if weight_type is None:
         return "weight_type None: stcal weights by 'ivm' or 'exptime'"
-    if fillval is None or str(fillval).strip().upper() in FILL_WORDS:
-        return ""
-    try:
-        number = float(fillval)
-    except ValueError:
-        return f"fillval {fillval!r} is neither a number nor NAN or INDEF"
-    fits = abs(number) <= float(np.finfo(np.float32).max)
-    return "" if fits else f"fillval {fillval} is more than float32 holds"
+    return ""

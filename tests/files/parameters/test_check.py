@@ -354,6 +354,8 @@ def test_values_that_stpipe_takes_pass(write):
         ("dqbits", "~", "no flags of JWST"),
         ("dqbits", "-1", "a negative number"),
         ("fillval", "inf", "give a number"),
+        ("fillval", "blue", "give a number"),
+        ("fillval", "-1e39", "more than float32"),
         ("fillval", "indef", ""),
         ("fillval", "0", ""),
         ("maximum_cores", "\u00b2", "a whole number from 1"),
