@@ -1,5 +1,6 @@
 """Reference catalogues: from a table, or from the STScI service."""
 
+import logging
 import os
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -8,7 +9,8 @@ from typing import Any
 
 import astropy.units as u
 import numpy as np
-from astropy.coordinates import angular_separation
+from astropy.coordinates import ConvertError, angular_separation
+from astropy.io.registry import IORegistryError
 from astropy.table import Table
 from astropy.time import Time
 from numpy.typing import NDArray
@@ -28,6 +30,12 @@ __all__ = [
     "save_reference",
     "why_elsewhere",
 ]
+
+log = logging.getLogger(__name__)
+
+LARGEST_ROUNDING = 1.0
+"""Rounding of positions above which there is a warning, mas: 32-bit numbers round an RA by up to 55
+mas."""
 
 LARGEST_MOTION = 5.0
 """Typical motion of stars since the epoch of a catalogue above which it is refused, mas: what is
@@ -88,7 +96,7 @@ def read_reference_catalog(path: str | os.PathLike) -> ReferenceCatalog:
     table = read_table(path, "abs_refcat")
     columns = _sky_columns(table, path)
     try:
-        ra, dec = (_degrees(column) for column in columns)
+        ra, dec = (_in_unit(column, u.deg) for column in columns)
     except (TypeError, ValueError, u.UnitConversionError) as err:
         raise CeersError(
             f"abs_refcat={path}: RA and DEC are not angles ({err}). Give them in degrees."
@@ -101,29 +109,59 @@ def read_reference_catalog(path: str | os.PathLike) -> ReferenceCatalog:
             f"abs_refcat={path}: DEC beyond 90 degrees. Give RA and DEC in degrees, and not the "
             "one in the column of the other."
         )
-    epoch, motion = _epoch_of(table)
-    return ReferenceCatalog(path.name, ra[good] % 360, dec[good], epoch, motion)
+    _warn_of_rounding(columns, ra[good], dec[good], path)
+    places = ra[good] % 360 + 1j * dec[good]
+    once = np.sort(np.unique(places, return_index=True)[1])
+    if repeated := len(places) - len(once):
+        # a source with a neighbour is no match, and these would have one
+        log.warning("abs_refcat=%s: %d rows repeat a position, and count once", path, repeated)
+    places = places[once]
+    return ReferenceCatalog(path.name, places.real, places.imag, *_epoch_of(table, path))
 
 
-def _values(column: Any) -> NDArray[np.float64]:
-    """Return a column as numbers, nan where there is none."""
-    return np.asarray(np.ma.filled(np.ma.asarray(column, float), np.nan))
+def _in_unit(column: Any, unit: u.Unit) -> NDArray[np.float64]:
+    """Return a column in a unit, in which it is if it has none; nan where there is no number."""
+    given = getattr(column, "unit", None)
+    values = np.ma.asarray(getattr(column, "value", column), float)
+    numbers = np.asarray(np.ma.filled(values, np.nan))
+    return numbers if given is None else (numbers * u.Unit(given)).to_value(unit)
 
 
-def _epoch_of(table: Table) -> tuple[float, float]:
+def _warn_of_rounding(
+    columns: Sequence[Any], ra: NDArray[np.float64], dec: NDArray[np.float64], path: Path
+) -> None:
+    """Warn of positions in floats of few bits."""
+    for name, column, angles in zip(("RA", "DEC"), columns, (ra, dec), strict=True):
+        kind = np.asarray(getattr(column, "value", column)).dtype
+        rounding = 3.6e6 * np.finfo(kind).eps * np.abs(angles).max() if kind.kind == "f" else 0.0
+        if rounding > LARGEST_ROUNDING:
+            log.warning(
+                "abs_refcat=%s: %s is kept in %d bits, which hold it to %.0f mas. Write it in 64.",
+                *(path, name, 8 * kind.itemsize, rounding),
+            )
+
+
+def _epoch_of(table: Table, path: Path) -> tuple[float, float]:
     """Return the epoch of a table like Gaia's (decimal year), and its motions (mas a year)."""
     names = {name.lower(): name for name in table.colnames}
-    if not {"ref_epoch", "pmra", "pmdec"} <= set(names):
+    motions = [names[key] for key in ("pmra", "pmdec", "pmde") if key in names][:2]
+    if len(motions) < 2:
         return np.nan, 0.0
+    times = [names[key] for key in ("ref_epoch", "epoch") if key in names]
     try:
-        names = {key: names[key] for key in ("ref_epoch", "pmra", "pmdec")}
-        epoch, pmra, pmdec = (_values(table[name]) for name in names.values())
-        motion = np.hypot(pmra, pmdec)
-        if not (np.isfinite(motion).any() and np.isfinite(epoch).any()):
-            return np.nan, 0.0
+        motion = np.hypot(*(_in_unit(table[name], u.mas / u.yr) for name in motions))
+        years = [np.char.lstrip(np.asarray(table[name], str), "J") for name in times[:1]]
+        epoch = np.asarray(years, float)
+    except (TypeError, ValueError, u.UnitConversionError):
+        motion, epoch = np.zeros(0), np.zeros(0)
+    if np.isfinite(motion).any() and np.isfinite(epoch).any():
         return float(np.nanmedian(epoch)), float(np.nanmedian(motion))
-    except (TypeError, ValueError):
-        return np.nan, 0.0
+    log.warning(
+        "abs_refcat=%s: it has proper motions (%s), but no ref_epoch that can be read. Its "
+        "positions are taken to be of the time of the exposures.",
+        *(path, ", ".join(motions)),
+    )
+    return np.nan, 0.0
 
 
 def check_epoch(reference: ReferenceCatalog, time: float) -> None:
@@ -200,18 +238,18 @@ def _sky_columns(table: Table, path: Path) -> list[Any]:
         return found
     centroids = [name for name in table.colnames if name.lower() == "sky_centroid"]
     if centroids:
-        return [table[centroids[0]].ra, table[centroids[0]].dec]
+        try:
+            sky = table[centroids[0]].icrs
+        except (AttributeError, ConvertError) as err:
+            raise CeersError(
+                f"abs_refcat={path}: {centroids[0]} is no position on the sky ({err}). Give "
+                "columns RA and DEC, in degrees."
+            ) from err
+        return [sky.ra, sky.dec]
     raise CeersError(
         f"abs_refcat={path}: no columns RA and DEC; found {', '.join(table.colnames)}. "
         "Rename those that hold the positions, in degrees."
     )
-
-
-def _degrees(column: Any) -> NDArray[np.float64]:
-    """Return a column of angles in degrees, nan where there is none."""
-    unit = getattr(column, "unit", None)
-    values = _values(getattr(column, "value", column))
-    return values if unit is None else (values * u.Unit(unit)).to_value(u.deg)
 
 
 def read_table(path: Path, name: str) -> Table:
@@ -242,6 +280,11 @@ def read_table(path: Path, name: str) -> Table:
         return Table.read(path, format={".ecsv": "ascii.ecsv"}.get(path.suffix.lower()))
     except CeersError:
         raise
+    except IORegistryError as err:
+        raise CeersError(
+            f"{name}={path}: not a table that is known by its name or beginning. Give ECSV, CSV "
+            "(.csv), FITS or VOTable (.vot)."
+        ) from err
     except Exception as err:  # astropy raises many kinds for a file that is no table
         raise CeersError(
             f"{name}={path}: not a readable table ({' '.join(str(err).split())[:300]})."

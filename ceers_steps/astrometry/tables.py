@@ -160,11 +160,13 @@ def read_alignment_table(path: str | os.PathLike) -> AlignmentTable:
     rows: dict[tuple[str, str], dict[str, Any]] = {}
     for number, row in enumerate(table, start=1):
         key = (str(row["visit"]).strip().lower(), str(row["filter"]).strip().upper())
-        if not re.fullmatch(r"jw\d+", key[0], re.ASCII):
+        if not re.fullmatch(r"jw\d{11}", key[0], re.ASCII):
             raise CeersError(
                 f"alignment_table={path}: row {number}, column visit: {key[0]!r:.40} is no visit, "
                 "which is jw and 11 digits (jw01345001001)."
             )
+        if row["filter"] is np.ma.masked or not key[1]:
+            raise CeersError(f"alignment_table={path}: row {number}, column filter: it is empty.")
         if key in rows:
             raise CeersError(
                 f"alignment_table={path}: visit {key[0]}, filter {key[1]} stands in two rows."
@@ -191,6 +193,6 @@ def _cell(value: Any, kind: type, where: str) -> Any:
                 raise ValueError(text)
             return int(float(text))
         return kind(text)
-    except (KeyError, ValueError) as err:
+    except (KeyError, ValueError, OverflowError) as err:
         name = {bool: "true or false", int: "a whole number", float: "a number"}.get(kind, "text")
         raise CeersError(f"{where}: {text!r} is not {name}.") from err

@@ -57,6 +57,6 @@ def test_bounds_are_the_same_everywhere(name, value, tmp_path):
         AlignmentSettings(**{name: value})
     if value == value:
         path = tmp_path / "table.ecsv"
-        Table({"visit": ["jw1"], "filter": ["F150W"], name: [value]}).write(path)
+        Table({"visit": ["jw01345001001"], "filter": ["F150W"], name: [value]}).write(path)
         with pytest.raises(CeersError, match=f"row 1: {name}="):
             read_alignment_table(path)

@@ -63,39 +63,62 @@ class TestAlignmentTable:
 
     def test_a_quote_that_is_not_closed(self, tmp_path):
         path = tmp_path / "table.csv"
-        path.write_text('pointing,visit,filter,minobj\n"a,jw1,F150W,7\nb,jw2,F150W,8\n')
+        path.write_text(
+            'pointing,visit,filter,minobj\n"a,jw01345001001,F150W,7\nb,jw01345002001,F150W,8\n'
+        )
         with pytest.raises(CeersError, match="line 2: a quote is opened"):
             read_alignment_table(path)
 
     def test_empty_cells_and_csv(self, tmp_path):
         path = tmp_path / "table.csv"
         path.write_text(
-            "visit,filter,minobj,use2dhist,abs_sigma\njw1,f150w,7,False,\njw2,F150W,,,2.5\n"
+            "visit,filter,minobj,use2dhist,abs_sigma\njw01345001001,f150w,7,False,\njw01345002001,F150W,,,2.5\n"
         )
         rows = read_alignment_table(path).rows
-        assert rows["jw1", "F150W"] == {"minobj": 7, "use2dhist": False}
-        assert rows["jw2", "F150W"] == {"abs_sigma": 2.5}
+        assert rows["jw01345001001", "F150W"] == {"minobj": 7, "use2dhist": False}
+        assert rows["jw01345002001", "F150W"] == {"abs_sigma": 2.5}
 
     @pytest.mark.parametrize(
         ("columns", "message"),
         [
-            ({"visit": ["jw1"]}, "no column 'filter'; found visit"),
-            ({"visit": ["jw1"], "filter": ["b"], "tolernace": [1.0]}, "unknown column.*tolernace"),
+            ({"visit": ["jw01345001001"]}, "no column 'filter'; found visit"),
             (
-                {"visit": ["jw1", "jw1"], "filter": ["b", "B"]},
-                "visit jw1, filter B stands in two rows",
+                {"visit": ["jw01345001001"], "filter": ["b"], "tolernace": [1.0]},
+                "unknown column.*tolernace",
             ),
             (
-                {"visit": ["jw1"], "filter": ["b"], "minobj": [2.5]},
+                {"visit": ["jw01345001001", "jw01345001001"], "filter": ["b", "B"]},
+                "visit jw01345001001, filter B stands in two rows",
+            ),
+            (
+                {"visit": ["jw01345001001"], "filter": ["b"], "minobj": [2.5]},
                 "row 1, column minobj: '2.5' is",
             ),
-            ({"visit": ["jw1"], "filter": ["b"], "sigma": ["wide"]}, "'wide' is not a number"),
-            ({"visit": ["jw1"], "filter": ["b"], "use2dhist": ["no"]}, "'no' is not true or false"),
             (
-                {"visit": ["jw1"], "filter": ["b"], "tolerance": [-1.0]},
+                {"visit": ["jw01345001001"], "filter": ["b"], "minobj": ["inf"]},
+                "row 1, column minobj: 'inf' is not a whole number",
+            ),
+            (
+                {"visit": ["jw01345001001"], "filter": MaskedColumn(["b"], mask=[True])},
+                "row 1, column filter: it is empty",
+            ),
+            ({"visit": ["jw1345001001"], "filter": ["b"]}, "is no visit, which is jw and 11"),
+            (
+                {"visit": ["jw01345001001"], "filter": ["b"], "sigma": ["wide"]},
+                "'wide' is not a number",
+            ),
+            (
+                {"visit": ["jw01345001001"], "filter": ["b"], "use2dhist": ["no"]},
+                "'no' is not true or false",
+            ),
+            (
+                {"visit": ["jw01345001001"], "filter": ["b"], "tolerance": [-1.0]},
                 "tolerance=-1.0; use 0.001 to 10",
             ),
-            ({"visit": ["jw1"], "filter": ["b"], "fitgeometry": ["auto"]}, "use one of shift, rsh"),
+            (
+                {"visit": ["jw01345001001"], "filter": ["b"], "fitgeometry": ["auto"]},
+                "use one of shift, rsh",
+            ),
         ],
     )
     def test_refused(self, tmp_path, columns, message):
@@ -156,6 +179,49 @@ class TestReference:
         reference = read_reference_catalog(write(table, tmp_path / "a.ecsv"))
         np.testing.assert_allclose(reference.dec, self.DEC, rtol=1e-14)
 
+    @pytest.mark.parametrize("frame", ["galactic", "fk5", "fk4", "barycentricmeanecliptic"])
+    def test_source_catalogue_in_another_frame(self, tmp_path, frame):
+        sky = SkyCoord(self.RA, self.DEC, unit="deg").transform_to(frame)
+        reference = read_reference_catalog(write(Table({"sky_centroid": sky}), tmp_path / "a.ecsv"))
+        np.testing.assert_allclose(reference.ra, self.RA, rtol=0, atol=1e-9)
+        np.testing.assert_allclose(reference.dec, self.DEC, rtol=0, atol=1e-9)
+
+    def test_rows_that_repeat_a_position_count_once(self, tmp_path, caplog):
+        """As sources with a neighbour they would all be left out."""
+        ra = [*self.RA[::-1], *self.RA, 215.0 - 360]
+        table = Table({"ra": ra, "dec": [*self.DEC[::-1], *self.DEC, 52.9]})
+        reference = read_reference_catalog(write(table, tmp_path / "a.ecsv"))
+        assert reference.ra.tolist() == self.RA[::-1].tolist()
+        assert "3 rows repeat a position" in caplog.text
+
+    @pytest.mark.parametrize(("kind", "said"), [("f4", True), ("f8", False), ("i4", False)])
+    def test_positions_in_few_bits_are_said(self, tmp_path, caplog, kind, said):
+        table = Table({"ra": np.array([214.9, 215.0], kind), "dec": self.DEC})
+        read_reference_catalog(write(table, tmp_path / "a.fits"))
+        assert ("ra is kept in 32 bits, which hold it to 92 mas" in caplog.text.lower()) == said
+
+    @pytest.mark.parametrize("unit", [u.mas / u.yr, u.arcsec / u.yr, u.deg / u.yr, None])
+    @pytest.mark.parametrize("names", [("pmra", "pmdec"), ("pmRA", "pmDE")])
+    @pytest.mark.parametrize("year", [2016.0, "J2016.0"])
+    def test_motions_in_any_unit(self, tmp_path, unit, names, year):
+        motion = np.array([3.0, 3.0]) * u.mas / u.yr
+        column = motion.value if unit is None else motion.to(unit)
+        table = Table({"ra": self.RA, "dec": self.DEC, **dict.fromkeys(names, column)})
+        table["ref_epoch"] = year
+        reference = read_reference_catalog(write(table, tmp_path / "a.ecsv"))
+        assert reference.motion == pytest.approx(3 * np.sqrt(2))
+        assert reference.epoch == 2016
+
+    @pytest.mark.parametrize("epoch", [{}, {"ref_epoch": np.nan}, {"ref_epoch": "then"}])
+    def test_motions_without_an_epoch_are_said(self, tmp_path, caplog, epoch):
+        motions = {"pmra": [1.0, 2.0], "pmdec": [1.0, 2.0]}
+        table = Table({"ra": self.RA, "dec": self.DEC, **motions})
+        for name, value in epoch.items():
+            table[name] = value
+        reference = read_reference_catalog(write(table, tmp_path / "a.ecsv"))
+        assert reference.motion == 0
+        assert "proper motions (pmra, pmdec), but no ref_epoch" in caplog.text
+
     def test_rows_without_position(self, tmp_path):
         ra = MaskedColumn([10.0, 20.0, 30.0], mask=[False, True, False])
         table = Table({"ra": ra, "dec": [1.0, 2.0, np.nan]})
@@ -189,13 +255,20 @@ class TestReference:
         with pytest.raises(CeersError, match="RA and DEC are not angles"):
             read_reference_catalog(write(table, tmp_path / "a.ecsv"))
 
+    def test_a_text_of_no_known_kind(self, tmp_path):
+        (tmp_path / "a.txt").write_text("# RA DEC\n1 2\n")
+        with pytest.raises(CeersError, match=r"a\.txt: not a table that is known .* Give ECSV"):
+            read_reference_catalog(tmp_path / "a.txt")
+
     def test_no_file(self, tmp_path):
         with pytest.raises(CeersError, match=r"abs_refcat=.*no such file"):
             read_reference_catalog(tmp_path / "missing.fits")
 
 
 def test_results_have_units_and_meanings(tmp_path):
-    rows = [{"exposure": "jw1", "alignment": "relative", "status": "FAILED", "note": "none"}]
+    rows = [
+        {"exposure": "jw01345001001", "alignment": "relative", "status": "FAILED", "note": "none"}
+    ]
     table = make_results_table(rows, {"abs_refcat": "a.ecsv"})
     assert table.colnames == list(RESULT_COLUMNS)
     back = Table.read(write(table, tmp_path / "a.ecsv"))

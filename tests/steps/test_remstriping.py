@@ -300,10 +300,11 @@ def test_four_outputs(flat_file, method):
     assert block_scatter(data - stripes - result.data) < 1.8 * WHITE_LIMIT
 
 
-def test_without_flat_field(rate):
-    result = RemStripingStep.call(rate, apply_flat=False)
-    assert entry(result)["parameters"]["apply_flat"] is False
-    result = RemStripingStep.call(rate, override_flat="N/A")
+@pytest.mark.parametrize(
+    "given", [{"apply_flat": False}, {"override_flat": "N/A"}, {"override_flat": ""}]
+)
+def test_without_flat_field(rate, given):
+    result = RemStripingStep.call(rate, **given)
     assert entry(result)["parameters"]["apply_flat"] is False
 
 

@@ -328,7 +328,7 @@ def _value_problem(spec: str, value: Any, folder: str | os.PathLike, *, look: bo
     if spec.startswith(("input_file", "output_file")):
         return _file_problem(value, folder, must_exist=look and spec.startswith("input_file"))
     if spec.startswith("is_string_or_datamodel") and isinstance(value, str):
-        return _file_problem(value, folder, must_exist=look and value not in ("", "N/A"))
+        return _file_problem(value, folder, must_exist=look and value not in ("", "N/A", "None"))
     if spec.startswith(("is_string_or_datamodel", "is_datamodel")):
         return "" if not isinstance(value, (bool, int, float, list)) else "no path"
     try:
@@ -352,7 +352,7 @@ def _file_problem(value: Any, folder: str | os.PathLike, *, must_exist: bool) ->
     text = os.fspath(value)
     if "\0" in text or "\n" in text:
         return "no path"
-    if text == "None" or not must_exist:
+    if not must_exist:
         return ""
     path = Path(folder, text)
     return "" if os.path.exists(path) else f"no such file ({path.absolute()})"

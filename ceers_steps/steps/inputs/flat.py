@@ -60,7 +60,7 @@ def read_flat(step: Any, model: JwstDataModel) -> NDArray[np.float32] | None:
         If the flat does not cover the subarray.
     """
     path = step.get_reference_file(model, "flat")
-    if path == "N/A":
+    if path in ("", "N/A"):  # no text: override_flat that is empty
         log.warning("There is no flat for %s: it is not flattened", model.meta.filename)
         return None
     with FlatModel(path) as flat:

@@ -6,11 +6,12 @@ from ceers_steps.files.wcs_files import find_wcs_file, wcs_inputs
 from ceers_steps.survey.config.layout import Layout
 from ceers_steps.survey.config.settings import SurveyConfig
 from ceers_steps.survey.planning import estimates
+from ceers_steps.survey.planning.overrides import unmatched_rows
 from ceers_steps.survey.planning.plan import Task, files_among, make_task
 from ceers_steps.survey.select.associations import Group
 from ceers_steps.survey.select.exposures import Exposure
 
-__all__ = ["align_tasks", "given_wcs"]
+__all__ = ["align_tasks", "given_wcs", "look_at_tables"]
 
 
 def align_tasks(
@@ -56,6 +57,39 @@ def align_tasks(
     ]
 
 
+def look_at_tables(config: SurveyConfig, exposures: Sequence[Exposure]) -> list[str]:
+    """Read the tables of alignment, which is made long after the work has begun.
+
+    Parameters
+    ----------
+    config
+        The survey.
+    exposures
+        All exposures.
+
+    Returns
+    -------
+    list of str
+        A line about rows of the table of parameters that are of no exposure, or none.
+
+    Raises
+    ------
+    CeersError
+        When the reference catalogue or the table of parameters cannot be used.
+    """
+    from ceers_steps.astrometry.reference import read_reference_catalog
+    from ceers_steps.astrometry.tables import read_alignment_table
+
+    catalog, path = config.reference_catalog, config.alignment_table
+    if catalog is not None and catalog.is_absolute():  # or else the name of one in the network
+        read_reference_catalog(catalog)
+    if path is None:
+        return []
+    rows = [f"{visit} {name}" for visit, name in read_alignment_table(path).rows]
+    known = {f"{_visit(each)} {each.filter.upper()}" for each in exposures}
+    return unmatched_rows(path, rows, known)
+
+
 def given_wcs(
     config: SurveyConfig,
     parameters: Mapping[str, Mapping],
@@ -88,11 +122,16 @@ def given_wcs(
     return wcs_inputs(config.wcs_dir, names, every_one, suffix)
 
 
+def _visit(exposure: Exposure) -> str:
+    """Return the visit of an exposure, as tables name it."""
+    return f"jw{exposure.program}{exposure.observation}{exposure.visit}"
+
+
 def _by_visit(exposures: Sequence[Exposure]) -> dict[str, list[Exposure]]:
     """Return the exposures of each visit and filter."""
     members: dict[str, list[Exposure]] = {}
     for exposure in exposures:
-        visit = f"jw{exposure.program}{exposure.observation}{exposure.visit}"
+        visit = _visit(exposure)
         if exposure.instrument != "NIRCAM":
             visit += f"_{exposure.instrument.lower()}"
         members.setdefault(f"{visit}_{exposure.filter.lower()}", []).append(exposure)

@@ -16,7 +16,7 @@ from ceers_steps.names import INSTRUMENTS
 from ceers_steps.survey.config.presets import PRESETS, read_preset, versions
 from ceers_steps.survey.config.settings import SurveyConfig
 from ceers_steps.survey.planning import estimates
-from ceers_steps.survey.planning.alignment import align_tasks
+from ceers_steps.survey.planning.alignment import align_tasks, look_at_tables
 from ceers_steps.survey.planning.image_background import (
     image_background_tasks,
     second_pass,
@@ -78,7 +78,8 @@ def build_plan(
         table = parameter_files_dir() / "dr05" / "exposures.ecsv"
     exposures, rows, left_out = apply_table(table, exposures, left_out)
     if config.overrides is not None:  # the published table has exposures of all pointings
-        notes = (*notes, *unmatched_rows(config.overrides, rows, exposures, left_out))
+        known = {each.name for each in (*exposures, *left_out)}
+        notes = (*notes, *unmatched_rows(config.overrides, rows, known))
     far = far_from_visit(exposures)
     notes = (*notes, *list_far(far), *list_contradictions(exposures))
     groups = _groups(config, exposures)
@@ -96,7 +97,9 @@ def build_plan(
         )
         for exposure in exposures
     ]
-    tasks += align_tasks(config, context.parameters("image3"), exposures, groups)
+    if aligned := align_tasks(config, context.parameters("image3"), exposures, groups):
+        tasks += aligned
+        notes = (*notes, *look_at_tables(config, exposures))
     mosaics = []
     for group in groups:
         tasks += outlier_tasks(context, group, tasks)

@@ -1,6 +1,6 @@
 """What a table of per-exposure values says of a survey: who is left out, and values of steps."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from pathlib import Path
 
 from ceers_steps.errors import CeersError
@@ -58,26 +58,23 @@ def apply_table(
     return stay, values, (*left_out, *gone)
 
 
-def unmatched_rows(
-    table: Path, rows: Iterable[str], exposures: Iterable[Exposure], left_out: Iterable[LeftOut]
-) -> list[str]:
+def unmatched_rows(table: Path, rows: Iterable[str], known: Collection[str]) -> list[str]:
     """Say which rows of a table are of no exposure of the survey.
 
     Parameters
     ----------
     table
-        Table of per-exposure values, for the message.
+        Table of values by exposure, or by visit and filter, for the message.
     rows
-        Exposures that it has values for.
-    exposures, left_out
-        What the survey has.
+        Names of what it has values for.
+    known
+        Those of what the survey has.
 
     Returns
     -------
     list of str
         One line, or none.
     """
-    known = {each.name for each in exposures} | {each.name for each in left_out}
     unknown = [name for name in rows if name not in known]
     if not unknown:
         return []

@@ -8,7 +8,7 @@ from stpipe import config_parser
 from stpipe._cli import strun
 
 import ceers_steps
-from ceers_steps import CeersDetector1, CeersImage3, WispSubStep, cli
+from ceers_steps import CeersDetector1, CeersImage3, RemStripingStep, WispSubStep, cli
 from ceers_steps.errors import CeersError
 from ceers_steps.files.parameter_files import list_parameter_files
 from ceers_steps.files.parameters.check import check_parameters, nearest
@@ -368,3 +368,12 @@ def test_texts_that_mean_numbers_or_flags(name, value, problem):
     found = text_parameter_problem(name, value)
     assert problem in found
     assert bool(found) == bool(problem)
+
+
+@pytest.mark.parametrize("name", ["source_mask", "overrides"])
+def test_none_in_quotes_is_no_file(name):
+    """Stpipe looks for a file of that name, and prints the help of all parameters."""
+    spec = RemStripingStep.load_spec_file()
+    with pytest.raises(CeersError, match=f"{name} = 'None': no such file"):
+        check_parameters(from_nested({name: "None"}, "x"), spec, "x")
+    check_parameters(from_nested({"override_flat": "None"}, "x"), spec, "x")

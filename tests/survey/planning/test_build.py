@@ -432,11 +432,30 @@ def test_steps_that_are_left_out_are_not_counted(out, tmp_path):
 
 def test_catalogues_are_inputs_unless_they_come_from_the_network(out, tmp_path):
     catalog = tmp_path / "catalog.ecsv"
+    Table({"RA": [214.9], "DEC": [52.9]}).write(catalog)
     plan = make_plan(out, reference_catalog=catalog)
     assert all(task.inputs == (str(catalog),) for task in stage(plan, "align"))
     gaia = make_plan(out, reference_catalog=type(catalog)("GAIADR3"))
     assert all(task.inputs == () for task in stage(gaia, "align"))
     assert all(task.settings["catalog"] == "GAIADR3" for task in stage(gaia, "align"))
+
+
+def test_tables_of_alignment_are_read_before_the_work(out, tmp_path):
+    first = make_exposures(out / "uncal")[0]
+    visit = f"jw{first.program}{first.observation}{first.visit}"
+    table = tmp_path / "t.csv"
+    table.write_text(
+        f"visit,filter,minobj\n{visit},{first.filter},7\njw09999001001,{first.filter},7\n"
+    )
+    (note,) = [n for n in make_plan(out, alignment_table=table).notes if "match no exposure" in n]
+    assert note == f"warning: 1 row(s) of {table} match no exposure: jw09999001001 {first.filter}"
+    broken = tmp_path / "broken.csv"
+    broken.write_text("a,b\n1,2\n")
+    for name in ("alignment_table", "reference_catalog"):
+        with pytest.raises(CeersError, match=r"broken\.csv: no column"):
+            make_plan(out, **{name: broken})
+    # and are not where they are not used
+    make_plan(out, alignment_table=broken, steps={"image3": {"tweakreg": {"skip": True}}})
 
 
 # -- memory and time
