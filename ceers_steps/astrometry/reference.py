@@ -122,8 +122,8 @@ def read_reference_catalog(path: str | os.PathLike) -> ReferenceCatalog:
 def _in_unit(column: Any, unit: u.Unit) -> NDArray[np.float64]:
     """Return a column in a unit, in which it is if it has none; nan where there is no number."""
     given = getattr(column, "unit", None)
-    values = np.ma.asarray(getattr(column, "value", column), float)
-    numbers = np.asarray(np.ma.filled(values, np.nan))
+    cells: Any = np.ma.asarray(getattr(column, "value", column), float)
+    numbers = np.asarray(np.ma.filled(cells, np.nan))
     return numbers if given is None else (numbers * u.Unit(given)).to_value(unit)
 
 

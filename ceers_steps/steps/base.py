@@ -30,8 +30,9 @@ from ceers_steps.files.headers.provenance import (
 from ceers_steps.files.json_files import plain_values
 from ceers_steps.files.membership import identity_of
 from ceers_steps.files.overrides import read_overrides
-from ceers_steps.files.parameters.check import check_given, check_parameter_files, with_output_dir
+from ceers_steps.files.parameters.check import check_given, check_parameter_files
 from ceers_steps.files.parameters.instrument import check_instrument
+from ceers_steps.files.parameters.meant import as_meant
 from ceers_steps.steps.inputs.given_references import check_given_references
 
 __all__ = [
@@ -218,7 +219,7 @@ class CeersMixin(_Extended):
             check_input(input, cls.wanted(), cls.__name__)
         except CeersError as err:
             raise StepError(str(err)) from err
-        return super().build_config(input, **with_output_dir(kwargs))
+        return super().build_config(input, **as_meant(cls, kwargs))
 
     @classmethod
     def merge_config(cls, config: Any, config_file: str | None) -> Any:
@@ -228,7 +229,7 @@ class CeersMixin(_Extended):
         except CeersError as err:
             log.error("%s", err)
             raise ParameterError(str(err)) from err
-        return super().merge_config(with_output_dir(config), config_file)
+        return super().merge_config(as_meant(cls, config), config_file)
 
     def run(self, *args: Any) -> Any:
         """Run the step; outermost, an error that the user can fix becomes one clear message."""

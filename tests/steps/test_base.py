@@ -7,12 +7,14 @@ import subprocess
 import sys
 import textwrap
 from pathlib import Path
+from typing import ClassVar
 
 import numpy as np
 import pytest
 import stdatamodels
 from astropy.io import fits
 from configobj import ConfigObj
+from jwst.stpipe import Pipeline
 from stdatamodels.jwst import datamodels
 
 from ceers_steps import CeersImage3
@@ -20,6 +22,7 @@ from ceers_steps.errors import CeersError
 from ceers_steps.files.atomic import write_atomic
 from ceers_steps.files.headers.provenance import status_keyword
 from ceers_steps.integration import get_steps
+from ceers_steps.pipelines.base import CeersPipeline
 from ceers_steps.steps.base import CeersStep, StepError
 from tests.history import says
 
@@ -34,12 +37,13 @@ class HalveStep(CeersStep):
     input_types = ("ImageModel", "CubeModel")
     spec = """
         overrides = input_file(default=None) # Table of per-exposure values
+        factor = float(default=0.5) # Part that is left
     """
 
     def process(self, image):
         model = self.prepare_output(image)
         self.row = self.overrides_row(model)
-        model.data /= 2
+        model.data *= self.factor
         self.record(
             model,
             "COMPLETE",
@@ -48,6 +52,13 @@ class HalveStep(CeersStep):
             note="halved",
         )
         return model
+
+
+class HalvePipeline(CeersPipeline, Pipeline):
+    """Halve images."""
+
+    class_alias = "ceers_halves"
+    step_defs: ClassVar = {"halve": HalveStep}
 
 
 @pytest.fixture
@@ -169,6 +180,18 @@ def test_the_folder_of_output_file_is_where_products_go(
         f"{output_dir or 'sub'}/mine_wispsub.fits"
     ]
     assert ("not to the folder of output_file, sub" in caplog.text) == bool(output_dir)
+
+
+@pytest.mark.parametrize("given", [{"factor": None}, {"factor": 0.25}, {"overrides": None}])
+def test_none_stands_for_the_default_where_it_is_no_value(rate_file, given):
+    """Stpipe hands it on to steps, which compute with it."""
+    steps = {"halve": given}
+    for config in (HalveStep.build_config(str(rate_file), **given)[0], given):
+        made = HalveStep.from_config_section(ConfigObj(config))
+        assert made.factor == (given.get("factor") or 0.5)
+    config, _ = HalvePipeline.build_config(str(rate_file), steps=steps)
+    assert HalvePipeline.from_config_section(config).halve.factor == (given.get("factor") or 0.5)
+    assert steps == {"halve": given}
 
 
 def test_product_of_rateints_does_not_replace_that_of_rate(rate_file, tmp_path):

@@ -6,13 +6,12 @@ meant.
 """
 
 import difflib
-import logging
 import math
 import os
 import re
-from collections.abc import Iterable, Iterator, Mapping, MutableMapping
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
-from typing import Any, Protocol, TypeVar
+from typing import Any, Protocol
 
 from ceers_steps.errors import CeersError
 from ceers_steps.files.parameters.texts import text_parameter_problem
@@ -26,12 +25,7 @@ __all__ = [
     "nearest",
     "takes",
     "value_problem",
-    "with_output_dir",
 ]
-
-log = logging.getLogger(__name__)
-
-_Given = TypeVar("_Given", bound=MutableMapping[str, Any])
 
 _OF_A_STEP = ("config_file", "name", "class")
 """What stpipe takes for every step of a pipeline beside its parameters."""
@@ -139,29 +133,6 @@ def check_given(
     _check_files_of_steps(taker, config.get("steps"), Path(config_file or "").parent)
     given = _new(from_nested(config, "Parameters"), known)
     check_parameters(given, taker.load_spec_file(), "Parameters")
-
-
-def with_output_dir(given: _Given) -> _Given:
-    """Make the folder of ``output_file`` the ``output_dir``: stpipe makes it, and writes elsewhere.
-
-    Parameters
-    ----------
-    given
-        Parameters of a step or pipeline, which are changed in place.
-
-    Returns
-    -------
-    same kind of mapping
-        The given one. An ``output_dir`` in it stays, with a warning.
-    """
-    folder, name = os.path.split(str(given.get("output_file") or ""))
-    if folder and name:
-        given["output_file"] = name
-        if not given.get("output_dir"):
-            given["output_dir"] = folder
-        elif os.path.abspath(given["output_dir"]) != os.path.abspath(folder):
-            log.warning("Products go to output_dir, not to the folder of output_file, %s", folder)
-    return given
 
 
 def _check_files_of_steps(taker: type[TakesParameters], steps: Any, folder: Path) -> None:

@@ -78,7 +78,7 @@ def build_plan(
         table = parameter_files_dir() / "dr05" / "exposures.ecsv"
     exposures, rows, left_out = apply_table(table, exposures, left_out)
     if config.overrides is not None:  # the published table has exposures of all pointings
-        known = {each.name for each in (*exposures, *left_out)}
+        known = {each.name for each in exposures} | {each.name for each in left_out}
         notes = (*notes, *unmatched_rows(config.overrides, rows, known))
     far = far_from_visit(exposures)
     notes = (*notes, *list_far(far), *list_contradictions(exposures))
