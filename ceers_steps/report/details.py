@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from ceers_steps.errors import optional_import
 from ceers_steps.figures.looks import Look
-from ceers_steps.report.charts import Chart, limits, outlines
+from ceers_steps.report.charts import Chart, limits, outlines, with_error
 
 __all__ = ["Details", "Figure", "Snowballs", "read_details"]
 
@@ -139,7 +139,7 @@ def _wisp(look: Look) -> dict[str, Any]:
     if error:
         chart.span(scale - error, scale + error, "error")
     chart.line(trials, shown, "curve")
-    text = f"{scale:.3f}" if error is None else f"{scale:.3f} ± {error:.3f}"
+    text = f"{scale:.3f}" if error is None else with_error(scale, error)
     chart.upright(scale, "taken", text)
     done = "subtracted" if look.facts["subtracted"] else "not significant: not subtracted"
     caption = f"What the fit minimises, against the scale. Line: the scale, {text}, {done}."
@@ -168,11 +168,12 @@ def _sky(look: Look) -> dict[str, Any]:
     )
     chart.bars(edges, counts, "bars")
     chart.line(grid, fit, "fit")
-    chart.upright(level, "taken", f"{level:.5g} ± {look.facts['error']:.2g}")
+    text = with_error(level, look.facts["error"])
+    chart.upright(level, "taken", text)
     caption = (
         f"Histogram of {look.facts['what']} without sources. Line: the level that was subtracted, "
-        f"{level:.5g} ± {look.facts['error']:.2g} {unit}; curve: a normal distribution around it, "
-        f"of the width of the side without sources, {sigma:.2g}."
+        f"{text} {unit} (what overlapping exposures disagree by is in sky_err, not here); curve: a "
+        f"normal distribution around it, of the width of the side without sources, {sigma:.2g}."
     )
     return {"sky": Figure("Sky", chart.svg(caption), caption)}
 

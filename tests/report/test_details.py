@@ -1,6 +1,7 @@
 """What the page of an exposure shows of each step: made of what the steps leave, and of no more."""
 
 import json
+import math
 import re
 import shutil
 
@@ -10,7 +11,7 @@ import pytest
 from ceers_steps.figures.looks import keep_look, keep_looks, read_looks
 from ceers_steps.kernels.wisps.fit import WispFit
 from ceers_steps.kernels.wisps.subtract import WispSubtraction
-from ceers_steps.report.charts import Chart, outlines
+from ceers_steps.report.charts import Chart, outlines, with_error
 from ceers_steps.report.details import read_details
 from ceers_steps.report.parameters import in_force
 from ceers_steps.report.pictures import make_pictures
@@ -146,6 +147,20 @@ def test_the_template_is_there_where_nothing_was_subtracted(tmp_path):
     wisp = make_pictures({}, kept).wisp
     assert (wisp["scale"], wisp["taken"]) == (1.0, 0.0)
     assert json.dumps(kept["wisp"].facts["scale_errs"]) == "[null]"
+
+
+@pytest.mark.parametrize(
+    ("value", "error", "text"),
+    [
+        (0.109923, 6.9e-6, "0.1099230 ± 0.0000069"),
+        (0.683, 0.0204, "0.683 ± 0.020"),
+        (1234.5, 61.2, "1234 ± 61"),
+        (1.5, 0.0, "1.5"),
+        (1.5, math.nan, "1.5"),
+    ],
+)
+def test_values_have_as_many_digits_as_their_error(value, error, text):
+    assert with_error(value, error) == text
 
 
 def test_charts_take_any_numbers_and_escape_texts():
