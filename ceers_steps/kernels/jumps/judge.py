@@ -240,7 +240,7 @@ class Judge:
     def take_out_events(self) -> None:
         """Find large events, and anew the levels of the rows that their halos reach."""
         last: list[LargeEvent] = []
-        before, shape = np.ones(self._layout.shape, bool), self._layout.shape
+        before, shape = ~self._bad, self._layout.shape
         # odd: odd and even columns have levels of their own
         step = max(self._layout.output_width // self._settings.level_sample, 1)
         step -= 1 - step % 2

@@ -190,6 +190,25 @@ def test_halos_of_large_events_are_no_stripes():
     assert abs(taken) < 4 * 0.09 * SIGMA / np.sqrt(46)
 
 
+def test_an_event_of_the_first_difference_beside_reference_pixels():
+    """What never works is no part of it: a frame of reference pixels would be one large core."""
+    y, x = np.indices(SHAPE)
+    radius = np.hypot(y - 128, x - 240)
+    bad = (np.minimum(y, SHAPE[0] - 1 - y) < 4) | (np.minimum(x, SHAPE[1] - 1 - x) < 4)
+    arriving = np.zeros((N_GROUPS, *SHAPE))
+    arriving[1] = np.where(radius < 14, 5000.0, 300 * np.maximum(radius / 14, 1) ** -4.5)
+    layout = ReadoutLayout(SHAPE, n_outputs=1)
+    patterns = []
+    for charge in (arriving, 0.0):
+        data = ramp(charge, seed=7, stripes=2.0)
+        found = check_jumps(data, np.zeros(data.shape, np.uint8), bad, NOISE, layout)
+        patterns.append(GAIN * np.repeat(found.stripes[0][0], 256 // found.stripes.shape[-1], 1))
+    beside = (radius > 20) & (radius < 40) & ~bad
+    taken = (patterns[0] - patterns[1])[beside].mean()
+    # of 5 sigma in the mean
+    assert abs(taken) < EVENTS.faintest * SIGMA
+
+
 def test_levels_of_rows_that_a_halo_fills():
     # more than half of the pixels of 150 rows
     y, x = np.indices(SHAPE)
