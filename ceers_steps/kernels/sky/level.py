@@ -83,8 +83,10 @@ def sky_level(values: NDArray, max_iterations: int = 20) -> SkyLevel:
         steady = abs(sigma * step) < 0.1 * uncertainty
         sigma *= float(np.clip(width, 0.5, 2.0))
         if steady:
-            return SkyLevel(centre, uncertainty, sigma, values.size)
-    return fallback
+            break
+    # values that change bins can keep it moving by a part of its uncertainty
+    moved = abs(sigma * step) > uncertainty
+    return fallback if moved else SkyLevel(centre, uncertainty, sigma, values.size)
 
 
 def gaussian_peak(values: NDArray, lower: float, upper: float, step: float) -> float:

@@ -5,10 +5,9 @@ from dataclasses import dataclass, replace
 import numpy as np
 from numpy.typing import NDArray
 
-from ceers_steps.kernels.blocks import block_sum
+from ceers_steps.kernels.blocks import block_median, block_sum, enlarged
 from ceers_steps.kernels.sky.level import SkyLevel, gaussian_peak, sky_level
 from ceers_steps.kernels.sky.settings import PEDESTAL
-from ceers_steps.kernels.stats import mad_sigma
 
 __all__ = ["Pedestal", "find_pedestal", "pedestal_image"]
 
@@ -50,8 +49,9 @@ def find_pedestal(
     ``'mode'`` is the mode of the means of blocks of 8 x 8 pixels. Noise of single pixels is not
     symmetric (pixels that lost groups to cosmic rays have a tail), so its mode is not its mean,
     and the mean is what a mosaic shows; that of blocks is. Sources stay a tail, which the mode
-    leaves out. A sky that rises has no mode: a quadratic surface is fitted to the blocks first,
-    robustly, and its mean over the image is the level, corrected by the mode of what is left.
+    leaves out. A sky that rises has no mode: a quadratic surface is fitted first, robustly, to
+    medians of 4 x 4 blocks; its mean over the image is the level, corrected by the mode of what is
+    left where the surface describes the sky.
     ``'gaussian'`` is the published estimate (Bagley et al. 2023, section 3.2): the
     peak of a Gaussian fitted to the histogram of single pixels, clipped at 10 standard deviations
     below and 5 above; range and bins follow the noise here.
@@ -126,52 +126,78 @@ def _block_mode(image: NDArray, usable: NDArray[np.bool_]) -> SkyLevel:
         # one that is mostly masked is noisier than the others, and beside a source
         full = count >= PEDESTAL.full * block**2
         if np.count_nonzero(full) >= PEDESTAL.least_blocks:
-            means = block_sum(np.where(kept, image, 0.0), block)[full] / count[full]
-            rise, variance = _rise(means, full)
-            level = sky_level(means - rise)
+            means = block_sum(np.where(kept, image, 0.0), block) / np.maximum(count, 1)
+            rise, sky, variance = _rise(means, full)
+            level = sky_level((means - rise)[sky])
             uncertainty = float(np.sqrt(level.uncertainty**2 + variance * level.sigma**2))
             return replace(level, value=pixels.value + level.value, uncertainty=uncertainty)
         block //= 2
     return pixels
 
 
-def _rise(means: NDArray, full: NDArray[np.bool_]) -> tuple[NDArray, float]:
-    """Return how far a smooth sky is above its mean over the image.
+def _rise(means: NDArray, full: NDArray[np.bool_]) -> tuple[NDArray, NDArray[np.bool_], float]:
+    """Return how far a smooth sky is above its mean over the image, and where it is seen.
 
-    A quadratic surface, fitted with biweights: what is left of sources has none.
+    A quadratic surface is fitted to medians of cells of blocks, with biweights about their mode. In
+    a cell, light that is far below the noise of a block stands out: wide outskirts of galaxies and
+    stray light are not taken for sky, and the surface does not bend to them.
 
     Parameters
     ----------
-    means : ndarray, shape (n,)
+    means : ndarray, shape (n rows of blocks, n columns of blocks)
         Means of blocks.
-    full : ndarray of bool, shape (n rows of blocks, n columns of blocks)
-        True = one of them.
+    full : ndarray of bool, of that shape
+        True = has a mean.
 
     Returns
     -------
-    rise : ndarray, shape (n,)
-        In the unit of `means`; 0 where the blocks do not tell what lies between them.
+    rise : ndarray, of that shape
+        In the unit of `means`; 0 where the cells do not tell what lies between them.
+    sky : ndarray of bool, of that shape
+        True = use for the level.
     variance : float
         What the surface adds to the variance of the mean, in that of one block.
     """
+    side = PEDESTAL.cell
+    while side > 1 and np.count_nonzero(_cells(full, side)) < PEDESTAL.least_blocks:
+        side //= 2
+    seen = _cells(full, side)
+    values = block_median(np.where(full, means, np.nan), side)[seen]
     y, x = (np.linspace(-1.0, 1.0, size) for size in full.shape)
     y, x = np.broadcast_arrays(y[:, np.newaxis], x)
-    terms = np.stack([np.ones(full.shape), x, y, x * x, x * y, y * y], axis=-1)
-    design, average = terms[full], terms.mean(axis=(0, 1))
-    flat = np.zeros(means.shape), 0.0
-    covariance = np.linalg.pinv(design.T @ design)
-    leverage = float(average @ covariance @ average)
-    if leverage * means.size > PEDESTAL.most_leverage:
-        return flat
-    rest = means - np.median(means)
+    terms = np.stack([np.ones(full.shape), x, y, x * x, x * y, y * y])
+    design = np.stack([block_sum(term, side)[seen] / side**2 for term in terms], axis=-1)
+    average = terms.mean(axis=(1, 2))
+    flat = np.zeros(full.shape), full, 0.0
+    rest = values - np.median(values)
     for _ in range(PEDESTAL.rise_iterations):
-        if not (spread := mad_sigma(rest)) > 0.0:
+        mode = sky_level(rest)
+        if not mode.sigma > 0.0:
             return flat
-        weight = np.clip(1.0 - (rest / (PEDESTAL.clip * spread)) ** 2, 0.0, None) ** 2
+        pull = (rest - mode.value) / (PEDESTAL.rise_clip * mode.sigma)
+        weight = np.clip(1.0 - pull**2, 0.0, None) ** 2
         weighted = design * weight[:, np.newaxis]
-        best = np.linalg.pinv(weighted.T @ design) @ (weighted.T @ means)
-        rest = means - design @ best
-    return design @ best - average @ best, max(leverage - 1.0 / means.size, 0.0)
+        covariance = np.linalg.pinv(weighted.T @ design)
+        best = covariance @ (weighted.T @ values)
+        rest = values - design @ best
+    leverage = float(average @ covariance @ average)
+    if leverage * values.size > PEDESTAL.most_leverage:
+        return flat
+    kept = np.zeros(seen.shape, bool)
+    kept[seen] = weight > 0.0
+    sky = full.copy()
+    in_cells = enlarged(kept, side, full.shape)
+    sky[: in_cells.shape[0], : in_cells.shape[1]] &= in_cells
+    rise = np.tensordot(best, terms, axes=1) - average @ best
+    # of a median of n, pi / 2 / n
+    of_a_cell = 0.5 * np.pi / side**2 if side > 1 else 1.0
+    variance = max(leverage - 1.0 / values.size, 0.0) * of_a_cell
+    return rise, sky, variance
+
+
+def _cells(full: NDArray[np.bool_], side: int) -> NDArray[np.bool_]:
+    """Return the cells at least half of whose blocks have a mean."""
+    return block_sum(full, side) >= PEDESTAL.full * side**2
 
 
 def _gaussian(image: NDArray, usable: NDArray[np.bool_]) -> SkyLevel:

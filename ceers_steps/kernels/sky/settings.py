@@ -46,11 +46,16 @@ class PedestalSettings:
     full: float = 0.5
     """Part of its pixels that a block must have: others are noisier, and beside a source
     (choice)."""
+    cell: int = 4
+    """Side of the cells to whose medians the surface of a sky that rises is fitted, blocks; smaller
+    ones where there are fewer than `least_blocks` (benchmark of skies in the docs)."""
+    rise_clip: float = 3.0
+    """Cells further than this from their mode, in their scatter, have no weight in the fit."""
     rise_iterations: int = 15
-    """Times that the surface of a sky that rises is fitted: it is steady after ten (choice)."""
-    most_leverage: float = 4.0
-    """Variance of the mean of that surface over that of the mean of the blocks above which no
-    surface is fitted: the blocks do not cover the image (choice)."""
+    """Times that the surface is fitted: it is steady after ten (choice)."""
+    most_leverage: float = 6.0
+    """Variance of the mean of that surface over that of the mean of all cells above which no
+    surface is fitted: cells with weight do not cover the image; 1.5 where they do (choice)."""
     published_range: tuple[float, float] = (10.0, 5.0)
     """Range of the published histogram below and above the mode ..."""
     published_step: float = 1.0 / 16.0

@@ -202,3 +202,30 @@ def test_a_level_of_hundreds_of_noises_is_as_accurate(offset):
     plain = find_pedestal(image.astype(float), mask)
     other = find_pedestal(image.astype(float) + offset * NOISE, mask)
     assert other.level - offset * NOISE == pytest.approx(plain.level, abs=0.01 * plain.uncertainty)
+
+
+@pytest.mark.parametrize("seed", [75, 76])
+def test_outskirts_of_a_masked_galaxy_are_not_sky(seed):
+    """A surface fitted to single blocks rises with them: the level was as far off as a mean."""
+    rng = np.random.default_rng(seed)
+    y, x = np.mgrid[: SHAPE[0], : SHAPE[1]]
+    galaxy = 8 * NOISE * np.exp(-np.hypot(y - 300, x - 200) / 40.0)
+    mask = galaxy > NOISE
+    image = (rng.normal(SKY, NOISE, SHAPE) + galaxy).astype(np.float32)
+    assert galaxy[~mask].mean() > 0.12 * NOISE
+    assert abs(find_pedestal(image, mask).level - SKY) < 0.08 * NOISE
+
+
+@pytest.mark.parametrize("rise", [0.0, 1.0])
+def test_the_sky_does_not_bend_to_stray_light(rise):
+    """An arc over a third of the image: its level is that of the sky beside it."""
+    rng = np.random.default_rng(77)
+    y, x = np.mgrid[: SHAPE[0], : SHAPE[1]]
+    sky = SKY + rising(SHAPE, (rise, 0.5 * rise, 0, 0, 0))
+    arc = 3 * NOISE * np.exp(-0.5 * ((np.hypot(x + 300, y - 400) - 520) / 50) ** 2)
+    image = rng.normal(sky + arc, NOISE).astype(np.float32)
+    mask = np.zeros(SHAPE, bool)
+    assert arc.mean() > 0.7 * NOISE
+    error = abs(find_pedestal(image, mask).level - sky.mean())
+    assert error < 0.1 * NOISE
+    assert error < 0.2 * abs(find_pedestal(image, mask, method="gaussian").level - sky.mean())
