@@ -10,6 +10,9 @@ from ceers_steps.errors import CeersError
 
 __all__ = ["add_parser"]
 
+PICTURES = (".png", ".html")
+"""Ends of names that are written to: of any other a product might be replaced."""
+
 
 def add_parser(subparsers: Any) -> None:
     """Add the command."""
@@ -45,11 +48,13 @@ def run_show(args: argparse.Namespace) -> None:
     from ceers_steps.files.whole_files import fits_problem
     from ceers_steps.report.product_page import Product, read_product, write_product_page
 
+    if args.output and not args.output.lower().endswith(PICTURES):
+        raise CeersError(f"-o {args.output}: use a name that ends in .png or .html.")
     product: Product = read_product(args.file, args.extension)
     target = Path(args.output or f"{product.path.stem}.png")
     if args.open and not args.output:
         target = Path(tempfile.mkdtemp(prefix="ceers_show_")) / f"{product.path.stem}.html"
-    if target.suffix == ".html":
+    if target.suffix.lower() == ".html":
         write_product_page(target, product, args.stretch)
     else:
         picture = _png(product, args.stretch, args.dq or "")

@@ -46,11 +46,14 @@ def write_atomic(path: str | os.PathLike, writer: Callable[[Path], object]) -> P
     Raises
     ------
     CeersError
-        When the folder cannot be written or the disk is full, or when the writer cannot use
-        another file, which is then named; nothing is left behind and a product of an earlier run
-        is untouched.
+        When the path is a device or a pipe, the folder cannot be written or the disk is full, or
+        when the writer cannot use another file, which is then named; nothing is left behind and a
+        product of an earlier run is untouched.
     """
     path = Path(path)
+    if path.exists() and not (path.is_file() or path.is_dir()):
+        # a rename would put a file in its place, /dev/null included
+        raise CeersError(f"Cannot write {path}: it is a device or a pipe. Give the name of a file.")
     scratch = None
     try:
         path.parent.mkdir(parents=True, exist_ok=True)

@@ -81,7 +81,7 @@ def check_grid(parameters: dict[str, Any]) -> None:
     drizzle = {name: parameters[name] for name in DRIZZLE_PARAMETERS if name in parameters}
     if problem := drizzle_problem(**drizzle):
         raise CeersError(f"resample: {problem}. Correct it, or leave it out.")
-    fill = str(parameters.get("fillval"))
+    fill = str(parameters.get("fillval") or "")
     if problem := text_parameter_problem("fillval", fill):
         raise CeersError(f"resample: fillval {fill!r}: {problem}. Correct it, or leave it out.")
     if path := parameters.get("output_wcs"):

@@ -17,6 +17,7 @@ from ceers_steps.figures import looks
 from ceers_steps.files.atomic import write_atomic
 from ceers_steps.files.json_files import read_note
 from ceers_steps.files.metrics import METRICS, write_metrics
+from ceers_steps.processes import end_with_parent
 from ceers_steps.report.details import read_details
 from ceers_steps.report.html import write_html
 from ceers_steps.report.mosaics.pictures import draw_mosaics
@@ -138,7 +139,7 @@ def _write_exposures(
         if stamps.get(exposure.name) != now[exposure.name] or not page.path.exists():
             pages.append(page)
     if cores > 1 and len(pages) > 1:
-        with ProcessPoolExecutor(cores) as pool:
+        with ProcessPoolExecutor(cores, initializer=end_with_parent) as pool:
             list(pool.map(_write_exposure, pages))
     else:
         for page in pages:

@@ -57,6 +57,18 @@ def test_flags_lie_over_the_picture_where_they_are(product, tmp_path, capsys):
         assert red == green == blue
 
 
+@pytest.mark.parametrize("output", ["a_cal.fits", "b_cal.fits", "picture", "a.jpg"])
+def test_only_pictures_are_written(product, tmp_path, capsys, output):
+    """A product whose name stands in the place of that of the picture is not lost."""
+    before = product.read_bytes()
+    (tmp_path / "b_cal.fits").write_bytes(before)
+    assert main(["show", str(product), "-o", str(tmp_path / output)]) == 1
+    assert "use a name that ends in .png or .html" in capsys.readouterr().err
+    assert product.read_bytes() == (tmp_path / "b_cal.fits").read_bytes() == before
+    assert main(["show", str(product), "-o", str(tmp_path / "A.PNG")]) == 0
+    assert (tmp_path / "A.PNG").read_bytes().startswith(b"\x89PNG")
+
+
 def test_unknown_flags_are_refused(product, capsys):
     assert main(["show", str(product), "--dq", "BAD"]) == 1
     assert "BAD is none of DO_NOT_USE, SATURATED" in capsys.readouterr().err

@@ -1,6 +1,7 @@
 """Files are whole or not there, and an error names the file that is at fault."""
 
 import errno
+import os
 
 import pytest
 
@@ -38,3 +39,15 @@ def test_a_file_of_its_own_that_cannot_be_written(tmp_path):
 
     with pytest.raises(CeersError, match=r"Cannot write .*product\.txt: Permission denied"):
         write_atomic(tmp_path / "product.txt", refuse)
+
+
+@pytest.mark.parametrize("make", [os.mkfifo, lambda path: path.symlink_to(os.devnull)])
+def test_pipes_and_devices_are_not_replaced(tmp_path, make):
+    """For the user root also /dev/null would be a file afterwards."""
+    path = tmp_path / "a.png"
+    make(path)
+    kind = path.lstat().st_mode
+    with pytest.raises(CeersError, match=r"Cannot write .*a\.png: it is a device or a pipe"):
+        write_atomic(path, lambda scratch: scratch.write_bytes(b"1"))
+    assert path.lstat().st_mode == kind
+    assert os.listdir(tmp_path) == ["a.png"]

@@ -441,7 +441,8 @@ def test_a_changed_exposure_makes_its_tiles_anew(files, monkeypatch, tmp_path):
         ({"pixmap_order": 2, "tile_size": None}, "pixmap_order 2 is neither 1 nor 3"),
         ({"fillval": "blue", "tile_size": None}, "fillval = 'blue'"),
         ({"fillval": "1e39"}, "fillval = '1e39': more than float32"),
-        ({"weight_type": None}, "weight_type None"),
+        ({"fillval": "None", "tile_size": None}, "fillval = 'None': give a number, or NAN"),
+        ({"rotation": 1e30}, "rotation 1e\\+30 deg is not from -360.0 to 360.0"),
         (
             {"output_wcs": "nowhere.asdf", "tile_size": None},
             "nowhere.asdf: no such file",
@@ -458,7 +459,11 @@ def test_what_cannot_be_done_is_said(files, parameters, message, tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("name", "value"), [("fillval", "blue"), ("pixmap_stepsize", float("nan")), ("pixmap_order", 2)]
+    ("name", "value"),
+    [
+        *(("fillval", "blue"), ("pixmap_stepsize", float("nan")), ("pixmap_order", 2)),
+        ("weight_type", None),
+    ],
 )
 def test_what_is_set_on_a_step_is_looked_at_too(files, name, value):
     step = TiledResampleStep()

@@ -13,7 +13,7 @@ from ceers_steps.names import whole_number
 
 __all__ = ["FILL_WORDS", "text_parameter_problem"]
 
-FILL_WORDS = ("INDEF", "NAN", "NONE", "")
+FILL_WORDS = ("INDEF", "NAN", "")
 """Values of fillval that stand for NaN."""
 
 _CORES = ("none", "one", "quarter", "half", "all")

@@ -22,6 +22,8 @@ class GridSettings:
     """Smallest and largest side of a pixel, arcsec."""
     ratios: tuple[float, float] = (0.01, 100.0)
     """Smallest and largest side of a pixel, in pixels of the exposures."""
+    rotations: tuple[float, float] = (-360.0, 360.0)
+    """Smallest and largest angle of the y axis, deg."""
     farthest: float = 1e7
     """Pixels from the first one to the tangent point, at most: at 0.03 arcsec they are 83
     degrees."""
@@ -69,11 +71,10 @@ def grid_problem(
             return f"{name} is {', '.join(map(str, numbers))}, not finite"
     if crpix is not None and max(map(abs, crpix)) > GRID.farthest:
         return f"crpix {', '.join(map(str, crpix))} is more than {GRID.farthest:.0e} pixels away"
-    if rotation is not None and not math.isfinite(rotation):
-        return f"rotation is {rotation}, not finite"
     limits = [
         ("pixel_scale", pixel_scale, GRID.pixel_scales, " arcsec"),
         ("pixel_scale_ratio", pixel_scale_ratio, GRID.ratios, ""),
+        ("rotation", rotation, GRID.rotations, " deg"),
     ]
     for name, value, (low, high), unit in limits:
         if value is not None and not low <= value <= high:

@@ -17,6 +17,7 @@ import numpy as np
 from ceers_steps.files.atomic import write_atomic
 from ceers_steps.files.json_files import read_note
 from ceers_steps.kernels.mosaic.depth import depth_map
+from ceers_steps.processes import end_with_parent
 from ceers_steps.report.mosaics import colour, maps, sky
 from ceers_steps.report.mosaics.reading import Frame, Head, read_head, read_mosaic
 from ceers_steps.report.mosaics.tiles import Stretch, write_thumbnail, write_tiles
@@ -198,7 +199,7 @@ class _Notes:
                 todo.append(name)
         jobs = [work[name][0] for name in todo]
         if cores > 1 and len(jobs) > 1:
-            with ProcessPoolExecutor(min(cores, len(jobs))) as pool:
+            with ProcessPoolExecutor(min(cores, len(jobs)), initializer=end_with_parent) as pool:
                 results = list(pool.map(draw, jobs))
         else:
             results = [draw(job) for job in jobs]

@@ -5,7 +5,6 @@ before (`plan`), what was done is read from records and failures, so its own mem
 """
 
 import contextlib
-import ctypes
 import json
 import os
 import shutil
@@ -22,10 +21,10 @@ from pathlib import Path
 
 from ceers_steps.errors import CeersError
 from ceers_steps.files.atomic import write_atomic
+from ceers_steps.processes import end_with_parent
 from ceers_steps.survey.config.settings import SurveyConfig
 from ceers_steps.survey.planning.plan import STATE, Plan, Task, write_plan
 from ceers_steps.survey.running import pbs
-from ceers_steps.survey.running.task import PR_SET_PDEATHSIG
 
 __all__ = ["Engine", "cancel_leftovers", "check_engine", "identities"]
 
@@ -119,7 +118,7 @@ class Engine:
                 stdout=log,
                 stderr=subprocess.STDOUT,
                 start_new_session=True,  # Ctrl-C is for us; we end it in order
-                preexec_fn=_end_with_parent if sys.platform == "linux" else None,
+                preexec_fn=end_with_parent if sys.platform == "linux" else None,
                 env=self._environment(),
             )
 
@@ -334,11 +333,6 @@ def _executor(config: SurveyConfig) -> str:
             f"profile={config.profile}: its config.yaml cannot be read ({err}). Copy one of the "
             "shipped profiles (ceers_steps/survey/running/workflow/profiles) and change it."
         ) from err
-
-
-def _end_with_parent() -> None:
-    """Let the engine end when the driver is killed."""
-    ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
 
 
 def identities(folder: Path, stages: Iterable[str], ending: str = "") -> set[str]:

@@ -27,6 +27,7 @@ from ceers_steps.errors import CeersError
 from ceers_steps.files.atomic import user_path, write_atomic
 from ceers_steps.files.json_files import read_note
 from ceers_steps.names import TEMPLATE_VARIABLE
+from ceers_steps.processes import end_with_parent
 from ceers_steps.survey.planning.integrity import check_products
 from ceers_steps.survey.planning.plan import STATE, Plan, Task, read_plan, why_stale
 from ceers_steps.survey.planning.records import (
@@ -51,9 +52,6 @@ THREAD_VARIABLES = (
 
 FIGURES = "figures"
 """Folder of figures below the output folder."""
-
-PR_SET_PDEATHSIG = 1
-"""Of Linux's prctl: a signal for this process when the one that started it dies."""
 
 M_TRIM_THRESHOLD, M_MMAP_THRESHOLD = -1, -3
 """Of glibc's mallopt: memory that is free before some goes back; size of what is not shared."""
@@ -83,7 +81,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     path, identity, *rest = sys.argv[1:] if argv is None else argv
     mark = os.path.abspath(rest[0]) if rest else ""
     if mark:
-        _end_with_parent()
+        end_with_parent()
         _reuse_memory()
     for name in THREAD_VARIABLES:
         os.environ.setdefault(name, "1")  # tasks fill the cores; read when the work loads numpy
@@ -334,15 +332,6 @@ def _are_there(plan: Plan, identities: Iterable[str]) -> bool:
     """Say whether there are records of all these tasks."""
     records = (read_record(plan.record_path(plan.tasks[name])) for name in identities)
     return all(record is not None for record in records)
-
-
-def _end_with_parent() -> None:
-    """Let this process end when the engine that started it is killed (Linux)."""
-    if sys.platform == "linux":
-        parent = os.getppid()
-        ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
-        if os.getppid() != parent:
-            sys.exit(1)  # it died before the signal was asked for
 
 
 def _reuse_memory() -> None:
