@@ -265,7 +265,9 @@ def _load(path: Path) -> Any:
         # an alias can stand for another one, and a few lines so for gigabytes
         if any(isinstance(token, yaml.AliasToken) for token in yaml.scan(text)):
             raise ValueError("it has YAML aliases (*name); write the values out")
-        return yaml.load(text, Loader=_OnceLoader)
+        tree = yaml.load(text, Loader=_OnceLoader)
+        _warn_if_cut_off(tree, text, path)
+        return tree
     except OSError as err:
         raise CeersError(f"Association {path} cannot be read: {err.strerror or err}.") from err
     except RecursionError as err:
@@ -278,6 +280,18 @@ def _load(path: Path) -> Any:
             f"{path} is not an association: {type(err).__name__} {reason}. It must be JSON with "
             f"products, and members with an expname in each. {REMEDY}"
         ) from err
+
+
+def _warn_if_cut_off(tree: Any, text: str, path: Path) -> None:
+    """Warn of YAML that may be the beginning of a longer file: it is valid, with fewer members."""
+    ended = text.endswith("\n")
+    # jwst writes the keys in the order of their names: program and target after products
+    if not ended or (isinstance(tree, dict) and "asn_rule" in tree and "program" not in tree):
+        log.warning(
+            "Association %s may be cut off: %s. Look whether all members are there.",
+            path,
+            "it has an asn_rule, but no program" if ended else "its last line has no end",
+        )
 
 
 def _once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:

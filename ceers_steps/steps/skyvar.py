@@ -81,6 +81,7 @@ class SkyVarStep(CeersStep):
         """
         if isinstance(input_data, JwstDataModel) or is_image_file(input_data):
             model = self.prepare_output(input_data)
+            self.output_use_model &= self.output_file is None
             self._correct(model, [self.input_dir or "."])
             return model
         library = open_library(self, input_data)

@@ -6,6 +6,7 @@ import time
 from pathlib import Path
 
 import pytest
+import yaml
 
 from ceers_steps.errors import CeersError
 from ceers_steps.files.associations import (
@@ -60,6 +61,30 @@ def test_a_list_has_each_file_once_and_no_id():
         os.path.abspath("b.fits"),
     ]
     assert "asn_id" not in found
+
+
+def test_yaml_that_may_be_cut_off_is_said(tmp_path, caplog):
+    """Cut off between two members it is valid; the rest of a file of jwst's is missing then."""
+    names = [f"{letter}_cal.fits" for letter in "abc"]
+    for name in names:
+        (tmp_path / name).touch()
+    whole = yaml.dump(build_association({"m": names}))
+    path = tmp_path / "my_asn.yaml"
+    path.write_text(whole)
+    assert len(read_association(path)["products"][0]["members"]) == 3
+    assert "cut off" not in caplog.text
+    read = 0
+    for size in range(whole.index("products"), len(whole) - 1):
+        caplog.clear()
+        path.write_text(whole[:size])
+        try:
+            found = read_association(path)
+        except CeersError:
+            continue
+        read += 1
+        members = [member for each in found["products"] for member in each["members"]]
+        assert len(members) == 3 or "may be cut off" in caplog.text
+    assert read > 3
 
 
 def test_types_of_members_are_those_that_a_library_takes(tmp_path, members):

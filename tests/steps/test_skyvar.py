@@ -531,6 +531,11 @@ def test_nothing_but_the_sky():
 # -- twice
 
 
+def test_the_name_of_a_product_can_be_given(tmp_path):
+    SkyVarStep.call(saved(tmp_path), output_file="mine.fits", output_dir=str(tmp_path / "out"))
+    assert [path.name for path in (tmp_path / "out").iterdir()] == ["mine_match.fits"]
+
+
 def test_twice_is_once(caplog):
     first = SkyVarStep.call(cal()[0])
     with caplog.at_level(logging.WARNING):

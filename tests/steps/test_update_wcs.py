@@ -192,6 +192,21 @@ class TestOneExposure:
         )
         assert [path.name for path in tmp_path.iterdir()] == ["mine_tweakreg.fits"]
 
+    @pytest.mark.parametrize("in_a_list", [False, True])
+    def test_a_file_with_a_name_of_its_own_is_known_by_its_keywords(
+        self, images, wcs_dir, tmp_path, in_a_list
+    ):
+        images[0].save(tmp_path / images[0].meta.filename)
+        path = (tmp_path / images[0].meta.filename).rename(tmp_path / "mine.fits")
+        result = UpdateWcsStep.call([str(path)] if in_a_list else str(path), wcs_dir=str(wcs_dir))
+        if in_a_list:
+            with result:
+                model = result.borrow(0)
+                result.shelve(model, 0, modify=False)
+        else:
+            model = result
+        assert largest_distance(at(model), at(corrected(images[0]))) < 0.01
+
 
 class TestMissing:
     def test_error_names_the_file_the_folder_and_the_remedy(self, images, tmp_path):
