@@ -277,14 +277,17 @@ class Judge:
     def find_rate(self) -> None:
         """Expect the rate of each pixel: its own on sources, that around it elsewhere."""
         settings = self._settings
-        own, weight = np.empty_like(self._rate), np.empty_like(self._rate)
+        own, known = np.empty_like(self._rate), np.empty(self._rate.shape, bool)
+        # a hit while the frames of the middle group of three are read is in both differences: the
+        # one that is left would make a source of it
+        in_both = len(self.hits) == 2 and self._noise.n_frames > 1
         for rows in self._strips():
             differences, usable = self._differences(rows)
             steady = usable & ~self.hits[:, rows]
             count = steady.sum(axis=0, dtype=np.float32)
             own[rows] = (differences * steady).sum(axis=0) / np.maximum(count, 1)
-            weight[rows] = count > 0
-        self._around = expect_rate(own, weight > 0, self._layout, settings)
+            known[rows] = (count > 0) & ~(in_both & self.hits[:, rows].any(axis=0))
+        self._around = expect_rate(own, known, self._layout, settings)
         self._rate = self._around.rate
 
     def judge_together(self, threshold: float, jumps: Bool) -> float:

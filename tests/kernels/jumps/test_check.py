@@ -1,5 +1,7 @@
 """Jumps judged again: on ramps with known hits, stripes and events."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from scipy import ndimage
@@ -113,6 +115,23 @@ def test_of_two_differences_the_surroundings_tell_which_holds_the_hit(stripes):
     found = check(quiet, flags_of_noisy_pixels(quiet))
     peaks = (np.diff(GAIN * ramp(seed=42)[:, :3], axis=1) - RATE > 4 * SIGMA).sum()
     assert found.jumps.sum() <= 2 * peaks
+
+
+@pytest.mark.parametrize(("n_frames", "found"), [(1, False), (8, True)])
+def test_a_hit_while_the_middle_group_is_read_is_in_both_differences(n_frames, found):
+    """Both are hits where groups are averages; else the lower one would be that of a source."""
+    # tracks of several pixels, around which the surroundings are not smooth
+    y, x = (side.ravel() for side in np.indices(SHAPE))
+    track = (y % 32 < 2) & (x % 32 < 4)
+    y, x = y[track], x[track]
+    arriving = np.zeros((N_GROUPS, *SHAPE))
+    arriving[1, y, x], arriving[2, y, x] = 60 * SIGMA, 8 * SIGMA
+    data = ramp(arriving, seed=43)[:, :3]
+    noise = replace(NOISE, read=NOISE.read * np.sqrt(n_frames), n_frames=n_frames, group_frames=10)
+    groupdq = np.zeros(data.shape, np.uint8)
+    jumps = check_jumps(data, groupdq, GOOD, noise, LAYOUT).jumps[0]
+    assert jumps[1, y, x].mean() > 0.98
+    assert (jumps[2, y, x].mean() > 0.95) == found
 
 
 def test_sources_are_no_hits_and_hits_on_them_are_found():
