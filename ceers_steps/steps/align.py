@@ -216,7 +216,8 @@ def _write_back(
                     path = step.extra_product_path(model, "tweakreg", "asdf")
                     write_wcs_file(path.with_name(wcs_file_name(model)), model)
                 status = COMPLETE if exposure.status == BORROWED else exposure.status
-                if exposure.status in {FAILED, BORROWED} or exposure.doubt:
+                # a failure is a warning of the record
+                if exposure.status == BORROWED or exposure.doubt:
                     log.warning("%s: %s", exposure.name, exposure.doubt or exposure.note)
                 if not exposure.kept:
                     record_step_status(model, "tweakreg", status=status)

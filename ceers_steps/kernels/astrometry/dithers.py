@@ -175,11 +175,25 @@ def _put_together(one: _Part, other: _Part, near: MatchSettings, sigma: float) -
     if len(one.positions) == 0:
         return None
     typical = np.median(np.concatenate([one.weights, other.weights])) ** -0.5
-    tolerance = min(near.tolerance, DITHERS.reach * np.sqrt(2 * (sigma**2 + typical**2)))
-    pairs = match_lists(one.positions, other.positions, replace(near, tolerance=tolerance))
+    # two sources that agree on a shift tell of dithers that are worse than expected
+    for beyond, error, minimum in ((near.tolerance, 0.0, 2), (0.0, sigma, near.minimum)):
+        pairs = match_lists(
+            one.positions,
+            other.positions,
+            replace(
+                near,
+                search_radius=beyond,
+                tolerance=min(
+                    near.tolerance, DITHERS.reach * np.sqrt(2) * np.hypot(error, typical)
+                ),
+                minimum=minimum,
+            ),
+        )
+        if pairs.significant:
+            break
     if len(pairs) == 0 and _in_overlap(one.positions, other.positions) >= DITHERS.expected_common:
         return None
-    return _joined(one, other, pairs.reference, pairs.positions, np.zeros(2))
+    return _joined(one, other, pairs.reference, pairs.positions, pairs.shift)
 
 
 def _in_overlap(one: NDArray[np.float64], other: NDArray[np.float64]) -> int:

@@ -156,6 +156,23 @@ class TestGuideStar:
         assert np.all(stated < 1e-3)
         assert np.all(np.abs(error) < 5 * stated[:, None])
 
+    @pytest.mark.parametrize("seed", range(8))
+    def test_two_sources_tell_of_bad_dithers(self, seed):
+        """They agree on 60 mas, where 5 are expected: a wrong guide star, not two wrong sources."""
+        rng = np.random.default_rng(seed)
+        sky, sigma = rng.uniform(-10, 10, (3, 2)), np.full(2, 0.002)
+        # a third source is in one list only
+        first, second = (
+            sky[:2] + rng.normal(0, 0.002, (2, 2)),
+            sky[:2] + rng.normal(0, 0.002, (2, 2)),
+        )
+        lists = [np.concatenate([first, sky[2:]]), second - (0.06, 0.0)]
+        noise = [np.append(sigma, 0.002), sigma]
+        (part,) = align_dithers(lists, noise, MATCH, GUIDED, visits=["v", "v"])
+        difference = part.joint.fits[1].shift - part.joint.fits[0].shift
+        # 2 mas in each of two positions of two sources: 2 mas, four sigma
+        np.testing.assert_allclose(difference, (0.06, 0.0), atol=0.008)
+
     def test_other_visits_are_not_held(self):
         positions, sigmas, _ = faint(1)
         parts = align_dithers(positions, sigmas, MATCH, GUIDED, visits=["a", "b", "c"])
