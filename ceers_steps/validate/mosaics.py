@@ -244,7 +244,9 @@ def compare_mosaic(
         product=product.name,
         filter=true.filter,
         n_exposures=len(exposures),
-        chi=tuple(mosaic_metrics.block_chi(residual, noise, err, mask=~blank)),
+        chi=tuple(
+            mosaic_metrics.block_chi(residual, noise, err, mask=~blank, noise_left=true.noise_left)
+        ),
         outliers=float(far[blank].mean()),
         photometry=tuple(bins),
         all_sources=everything,
