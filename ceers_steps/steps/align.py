@@ -306,9 +306,12 @@ def _report_failures(step: AlignStep, exposures: Sequence[AlignedExposure], give
     reasons = "; ".join(dict.fromkeys(exposure.note for exposure in failed))
     visits = {exposure.visit for exposure in exposures if exposure.correction is not None}
     neighbours = "take the pointing of others of their visit (fallback='visit'), "
+    some = len(failed) < len(exposures)
+    mixed = "Aligned and other exposures do not fit together in a mosaic. "
     raise CeersError(
-        f"{message} ({reasons}). Aligned and other exposures do not fit together in a mosaic. "
+        f"{message} ({reasons}). {mixed if some else ''}"
         f"Give {'another' if given else 'an'} abs_refcat or parameters that suit this field, "
         f"{neighbours if visits.intersection(each.visit for each in failed) else ''}"
-        "leave these exposures out, or accept the pointing that they have (on_failure='keep')."
+        f"{'leave these exposures out, ' if some else ''}"
+        "or accept the pointing that they have (on_failure='keep')."
     )

@@ -447,6 +447,8 @@ class TestFailures:
             run(field, tmp_path, abs_refcat=reference, on_failure="stop")
         for part in ("none of 170 sources of elsewhere", "another abs_refcat", "on_failure='keep'"):
             assert part in str(error.value)
+        # all are, so they fit together
+        assert "leave these exposures out" not in str(error.value)
         assert "FAILED" in read_results(tmp_path)["status"]
 
 
