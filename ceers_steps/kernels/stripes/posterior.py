@@ -12,7 +12,7 @@ recognised by its shape along the row and across outputs.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -46,7 +46,7 @@ class StripeFit:
     light : ndarray
         ``(ny, nx)`` float32 model of smooth light, sky level included, before the flat.
     outskirts : ndarray of bool
-        ``(ny, nx)``, True = outskirts of a large source, left out.
+        ``(ny, nx)``, True = outskirts of a large source, or light of a crowded field, left out.
     sky : float
         Constant part of `light`, its level away from sources.
     frequency : ndarray
@@ -124,10 +124,26 @@ def fit_stripes(
     ValueError
         If the shapes disagree or no pixel can be used.
     """
-    everything = samples = Samples.of(image, mask, white_sigma, layout, flat)
+    samples = Samples.of(image, mask, white_sigma, layout, flat)
     blocks = None
     if sources is not None and sources.any():
         blocks = SourceBlocks(image, samples.used | sources, flat, samples.binning)
+    least = POSTERIOR.least_used * np.count_nonzero(samples.weight)
+    fit, faint = _fit(samples, blocks)
+    left_out = np.zeros_like(faint)
+    for _ in range(POSTERIOR.crowded_fits):
+        clean = samples.without(faint)
+        if not faint.any() or np.count_nonzero(clean.weight) < least:
+            break
+        samples = clean
+        left_out |= faint
+        fit, faint = _fit(samples, blocks)
+    return replace(fit, outskirts=fit.outskirts | np.repeat(left_out, samples.binning, axis=1))
+
+
+def _fit(everything: Samples, blocks: SourceBlocks | None) -> tuple[StripeFit, NDArray[np.bool_]]:
+    """Fit stripes and smooth light; return also the samples in which there is other light."""
+    samples, layout = everything, everything.layout
     light = _smooth_light(samples)
     series = StripeSeries(samples)
     covariance = series.first_covariance()
@@ -170,12 +186,18 @@ def fit_stripes(
         covariance = np.zeros_like(covariance)
     rest = samples.value - light.image(field, polynomials)
     share = series.share_of_stripes(covariance, rest)
-    if samples.part_far_from_rows(rest, POSTERIOR.far) > POSTERIOR.most_far:
+    part_of_light = series.part_of_light(covariance, share)
+    far = samples.part_far_from_rows(rest, POSTERIOR.far) > POSTERIOR.most_far
+    if far or part_of_light > POSTERIOR.most_light:
         share[:] = 0
     hidden = bool(covariance.any() and not share.any())
     if share.min() < 1:
         pattern = series.to_image(modes * share)
         field, polynomials = light.fit(samples.weight * (samples.value - pattern))
+    faint = np.zeros_like(outskirts)
+    if not far and 0 < part_of_light < POSTERIOR.most_light_to_find:
+        rest = samples.value - pattern - light.image(field, polynomials)
+        faint = samples.with_light(rest, POSTERIOR.faint_width, POSTERIOR.faint_light)
     error = series.predicted_error(covariance, share)
     covariance *= series.mean_in_bins(share[1:])[:, None, None]
     stripes = np.repeat(pattern, samples.binning, axis=1)
@@ -185,7 +207,7 @@ def fit_stripes(
     pairs = layout.n_outputs * (layout.n_outputs - 1)
     shared = covariance.sum(axis=(1, 2)) * samples.binning - layout.n_outputs * power
     common = np.maximum(shared, 0) / max(pairs, 1)
-    return StripeFit(
+    fit = StripeFit(
         stripes=stripes,
         light=light.pixels(field, polynomials),
         outskirts=np.repeat(outskirts, samples.binning, axis=1),
@@ -200,6 +222,7 @@ def fit_stripes(
         used_fraction=float(samples.used.mean()),
         n_iter=n_iter,
     )
+    return fit, faint
 
 
 def _smooth_light(samples: Samples) -> SmoothLight:
@@ -235,10 +258,12 @@ def _common_spread(values: NDArray, errors: NDArray) -> float:
     first, last, n_trials = POSTERIOR.spread_limits
     largest = np.abs(values).max() + errors.max()
     spread = np.geomspace(first * errors.min(), last * largest, n_trials)
-    for sure in (errors < 3 * errors.min(), errors > 0):
-        variance = spread[:, None] ** 2 + errors[sure] ** 2
-        misfit = np.sum(np.log(variance) + values[sure] ** 2 / variance, axis=1)
+    sure = errors < 3 * errors.min()
+    along_y = slice(1)
+    for terms, evidence in ((sure, POSTERIOR.evidence), (along_y, POSTERIOR.evidence_along_y)):
+        variance = spread[:, None] ** 2 + errors[terms] ** 2
+        misfit = np.sum(np.log(variance) + values[terms] ** 2 / variance, axis=1)
         best = np.argmin(misfit)
-        if misfit[0] - misfit[best] > POSTERIOR.evidence:
+        if misfit[0] - misfit[best] > evidence:
             return float(spread[best])
     return float(spread[0])

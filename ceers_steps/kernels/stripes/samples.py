@@ -10,6 +10,7 @@ from functools import cached_property
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
+from scipy.ndimage import gaussian_filter
 
 from ceers_steps.kernels.rows import RowImage
 from ceers_steps.kernels.stats import mad_sigma, subsample
@@ -151,6 +152,18 @@ class Samples:
         change = rest.ravel()[pair + rest.shape[1]] - rest.ravel()[pair]
         scatter = mad_sigma(change) / np.sqrt(2)
         return float(np.mean(np.abs(rest[there]) > limit * scatter))
+
+    def with_light(self, rest: Float, width: float, limit: float) -> NDArray[np.bool_]:
+        """Return the samples in which there is light, in what is left of the image.
+
+        `width` is that of the Gaussian which smooths it, pixels; `limit` is in units of the noise
+        of a pixel.
+        """
+        there = self.weight > 0
+        widths = width, width / self.binning
+        seen = gaussian_filter(there.astype(np.float32), widths)
+        smooth = gaussian_filter(np.where(there, rest, np.float32(0)), widths)
+        return there & (smooth > np.float32(limit * self.white_sigma) * seen)
 
     def without(self, bad: NDArray[np.bool_]) -> Samples:
         """Leave samples out."""

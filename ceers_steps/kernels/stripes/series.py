@@ -130,8 +130,7 @@ class StripeSeries:
         """Part of each Fourier mode that stripes have made, the rest being light, ``(nf,)``.
 
         Light knows no direction: what waves of a length show in all others, it adds to the rows,
-        too.  None at all where light has made too much of the slow ones.  `rest` is the image
-        without the light of the model, stripes included.
+        too.  `rest` is the image without the light of the model, stripes included.
         """
         layout, binning = self._samples.layout, self._samples.binning
         if not covariance.any():
@@ -143,7 +142,7 @@ class StripeSeries:
         light = np.interp(waves, places, power, right=0.0)
         strength = np.trace(covariance, axis1=1, axis2=2) / layout.n_outputs
         light[1:] /= np.repeat(strength, self._counts)
-        slow = np.flatnonzero(cycles[self._edges[:-1]] < 0.5)
+        slow = self._slow()
         # beside 1/f noise, light of sources that an output does not hold is no weaker
         largest = 0.0
         for i in slow[::-1]:
@@ -151,11 +150,19 @@ class StripeSeries:
             largest = max(largest, float(light[some].mean()))
             light[some] = np.maximum(light[some], largest)
         light[0] = largest  # offsets
-        light = np.clip(light, 0, 1)
-        variance = (strength * self._counts)[slow]
-        if variance @ self.mean_in_bins(light[1:])[slow] > SERIES.most_light * variance.sum():
-            light[:] = 1
-        return (1 - light).astype(np.float32)
+        return (1 - np.clip(light, 0, 1)).astype(np.float32)
+
+    def part_of_light(self, covariance: NDArray[np.float64], share: NDArray[np.float32]) -> float:
+        """Part of the variance of slow stripes that light has made; `share` is that of stripes."""
+        slow = self._slow()
+        variance = (np.trace(covariance, axis1=1, axis2=2) * self._counts)[slow]
+        light = variance @ self.mean_in_bins(1 - share[1:])[slow]
+        return float(light / variance.sum()) if light > 0 else 0.0
+
+    def _slow(self) -> NDArray[np.intp]:
+        """Bins of the spectrum with less than half a cycle per row."""
+        ticks = self._samples.layout.row_ticks / self._samples.binning
+        return np.flatnonzero(self._edges[:-1] / self._length * ticks < 0.5)
 
     def _power_of_light(
         self, covariance: NDArray[np.float64], rest: Float

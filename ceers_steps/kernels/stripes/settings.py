@@ -33,11 +33,11 @@ __all__ = [
 class PosteriorSettings:
     """How stripes and smooth light are fitted together."""
 
-    passes: int = 5
+    passes: int = 6
     """Solutions, between which both priors are learnt (model)."""
-    free_passes: int = 3
-    """First passes, in which trends of the sky are free; free for good they cost a half more noise
-    (model)."""
+    free_passes: int = 4
+    """First passes, in which trends of the sky are free; free for good they cost a half more noise.
+    After 3, when the spectrum was learnt once, a galaxy in a corner passes for a trend (model)."""
     clip: float = 5.0
     """Samples farther from the model are left out, units of their noise: one in two million by
     chance ..."""
@@ -49,7 +49,10 @@ class PosteriorSettings:
     least_amplitude: float = 1e-3
     """... and its floor, far below what is seen, so that matrices stay regular (choice)."""
     evidence: float = 25.0
-    """Gain in chi squared for which a trend of the sky is accepted: 5 sigma (model)."""
+    """Gain in chi squared for which a trend of the sky is accepted: 5 sigma ..."""
+    evidence_along_y: float = 12.0
+    """... and by its term along y alone: 4 sigma, where 216 terms of frames without a trend have
+    2.7 at most (model)."""
     stripe_evidence: float = 5.0
     """Logarithm of how much likelier the image must be with stripes than without, or there are
     none: 0.3 at most in frames without, 9 and more where they are worth subtracting (model)."""
@@ -60,6 +63,22 @@ class PosteriorSettings:
     """... and if more than this part of them does, light hides the stripes, and none are
     subtracted: 0.003 by chance, 0.022 at most where it is better to do so, 0.032 and more where it
     is not (model)."""
+    most_light: float = 0.25
+    """Part of the variance of slow stripes that light may have made, or none are subtracted: 0.15
+    where it is still better to do so, 0.31 where it is not (model)."""
+    crowded_fits: int = 2
+    """Further fits at most where there is light that is not in the model, without the pixels in
+    which it is seen: four gain a tenth more (model) ..."""
+    most_light_to_find: float = 0.4
+    """... if it has made less than this part of the slow stripes: from 0.43 on, one of five frames
+    is worse for it than with nothing subtracted (model)."""
+    faint_width: float = 5.0
+    """Gaussian that smooths what is left of the image there, pixels ..."""
+    faint_light: float = 0.15
+    """... and what is light in it, units of the noise of a pixel: 2.7 sigma of noise; 0.2 is worse,
+    0.1 no better (model)."""
+    least_used: float = 0.05
+    """Part of the samples that this must leave (choice)."""
     spread_limits: tuple[float, float, int] = (1e-2, 10.0, 200)
     """Spreads of the trends that are tried: first, in units of the smallest error; last, of the
     largest value and error; number of them (choice)."""
@@ -166,9 +185,6 @@ class SeriesSettings:
     light_chance: float = 1e-5
     """Chance that noise shows as much, below which there is light: with 1e-3 there is some in one
     of 24 frames of few sources (model)."""
-    most_light: float = 0.25
-    """Part of the variance of slow stripes that light may have made, or none are subtracted: 0.15
-    where it is still better to do so, 0.31 where it is not (model)."""
     bins_per_octave: int = 3
     """Bins of the spectrum that is learnt (model)."""
 
@@ -178,8 +194,7 @@ class GroupStripeSettings:
     """Stripes of the differences between groups."""
 
     first_passes: int = 3
-    """Solutions for the first difference: the covariance is learnt twice between them, as in
-    `fit_stripes` while its trends are free."""
+    """Solutions for the first difference, between which the covariance is learnt twice (choice)."""
     clip: float = 5.0
     """Samples farther from the model are left out, units of their noise: as for rates."""
     first_tolerance: float = 1e-2

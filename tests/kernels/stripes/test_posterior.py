@@ -6,8 +6,10 @@ import numpy as np
 import pytest
 from numpy.testing import assert_allclose, assert_array_equal
 
+from ceers_steps.kernels.stripes import posterior
 from ceers_steps.kernels.stripes.posterior import fit_stripes
 from ceers_steps.kernels.stripes.readout import ReadoutLayout
+from ceers_steps.kernels.stripes.settings import POSTERIOR
 from ceers_steps.simulate.detector.noise import one_over_f_frame
 from ceers_steps.validate.metrics import block_noise
 
@@ -146,9 +148,11 @@ def test_units_do_not_matter(small):
     assert_allclose(scaled.stripes / factor, small.fit().stripes, atol=0.01 * NOISE)
 
 
-@pytest.mark.parametrize(("y", "x"), [(0.5, 0.375), (0.5, 0.5), (0.9, 0.85)])
+@pytest.mark.parametrize(
+    ("y", "x"), [(0.5, 0.375), (0.5, 0.5), (0.9, 0.85), (0.1, 0.1), (0.12, 0.9)]
+)
 def test_a_smooth_galaxy_is_kept(frame, fit, y, x):
-    """In the middle of an output, where two meet, cut by the edges.
+    """In the middle of an output, where two meet, cut by the edges: no trend of the sky.
 
     A galaxy of two thirds of the size that is asked for, in a third of the pixels: stripes leave
     its flux uncertain by about 2%, so that one frame in ten may exceed 4%.
@@ -171,6 +175,13 @@ def test_a_slope_of_the_sky_is_kept(frame, fit):
     taken = frame.fit(added=np.repeat(slope, ny, axis=0)).stripes - fit.stripes
     profile = taken.mean(axis=0)
     assert np.sum(profile * slope[0]) < 0.05 * np.sum(slope[0] ** 2)
+
+
+def test_a_slope_along_the_columns_is_kept_where_it_is_no_drift(frame, fit):
+    """Six times what outputs drift; nothing along x confirms it."""
+    slope = np.float32(NOISE) * np.linspace(-1, 1, frame.white.shape[0], dtype=np.float32)[:, None]
+    taken = (frame.fit(added=slope).stripes - fit.stripes).mean(axis=1, keepdims=True)
+    assert np.sum(taken * slope) < 0.5 * np.sum(slope**2)
 
 
 def test_flat_field_is_not_taken_for_stripes(frame, fit):
@@ -270,6 +281,18 @@ def test_where_light_hides_stripes_it_does_not_go_with_them(seed):
     light, mask = crowded(frame, 400, seed)
     fit = frame.fit(added=light, mask=mask)
     assert np.std(frame.stripes - fit.stripes) < 1.05 * np.std(frame.stripes)
+
+
+def test_light_of_a_crowded_field_is_left_out(monkeypatch):
+    """More stripes are found once what is seen of it has no weight."""
+    frame = make_frame((320, 640), seed=53)
+    light, mask = crowded(frame, 130, 53)
+    fit = frame.fit(added=light, mask=mask)
+    assert not mask[fit.outskirts].all()
+    monkeypatch.setattr(posterior, "POSTERIOR", dataclasses.replace(POSTERIOR, crowded_fits=0))
+    once = frame.fit(added=light, mask=mask)
+    assert not once.outskirts.any()
+    assert np.std(frame.stripes - fit.stripes) < 0.9 * np.std(frame.stripes - once.stripes)
 
 
 @pytest.mark.parametrize("strength", [0.03, 0.5])
