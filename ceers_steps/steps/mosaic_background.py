@@ -321,6 +321,8 @@ def _note_of(found: MosaicBackground) -> str:
     share = found.metrics["outskirts_fraction"]
     if found.refused:
         return f"BACKGROUND NOT SUBTRACTED ({found.refused})"
+    if found.crowded:
+        return "sources leave no sky but in narrow gaps: wings of them are in the background"
     if share > _MOST_OUTSKIRTS:
         return f"outskirts of sources mask {share:.0%} of the sky: is it structure of the sky?"
     return ""
@@ -335,7 +337,7 @@ def _record(step: MosaicBackgroundStep, model: JwstDataModel, found: MosaicBackg
     if found.refused:
         metrics["background_refused"] = found.refused
     elif note:
-        log.warning("%s: %s Look at TIERMASK, bit 5.", model.meta.filename, note)
+        log.warning("%s: %s Look at TIERMASK.", model.meta.filename, note)
     status = "FAILED" if found.refused else "COMPLETE"
     step.record(model, status, parameters=step.parameters_used(), metrics=metrics, note=note)
 

@@ -12,9 +12,9 @@ from scipy import ndimage
 from stdatamodels.jwst import datamodels
 
 from ceers_steps.files.metrics import refusals
+from ceers_steps.kernels.mesh.settings import MeshSettings
 from ceers_steps.kernels.rows import RowSettings
 from ceers_steps.kernels.sources.mosaic_tiers import CORE
-from ceers_steps.kernels.sources.settings import MeshSettings
 from ceers_steps.mosaics.regions import read_fits_mask
 from ceers_steps.steps.base import StepError
 from ceers_steps.steps.mosaic_background import MosaicBackgroundStep
@@ -535,6 +535,20 @@ def test_a_mosaic_without_measurable_background_is_kept(tmp_path, in_memory):
         assert not np.any(kept.extra_fits.BKGD.data)
     with datamodels.open(tmp_path / "free_bkgsub.fits") as done:
         assert done.meta.cal_step.instance["ceers_mosaic_background"] == "COMPLETE"
+
+
+def test_a_sky_in_narrow_gaps_is_marked(tmp_path):
+    """Where the mask leaves nothing but gaps of eight pixels, the sky in them is subtracted."""
+    wcs = plain_wcs()
+    y, x = np.indices(wcs.array_shape) % 60
+    path = tmp_path / "mask.fits"
+    fits.writeto(path, 2 * (np.maximum(x, y) >= 8).astype(np.uint8), wcs.to_header())
+    sky = np.random.default_rng(3).normal(0.3, NOISE, wcs.array_shape).astype(np.float32)
+    result = MosaicBackgroundStep.call(mosaic(wcs, image=sky), merged_mask=str(path))
+    entry = result.meta.instance["ceers_steps"]["ceers_mosaic_background"]
+    assert entry["status"] == "COMPLETE"
+    assert entry["note"].startswith("sources leave no sky but in narrow gaps")
+    assert np.abs(result.extra_fits.BKGD.data - 0.3).max() < NOISE
 
 
 def test_problems_of_the_input(tmp_path):

@@ -14,17 +14,21 @@ from scipy import ndimage, sparse
 
 from ceers_steps.kernels.additive.sky import AdditiveSky
 from ceers_steps.kernels.blocks import as_blocks
+from ceers_steps.kernels.mesh.settings import MESH
+from ceers_steps.kernels.mesh.smoothing import continued, smooth_boxes
 from ceers_steps.kernels.rows import RowImage, Strip, for_each_strip
-from ceers_steps.kernels.sources.boxes import continued, smooth_boxes
-from ceers_steps.kernels.sources.settings import MESH
 from ceers_steps.kernels.stats import clipped_row_biweights
 
-__all__ = ["BackgroundMesh", "box_locations", "fit_background", "fit_mesh"]
+__all__ = ["BackgroundMesh", "NoSkyError", "box_locations", "fit_background", "fit_mesh"]
 
 _SPLINE_REACH = 2
 """Boxes beyond the edge whose splines reach into the image."""
 _SPLINE_MEMORY = 8
 """Boxes after which a spline has forgotten a value: 0.27 of it is left from one to the next."""
+
+
+class NoSkyError(ValueError):
+    """Nothing of the sky is left outside a mask."""
 
 
 @dataclass(frozen=True)
@@ -203,7 +207,8 @@ def fit_mesh(
         the inverse of their distances. ``'gaussian'``: means over an area about as wide as
         the hole, as good as any interpolation if the sky has no structure wider than that; the
         plane that fits best is taken out first, so that neither this nor the filter flattens it.
-        ``'tested'``: these, wider ones or planes, as holes laid on known sky tell (`fill_tested`).
+        ``'tested'``: these, wider ones or planes, as holes laid on known sky tell (`fill_tested`);
+        and a wider filter where the boxes around a box foretell it better so.
     max_degree : int
         Of the polynomial that is taken out in place of the plane: above 1 only as far as there
         are ``MESH.boxes_per_degree`` boxes for each degree along the shorter side.
@@ -219,8 +224,10 @@ def fit_mesh(
 
     Raises
     ------
+    NoSkyError
+        When every box is excluded.
     ValueError
-        When every box is excluded, or a parameter makes no sense.
+        When a parameter makes no sense.
     """
     _check_parameters(image, mask, box_size, filter_size, exclude_fraction, fill)
     ny, nx = image.shape
@@ -298,7 +305,7 @@ def box_locations(
 
     for_each_strip(measure, image.shape, 0, n_threads, size=MESH.strip_size, alignment=height)
     if np.isnan(mesh).all():
-        raise ValueError(
+        raise NoSkyError(
             f"no box of {height} x {width} pixels has more than "
             f"{1.0 - exclude_fraction:.0%} of its pixels left"
         )

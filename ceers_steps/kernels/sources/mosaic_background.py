@@ -8,19 +8,21 @@ from scipy import ndimage
 
 from ceers_steps.kernels.additive.sky import AdditiveSky, fit_additive_sky
 from ceers_steps.kernels.blocks import enlarged_rows
+from ceers_steps.kernels.mesh.holes import fill_tested, surely_better
+from ceers_steps.kernels.mesh.settings import MESH
+from ceers_steps.kernels.mesh.smoothing import fit_polynomial, smooth_boxes
 from ceers_steps.kernels.rows import LazyRows, RowImage, flagged, row_blocks
-from ceers_steps.kernels.sources.background import BackgroundMesh, box_locations, fit_mesh
-from ceers_steps.kernels.sources.boxes import (
-    fill_tested,
-    fit_polynomial,
-    smooth_boxes,
-    surely_better,
+from ceers_steps.kernels.sources.background import (
+    BackgroundMesh,
+    NoSkyError,
+    box_locations,
+    fit_mesh,
 )
 from ceers_steps.kernels.sources.halos import light_of_halos
 from ceers_steps.kernels.sources.mosaic_tiers import CORE
 from ceers_steps.kernels.sources.noise_map import noise_of_boxes
-from ceers_steps.kernels.sources.outskirts import Outskirts, measure_outskirts
-from ceers_steps.kernels.sources.settings import FOLLOWED, HALOS, MESH, PROFILES
+from ceers_steps.kernels.sources.outskirts import Outskirts, measure_outskirts, noise_outside
+from ceers_steps.kernels.sources.settings import FOLLOWED, HALOS, PROFILES, SKY
 
 __all__ = [
     "BORDER",
@@ -83,12 +85,15 @@ class MosaicBackground:
         where there are any: the background there less that outside, as published.
     refused : str
         Why none is known: the mesh is 0 everywhere; empty if it is known.
+    crowded : bool
+        Whether outskirts of sources leave no sky: it is that outside the mask of the search.
     """
 
     mesh: BackgroundMesh
     bits: NDArray[np.uint8]
     metrics: dict[str, float]
     refused: str = ""
+    crowded: bool = False
 
 
 def measure_mosaic_background(
@@ -126,28 +131,59 @@ def measure_mosaic_background(
 
     Raises
     ------
-    ValueError
-        When no box shows the sky.
+    NoSkyError
+        When no box shows the sky, or only light of sources is left.
     """
     settings = settings or BackgroundSettings()
-    adaptive = settings.method == "adaptive"
-    if adaptive:
-        blocks = row_blocks(bits.shape)
-        searched = any(np.any(bits[rows] & CORE) for rows in blocks)
-        core = flagged(bits, int(CORE)) if searched else None
-        outskirts, steep = _flat_outskirts(
-            image, coverage_mask, bits, core, predicted_noise, settings.n_threads
-        )
-        image = image if steep is None else steep.subtract_from(image)
-        whole, image = image, outskirts.subtract_from(image)
-        for rows in blocks:
-            bits[rows] |= (outskirts.mask[rows] & ~coverage_mask[rows]) * OUTSKIRTS
-        if cleared is not None:
-            bits[cleared] &= BORDER
-        mesh = replace(_without_halos(whole, image, bits, settings, outskirts), added=steep)
+    crowded = False
+    if settings.method == "adaptive":
+        try:
+            mesh = _beside_outskirts(image, coverage_mask, bits, predicted_noise, cleared, settings)
+        except NoSkyError:
+            mesh, crowded = _between_sources(image, bits, settings), True
     else:
         mesh = _mesh(image, bits, settings, settings.box_size)
-    return MosaicBackground(mesh, bits, _metrics(mesh, bits))
+    return MosaicBackground(mesh, bits, _metrics(mesh, bits), crowded=crowded)
+
+
+def _beside_outskirts(
+    image: RowImage,
+    coverage_mask: RowImage,
+    bits: NDArray[np.uint8],
+    predicted_noise: RowImage | None,
+    cleared: NDArray[np.bool_] | None,
+    settings: BackgroundSettings,
+) -> BackgroundMesh:
+    """Return the background outside the outskirts of sources, which are added to the mask."""
+    blocks = row_blocks(bits.shape)
+    searched = any(np.any(bits[rows] & CORE) for rows in blocks)
+    core = flagged(bits, int(CORE)) if searched else None
+    outskirts, steep = _flat_outskirts(
+        image, coverage_mask, bits, core, predicted_noise, settings.n_threads
+    )
+    image = image if steep is None else steep.subtract_from(image)
+    whole, image = image, outskirts.subtract_from(image)
+    for rows in blocks:
+        bits[rows] |= (outskirts.mask[rows] & ~coverage_mask[rows]) * OUTSKIRTS
+    if cleared is not None:
+        bits[cleared] &= BORDER
+    return replace(_without_halos(whole, image, bits, settings, outskirts), added=steep)
+
+
+def _between_sources(
+    image: RowImage, bits: NDArray[np.uint8], settings: BackgroundSettings
+) -> BackgroundMesh:
+    """Return the sky in gaps that are too narrow for outskirts, unless it is light there."""
+    for rows in row_blocks(bits.shape):
+        bits[rows] &= ~OUTSKIRTS
+    mesh = _mesh(image, bits, settings, max(settings.box_size // 2, 1))
+    noise, _ = noise_outside(image, flagged(bits, 255), mesh, None)
+    if np.std(mesh.values) > SKY.between_sources * noise:
+        raise NoSkyError(
+            "no sky is left around sources, and what is left between them has structure of "
+            f"{np.std(mesh.values) / noise:.1f} of the noise: it is light"
+        )
+    return mesh
 
 
 def without_background(bits: NDArray[np.uint8], reason: str) -> MosaicBackground:

@@ -18,10 +18,15 @@ from numpy.typing import NDArray
 from scipy import ndimage
 
 from ceers_steps.kernels.blocks import block_rows, block_sum, enlarged, enlarged_rows
+from ceers_steps.kernels.mesh.smoothing import smooth_boxes
 from ceers_steps.kernels.parts import label_parts, nearest_large_part
 from ceers_steps.kernels.rows import LazyRows, RowImage, Strip, crossing, for_each_strip
-from ceers_steps.kernels.sources.background import BackgroundMesh, box_locations, fit_mesh
-from ceers_steps.kernels.sources.boxes import smooth_boxes
+from ceers_steps.kernels.sources.background import (
+    BackgroundMesh,
+    NoSkyError,
+    box_locations,
+    fit_mesh,
+)
 from ceers_steps.kernels.sources.large_sources import around_large, light_of_large
 from ceers_steps.kernels.sources.noise_map import (
     NoiseMap,
@@ -34,7 +39,7 @@ from ceers_steps.kernels.sources.settings import FOLLOWED, LARGE, PROFILES, SEAR
 from ceers_steps.kernels.sources.small_sources import light_of_small
 from ceers_steps.kernels.stats import mad_sigma
 
-__all__ = ["Outskirts", "measure_outskirts"]
+__all__ = ["Outskirts", "measure_outskirts", "noise_outside"]
 
 
 @dataclass(frozen=True)
@@ -113,19 +118,25 @@ def measure_outskirts(
 
     Raises
     ------
-    ValueError
-        When the sources leave no sky.
+    NoSkyError
+        When the mask leaves no sky, or what is left has no noise.
     """
     core_bins = _any_in_bins(core, n_threads)
     coverage_mask = _without_thin_inplace(core_bins, coverage_mask)
     seen = _union(mask, coverage_mask)
     depth = measure_noise_map(predicted_noise, coverage_mask, n_threads=n_threads)
     sky = _sky(image, seen, SKY.wide, n_threads)
-    noise, depth = _noise(image, seen, sky, depth)
+    noise, depth = noise_outside(image, seen, sky, depth)
     residual = SkyResidual(image, coverage_mask, core_bins, sky, noise, depth=depth)
     _add_extended_inplace(core_bins, residual, n_threads)
-    seen = _union(seen, around_large(residual, n_threads))
-    residual = _residual(residual, seen, image, n_threads)
+    around = _union(seen, around_large(residual, n_threads))
+    try:
+        residual = _residual(residual, around, image, n_threads)
+    except NoSkyError:
+        # a crowded field has no sky but that beside large sources: it is smooth, or it is light
+        residual = _residual(residual, seen, image, n_threads)
+        if residual.rough is None or residual.rough.mean() > SKY.crowded:
+            raise
     _add_faint_inplace(core_bins, residual, n_threads)
     coverage_mask = _without_thin_inplace(core_bins, coverage_mask)
     residual = replace(residual, coverage_mask=coverage_mask)
@@ -154,7 +165,7 @@ def _residual(before: SkyResidual, mask: RowImage, clean: RowImage, n_threads: i
     """
     smooth = _sky(clean, mask, SKY.smooth, n_threads)
     fine, finest = _fine_skies(clean, mask, n_threads)
-    noise, _ = _noise(clean, mask, smooth, before.depth)
+    noise, _ = noise_outside(clean, mask, smooth, before.depth)
     local = noise * noise_of_boxes(before.depth, fine)
     limit = FOLLOWED.structure * local
     sky = smooth.followed(fine, limit)
@@ -175,7 +186,7 @@ def _residual(before: SkyResidual, mask: RowImage, clean: RowImage, n_threads: i
         rough &= ~near
         sky = BackgroundMesh(np.where(near, level, sky.values), sky.box, sky.shape)
     rough = ndimage.binary_dilation(rough, iterations=SKY.rough_growth)
-    noise, _ = _noise(clean, mask, sky, before.depth)
+    noise, _ = noise_outside(clean, mask, sky, before.depth)
     return replace(before, sky=sky, noise=noise, rough=rough, rough_box=fine.box)
 
 
@@ -263,12 +274,33 @@ def _without_thin_inplace(core: NDArray[np.bool_], coverage_mask: RowImage) -> R
     )
 
 
-def _noise(
+def noise_outside(
     image: RowImage, mask: RowImage, sky: BackgroundMesh, depth: NoiseMap | None
 ) -> tuple[float, NoiseMap | None]:
-    """Return the noise of a pixel outside the mask, and its map in units of it.
+    """Measure the noise of a pixel outside a mask.
 
-    The map is that which the image has, if the one that is given is what weights tell.
+    Parameters
+    ----------
+    image : ndarray or RowImage, shape (ny, nx)
+        In any unit.
+    mask : ndarray of bool or RowImage, shape (ny, nx)
+        True = do not use.
+    sky : BackgroundMesh
+        Its sky.
+    depth : NoiseMap or None
+        Noise of each place, in units of that of the middle one, as weights tell it.
+
+    Returns
+    -------
+    noise : float
+        In the unit of the image.
+    depth : NoiseMap or None
+        The noise of each place in units of that, as the image has it.
+
+    Raises
+    ------
+    NoSkyError
+        When no pixel is left, or there is no noise.
     """
     rows, columns = (np.arange(size)[:: SKY.sample_step] for size in image.shape)
     difference = crossing(image, rows, columns) - sky.at(rows, columns)
@@ -280,7 +312,7 @@ def _noise(
         difference = difference / relative
     noise = mad_sigma(difference)
     if not noise > 0.0:
-        raise ValueError("no sky is left outside the sources, or it has no noise")
+        raise NoSkyError("no sky is left outside the sources, or it has no noise")
     return noise, depth
 
 

@@ -7,8 +7,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from photutils.background import Background2D, BiweightLocationBackground
 
+from ceers_steps.kernels.mesh.settings import MeshSettings
 from ceers_steps.kernels.sources.background import fit_background, fit_mesh
-from ceers_steps.kernels.sources.settings import MeshSettings
 
 NOISE = 0.02
 

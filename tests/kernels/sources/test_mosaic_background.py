@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from ceers_steps.kernels.sources.background import BackgroundMesh, fit_mesh
+from ceers_steps.kernels.sources.background import BackgroundMesh, NoSkyError, fit_mesh
 from ceers_steps.kernels.sources.large_sources import LargeSources
 from ceers_steps.kernels.sources.mosaic_background import (
     BackgroundSettings,
@@ -88,6 +88,42 @@ def test_a_galaxy_at_a_border_keeps_its_light(kind, height, most):
         lost[method] = np.sum((background - sky)[near]) / galaxy.sum()
     assert abs(lost["adaptive"]) < most
     assert lost["published"] > 0.4
+
+
+def crowd(spacing, gap):
+    """Sources of one kind in rows and columns, and the bits of a mask that leaves square gaps."""
+    y, x = (np.mod(each, spacing) - spacing / 2 for each in np.mgrid[:SIZE, :SIZE])
+    distance = np.hypot(y, x)
+    light = 100.0 * NOISE * np.exp(-((distance / 10.0) ** 2) / 2.0)
+    masked = np.minimum(np.abs(y), np.abs(x)) < (spacing - gap) / 2
+    return light, (masked * 2 + (distance < 0.35 * spacing) * 128).astype(np.uint8)
+
+
+@pytest.mark.parametrize(("spacing", "gap"), [(100, 30), (75, 8)])
+def test_a_crowded_field_has_a_background(spacing, gap):
+    """Where nothing is left around sources, gaps tell the sky: no worse than as published."""
+    light, bits = crowd(spacing, gap)
+    sky = NOISE * structure("slope")
+    noise = np.random.default_rng(8).normal(0.0, NOISE, sky.shape)
+    image = (sky + light + noise).astype(np.float32)
+    off = {}
+    for method in ("adaptive", "published"):
+        settings = BackgroundSettings(method=method, box_size=10 if method == "published" else 20)
+        border = np.zeros(sky.shape, bool)
+        found = measure_mosaic_background(image, border, bits.copy(), settings=settings)
+        off[method] = np.sqrt(np.mean((found.mesh.rows(0, SIZE) - sky) ** 2)) / NOISE
+        assert found.crowded == (gap == 8 and method == "adaptive")
+    assert off["adaptive"] < 0.2
+    assert off["adaptive"] <= 1.02 * off["published"]
+
+
+def test_a_galaxy_that_fills_a_mosaic_is_no_sky():
+    """In a crowded field the sky is smooth: nothing is subtracted where it is not."""
+    y, x = np.mgrid[:SIZE, :SIZE] - SIZE / 2
+    image = 3e4 * NOISE * np.exp(-np.hypot(y, x / 0.8) / 45.0)
+    image += np.random.default_rng(9).normal(0.0, NOISE, image.shape)
+    with pytest.raises(NoSkyError, match="it is light"):
+        measured(image.astype(np.float32), "adaptive")
 
 
 @pytest.mark.parametrize(("kind", "height"), [("stairs", 5.0), ("kink", 5.0)])

@@ -5,14 +5,10 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from ceers_steps.kernels.sources import boxes as boxes_module
-from ceers_steps.kernels.sources.boxes import (
-    fill_gaussian,
-    fill_tested,
-    fit_polynomial,
-    surely_better,
-)
-from ceers_steps.kernels.sources.settings import HOLES
+from ceers_steps.kernels.mesh import holes as holes_module
+from ceers_steps.kernels.mesh.holes import fill_gaussian, fill_tested, surely_better
+from ceers_steps.kernels.mesh.settings import HOLES
+from ceers_steps.kernels.mesh.smoothing import fit_polynomial
 
 SIZE, NOISE = 60, 0.1
 Y, X = np.mgrid[-1 : 1 : SIZE * 1j, -1 : 1 : SIZE * 1j]
@@ -83,7 +79,7 @@ def test_strips(monkeypatch):
     boxes[50:] = np.nan
     smooth = np.zeros(boxes.shape)
     whole = fill_tested(boxes, smooth)
-    monkeypatch.setattr(boxes_module, "HOLES", replace(HOLES, strip=5 * SIZE, overlap=2))
+    monkeypatch.setattr(holes_module, "HOLES", replace(HOLES, strip=5 * SIZE, overlap=2))
     strips = fill_tested(boxes, smooth)
     assert np.isfinite(strips).all()
     np.testing.assert_array_equal(strips[~np.isnan(boxes)], boxes[~np.isnan(boxes)])
@@ -97,3 +93,12 @@ def test_chance_is_no_gain():
     more = gain + 1.0
     assert surely_better(more, more**2, n, 5.0, 1.0, 1.0).min() > 0.9
     assert surely_better(more, more**2, n, 5.0, 1.0, 10.0).max() < 0.2
+
+
+def test_a_polynomial_does_not_run_away():
+    """From a corner of known boxes neither a plane nor more is continued over a whole mosaic."""
+    boxes = np.full((SIZE, SIZE), np.nan)
+    boxes[:3, :3] = np.random.default_rng(6).normal(1.0, NOISE, (3, 3))
+    assert np.abs(fit_polynomial(boxes, 4) - 1.0).max() < 2.0 * NOISE
+    plane = 5.0 * X
+    np.testing.assert_allclose(fit_polynomial(np.where(holes(0), np.nan, plane), 1), plane)
