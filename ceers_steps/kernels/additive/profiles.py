@@ -57,7 +57,9 @@ def common_profile(total: Array, n: Array, n_scales: int, degree: int | None = N
     enough = n_groups >= ADDITIVE.fewest_groups - 1
     if degree is not None:
         details.append(
-            wide - np.sum(part * wide, axis=1, keepdims=True) / np.sum(part, axis=1, keepdims=True)
+            wide
+            - np.sum(part * wide, axis=1, keepdims=True)
+            / np.maximum(np.sum(part, axis=1, keepdims=True), 1e-9)
         )
     result = smooth
     for number, detail in enumerate(details):

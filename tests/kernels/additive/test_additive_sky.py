@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+from numpy.testing import assert_allclose
 from scipy import ndimage
 
 from ceers_steps.kernels import rows
@@ -135,3 +136,12 @@ def test_groups_must_agree():
     some[:2] += 3.0 * bump
     assert np.ptp(common_profile(some, n, 4, 1)) < 0.2
     assert not common_profile(noise[:3] + bump, n[:3], 4).any()
+
+
+def test_a_group_that_hardly_knows_a_place_says_nothing():
+    """One whose places all have far fewer values than others have."""
+    total = np.random.default_rng(8).normal(0.0, 4.0, (12, 64))
+    n = np.full(total.shape, 16.0)
+    few_total, few = np.vstack([total, total[:1] / 400.0]), np.vstack([n, n[:1] / 400.0])
+    expected = common_profile(total, n, 4, 1)
+    assert_allclose(common_profile(few_total, few, 4, 1), expected, atol=0.02)
