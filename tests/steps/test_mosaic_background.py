@@ -496,7 +496,7 @@ def everything_masked(tmp_path):
         (no_overlap, "do not overlap"),
         (no_wcs, "no celestial WCS"),
         (bad_regions, "mask_regions"),
-        (point_region, "cannot be made a mask"),
+        (point_region, "have no area"),
         (no_such_hst, "none_drz.fits"),
         (hst_cut_off, "cut_f814w_drz.fits cannot be read"),
         (hst_weight_empty, "f814w_wht.fits holds no image"),
