@@ -110,13 +110,13 @@ def read_reference_catalog(path: str | os.PathLike) -> ReferenceCatalog:
             "one in the column of the other."
         )
     _warn_of_rounding(columns, ra[good], dec[good], path)
-    places = ra[good] % 360 + 1j * dec[good]
-    once = np.sort(np.unique(places, return_index=True)[1])
-    if repeated := len(places) - len(once):
+    places = np.stack([ra[good] % 360, dec[good]])
+    once = np.sort(np.unique(places, axis=1, return_index=True)[1])
+    if repeated := places.shape[1] - len(once):
         # a source with a neighbour is no match, and these would have one
         log.warning("abs_refcat=%s: %d rows repeat a position, and count once", path, repeated)
-    places = places[once]
-    return ReferenceCatalog(path.name, places.real, places.imag, *_epoch_of(table, path))
+    ra, dec = places[:, once]
+    return ReferenceCatalog(path.name, ra, dec, *_epoch_of(table, path))
 
 
 def _in_unit(column: Any, unit: u.Unit) -> NDArray[np.float64]:
