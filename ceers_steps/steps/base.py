@@ -12,7 +12,6 @@ from typing import TYPE_CHECKING, Any, ClassVar
 from jwst.stpipe import Step, record_step_status
 from jwst.stpipe.core import JwstStep
 from stdatamodels.jwst.datamodels import CubeModel, JwstDataModel
-from stpipe import crds_client
 from stpipe.exceptions import StpipeExitException, ValidationError
 
 import ceers_steps
@@ -33,6 +32,7 @@ from ceers_steps.files.overrides import read_overrides
 from ceers_steps.files.parameters.check import check_given, check_parameter_files
 from ceers_steps.files.parameters.instrument import check_instrument
 from ceers_steps.files.parameters.meant import as_meant
+from ceers_steps.steps.inputs.crds import CRDS_ERRORS, asking_crds, crds_message
 from ceers_steps.steps.inputs.given_references import check_given_references
 
 __all__ = [
@@ -206,8 +206,9 @@ class CeersMixin(_Extended):
         """
         try:
             check_input(dataset, cls.wanted(), cls.__name__)
-            return super().get_config_from_reference(dataset, *args, **kwargs)
-        except (CeersError, SystemExit) as err:
+            with asking_crds():
+                return super().get_config_from_reference(dataset, *args, **kwargs)
+        except (CeersError, SystemExit, AssertionError) as err:
             log.debug("No parameters from CRDS for %s: %s", dataset, err)
             return cls._empty_config()
 
@@ -245,7 +246,7 @@ class CeersMixin(_Extended):
         except CeersError as err:
             raise StepError(str(err)) from err
         except SystemExit as err:
-            raise StepError(_crds_message("reference files", args[0] if args else None)) from err
+            raise StepError(crds_message("reference files", args[0] if args else None)) from err
         except OSError as err:
             # folders that cannot be made or written by code that is not ours
             raise StepError(f"{err}. Check output_dir={self.output_dir!r} and the input.") from err
@@ -253,15 +254,17 @@ class CeersMixin(_Extended):
     def get_reference_file(self, input_file: Any, reference_file_type: str) -> str:
         """Return the path of a reference file; a missing one is an error that names its type."""
         try:
-            return super().get_reference_file(input_file, reference_file_type)
-        except (SystemExit, crds_client.CrdsError, OSError) as err:
-            raise CeersError(_crds_message(reference_file_type, input_file, err)) from err
+            with asking_crds():
+                return super().get_reference_file(input_file, reference_file_type)
+        except CRDS_ERRORS as err:
+            raise CeersError(crds_message(reference_file_type, input_file, err)) from err
 
     def _precache_references(self, input_file: Any) -> None:
         """Fetch all references before the first step; name the types that cannot be had."""
         try:
-            super()._precache_references(input_file)
-        except (SystemExit, crds_client.CrdsError, OSError) as err:
+            with asking_crds():
+                super()._precache_references(input_file)
+        except CRDS_ERRORS as err:
             missing = {}
             for kind in sorted(set(self.reference_file_types)):
                 try:
@@ -269,7 +272,7 @@ class CeersMixin(_Extended):
                 except CeersError as problem:
                     missing[kind] = problem.__cause__
             kinds = ", ".join(missing) or "reference files"
-            raise CeersError(_crds_message(kinds, input_file, *missing.values() or [err])) from err
+            raise CeersError(crds_message(kinds, input_file, *missing.values() or [err])) from err
 
     def has_run(self, model: JwstDataModel) -> bool:
         """Say whether this step has run on an exposure, by its status in the tree or the header."""
@@ -382,18 +385,3 @@ def _opening(dataset: object = None, *_: object) -> Iterator[None]:
         raise CeersError(
             f"{dataset} cannot be opened ({reason}). Download it again, or make it again."
         ) from err
-
-
-def _crds_message(what: str, dataset: Any, *causes: object) -> str:
-    """Say which references could not be had, for what, and what to do."""
-    context = os.environ.get("CRDS_CONTEXT", "the default context")
-    reasons = "; ".join(dict.fromkeys(str(err) for err in causes if str(err) not in {"", "-1"}))
-    given = dataset.meta.filename if isinstance(dataset, JwstDataModel) else dataset
-    name = given if isinstance(given, (str, os.PathLike)) else None
-    return (
-        f"CRDS has no usable {what} for {name or 'this exposure'} under {context} "
-        f"(CRDS_PATH={os.environ.get('CRDS_PATH', 'not set')}, "
-        f"CRDS_SERVER_URL={os.environ.get('CRDS_SERVER_URL', 'not set')})"
-        f"{': ' + reasons if reasons else ''}. Check these variables and the network, "
-        "or give the file with override_<type>."
-    )

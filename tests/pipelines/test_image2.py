@@ -382,6 +382,14 @@ class TestBadInput:
         with pytest.raises(StepError, match="CRDS has no usable"):
             CeersImage2.call(rate)
 
+    @pytest.mark.parametrize("context", ["x", "jwst_9999.pmap"])
+    def test_context_that_is_none(self, rate, monkeypatch, simulated_field, capfd, context):
+        """CRDS asserts what it is, or prints two tracebacks for each type of reference."""
+        monkeypatch.setenv("CRDS_CONTEXT", context)
+        with pytest.raises(StepError, match=rf"CRDS has no usable .* under {context}"):
+            CeersImage2.call(rate, configure_log=False)
+        assert "Traceback" not in capfd.readouterr().err
+
     def test_full_disk_while_a_step_saves_its_result(self, rate, tmp_path, monkeypatch):
         def save(self, path, *args, **kwargs):
             with open(path, "w") as file:

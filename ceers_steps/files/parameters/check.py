@@ -293,8 +293,11 @@ def _value_problem(spec: str, value: Any, folder: str | os.PathLike, *, look: bo
     if number and isinstance(value, bool):
         return "true and false are no numbers"
     # hooks may be functions, which only their own room knows
-    if spec.startswith("list") and isinstance(value, (list, tuple)):
-        wrong = [each for each in value if isinstance(each, (bool, int, float, type(None)))]
+    if spec.startswith("force_list") or (
+        spec.startswith("list") and isinstance(value, (list, tuple))
+    ):
+        items = value if isinstance(value, (list, tuple)) else [value]
+        wrong = [each for each in items if isinstance(each, (bool, int, float, type(None)))]
         return f"{wrong[0]!r} is no text" if wrong else ""
     if spec.startswith(("input_file", "output_file")):
         return _file_problem(value, folder, must_exist=look and spec.startswith("input_file"))

@@ -10,6 +10,9 @@ from ceers_steps.kernels.dq import JUMP_DET, SATURATED
 
 __all__ = ["published_flags"]
 
+LARGEST = 1000
+"""Largest radius, pixels: half of a detector. The disc of a far larger one fits no memory."""
+
 
 def published_flags(
     groupdq: NDArray[np.uint8],
@@ -38,13 +41,13 @@ def published_flags(
     Raises
     ------
     ValueError
-        If the two lists differ in length or hold a negative radius.
+        If the two lists differ in length, or hold a radius that is negative or above 1000.
     """
-    smallest = min((*detection_radii, *growth_radii), default=0)
-    if len(detection_radii) != len(growth_radii) or smallest < 0:
+    radii = (*detection_radii, *growth_radii)
+    if len(detection_radii) != len(growth_radii) or not all(0 <= each <= LARGEST for each in radii):
         raise ValueError(
             f"detection_radii = {list(detection_radii)} and growth_radii = {list(growth_radii)} "
-            "must be equally many radii in pixels, none negative, for instance 7, 15 and 7, 35"
+            f"must be equally many radii from 0 to {LARGEST} pixels, for instance 7, 15 and 7, 35"
         )
     flags = np.zeros(groupdq.shape, dtype=bool)
     planes = groupdq.reshape(-1, *groupdq.shape[-2:])

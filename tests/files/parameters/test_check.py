@@ -377,3 +377,10 @@ def test_none_in_quotes_is_no_file(name):
     with pytest.raises(CeersError, match=f"{name} = 'None': no such file"):
         check_parameters(from_nested({name: "None"}, "x"), spec, "x")
     check_parameters(from_nested({"override_flat": "None"}, "x"), spec, "x")
+
+
+@pytest.mark.parametrize("value", [5, [0], ["a.fits", 1.5]])
+def test_numbers_in_lists_of_files(value):
+    given = from_nested({"templates": value}, "x")
+    with pytest.raises(CeersError, match="is no text"):
+        check_parameters(given, WispSubStep.load_spec_file(), "x")

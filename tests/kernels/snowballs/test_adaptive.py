@@ -158,7 +158,9 @@ def test_published_flags_of_arbitrary_jumps(seed, filled, transposed):
         np.testing.assert_array_equal(flags, other.swapaxes(2, 3))
 
 
-@pytest.mark.parametrize(("detection", "growth"), [((7,), (7, 35)), ((7, -1), (7, 35))])
+@pytest.mark.parametrize(
+    ("detection", "growth"), [((7,), (7, 35)), ((7, -1), (7, 35)), ((7,), (10**9,))]
+)
 def test_published_radii_are_checked(detection, growth):
     with pytest.raises(ValueError, match="equally many radii"):
         published_flags(
