@@ -16,7 +16,9 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
-from scipy.ndimage import gaussian_filter
+from scipy.fft import irfft, rfft
+from scipy.linalg import toeplitz
+from scipy.ndimage import convolve1d, gaussian_filter
 
 from ceers_steps.kernels.stripes.large_sources import (
     SourceBlocks,
@@ -194,11 +196,14 @@ def _fit(everything: Samples, blocks: SourceBlocks | None) -> tuple[StripeFit, N
     if share.min() < 1:
         pattern = series.to_image(modes * share)
         field, polynomials = light.fit(samples.weight * (samples.value - pattern))
+    rest = samples.value - pattern - light.image(field, polynomials)
+    own, own_variance = _own_part(series, covariance, share, rest)
+    pattern -= own
     faint = np.zeros_like(outskirts)
     if not far and 0 < part_of_light < POSTERIOR.most_light_to_find:
         rest = samples.value - pattern - light.image(field, polynomials)
         faint = samples.with_light(rest, POSTERIOR.faint_width, POSTERIOR.faint_light)
-    error = series.predicted_error(covariance, share)
+    error = float(np.hypot(series.predicted_error(covariance, share), np.sqrt(own_variance)))
     covariance *= series.mean_in_bins(share[1:])[:, None, None]
     stripes = np.repeat(pattern, samples.binning, axis=1)
     stripes -= stripes.mean(where=samples.used, dtype=np.float64)
@@ -234,6 +239,48 @@ def _smooth_light(samples: Samples) -> SmoothLight:
         spacing=LIGHT.spacing,
         kernel_length=LIGHT.kernel_length,
     )
+
+
+def _own_part(
+    series: StripeSeries, covariance: NDArray[np.float64], share: NDArray[np.float32], rest: Float
+) -> tuple[Float, float]:
+    """Return what stripes have taken of samples because of these alone; and its variance.
+
+    Stripes that follow from other samples leave sources that no mask holds their light, but also
+    1/f noise of short waves.  What samples and those beside them in the row add to their own
+    stripes is known, as in cross-validation, from `rest`, which the fit has left.  So much of it is
+    returned as noise in blocks allows: where it is below white noise, light has shrunk as it has.
+    """
+    samples = series.samples
+    layout, binning = samples.layout, samples.binning
+    taken = series.part_taken(covariance, share)
+    if not taken.any():
+        return np.zeros_like(rest), 0.0
+    n, reach = 2 * (len(taken) - 1), int(POSTERIOR.own_reach / binning)
+    response = toeplitz(irfft(taken, n)[: 2 * reach + 1])
+    taps = np.linalg.solve(np.eye(len(response)) - response, response)[reach]
+    own = np.zeros(n)
+    own[np.arange(-reach, reach + 1)] = taps
+    waves = rfft(own).real
+    left = [irfft((1 - taken) * waves**power, n) for power in range(3)]
+    row = layout.row_ticks // binning
+    none, mixed, full = (_in_blocks(correlation, row, binning) for correlation in left)
+    limit = POSTERIOR.most_noise**2 * samples.white_part()
+    part = (np.sqrt(max(mixed**2 + full * (limit - none), 0)) - mixed) / full
+    taps *= np.clip(part, 0, 1)
+    rest = np.where(samples.weight > 0, rest, 0).reshape(len(rest), layout.n_outputs, -1)
+    returned = convolve1d(rest, taps.astype(np.float32), axis=2, mode="constant")
+    variance = np.clip(part, 0, 1) ** 2 * left[2][0] * samples.white_sigma**2 / binning
+    return returned.reshape(len(returned), -1), float(variance)
+
+
+def _in_blocks(correlation: NDArray[np.float64], row: int, binning: int) -> float:
+    """Variance of means of square blocks, over that of white noise, for a correlation in time."""
+    rows, columns = POSTERIOR.white_block, POSTERIOR.white_block // binning
+    down, along = np.arange(1 - rows, rows), np.arange(1 - columns, columns)
+    pairs = np.multiply.outer(rows - np.abs(down), columns - np.abs(along))
+    lags = np.abs(np.add.outer(down * row, along)) % len(correlation)
+    return float((pairs * correlation[lags]).sum() / (rows * columns))
 
 
 def _outskirts(

@@ -165,6 +165,29 @@ class Samples:
         smooth = gaussian_filter(np.where(there, rest, np.float32(0)), widths)
         return there & (smooth > np.float32(limit * self.white_sigma) * seen)
 
+    def white_part(self) -> float:
+        """Part of the measured variance that is white, the rest being short waves of 1/f noise.
+
+        Those let samples that are two apart differ by more than neighbours do. Less by the error
+        of that, so that few samples tell of no white noise.
+        """
+        there = self.weight > 0
+        (near, n_pairs), (far, n_far) = (self._scatter_at(lag, there) for lag in (1, 2))
+        if min(n_pairs, n_far) < SERIES.least_pairs or not near > 0:
+            return 0.0
+        more = far**2 / near**2 - 1
+        error = SERIES.ratio_error / np.sqrt(n_pairs)
+        return float(np.clip(1 - SERIES.short_waves * max(more, 0.0) - error, 0, 1))
+
+    def _scatter_at(self, lag: int, there: NDArray[np.bool_]) -> tuple[float, int]:
+        """Scatter of differences of samples so far apart in a row over their noise; number."""
+        pairs = there & np.roll(there, -lag, axis=1)
+        pairs[:, -lag:] = False
+        pair = subsample(np.flatnonzero(pairs), SERIES.noise_sample)
+        value, variance = self.value.ravel(), 1 / np.where(there, self.weight, np.inf).ravel()
+        change = value[pair + lag] - value[pair]
+        return mad_sigma(change / np.sqrt(variance[pair + lag] + variance[pair])), pair.size
+
     def without(self, bad: NDArray[np.bool_]) -> Samples:
         """Leave samples out."""
         return replace(self, weight=np.where(bad, np.float32(0), self.weight))

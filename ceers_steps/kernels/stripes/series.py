@@ -35,7 +35,7 @@ class StripeSeries:
 
     def __init__(self, samples: Samples) -> None:
         layout = samples.layout
-        self._samples = samples
+        self.samples = samples
         n = layout.shape[0] * layout.row_ticks // samples.binning
         self._length = scipy.fft.next_fast_len(int(SERIES.padding * n), real=True)
         self._series = np.zeros((layout.n_outputs, self._length), np.float32)
@@ -49,7 +49,7 @@ class StripeSeries:
     def to_image(self, modes: Modes) -> Float:
         """Stripes ``(ny, nx / binning)`` of Fourier modes."""
         series = scipy.fft.irfft(modes, self._length, norm="ortho", overwrite_x=True)
-        return self._samples.layout.to_image(series, binning=self._samples.binning)
+        return self.samples.layout.to_image(series, binning=self.samples.binning)
 
     def to_modes(self, image: Float) -> Modes:
         """Fourier modes of an image ``(ny, nx / binning)``: the adjoint of `to_image`."""
@@ -57,7 +57,7 @@ class StripeSeries:
 
     def _to_series(self, image: Float) -> Float:
         """Time series of an image, zero where nothing is read; they are overwritten next time."""
-        layout, binning = self._samples.layout, self._samples.binning
+        layout, binning = self.samples.layout, self.samples.binning
         return layout.to_series(image, binning=binning, out=self._series)
 
     def solve(
@@ -75,10 +75,10 @@ class StripeSeries:
         """
         prior = _Prior(covariance, self._edges)
 
-        value = self._samples.weight * self._samples.value
+        value = self.samples.weight * self.samples.value
         value = value if light is None else light.residual(value)
         residual = prior.colour_adjoint(self.to_modes(value))
-        weight = self._to_series(self._samples.weight).copy()
+        weight = self._to_series(self.samples.weight).copy()
         # memory that is used again: to ask for it anew in each iteration takes as long as the work
         coloured, image = np.empty_like(residual), np.empty_like(residual)
 
@@ -89,7 +89,7 @@ class StripeSeries:
             if light is None:
                 modes = scipy.fft.rfft(series, norm="ortho")
             else:
-                sample = self._samples.layout.to_image(series, binning=self._samples.binning)
+                sample = self.samples.layout.to_image(series, binning=self.samples.binning)
                 modes = self.to_modes(light.residual(sample))
             return np.add(prior.colour_adjoint(modes, image), x, out=image)
 
@@ -122,7 +122,7 @@ class StripeSeries:
         `modes` are the solution for this covariance.  The samples are taken as spread evenly over
         the read-out.
         """
-        seen = self.to_modes(light.residual(self._samples.weight * self._samples.value))
+        seen = self.to_modes(light.residual(self.samples.weight * self.samples.value))
         strength = np.linalg.eigvalsh(covariance) * self._precision
         return _dot(seen, modes) / 2 - float(np.log1p(strength).sum(axis=1) @ self._counts)
 
@@ -132,7 +132,7 @@ class StripeSeries:
         Light knows no direction: what waves of a length show in all others, it adds to the rows,
         too.  `rest` is the image without the light of the model, stripes included.
         """
-        layout, binning = self._samples.layout, self._samples.binning
+        layout, binning = self.samples.layout, self.samples.binning
         if not covariance.any():
             return np.zeros(self._length // 2 + 1, np.float32)
         places, power = self._power_of_light(covariance, rest)
@@ -161,7 +161,7 @@ class StripeSeries:
 
     def _slow(self) -> NDArray[np.intp]:
         """Bins of the spectrum with less than half a cycle per row."""
-        ticks = self._samples.layout.row_ticks / self._samples.binning
+        ticks = self.samples.layout.row_ticks / self.samples.binning
         return np.flatnonzero(self._edges[:-1] / self._length * ticks < 0.5)
 
     def _power_of_light(
@@ -172,12 +172,12 @@ class StripeSeries:
         From squares of each output, the waves along rows and columns left out, in which there are
         stripes.  Zero where chance would show as much.
         """
-        layout, n_outputs = self._samples.layout, self._samples.layout.n_outputs
-        ny, width = len(rest), layout.output_width // self._samples.binning
+        layout, n_outputs = self.samples.layout, self.samples.layout.n_outputs
+        ny, width = len(rest), layout.output_width // self.samples.binning
         height = min(layout.output_width, ny)
-        weight = self._samples.weight
+        weight = self.samples.weight
         # beside a mask, levels of rows would be seen in all directions
-        score = weight * self._samples.without_row_levels(rest)
+        score = weight * self.samples.without_row_levels(rest)
         squares = -1, height, n_outputs, width
         weight, score = (a[: ny // height * height].reshape(squares) for a in (weight, score))
         mean = weight.mean(axis=(1, 3), dtype=np.float64)
@@ -185,7 +185,7 @@ class StripeSeries:
         power = np.sum(np.abs(modes) ** 2, axis=(0, 2), dtype=np.float64) / np.sum(mean**2)
         n_squares = mean.sum() ** 2 / np.sum(mean**2)
         along = np.arange(1, 1 + power.shape[1]) / width
-        waves = np.hypot(scipy.fft.fftfreq(height)[1:, None] * self._samples.binning, along)
+        waves = np.hypot(scipy.fft.fftfreq(height)[1:, None] * self.samples.binning, along)
         strength = np.trace(covariance, axis1=1, axis2=2) / n_outputs
         stripes = np.broadcast_to(np.interp(along, self.frequency, strength), power.shape)
         excess = power - stripes
@@ -209,7 +209,7 @@ class StripeSeries:
 
         Light hardly differs from one row to the next, so sources do not disturb.
         """
-        samples, n_outputs = self._samples, self._samples.layout.n_outputs
+        samples, n_outputs = self.samples, self.samples.layout.n_outputs
         ny = len(samples.weight)
         weight = samples.weight.reshape(ny, n_outputs, -1)
         total = weight.sum(axis=2)
@@ -255,7 +255,7 @@ class StripeSeries:
         Within rows stripes are taken as white noise of the strength that they have at one cycle
         per row.  From row to row their covariance is taken, over blocks of rows of each output.
         """
-        samples, n_outputs = self._samples, self._samples.layout.n_outputs
+        samples, n_outputs = self.samples, self.samples.layout.n_outputs
         ny = len(samples.weight)
         rows = -(-ny // SERIES.trend_blocks)
         edges = np.arange(0, ny, rows)
@@ -300,12 +300,22 @@ class StripeSeries:
 
         `share` is that of stripes in the covariance at each Fourier mode.
         """
-        precision = self._samples.binning / self._samples.white_sigma**2
+        precision = self.samples.binning / self.samples.white_sigma**2
         values = np.linalg.eigvalsh(covariance)
         stripes = values * self.mean_in_bins(share[1:])[:, None]
         # of two signals in noise that look alike, one has this error
         error = (stripes * (1 - stripes * precision / (1 + values * precision))).mean(axis=1)
         return float(np.sqrt(2 * np.sum(error * self._counts) / self._length))
+
+    def part_taken(
+        self, covariance: NDArray[np.float64], share: NDArray[np.float32]
+    ) -> NDArray[np.float64]:
+        """Part of each Fourier mode of an output that stripes take, where all pixels are used."""
+        white = self.samples.white_sigma**2 / self.samples.binning
+        values = np.linalg.eigvalsh(covariance)
+        taken = np.zeros(len(share))
+        taken[1:] = np.repeat((values / (values + white)).mean(axis=1), self._counts)
+        return taken * share
 
     def _extrapolated(
         self, covariance: NDArray[np.float64], frequency: NDArray[np.float64]
@@ -322,7 +332,7 @@ class StripeSeries:
 
     def _row_difference(self) -> float:
         """Variance of the difference of neighbouring row means, for a spectrum 1/f."""
-        layout, binning = self._samples.layout, self._samples.binning
+        layout, binning = self.samples.layout, self.samples.binning
         width, ticks = layout.output_width // binning, layout.row_ticks // binning
         f = np.geomspace(1e-4 / ticks, 0.5, 20_000)
         power = 4 * np.sin(np.pi * f * ticks) ** 2 * np.sinc(f * width) ** 2

@@ -77,6 +77,13 @@ class PosteriorSettings:
     faint_light: float = 0.15
     """... and what is light in it, units of the noise of a pixel: 2.7 sigma of noise; 0.2 is worse,
     0.1 no better (model)."""
+    own_reach: float = 4.0
+    """Pixels of a row up to so near to each other are judged as one source, whose own part in its
+    stripes is returned to it: with 8 and 12 less light for the same noise (model) ..."""
+    white_block: int = 16
+    """... so far as noise in square blocks of so many pixels ..."""
+    most_noise: float = 1.01
+    """... is expected to be so many times white noise at most (model)."""
     least_used: float = 0.05
     """Part of the samples that this must leave (choice)."""
     spread_limits: tuple[float, float, int] = (1e-2, 10.0, 200)
@@ -179,6 +186,12 @@ class SeriesSettings:
     """Pairs that tell the noise, to 0.2% ..."""
     level_sample: int = 100_000
     """... and samples that tell its level and that of the sky, to 0.4% of a sigma."""
+    short_waves: float = 1.9
+    """Variance by which 1/f noise lets neighbouring samples differ, over that by which samples two
+    apart differ more: 1.84, 1.99, 2.09 for samples of 4, 2, 1 pixels (integral of its spectrum)."""
+    ratio_error: float = 6.0
+    """Error of what the ratio of these tells, for one pair: of two variances by their median
+    absolute differences (3.3), times the above."""
     light_waves: tuple[float, float] = (0.5, 1.0)
     """Light that the model does not have is looked for in waves up to the first, beside the noise
     that there is from it to the second, cycles per sample of four pixels (choice)."""

@@ -9,6 +9,7 @@ from numpy.testing import assert_allclose, assert_array_equal
 from ceers_steps.kernels.stripes import posterior
 from ceers_steps.kernels.stripes.posterior import fit_stripes
 from ceers_steps.kernels.stripes.readout import ReadoutLayout
+from ceers_steps.kernels.stripes.samples import Samples
 from ceers_steps.kernels.stripes.settings import POSTERIOR
 from ceers_steps.simulate.detector.noise import one_over_f_frame
 from ceers_steps.validate.metrics import block_noise
@@ -300,6 +301,33 @@ def test_one_setting_for_weak_and_strong_stripes(strength):
     """As after many averaged frames, or few."""
     frame = make_frame(strength=strength, seed=2)
     assert frame.block_noise(frame.fit().stripes) < 1.05
+
+
+@pytest.mark.parametrize(("strength", "n_outputs"), [(0.05, 4), (0.1, 4), (0.1, 1)])
+def test_unmasked_sources_keep_light_as_far_as_noise_allows(strength, n_outputs, monkeypatch):
+    """Of 0.8 sigma in the middle, which no search finds in one exposure."""
+    frame = make_frame(n_outputs=n_outputs, strength=strength, seed=21)
+    y, x = np.indices(frame.white.shape)
+    light = 0.8 * NOISE * np.exp(-((y % 40 - 20) ** 2 + (x % 40 - 20) ** 2) / (2 * 1.3**2))
+
+    def taken():
+        difference = frame.fit(added=light.astype(np.float32)).stripes - frame.fit().stripes
+        return (difference * light).sum() / (light**2).sum()
+
+    some, noise = taken(), frame.block_noise(frame.fit().stripes)
+    monkeypatch.setattr(posterior, "POSTERIOR", dataclasses.replace(POSTERIOR, most_noise=0.0))
+    more = taken()
+    assert 0 < some < 0.8 * more
+    assert noise < POSTERIOR.most_noise + 0.02
+
+
+@pytest.mark.parametrize(("strength", "tolerance"), [(0.0, 0.03), (0.1, 0.03), (0.5, 0.05)])
+def test_white_part_of_the_noise(strength, tolerance):
+    """By its error, 0.013, too low on purpose."""
+    frame = make_frame(strength=strength, seed=22)
+    nothing = np.zeros(frame.white.shape, bool)
+    samples = Samples.of(frame.image, nothing, NOISE, frame.layout, None)
+    assert abs(samples.white_part() - 1 / samples.noise_scale**2) < tolerance
 
 
 @pytest.mark.parametrize("shape", [(640, 640), (160, 160), (64, 64)])
