@@ -7,11 +7,9 @@ from numpy.typing import NDArray
 
 from ceers_steps.kernels.discs import dilate, disc_median
 from ceers_steps.kernels.dq import JUMP_DET, SATURATED
+from ceers_steps.kernels.snowballs.settings import PUBLISHED
 
 __all__ = ["published_flags"]
-
-LARGEST = 1000
-"""Largest radius, pixels: half of a detector. The disc of a far larger one fits no memory."""
 
 
 def published_flags(
@@ -44,10 +42,11 @@ def published_flags(
         If the two lists differ in length, or hold a radius that is negative or above 1000.
     """
     radii = (*detection_radii, *growth_radii)
-    if len(detection_radii) != len(growth_radii) or not all(0 <= each <= LARGEST for each in radii):
+    largest = PUBLISHED.largest_radius
+    if len(detection_radii) != len(growth_radii) or not all(0 <= each <= largest for each in radii):
         raise ValueError(
             f"detection_radii = {list(detection_radii)} and growth_radii = {list(growth_radii)} "
-            f"must be equally many radii from 0 to {LARGEST} pixels, for instance 7, 15 and 7, 35"
+            f"must be equally many radii from 0 to {largest:g} pixels, for instance 7, 15 and 7, 35"
         )
     flags = np.zeros(groupdq.shape, dtype=bool)
     planes = groupdq.reshape(-1, *groupdq.shape[-2:])

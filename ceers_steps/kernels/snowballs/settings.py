@@ -1,4 +1,4 @@
-"""Constants of the adaptive method: value, unit, and what chose each."""
+"""Constants of the methods: value, unit, and what chose each."""
 
 from dataclasses import dataclass
 
@@ -10,6 +10,7 @@ __all__ = [
     "HALO",
     "LAST",
     "PERSISTENCE",
+    "PUBLISHED",
     "AlongRowsSettings",
     "EventSettings",
     "FaintHaloSettings",
@@ -17,7 +18,16 @@ __all__ = [
     "HaloSettings",
     "LastDifferenceSettings",
     "PersistenceSettings",
+    "PublishedSettings",
 ]
+
+
+@dataclass(frozen=True)
+class PublishedSettings:
+    """Bounds of the published method."""
+
+    largest_radius: float = 1000.0
+    """Of a disc, pixels: half of a detector. That of a far larger one fits no memory."""
 
 
 @dataclass(frozen=True)
@@ -298,3 +308,4 @@ LAST = LastDifferenceSettings()
 PERSISTENCE = PersistenceSettings()
 FAINT = FaintHaloSettings()
 ALONG = AlongRowsSettings()
+PUBLISHED = PublishedSettings()

@@ -20,6 +20,8 @@ from scipy.fft import irfft, rfft
 from scipy.linalg import toeplitz
 from scipy.ndimage import convolve1d, gaussian_filter
 
+from ceers_steps.kernels.blocks import as_blocks
+from ceers_steps.kernels.stats import mad_sigma
 from ceers_steps.kernels.stripes.large_sources import (
     SourceBlocks,
     find_large_sources,
@@ -266,6 +268,7 @@ def _own_part(
     row = layout.row_ticks // binning
     none, mixed, full = (_in_blocks(correlation, row, binning) for correlation in left)
     limit = POSTERIOR.most_noise**2 * samples.white_part()
+    none = max(none, _seen_in_blocks(samples, rest))  # stripes are never known as well as expected
     part = (np.sqrt(max(mixed**2 + full * (limit - none), 0)) - mixed) / full
     taps *= np.clip(part, 0, 1)
     rest = np.where(samples.weight > 0, rest, 0).reshape(len(rest), layout.n_outputs, -1)
@@ -281,6 +284,19 @@ def _in_blocks(correlation: NDArray[np.float64], row: int, binning: int) -> floa
     pairs = np.multiply.outer(rows - np.abs(down), columns - np.abs(along))
     lags = np.abs(np.add.outer(down * row, along)) % len(correlation)
     return float((pairs * correlation[lags]).sum() / (rows * columns))
+
+
+def _seen_in_blocks(samples: Samples, rest: Float) -> float:
+    """Return the same as `_in_blocks`, as it is in the image."""
+    there = samples.weight > 0
+    block = POSTERIOR.white_block, POSTERIOR.white_block // samples.binning
+    count = as_blocks(there, block).sum(axis=(2, 3))
+    full = 2 * count >= block[0] * block[1]
+    if not full.any():
+        return np.inf
+    total = as_blocks(np.where(there, rest, 0), block).sum(axis=(2, 3))
+    mean = total[full] / np.sqrt(count[full])
+    return float(mad_sigma(mean) ** 2 * samples.binning / samples.white_sigma**2)
 
 
 def _outskirts(

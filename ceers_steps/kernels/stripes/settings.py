@@ -52,7 +52,7 @@ class PosteriorSettings:
     """Gain in chi squared for which a trend of the sky is accepted: 5 sigma ..."""
     evidence_along_y: float = 12.0
     """... and by its term along y alone: 4 sigma, where 216 terms of frames without a trend have
-    2.7 at most (model)."""
+    2.7 at most, of two others 3.4 (model)."""
     stripe_evidence: float = 5.0
     """Logarithm of how much likelier the image must be with stripes than without, or there are
     none: 0.3 at most in frames without, 9 and more where they are worth subtracting (model)."""
