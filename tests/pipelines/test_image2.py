@@ -8,6 +8,7 @@ import shutil
 import numpy as np
 import pytest
 from astropy.io import fits
+from crds.core import utils as crds
 from jwst.pipeline import Image2Pipeline
 from jwst.resample import ResampleStep
 from jwst.skymatch import SkyMatchStep
@@ -383,9 +384,11 @@ class TestBadInput:
             CeersImage2.call(rate)
 
     @pytest.mark.parametrize("context", ["x", "jwst_9999.pmap"])
-    def test_context_that_is_none(self, rate, monkeypatch, simulated_field, capfd, context):
+    def test_context_that_is_none(self, rate, monkeypatch, request, capfd, context):
         """CRDS asserts what it is, or prints two tracebacks for each type of reference."""
         monkeypatch.setenv("CRDS_CONTEXT", context)
+        crds.clear_function_caches()  # they hold the context of the tests before
+        request.addfinalizer(crds.clear_function_caches)
         with pytest.raises(StepError, match=rf"CRDS has no usable .* under {context}"):
             CeersImage2.call(rate, configure_log=False)
         assert "Traceback" not in capfd.readouterr().err
