@@ -294,8 +294,7 @@ def draw_mosaics(mosaics: Sequence[MosaicResult], figures: Path) -> list[tuple[s
         (
             "Noise of the sky",
             "Scatter of the blank sky in blocks. Drizzled pixels share noise: the prediction is "
-            "the error array of the exposures as white noise through the same drizzle, less what "
-            "the fit of stripes has taken of it. Dotted: "
+            "the error array of the exposures as white noise through the same drizzle. Dotted: "
             "the error array of the mosaic alone, as if its pixels were independent",
             chi,
         ),

@@ -13,7 +13,7 @@ Uses no kernel on purpose: what is checked must not be checked with its own code
 from __future__ import annotations
 
 import itertools
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 
 import numpy as np
 import sep
@@ -47,7 +47,6 @@ def block_chi(
     *,
     mask: NDArray,
     blocks: Sequence[int] = (1, 2, 4, 8, 16, 32),
-    noise_left: Mapping[float, float] | None = None,
 ) -> list[BlockChi]:
     """Compare the scatter of block means of blank sky with the predicted one.
 
@@ -65,9 +64,6 @@ def block_chi(
         True = do not use (sources).  Pixels that are not finite are left out too.
     blocks : sequence of int
         Sides of the blocks, pixels.
-    noise_left : mapping of float to float, optional
-        Side of blocks, pixels: part of the scatter that the errors predict which is stated to be
-        left in blank sky (`ceers_steps.validate.true_mosaic.TrueMosaic`). Default: all of it.
 
     Returns
     -------
@@ -75,7 +71,6 @@ def block_chi(
         One a size; sizes with fewer than two blocks are left out.
     """
     bad = mask | ~np.isfinite(residual) | ~np.isfinite(noise) | ~np.isfinite(err)
-    sides, left = zip(*sorted((noise_left or {1.0: 1.0}).items()), strict=True)
     chis: list[BlockChi] = []
     single = 0.0
     for block in blocks:
@@ -92,8 +87,7 @@ def block_chi(
         single = single or predicted * block
         # neighbouring blocks share noise as long as they are smaller than its correlation
         n_independent = max(n_blocks * min(1.0, (single / predicted) ** 2), 2)
-        stated = float(np.interp(np.log(block), np.log(sides), left))
-        chi = scatter / predicted / stated
+        chi = scatter / predicted
         chis.append(
             BlockChi(
                 block=block,
@@ -102,7 +96,6 @@ def block_chi(
                 # 1.17 of a median absolute deviation, twice: of the data and of the noise
                 chi_err=1.65 * chi / float(np.sqrt(n_independent)),
                 claimed=scatter * block / float(np.median(independent)),
-                of_errors=chi * stated,
             )
         )
     return chis

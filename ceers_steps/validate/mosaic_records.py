@@ -32,15 +32,13 @@ class BlockChi(Record):
     n_blocks : int
         Number of blocks.
     chi : float
-        Scatter of the block means over that of drizzled noise of the claimed variance, less what
-        the fit of stripes has taken of it as the exposures state, both from
+        Scatter of the block means over that of drizzled noise of the claimed variance, both from
         the median absolute deviation: pixels far out are counted by `outliers`.
     chi_err : float
         Standard error of `chi`.
     claimed : float
-        Scatter over the root of the sum of the squared error array, as if pixels were independent.
-    of_errors : float
-        As `chi`, over the drizzled noise alone.
+        The same over the root of the sum of the squared error array, as if pixels were
+        independent.
     """
 
     block: int
@@ -48,7 +46,6 @@ class BlockChi(Record):
     chi: float
     chi_err: float
     claimed: float
-    of_errors: float
 
 
 @dataclass(frozen=True)

@@ -244,9 +244,7 @@ def compare_mosaic(
         product=product.name,
         filter=true.filter,
         n_exposures=len(exposures),
-        chi=tuple(
-            mosaic_metrics.block_chi(residual, noise, err, mask=~blank, noise_left=true.noise_left)
-        ),
+        chi=tuple(mosaic_metrics.block_chi(residual, noise, err, mask=~blank)),
         outliers=float(far[blank].mean()),
         photometry=tuple(bins),
         all_sources=everything,

@@ -84,10 +84,6 @@ class TrueMosaic:
         The true sources of each exposure.
     filter : str
         Of the first exposure.
-    noise_left : mapping of float to float
-        Side of blocks, pixels of the mosaic: what is left of the scatter that the errors predict in
-        sky from which stripes were fitted, as the exposures state it (`scatter_after` of
-        `SkyVarStep`, mean); 1 at most, since a fit takes noise and adds none. Empty if they do not.
     """
 
     sources: NDArray
@@ -95,7 +91,6 @@ class TrueMosaic:
     offsets: Mapping[str, Table]
     catalogs: tuple[Table, ...]
     filter: str
-    noise_left: Mapping[float, float]
 
 
 def make_true_mosaic(mosaic: Path, exposures: list[TrueExposure], *, seed: int = 0) -> TrueMosaic:
@@ -133,7 +128,7 @@ def make_true_mosaic(mosaic: Path, exposures: list[TrueExposure], *, seed: int =
     ]
     rng = np.random.default_rng(seed)
     offsets = {}
-    catalogs, filters, left = [], [], []
+    catalogs, filters = [], []
     for exposure in exposures:
         truth = exposure.read_truth()
         catalogs.append(truth.sources)
@@ -144,7 +139,6 @@ def make_true_mosaic(mosaic: Path, exposures: list[TrueExposure], *, seed: int =
             corner = (model.meta.subarray.ystart - 1, model.meta.subarray.xstart - 1)
         with datamodels.open(exposure.combined) as model:
             aligned = model.meta.wcs
-            left.append(_noise_left(model))
             weight = build_driz_weight(
                 {"data": model.data, "dq": model.dq, "var_rnoise": model.var_rnoise},
                 weight_type=how.get("weight_type", "ivm"),
@@ -174,28 +168,7 @@ def make_true_mosaic(mosaic: Path, exposures: list[TrueExposure], *, seed: int =
                 ymin=ymin,
                 ymax=ymax,
             )
-    sides = set.intersection(*(set(each) for each in left))
-    return TrueMosaic(
-        maps[0].out_img,
-        maps[1].out_img,
-        offsets,
-        tuple(catalogs),
-        filters[0],
-        {
-            side / scale_ratio: min(1.0, float(np.mean([each[side] for each in left])))
-            for side in sorted(sides)
-        },
-    )
-
-
-def _noise_left(model: datamodels.JwstDataModel) -> dict[int, float]:
-    """Return the scatter over the prediction that an exposure states, by side of the blocks."""
-    metrics = (
-        (model.meta.instance.get("ceers_steps") or {}).get("ceers_skyvar", {}).get("metrics", {})
-    )
-    return dict(
-        zip(metrics.get("scatter_blocks", ()), metrics.get("scatter_after", ()), strict=True)
-    )
+    return TrueMosaic(maps[0].out_img, maps[1].out_img, offsets, tuple(catalogs), filters[0])
 
 
 def true_wcs(commanded: WCS, sources: Table, name: str = "exposure") -> WCS:

@@ -51,16 +51,6 @@ def test_chi_is_the_ratio_of_the_noises_in_all_blocks():
     assert chis[-2].claimed == pytest.approx(1.2, rel=0.1)
 
 
-def test_noise_that_a_fit_of_stripes_took_is_predicted_as_stated():
-    plain = mm.block_chi(drizzled(1), drizzled(2), ERR, mask=BLANK)
-    left = {16.0: 0.8, 1.0: 1.0, 4.0: 0.9}
-    chis = mm.block_chi(drizzled(1), drizzled(2), ERR, mask=BLANK, noise_left=left)
-    for before, after, stated in zip(plain, chis, [1, 0.95, 0.9, 0.85, 0.8, 0.8], strict=True):
-        assert after.chi == pytest.approx(before.chi / stated)
-        assert after.of_errors == pytest.approx(before.chi)
-        assert after.claimed == before.claimed
-
-
 def test_the_error_of_chi_is_its_scatter():
     rng = np.random.default_rng(3)
     draws = [

@@ -77,6 +77,8 @@ class PosteriorSettings:
     faint_light: float = 0.15
     """... and what is light in it, units of the noise of a pixel: 2.7 sigma of noise; 0.2 is worse,
     0.1 no better (model)."""
+    least_used: float = 0.05
+    """Part of the samples that this must leave (choice)."""
     own_reach: float = 4.0
     """Pixels of a row up to so near to each other are judged as one source, whose own part in its
     stripes is returned to it: with 8 and 12 less light for the same noise (model) ..."""
@@ -84,8 +86,6 @@ class PosteriorSettings:
     """... so far as noise in square blocks of so many pixels ..."""
     most_noise: float = 1.01
     """... is expected to be so many times white noise at most (model)."""
-    least_used: float = 0.05
-    """Part of the samples that this must leave (choice)."""
     spread_limits: tuple[float, float, int] = (1e-2, 10.0, 200)
     """Spreads of the trends that are tried: first, in units of the smallest error; last, of the
     largest value and error; number of them (choice)."""
