@@ -84,13 +84,16 @@ class JumpCheckStep(CeersStep):
         jump = model.groupdq.dtype.type(JUMP_DET)
         model.groupdq &= ~jump
         np.bitwise_or(model.groupdq, jump, out=model.groupdq, where=found.jumps)
+        stripe_noise = 0.0
         if self.subtract_stripes and found.stripes is not None:
             subtract_stripes_inplace(model.data, found.stripes)
+            stripe_noise = found.stripe_noise
         model.meta.exposure.primary_cosmic_rays = hit_rate(model, found)
         metrics = {
             "cleared_fraction": found.n_cleared / found.jumps.size,
             "added_fraction": found.n_added / found.jumps.size,
             "noise_scale": found.noise_scale,
+            "stripe_noise": stripe_noise,
         }
         note = f"{found.n_cleared} flags cleared, {found.n_added} added"
         parameters = {name: getattr(self, name) for name in _PARAMETERS}
@@ -144,7 +147,7 @@ def correct_rate_errors(
         The rate of each integration; changed.
     """
     if step.correct_errors and _is_checked(ramp):
-        correct_photon_noise(ramp, rate, rateints, noise_of(step, ramp))
+        correct_photon_noise(ramp, rate, rateints, noise_of(step, ramp), stripe_noise_of(ramp))
 
 
 class RateErrorsStep(CeersStep):
@@ -194,7 +197,8 @@ class RateErrorsStep(CeersStep):
         elif not _is_checked(ramp):
             reason = "the jumps of its ramp were not checked"
         else:
-            correct_photon_noise(ramp, rate, rateints, noise_of(self, ramp))
+            noise = noise_of(self, ramp)
+            correct_photon_noise(ramp, rate, rateints, noise, stripe_noise_of(ramp))
         if ramp is not None:
             restore_lost_noise(ramp, rate, rateints, partial(gain_of, self, ramp))
             add_halo_errors(ramp, rate, rateints)
@@ -210,6 +214,12 @@ _RAMP = "_ramp_of_the_rate"
 def _is_checked(ramp: RampModel) -> bool:
     """Say whether the jumps of a ramp were checked."""
     return ramp.meta.cal_step.instance.get(JumpCheckStep.class_alias) == "COMPLETE"
+
+
+def stripe_noise_of(ramp: RampModel) -> float:
+    """Return what subtracted stripes leave, as the check has measured it; 0 if it has not."""
+    record = ramp.meta.instance.get("ceers_steps", {}).get(JumpCheckStep.class_alias, {})
+    return float(record.get("metrics", {}).get("stripe_noise", 0.0))
 
 
 def noise_of(step: JumpCheckStep | RateErrorsStep, model: RampModel) -> GroupNoise:

@@ -229,6 +229,29 @@ def test_noise_of_reads_that_the_reference_does_not_know():
         np.testing.assert_array_equal(product.var_poisson < 1e-3 * product.var_rnoise, True)
 
 
+def test_what_stripes_leave_is_noise_of_cut_ramps_alone(references, checked):
+    cut = np.zeros(SHAPE[2:], bool)
+    cut[:, ::4] = True
+    checked.groupdq[:] = 0
+    checked.groupdq[0, 3][cut] = JUMP
+    step = JumpCheckStep(**references)
+    read = []
+    for stripe_noise in (0.0, 0.5):
+        metrics = {"metrics": {"stripe_noise": stripe_noise}}
+        checked.meta.instance["ceers_steps"] = {"ceers_jump_check": metrics}
+        rate, _ = fitted(references, checked.copy())
+        correct_rate_errors(step, checked, rate, None)
+        np.testing.assert_allclose(
+            rate.err**2, rate.var_rnoise + rate.var_poisson, rtol=1e-5, equal_nan=True
+        )
+        read.append(rate.var_rnoise)
+    added = read[1] - read[0]
+    assert np.abs(added[~cut]).max() < 1e-3 * np.median(read[0])
+    # segments of 3 and 3 groups in place of 6: weights of 4 and 17.5
+    expected = 0.5 * np.median(read[0][cut]) * (1 - 4 / 17.5)
+    assert np.median(added[cut]) == pytest.approx(expected, rel=0.05)
+
+
 def fitted(references, model, **hooks):
     """Return the rates of ramps, by the step of jwst with these hooks."""
     step = RampFitStep(**hooks)

@@ -37,6 +37,9 @@ class CheckedJumps:
         Flags of the input that do not stand, and those that are new.
     noise_scale : float
         Noise of the differences over that of the references, the median of all groups.
+    stripe_noise : float
+        What the stripes of a read leave in a pixel that took no part in them: variance over that
+        of the read noise of the references.
     stripes : NDArray or None
         Shape ``(nints, ngroups - 1, ny, nx / binning)``: what the stripes of each difference, its
         level included, have over those of the rate from all groups; to be subtracted from it.
@@ -47,6 +50,7 @@ class CheckedJumps:
     n_cleared: int
     n_added: int
     noise_scale: float
+    stripe_noise: float
     stripes: Float | None
 
 
@@ -102,7 +106,7 @@ def check_jumps(
         )
     jumps = (groupdq & JUMP_DET) != 0
     patterns: list[Float] = []
-    scales: list[float] = []
+    scales: list[tuple[float, float]] = []
     n_cleared = n_added = n_hits = 0
     for i in range(len(data)):
         judge = Judge(data[i], groupdq[i], bad, noise, layout, settings)
@@ -120,10 +124,10 @@ def check_jumps(
         n_hits += int(np.count_nonzero(judge.hits))
         if (found := judge.release_stripes()) is not None:
             patterns.append(found)
-    scale = float(np.median(scales))
+    scale, left = (float(value) for value in np.median(scales, axis=0))
     # one integration is the rule: no second copy of its patterns
     of_all = patterns[0][None] if len(patterns) == 1 else np.stack(patterns) if patterns else None
-    return CheckedJumps(jumps, n_hits, n_cleared, n_added, scale, of_all)
+    return CheckedJumps(jumps, n_hits, n_cleared, n_added, scale, left, of_all)
 
 
 def subtract_stripes_inplace(data: Float, stripes: Float) -> None:

@@ -24,6 +24,7 @@ __all__ = [
     "combined_variance",
     "lost_variance",
     "photon_variance",
+    "read_variance",
     "segment_lengths",
     "unknown_variance",
 ]
@@ -120,6 +121,32 @@ def combined_variance(parts: Iterable[tuple[Float, Float]]) -> tuple[Float, Floa
         weights = weights + weight
     total /= np.maximum(np.square(weights), np.finfo(np.float32).tiny)
     return total, weights
+
+
+def read_variance(weight: Float, of_read: float, stripes: float) -> Float:
+    """Return the variance of a rate from noise that reads have beside that of the references.
+
+    What is left of the stripes of each read adds nothing to a whole ramp: the slope of the line
+    through all groups has its stripes back. That of a cut ramp differs from it by an error that
+    shares nothing with it, since no slope has a smaller one: variances are subtracted.
+
+    Parameters
+    ----------
+    weight
+        Shape ``(ny, nx)``, of `photon_variance`, for one integration.
+    of_read
+        Variance in each read of each pixel, units of the rate, for a weight of 1.
+    stripes
+        The same, of what is left of stripes.
+
+    Returns
+    -------
+    NDArray
+        Same shape, 0 where nothing was fitted.
+    """
+    inverse = np.divide(1, weight, out=np.zeros_like(weight), where=weight > 0)
+    whole = inverse[weight > 0].min(initial=np.inf)
+    return inverse * np.float32(of_read) + np.maximum(inverse - whole, 0) * np.float32(stripes)
 
 
 def lost_variance(rate: Float, read: Float, time: Float, gain: Float | float) -> Float:

@@ -246,8 +246,7 @@ class Judge:
         step -= 1 - step % 2
         cols = np.arange(0, shape[1], step)
         outputs = cols // self._layout.output_width
-        some = self._sample_rows()
-        sigma = np.sqrt(np.median(self._noise.variance(some, self._rate[some])))
+        sigma = 1 / np.median(self._inverse_noise(self._sample_rows()))
         cut: Bool = np.any(self.hits, axis=0)
         for g, hits in enumerate(self.hits):
             usable = self._usable(slice(None), g, 1)[0]
@@ -290,7 +289,7 @@ class Judge:
         self._around = expect_rate(own, known, self._layout, settings)
         self._rate = self._around.rate
 
-    def judge_together(self, threshold: float, jumps: Bool) -> float:
+    def judge_together(self, threshold: float, jumps: Bool) -> tuple[float, float]:
         """Judge all differences of a pixel together.
 
         Parameters
@@ -304,8 +303,9 @@ class Judge:
 
         Returns
         -------
-        float
-            Noise of the differences over that of the references.
+        float, float
+            Noise of the differences over that of the references, and what stripes leave in pixels
+            that took no part in them: variance over that of the read noise of the references.
         """
         settings = self._settings
         kinds = [False, True] if self._left_out.any() else [False]
@@ -347,7 +347,9 @@ class Judge:
                 kept = follow | (flags & ~usable[g])
                 np.bitwise_or(kept, near[g] & usable[g], out=flags)
                 follow |= strong[g]
-        return float(np.median(scales[0]))
+        # of the noise of pixels that took part they fit as much
+        left = max(models[-1].read_factor - models[0].read_factor, 0.0) / 2
+        return float(np.median(scales[0])), left
 
     def _joint_noise(self, scale: float, left_out: bool) -> JointNoise:
         """Measure the noise of all differences together, given that of one."""
@@ -392,8 +394,7 @@ class Judge:
         )
         gain = self._noise.gain[y, x]
         read = np.square(self._noise.read[y, x]) * factor / np.float32(self._noise.n_frames)
-        photons: Float = np.maximum(self._rate[y, x], np.float32(0))
-        photons /= gain
+        photons: Float = np.divide(np.maximum(self._rate[y, x], 0), gain, dtype=np.float32)
         smooth = np.float32(self._around.typical / self._settings.smooth_box**2) + variance
         rate = self._around.structure[y, x] + smooth
         return Covariance(read, photons, rate, gain, self._noise.photon_factor())

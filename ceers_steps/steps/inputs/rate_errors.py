@@ -13,6 +13,7 @@ from ceers_steps.kernels.jumps.errors import (
     combined_variance,
     lost_variance,
     photon_variance,
+    read_variance,
     unknown_variance,
 )
 from ceers_steps.kernels.jumps.joint import GroupNoise
@@ -27,11 +28,16 @@ JUMP, PERSISTENCE = dqflags.group["JUMP_DET"], dqflags.pixel["PERSISTENCE"]
 
 
 def correct_photon_noise(
-    ramp: RampModel, rate: ImageModel, rateints: CubeModel | None, noise: GroupNoise
+    ramp: RampModel,
+    rate: ImageModel,
+    rateints: CubeModel | None,
+    noise: GroupNoise,
+    stripe_noise: float = 0.0,
 ) -> None:
     """Write the photon noise of rates into VAR_POISSON, and ERR.
 
-    Noise of the reads that no reference knows is added to VAR_RNOISE.
+    Noise of the reads that no reference knows is added to VAR_RNOISE, and to that of ramps that
+    were cut what the stripes of single reads leave.
 
     Parameters
     ----------
@@ -43,6 +49,8 @@ def correct_photon_noise(
         The rates of each; changed.
     noise : GroupNoise
         Of the references.
+    stripe_noise : float
+        Variance that the stripes of a read leave over that of the read noise of the references.
     """
     time = ramp.meta.exposure.group_time
     bad = (rate.dq & dqflags.pixel["DO_NOT_USE"]) != 0
@@ -60,11 +68,14 @@ def correct_photon_noise(
     most = weight.max()
     whole = known & (weight == most)
     unknown = most * unknown_variance(rate.data, variance + rate.var_rnoise, whole, around)
-    _write(rate.var_poisson, rate.var_rnoise, rate.err, (variance, weight), unknown)
+    stripes = most * stripe_noise * float(np.median(rate.var_rnoise[whole]))
+    added = [(read_variance(weight, unknown, stripes), weight) for _, weight in parts]
+    planes = rate.var_poisson, rate.var_rnoise, rate.err
+    _write(*planes, variance, combined_variance(added)[0], weight > 0)
     if rateints is not None:
-        for i, part in enumerate(parts):
-            planes = (rateints.var_poisson[i], rateints.var_rnoise[i], rateints.err[i])
-            _write(*planes, part, unknown)
+        for i, (variance, weight) in enumerate(parts):
+            planes = rateints.var_poisson[i], rateints.var_rnoise[i], rateints.err[i]
+            _write(*planes, variance, added[i][0], weight > 0)
 
 
 def restore_lost_noise(
@@ -141,15 +152,15 @@ def states_of(groupdq: NDArray[np.uint8]) -> NDArray[np.uint8]:
 
 
 def _write(
-    poisson: NDArray, read: NDArray, error: NDArray, found: tuple[NDArray, NDArray], unknown: float
+    poisson: NDArray,
+    read: NDArray,
+    error: NDArray,
+    photons: NDArray,
+    added: NDArray,
+    fitted: NDArray[np.bool_],
 ) -> None:
-    """Replace variances where a ramp was fitted, and the error with them.
-
-    `found` is the photon noise and the weight of each pixel; `unknown` the variance, of weight 1,
-    that reads have more than the references know.
-    """
-    variance, weight = found
-    fitted = (weight > 0) & (read > 0) & np.isfinite(error)
-    np.copyto(poisson, variance, where=fitted)
-    np.add(read, unknown / np.maximum(weight, 0.5), out=read, where=fitted, casting="same_kind")
+    """Replace VAR_POISSON where a ramp was fitted, add to VAR_RNOISE, and write ERR."""
+    fitted = fitted & (read > 0) & np.isfinite(error)
+    np.copyto(poisson, photons, where=fitted)
+    np.add(read, added, out=read, where=fitted, casting="same_kind")
     np.copyto(error, np.sqrt(poisson + read), where=fitted)

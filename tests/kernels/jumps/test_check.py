@@ -287,6 +287,31 @@ def test_pixels_that_took_no_part_in_the_stripes_have_their_own_noise():
     assert others[:, beside].mean() < 1.4 * others[:, ~beside].mean()
 
 
+@pytest.mark.parametrize("amplitude", [0.0, 2.0])
+def test_what_stripes_leave_in_pixels_that_took_no_part_is_measured(amplitude):
+    rng = np.random.default_rng(8)
+    n = SHAPE[0] * LAYOUT.row_ticks
+    modes = rng.standard_normal((2, N_GROUPS, 2, n // 2 + 1)).astype(np.float32)
+    waves = (modes[0] + 1j * modes[1]) / np.sqrt(np.maximum(np.fft.rfftfreq(n), 1 / n))
+    series = np.fft.irfft(amplitude / 4 * waves, n, norm="ortho").astype(np.float32)
+    stripes = np.stack([LAYOUT.to_image(each) for each in series]) / GAIN
+    hit = rng.random(SHAPE) < 0.08
+    arriving = np.zeros((N_GROUPS, *SHAPE))
+    arriving[4, hit] = 20 * SIGMA
+    data = ramp(arriving, seed=6) + stripes
+    found = check(data, np.zeros(data.shape, np.uint8))
+    there = np.diff(stripes, axis=0)
+    there -= np.tensordot(WEIGHTS, there, axes=1)
+    subtracted = np.zeros_like(data)
+    subtract_stripes_inplace(subtracted, found.stripes)
+    left = there + np.diff(subtracted[0], axis=0)
+    # what changes from a pixel to the next no pattern takes out
+    variance = left[:, hit].var() - np.diff(there, axis=2).var() / 2
+    variance /= 2 * (READ / GAIN) ** 2
+    # stripes of which the covariance is not learnt to the end fit less of the noise than they leave
+    assert 0.5 * variance - 0.02 < found.stripe_noise < variance + 0.02
+
+
 def test_flags_that_cannot_be_judged_stay():
     data = ramp(seed=5)
     groupdq = np.zeros(data.shape, np.uint8)

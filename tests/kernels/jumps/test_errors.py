@@ -6,6 +6,7 @@ import pytest
 from ceers_steps.kernels.jumps.errors import (
     combined_variance,
     photon_variance,
+    read_variance,
     segment_lengths,
     unknown_variance,
 )
@@ -116,3 +117,22 @@ def test_too_few_whole_ramps_tell_no_noise():
     whole = np.zeros(rate.shape, bool)
     whole[:20] = True
     assert unknown_variance(rate, np.full(rate.shape, 9.0, np.float32), whole, around) == 0
+
+
+def test_stripes_that_whole_ramps_keep_are_noise_of_cut_ones():
+    """Errors of the stripes of reads, of which whole ramps have the slope back."""
+    rng = np.random.default_rng(21)
+    n, stripes = 8, 3.0
+    left = stripes * rng.standard_normal((PIXELS, n))
+    whole = line_weights(n, 0.0)
+    x = np.arange(n) - (n - 1) / 2
+    left -= (left @ whole)[:, None] * x
+    cut = np.zeros(n)
+    for first, length in ((0, 3), (3, 5)):
+        cut[first : first + length] = (length**3 - length) / 144 * line_weights(length, 0.0)
+    weight = np.array([[(n**3 - n) / 12, 12.0, 0.0]], np.float32)
+    found = read_variance(weight, 4.0, stripes**2)
+    np.testing.assert_allclose(found[0, 0], 4 / weight[0, 0], rtol=1e-5)
+    # the standard error of a variance from 40,000 is 0.7%
+    assert found[0, 1] - 4 / 12 == pytest.approx((left @ cut).var(), rel=0.03)
+    assert found[0, 2] == 0
