@@ -89,9 +89,21 @@ METRICS = (
         "n_trapped_pixels",
         "pixels flagged for charge of earlier exposures",
     ),
-    Metric("wisp_scale", "", "ceers_wispsub", "scale", "factor of the template, as subtracted"),
+    Metric(
+        "wisp_scale",
+        "",
+        "ceers_wispsub",
+        "scale",
+        "factor of the template, as subtracted; the mean of several",
+    ),
     Metric("wisp_scale_err", "", "ceers_wispsub", "scale_err", "its standard deviation"),
-    Metric("wisp_significance", "", "ceers_wispsub", "significance", "scale over its error"),
+    Metric(
+        "wisp_significance",
+        "",
+        "ceers_wispsub",
+        "significance",
+        "mean brightness of the wisp over its error",
+    ),
     Metric("stripe_rms", "DN / s", "ceers_remstriping", "stripe_rms", "rms of what was removed"),
     Metric(
         "stripe_residual",

@@ -24,6 +24,8 @@ QUALITY = 62
 
 STATES = (("prewisp", "before wisps"), ("pre1f", "before stripes"), ("rate", "rate"))
 CALIBRATED = (("cal", "calibrated"), ("match", "sky subtracted"))
+UNITS = {"sky subtracted": "MJy/sr"}
+"""Of states that are not in DN/s."""
 
 
 @dataclass(frozen=True)
@@ -34,8 +36,8 @@ class Pictures:
     ----------
     states : list of (title, picture)
         In the order of the corrections; base64 of WebP.
-    removed : list of (title, picture)
-        What was removed from one state to the next.
+    removed : list of (title, picture, what black and white are)
+        What was removed from one state to the next; 0 where either has no value.
     wisp : dict
         ``picture``: the wisp; ``low``, ``high``: its values at black and white, in units of
         the whole range of `states`; ``scale``: the scale that it has; ``taken``: that which was
@@ -43,7 +45,7 @@ class Pictures:
     """
 
     states: list[tuple[str, str]]
-    removed: list[tuple[str, str]]
+    removed: list[tuple[str, str, str]]
     wisp: dict
 
 
@@ -88,8 +90,10 @@ def make_pictures(
         least, most = (float(x) for x in np.percentile(finite, [0.5, 99.5]))
         if most <= least:
             continue
-        picture = encoded(change, least, most)
-        removed.append((f"{before} minus {after}", picture))
+        # a hole is nothing that was removed
+        picture = encoded(np.nan_to_num(change), least, most)
+        said = f"Black: {least:.2g}, white: {most:.2g} {UNITS.get(after, 'DN/s')}."
+        removed.append((f"{before} minus {after}", picture, said))
         if before == "before wisps":
             wisp = {"picture": picture, "scale": scale, "taken": scale}
             wisp |= _in_range(least, most, high - low)

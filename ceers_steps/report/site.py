@@ -29,7 +29,7 @@ from ceers_steps.report.truth import read_truth
 
 __all__ = ["write_site"]
 
-FORMAT = 3
+FORMAT = 4
 """Of the pages: with another one, all are made again."""
 
 SHARED = ("report.css", "exposure.css", "overview.css", "report.js", "trends.js", "zoom.js")

@@ -33,7 +33,7 @@ TRENDS = (
     Trend("wisp_scale", "Wisp scale of each detector", "detector"),
     Trend("sky", "Sky of each visit, MJy/sr", "visit"),
     Trend("sky", "Sky against time, MJy/sr", "time"),
-    Trend("snowballs", "Snowballs in 1000 s", "time", per_time=True),
+    Trend("snowballs", "Snowballs in 1000 s, against time", "time", per_time=True),
     Trend("snowballs", "Snowballs in 1000 s, by detector", "detector", per_time=True),
     Trend("stripe_rms", "Stripes removed, rms, DN/s", "detector"),
 )

@@ -47,7 +47,12 @@ def test_pictures_between_corrections_are_what_was_there(looks):
         np.testing.assert_allclose(removed, truth[kind], atol=5 * step)
     pictures = make_pictures({}, kept)
     assert [title for title, _ in pictures.states] == ["before wisps", "before stripes", "rate"]
-    assert len(pictures.removed) == 2
+    for (title, _, said), kind in zip(pictures.removed, ("wisp", "stripes"), strict=True):
+        assert title.startswith(f"before {kind.removesuffix('s')}s minus")
+        numbers_said = re.fullmatch(r"Black: (\S+), white: (\S+) DN/s\.", said).groups()
+        least, most = np.percentile(truth[kind], [0.5, 99.5])
+        assert float(numbers_said[0]) == pytest.approx(least, abs=0.05 * (most - least) + 6 * step)
+        assert float(numbers_said[1]) == pytest.approx(most, abs=0.05 * (most - least) + 6 * step)
     assert (pictures.wisp["scale"], pictures.wisp["taken"]) == (0.4, 0.4)
 
 

@@ -449,7 +449,7 @@ def test_zoom_footprints_and_maps(folder, browser):
     trends = browser.find_elements("css selector", ".trend[data-metric=snowballs] svg")
     said = [trend.get_attribute("aria-label") for trend in trends]
     assert said == [
-        "Snowballs in 1000 s: 400.0 to 1200; median 800.0 of 3",
+        "Snowballs in 1000 s, against time: 400.0 to 1200; median 800.0 of 3",
         "Snowballs in 1000 s, by detector: 400.0 to 1200; NRCB4 median 800.0 of 3",
     ]
     assert browser.execute_script("return document.documentElement.scrollWidth") <= 1000
