@@ -310,7 +310,8 @@ def _report_failures(step: AlignStep, exposures: Sequence[AlignedExposure], give
     mixed = "Aligned and other exposures do not fit together in a mosaic. "
     raise CeersError(
         f"{message} ({reasons}). {mixed if some else ''}"
-        f"Give {'another' if given else 'an'} abs_refcat or parameters that suit this field, "
+        f"Give {'another' if given else 'an'} abs_refcat or parameters that suit this field "
+        "(abs_minobj, abs_searchrad), "
         f"{neighbours if visits.intersection(each.visit for each in failed) else ''}"
         f"{'leave these exposures out, ' if some else ''}"
         "or accept the pointing that they have (on_failure='keep')."

@@ -172,7 +172,8 @@ def align(plan: Plan, task: Task, scratch: Path) -> Made:
             f"{len(lost)} of {len(names)} exposures of {task.key} could not be aligned: "
             f"{', '.join(lost[:3])}{', ...' if len(lost) > 3 else ''} "
             f"({alignment_reasons(results, lost)}). Give {another} reference_catalog of this "
-            "field, or parameters that suit it (alignment_table, table [image3.tweakreg]); or set "
+            "field, or parameters that suit it (abs_minobj where few sources match, abs_searchrad "
+            "where the pointing is far off; alignment_table, table [image3.tweakreg]); or set "
             f"there {neighbours}skip=true, the pointing of the telescope for all; or leave these "
             "exposures out (exclude)."
         )
