@@ -92,6 +92,7 @@ class RemStripingStep(CeersStep):
         threshold = _parse_threshold(row.get("mask_threshold", self.mask_threshold))
         flat = read_flat(self, model) if self.apply_flat else None
         found = _destripe_inplace(self, model, threshold, flat)
+        _add_errors(model, found)
         _write_products(self, model, found)
         self.record(
             model,
@@ -170,6 +171,22 @@ def _destripe_inplace(
             "its DQ and its variances; give a source_mask that leaves some sky, or leave this "
             "exposure out (skip_remstriping in the overrides table)."
         ) from err
+
+
+def _add_errors(model: JwstDataModel, found: Destriping) -> None:
+    """Add what is left of stripes under sources to VAR_POISSON and ERR.
+
+    Not to VAR_RNOISE, from which the weights of mosaics follow: what a peak of the noise has put
+    into the mask would weigh less.
+    """
+    planes = [model.var_poisson] if model.err is None else [model.var_poisson, model.err]
+    shape = model.data.shape[-2:]
+    stacks = [plane.reshape(-1, *shape) for plane in planes]
+    for number, variance in enumerate(found.masked_variances):
+        if variance is not None:
+            stacks[0][number] += variance
+            for err in stacks[1:]:
+                err[number] = np.sqrt(err[number] ** 2 + variance)
 
 
 def _layout(model: JwstDataModel) -> ReadoutLayout:

@@ -156,6 +156,23 @@ def test_stripes_go_and_the_sky_stays(rate, flat_file):
     assert entry(result)["metrics"]["sky"] == pytest.approx(SKY, abs=0.005)
 
 
+@pytest.mark.parametrize("n_ints", [0, 2])
+def test_errors_know_what_is_left_under_sources(flat_file, n_ints):
+    """Pixels of the mask scatter by more; the weights of mosaics, from VAR_RNOISE, stay."""
+    data = scene()[0]
+    kind = datamodels.CubeModel if n_ints else datamodels.ImageModel
+    rate = rate_model(np.stack(n_ints * [data]) if n_ints else data, kind)
+    result = clean(rate, flat_file)
+    masked = fits.getdata(f"{EXPOSURE}_1fmask.fits") & ~np.uint8(2) > 0  # all but the widest tier
+    added = result.var_poisson - rate.var_poisson
+    assert added[..., masked].min() > 1e-3 * NOISE**2
+    assert np.median(added[..., ~masked]) == 0
+    np.testing.assert_array_equal(result.var_rnoise, rate.var_rnoise)
+    np.testing.assert_allclose(result.err, np.sqrt(rate.err**2 + added), rtol=1e-6)
+    published = clean(rate, flat_file, method="median")
+    np.testing.assert_array_equal(published.var_poisson, rate.var_poisson)
+
+
 def test_wiener_is_better_than_median_and_keeps_the_sky(rate, flat_file):
     data, _, stripes = scene()
     errors = {}

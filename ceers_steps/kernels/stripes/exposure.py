@@ -74,6 +74,9 @@ class Destriping:
         The first integration before, and what was subtracted from it, if to be kept.
     hidden : bool
         Light hides the stripes of an integration.
+    masked_variances : tuple of ndarray, shape (ny, nx), or None
+        By how much more masked pixels of each integration scatter than sky, for what is left of its
+        stripes, (DN/s)**2; None where the method does not tell.
     """
 
     bits: NDArray[np.uint8]
@@ -81,6 +84,7 @@ class Destriping:
     patterns: tuple[Stripes, ...]
     first: tuple[NDArray, NDArray] | None
     hidden: bool
+    masked_variances: tuple[NDArray[np.float32] | None, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -144,10 +148,12 @@ def destripe_inplace(
     if bits is None:
         bits = _search_sources(planes, rough, flat, layout.n_outputs, settings.search_destriped)
     patterns, metrics, first, hidden = [], [], None, False
+    variances: list[NDArray[np.float32] | None] = []
     for plane, tilted in zip(planes, rough, strict=True):
         if not plane.sees_sky.any():
             # an integration that is lost, among others
             plane.dq[...] |= DO_NOT_USE
+            variances.append(None)
             if settings.keep_patterns:
                 patterns.append(_no_stripes(plane.image.shape, settings))
             continue
@@ -160,6 +166,7 @@ def destripe_inplace(
         if settings.keep_first and first is None:
             first = plane.image.copy(), stripes.total
         hidden |= stripes.hidden
+        variances.append(stripes.masked_variance)
         total = stripes.total
         rows = sky, plane.white_sigma, layout.n_outputs
         before = row_noise(plane.image, *rows)
@@ -167,9 +174,10 @@ def destripe_inplace(
         after = row_noise(plane.image, *rows)
         metrics.append(_metrics(stripes, total, sky) | _of_rows(before, after))
         if settings.keep_patterns:
-            patterns.append(replace(stripes, rest=stripes.rest[:0], light=None))
+            kept = replace(stripes, rest=stripes.rest[:0], light=None, masked_variance=None)
+            patterns.append(kept)
     means = {key: float(np.mean([each[key] for each in metrics])) for key in metrics[0]}
-    return Destriping(bits, means, tuple(patterns), first, hidden)
+    return Destriping(bits, means, tuple(patterns), first, hidden, tuple(variances))
 
 
 def _planes(

@@ -43,6 +43,9 @@ class Stripes:
         What else the method measures.
     hidden : bool
         Light hides the stripes, of which there are none here then.
+    masked_variance : ndarray of float32, shape (ny, nx), or None
+        By how much more masked pixels scatter than used ones, for what is left of stripes, where
+        the method tells; 0 in used pixels.
     """
 
     horizontal: NDArray[np.float32]
@@ -53,6 +56,7 @@ class Stripes:
     sky: float
     metrics: dict[str, float]
     hidden: bool = False
+    masked_variance: NDArray[np.float32] | None = None
 
     @property
     def total(self) -> NDArray[np.float32]:
@@ -159,7 +163,11 @@ def find_by_wiener(
         "predicted_error": fit.predicted_error,
     }
     light = (fit.light - np.float32(fit.sky)) * response
-    return Stripes(fit.stripes, columns, None, rest, light, fit.sky, metrics, fit.hidden)
+    return Stripes(
+        *(fit.stripes, columns, None, rest, light, fit.sky, metrics),
+        hidden=fit.hidden,
+        masked_variance=fit.masked_variance,
+    )
 
 
 def add_tilted(

@@ -116,6 +116,12 @@ class StripeSeries:
             iterations += 1
         return prior.colour(x), iterations
 
+    def drawn(self, covariance: NDArray[np.float64], rng: np.random.Generator) -> Float:
+        """Stripes ``(ny, nx / binning)`` of this covariance, at random."""
+        white = rng.standard_normal(self._series.shape, dtype=np.float32)
+        modes = scipy.fft.rfft(white, norm="ortho")
+        return self.to_image(_Prior(covariance, self._edges).colour(modes))
+
     def evidence(self, covariance: NDArray[np.float64], light: SmoothLight, modes: Modes) -> float:
         """How much likelier the image is with stripes than without, natural logarithm.
 

@@ -86,6 +86,12 @@ class PosteriorSettings:
     """... so far as noise in square blocks of so many pixels ..."""
     most_noise: float = 1.01
     """... is expected to be so many times white noise at most (model)."""
+    drawn_tolerance: float = 1e-2
+    """Of the conjugate gradients for stripes that are drawn to learn what is left of them: its
+    variance is within 10% of that with 1e-3 (model) ..."""
+    least_ring: int = 300
+    """... from at least so many samples that are masked equally far from used ones: to 10%
+    (choice)."""
     spread_limits: tuple[float, float, int] = (1e-2, 10.0, 200)
     """Spreads of the trends that are tried: first, in units of the smallest error; last, of the
     largest value and error; number of them (choice)."""

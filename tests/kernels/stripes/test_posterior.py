@@ -207,6 +207,36 @@ def test_masked_pixels_do_not_matter(small):
     assert np.isfinite(clean.stripes).all()
 
 
+@pytest.mark.parametrize("n_outputs", [1, 4])
+def test_masked_pixels_scatter_by_what_is_left_under_them(n_outputs):
+    """Stripes are known less well there than beside used pixels, the less the wider the mask."""
+    expected, seen = [], []
+    for seed in (21, 22, 23):
+        frame = make_frame((384, 512), n_outputs, seed, strength=0.3)
+        y, x = np.mgrid[:384, :512]
+        wide = np.hypot(y - 200, x - 220) < 60
+        narrow = np.hypot(y % 48 - 24, x % 64 - 32) < 6
+        masks = narrow & ~wide, wide
+        fit = frame.fit(mask=narrow | wide)
+        left = (frame.stripes + frame.white - fit.stripes) / NOISE
+        used = ~(narrow | wide)
+        assert np.mean(fit.masked_variance[used] > 0) < 1e-3  # outliers that the fit leaves out
+        expected.append([fit.masked_variance[mask].mean() / NOISE**2 for mask in masks])
+        seen.append([np.var(left[mask]) - np.var(left[used]) for mask in masks])
+    expected, seen = np.mean(expected, axis=0), np.mean(seen, axis=0)
+    assert seen[1] > seen[0] > 0.1
+    # 34,000 pixels of either kind tell a variance to 0.01; slow stripes, of which there are few,
+    # differ by a fifth from frame to frame
+    assert_allclose(expected, seen, rtol=0.25)
+
+
+def test_nothing_is_left_where_nothing_is_subtracted(small):
+    """No stripes, or all pixels used."""
+    mask = np.random.default_rng(3).random(small.white.shape) < 0.3
+    assert not small.fit(added=-small.stripes, mask=mask).masked_variance.any()
+    assert not small.fit().masked_variance.any()
+
+
 def test_stripes_beside_a_mask_go_down_to_the_white_noise(frame):
     """A third of the pixels at random, and a part of an output and of its neighbours."""
     mask = np.random.default_rng(3).random(frame.white.shape) < 0.3
