@@ -3,7 +3,7 @@
 __all__ = ["get_steps"]
 
 
-def get_steps():
+def get_steps() -> list[tuple[str, str, bool]]:
     """Return ``(class path, alias, is_pipeline)`` of every Step and Pipeline of the package."""
     return [
         ("ceers_steps.AlignStep", "ceers_align", False),

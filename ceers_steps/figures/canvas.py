@@ -36,7 +36,7 @@ MAD_TO_SIGMA = 1.482602218505602
 Region = tuple[slice, slice]
 
 
-def new_figure(width: float, height: float, title: str) -> Figure:
+def new_figure(width: float, height: float, title: str = "") -> Figure:
     """Return an empty figure, in inches, drawn by Agg whatever the display.
 
     Raises

@@ -30,6 +30,12 @@ __all__ = ["before_after_figure", "snowball_figure", "striping_figure", "wisp_fi
 MIN_OUTLINED = 30
 """Smallest group of flagged pixels that is outlined."""
 
+N_CUTOUTS = 6
+"""Snowballs in a figure, the largest of a group."""
+
+PARTS = 5
+"""The detail of a pair of images has a fifth of each side."""
+
 
 def before_after_figure(
     path: str | os.PathLike,
@@ -38,25 +44,20 @@ def before_after_figure(
     *,
     labels: tuple[str, str] = ("before", "after"),
     title: str = "",
-    unit: str = "DN/s",
-    zoom: tuple[slice, slice] | None = None,
     greys: int | None = None,
 ) -> Path:
-    """Draw two images side by side with one stretch, and below them the same detail of both.
+    """Draw two images side by side with one stretch, and below them the detail that changed most.
 
     Parameters
     ----------
     path : path
         PNG file to write.
     before, after : array, shape (ny, nx)
-        Images in `unit`.
+        Images, DN/s.
     labels : (str, str)
         Titles of the two columns.
-    title, unit : str
-        Title of the figure, unit of the images.
-    zoom : (slice, slice), optional
-        Rows and columns of the detail; default: the fifth of the frame, well inside, that
-        changed most.
+    title : str
+        Title of the figure.
     greys : int, optional
         Reduce the PNG to so many greys and one colour, for a small file.
 
@@ -65,7 +66,7 @@ def before_after_figure(
     Path
         The file written.
     """
-    zoom = zoom or _most_changed(before, after)
+    zoom = _most_changed(before, after)
     binning = canvas.binning(before.shape)
     frames = [canvas.binned(image, binning) for image in (before, after)]
     details = [
@@ -81,7 +82,7 @@ def before_after_figure(
             panel.set_title(label if region is None else f"{label}, detail")
             if region is None:
                 canvas.outline_region(panel, zoom)
-        canvas.colour_bar(figure, drawn, list(axes[row]), unit)
+        canvas.colour_bar(figure, drawn, list(axes[row]), "DN/s")
     return canvas.write(figure, path, greys)
 
 
@@ -95,7 +96,6 @@ def wisp_figure(
     scale: float | None = None,
     scale_err: float | None = None,
     title: str = "",
-    unit: str = "DN/s",
 ) -> Path:
     """Draw a frame before and after the subtraction of wisps, the model, and how it was scaled.
 
@@ -104,13 +104,13 @@ def wisp_figure(
     path : path
         PNG file to write.
     before, model, after : array, shape (ny, nx)
-        Rate image, wisp model that was subtracted, result; in `unit`.
+        Rate image, wisp model that was subtracted, result; DN/s.
     objective : (array, array), optional
         Scales tried and the value that was minimised at each; drawn in a fourth panel.
     scale, scale_err : float, optional
         Scale taken and its uncertainty, marked in the fourth panel.
-    title, unit : str
-        Title of the figure, unit of the images.
+    title : str
+        Title of the figure.
 
     Returns
     -------
@@ -131,10 +131,10 @@ def wisp_figure(
         drawn = canvas.show(panel, view - level, -0.4 * peak, peak, shape=before.shape)
         panel.set_title(name)
     if objective:
-        canvas.colour_bar(figure, drawn, panels[:2], f"{unit} above sky, smoothed")
+        canvas.colour_bar(figure, drawn, panels[:2], "DN/s above sky, smoothed")
         _objective_panel(panels[3], *objective, scale, scale_err)
     else:
-        canvas.colour_bar(figure, drawn, panels, f"{unit} above sky, smoothed")
+        canvas.colour_bar(figure, drawn, panels, "DN/s above sky, smoothed")
     return canvas.write(figure, path)
 
 
@@ -146,7 +146,6 @@ def striping_figure(
     *,
     mask: NDArray | None = None,
     title: str = "",
-    unit: str = "DN/s",
 ) -> Path:
     """Draw a frame before and after the subtraction of 1/f stripes, the stripes and row means.
 
@@ -155,12 +154,12 @@ def striping_figure(
     path : path
         PNG file to write.
     before, stripes, after : array, shape (ny, nx)
-        Rate image, pattern that was subtracted, result; in `unit`.
+        Rate image, pattern that was subtracted, result; DN/s.
     mask : bool array, shape (ny, nx), optional
         True = source or bad pixel, left out of the fit; outlined in the first panel and left
         out of the row means.
-    title, unit : str
-        Title of the figure, unit of the images.
+    title : str
+        Title of the figure.
 
     Returns
     -------
@@ -185,8 +184,8 @@ def striping_figure(
         hidden = canvas.binned(mask.astype(np.float32), binning) > 0.5
         canvas.outline(panels[0], hidden, ORANGE, shape=before.shape)
         panels[0].set_title("before (orange: masked)")
-    canvas.colour_bar(figure, drawn, panels[:2], f"{unit} above sky")
-    _row_panel(panels[3], before, after, mask, unit)
+    canvas.colour_bar(figure, drawn, panels[:2], "DN/s above sky")
+    _row_panel(panels[3], before, after, mask)
     return canvas.write(figure, path)
 
 
@@ -199,8 +198,6 @@ def snowball_figure(
     contaminated: NDArray | None = None,
     events: Sequence[tuple[float, float, float]] = (),
     title: str = "",
-    unit: str = "DN",
-    n_cutouts: int = 6,
 ) -> Path:
     """Draw the largest snowballs of a group difference with the outlines of their flags.
 
@@ -211,7 +208,7 @@ def snowball_figure(
     path : path
         PNG file to write.
     difference : array, shape (ny, nx)
-        Difference of two groups, in `unit`.
+        Difference of two groups, DN.
     flags : bool array, shape (ny, nx)
         True = flagged after the snowball step.
     jumps : bool array, shape (ny, nx), optional
@@ -220,17 +217,15 @@ def snowball_figure(
         True = truly contaminated (simulations).
     events : sequence of (y, x, radius)
         Centres and outer radii in pixels; default: the largest connected groups of `flags`.
-    title, unit : str
-        Title of the figure, unit of the difference.
-    n_cutouts : int
-        Number of events drawn, largest first.
+    title : str
+        Title of the figure.
 
     Returns
     -------
     Path
         The file written.
     """
-    events = sorted(events or _regions(flags), key=lambda event: -event[2])[:n_cutouts]
+    events = sorted(events or _regions(flags), key=lambda event: -event[2])[:N_CUTOUTS]
     figure = canvas.new_figure(9.6, 3.0 * max(1, -(-len(events) // 3)) + 0.8, title)
     if not events:
         figure.text(0.5, 0.5, "no snowball in this group", ha="center", va="center")
@@ -260,7 +255,7 @@ def snowball_figure(
                 large = _regions_above(flagged[region], MIN_OUTLINED)
                 canvas.outline(panel, large, colour, region=region, style=style)
     powers = 10.0 ** np.arange(np.ceil(np.log10(5 * noise)), np.log10(1000 * noise))
-    canvas.colour_bar(figure, drawn, panels, f"{unit} in one group, asinh scale", [0, *powers])
+    canvas.colour_bar(figure, drawn, panels, "DN in one group, asinh scale", [0, *powers])
     canvas.legend(figure, [(n, c, s) for n, flagged, c, s in outlines if flagged is not None])
     return canvas.write(figure, path)
 
@@ -282,9 +277,7 @@ def _objective_panel(
     panel.set_box_aspect(1)
 
 
-def _row_panel(
-    panel: Axes, before: NDArray, after: NDArray, mask: NDArray | None, unit: str
-) -> None:
+def _row_panel(panel: Axes, before: NDArray, after: NDArray, mask: NDArray | None) -> None:
     """Draw the row means of the first quarter of the columns before and after."""
     columns = slice(0, max(1, before.shape[1] // 4))
     rows = slice(*_middle(before.shape[0], 256))
@@ -305,7 +298,7 @@ def _row_panel(
         )
     panel.set_title(f"row medians, columns 0 to {columns.stop - 1}")
     panel.set_xlabel("row [pixel]")
-    panel.set_ylabel(f"{unit} above sky")
+    panel.set_ylabel("DN/s above sky")
     panel.margins(y=0.12)
     panel.legend(loc="upper right", ncols=2, frameon=False)
     panel.set_box_aspect(1)
@@ -318,10 +311,10 @@ def _middle(size: int, length: int) -> tuple[int, int]:
     return start, start + length
 
 
-def _most_changed(before: NDArray, after: NDArray, parts: int = 5) -> tuple[slice, slice]:
-    """Return the region, a fraction 1 / `parts` of each side, in which the change varies most."""
-    ny, nx = (max(1, n // parts) for n in before.shape)
-    if min(before.shape) < 4 * parts:
+def _most_changed(before: NDArray, after: NDArray) -> tuple[slice, slice]:
+    """Return the region, a fraction of each side, in which the change varies most."""
+    ny, nx = (max(1, n // PARTS) for n in before.shape)
+    if min(before.shape) < 4 * PARTS:
         return slice(0, before.shape[0]), slice(0, before.shape[1])
     change = before - after
     # every half of a region, but not along the edges

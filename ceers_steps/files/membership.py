@@ -13,6 +13,7 @@ from ceers_steps.names import NAME_KEYWORDS, effective_filter, identify
 
 __all__ = [
     "KEYWORDS",
+    "NAMES_IN_LINE",
     "SCI_KEYWORDS",
     "LeftOut",
     "check_one_filter",
@@ -42,6 +43,9 @@ PATHS = {
     "BUNIT": "meta.bunit_data",
 }
 """Where the data models of jwst keep the keywords that are looked at."""
+
+NAMES_IN_LINE = 3
+"""Exposures that a line for people names; the others are counted."""
 
 SCI_KEYWORDS = ("BUNIT",)
 """Those of `PATHS` that stand in the header of the image."""
@@ -212,15 +216,13 @@ def left_out_reason(keywords: Mapping[str, object]) -> str | None:
     return None
 
 
-def list_left_out(left_out: Iterable[LeftOut], most: int = 3) -> tuple[str, ...]:
+def list_left_out(left_out: Iterable[LeftOut]) -> tuple[str, ...]:
     """Return one line for each reason to leave exposures out.
 
     Parameters
     ----------
     left_out
         What is left out.
-    most
-        Names of exposures in a line, at most.
 
     Returns
     -------
@@ -232,7 +234,9 @@ def list_left_out(left_out: Iterable[LeftOut], most: int = 3) -> tuple[str, ...]
         names.setdefault(each.reason, []).append(each.name)
     lines = []
     for reason, members in sorted(names.items(), key=lambda item: -len(item[1])):
-        listed = ", ".join(members[:most]) + (", ..." if len(members) > most else "")
+        listed = ", ".join(members[:NAMES_IN_LINE]) + (
+            ", ..." if len(members) > NAMES_IN_LINE else ""
+        )
         lines.append(f"left out, {reason}: {len(members)} ({listed})")
     return tuple(lines)
 

@@ -70,15 +70,13 @@ class Emission:
         return found
 
 
-def find_emission(path: str | os.PathLike, tiers: TierSet = EMISSION_TIERS) -> Emission:
+def find_emission(path: str | os.PathLike) -> Emission:
     """Find the emission in a mosaic.
 
     Parameters
     ----------
     path
         Mosaic (``*_i2d.fits``) with the WCS of jwst.
-    tiers : TierSet
-        Parameters of the search.
 
     Returns
     -------
@@ -96,7 +94,7 @@ def find_emission(path: str | os.PathLike, tiers: TierSet = EMISSION_TIERS) -> E
         bad = ~np.isfinite(mosaic.data) | (mosaic.wht == 0)
         if bad.all():
             raise CeersError(f"mosaic={path} holds no data.")
-        bits = mask_sources(mosaic.data, bad, tiers)
+        bits = mask_sources(mosaic.data, bad, EMISSION_TIERS)
         wcs = deepcopy(mosaic.meta.wcs)
         # beyond it positions are NaN, and with them all that is interpolated from one of them
         wcs.bounding_box = None

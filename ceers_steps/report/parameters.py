@@ -66,16 +66,15 @@ def in_force(looks: Mapping[str, Look], given: Mapping[str, Any], exposure: str)
         (pipeline, step, name): (value, origin)
         for pipeline, step, name, value, origin in _rows(given.get("steps"))
     }
-    values = given.get("values") if isinstance(given.get("values"), dict) else {}
-    rows = given.get("rows") if isinstance(given.get("rows"), dict) else {}
-    row = rows.get(exposure) if isinstance(rows.get(exposure), dict) else {}
+    values = _mapping(given.get("values"))
+    row = _mapping(_mapping(given.get("rows")).get(exposure))
     table = f"overrides, {given.get('overrides') or 'table'}"
     found: list[Parameter] = []
     seen: set[tuple[str, str, str]] = set()
     for alias, (pipeline, step) in PLACES.items():
         look = looks.get(f"record_{alias}")
-        used = look.facts.get("parameters") if look else None
-        for name, value in (used if isinstance(used, dict) else {}).items():
+        used = _mapping(look.facts.get("parameters")) if look else {}
+        for name, value in used.items():
             key = (pipeline, step, name)
             seen.add(key)
             column = FROM_TABLE.get((step, name))
@@ -96,6 +95,11 @@ def in_force(looks: Mapping[str, Look], given: Mapping[str, Any], exposure: str)
             found.append((step or pipeline, name, _text(value), origin))
     found += [("", name, _text(value), table) for name, value in row.items()]
     return found
+
+
+def _mapping(value: Any) -> dict[str, Any]:
+    """Return an entry of a note that has to be an object; empty where it is none."""
+    return value if isinstance(value, dict) else {}
 
 
 def _rows(rows: Any) -> list[list[Any]]:

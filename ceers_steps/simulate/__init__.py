@@ -6,7 +6,7 @@
 """
 
 from importlib import import_module
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from ceers_steps.simulate.api import SimulatedExposure, simulate
@@ -35,7 +35,7 @@ _HOME = {
 }
 
 
-def __getattr__(name: str):
+def __getattr__(name: str) -> Any:
     # the command line imports this package for its help: the rest comes when it is used
     if name not in _HOME:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -4,6 +4,7 @@ import logging
 import os
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -292,7 +293,8 @@ def _run(
         lambda path: sources.write(path, format="ascii.ecsv", overwrite=True),
     )
     written = []
-    calibration, persistence, templates = None, None, ()
+    calibration, persistence = None, None
+    templates: tuple[np.ndarray, ...] = ()
     for i, plan in enumerate(plans):
         tell(i, len(plans), plan.root)
         if calibration is None or calibration.detector != plan.detector.name:
@@ -314,7 +316,7 @@ def _run(
         persistence = ramp.trapped
         uncal = write_atomic(
             out / f"{plan.root}_uncal.fits",
-            lambda path, plan=plan, ramp=ramp: write_raw(path, plan, ramp),
+            partial(write_raw, plan=plan, ramp=ramp),
         )
         truth = write_truth(out / f"{plan.root}_truth.asdf", plan, scene, ramp, seed)
         written.append(
@@ -360,6 +362,6 @@ def _write_templates(
         hdu.header["ORIGIN"] = origin
         write_atomic(
             folder / template_name(plan.detector, plan.band, component),
-            lambda path, hdu=hdu: hdu.writeto(path),
+            hdu.writeto,
         )
     return templates

@@ -105,7 +105,8 @@ def make_scene(
         (np.arange(size, dtype=np.float32) - (size - 1) / 2) / size for size in plan.detector.shape
     )
     sky = level * (1 + gradient[0] * along_x[columns] + gradient[1] * along_y[rows][:, None])
-    wisp, scales = None, ()
+    wisp: np.ndarray | None = None
+    scales: tuple[float, ...] = ()
     if templates and config.wisps.enabled:
         rng = rng_for(seed, "wisp_scale", *plan.stream)
         scales = tuple(float(s) for s in rng.uniform(*config.wisps.scale, len(templates)))

@@ -21,11 +21,11 @@ def with_date(model: JwstDataModel, date: str) -> JwstDataModel:
         A model of a class with the same name that shares the contents.
     """
 
-    def on_save(self, path=None):
-        super(dated, self).on_save(path)
+    kind = type(model)
+
+    def on_save(self: JwstDataModel, path: str | None = None) -> None:
+        kind.on_save(self, path)
         self.meta.date = date
 
-    kind = type(model)
     # the name of the class is written as the type of the model, so it has to stay
-    dated = type(kind.__name__, (kind,), {"on_save": on_save})
-    return dated(model)
+    return type(kind.__name__, (kind,), {"on_save": on_save})(model)

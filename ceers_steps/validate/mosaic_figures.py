@@ -40,6 +40,8 @@ COLOURS = (SKY_BLUE, ORANGE, GREEN)
 """Of the filters, in the order of wavelength."""
 RESIDUAL_BLOCK = 16
 """Side of the blocks of the residual map, pixels."""
+DETAIL, SOURCE_DETAIL = 600, 400
+"""Sides of the middle of a picture, and of what is shown around the brightest source, pixels."""
 
 
 def colour_figure(
@@ -47,9 +49,6 @@ def colour_figure(
     images: Sequence[NDArray],
     names: Sequence[str],
     noises: Sequence[float],
-    *,
-    title: str = "",
-    detail: int = 600,
 ) -> Path:
     """Draw mosaics on the same pixels as one colour picture, and the middle of it larger.
 
@@ -64,10 +63,6 @@ def colour_figure(
         Their filters.
     noises : sequence of float
         Noise per pixel of blank sky, for the stretch; equal brightness is grey.
-    title : str
-        Title of the figure.
-    detail : int
-        Side of the detail, pixels.
 
     Returns
     -------
@@ -77,10 +72,10 @@ def colour_figure(
     noise = np.float32(np.exp(np.mean(np.log(noises))))
     blue, *between, red = (image / noise for image in images)
     green = np.mean(between, axis=0) if between else (blue + red) / 2
-    figure = canvas.new_figure(12.0, 6.2, title)
+    figure = canvas.new_figure(12.0, 6.2)
     whole, part = figure.subplots(1, 2)
     shape = images[0].shape
-    side = min(detail, *shape)
+    side = min(DETAIL, *shape)
     corner = [(n - side) // 2 for n in shape]
     box = (slice(corner[0], corner[0] + side), slice(corner[1], corner[1] + side))
     factor = canvas.binning(shape, 900)
@@ -157,7 +152,6 @@ def residual_figure(
     sky_noise: float,
     *,
     title: str = "",
-    detail: int = 400,
 ) -> Path:
     """Draw what is left of a mosaic when the truth is taken off.
 
@@ -171,8 +165,6 @@ def residual_figure(
         Noise per pixel of blank sky, MJy/sr.
     title : str
         Title of the figure.
-    detail : int
-        Side of the detail around the brightest source well inside, pixels.
 
     Returns
     -------
@@ -181,7 +173,7 @@ def residual_figure(
     """
     figure = canvas.new_figure(12.0, 4.6, title)
     panels = figure.subplots(1, 3)
-    side = min(detail, *residual.shape)
+    side = min(SOURCE_DETAIL, *residual.shape)
     box = _around_brightest(truth, side)
     blocks = canvas.binned(residual / sky_noise, RESIDUAL_BLOCK)
     drawn = canvas.show(panels[0], blocks, -0.5, 0.5, shape=residual.shape)
@@ -201,8 +193,6 @@ def residual_figure(
 def photometry_figure(
     path: str | os.PathLike,
     fluxes: Sequence[tuple[str, AperturePhotometry, NDArray, Sequence[PhotometryBin]]],
-    *,
-    title: str = "",
 ) -> Path:
     """Draw flux errors by magnitude, and their scatter against what was predicted.
 
@@ -212,15 +202,13 @@ def photometry_figure(
         PNG file to write.
     fluxes : sequence of (filter, AperturePhotometry, magnitudes, bins)
         What was measured; magnitudes of its sources, shape (n,).
-    title : str
-        Title of the figure.
 
     Returns
     -------
     Path
         The file written.
     """
-    figure = canvas.new_figure(5.5 * len(fluxes), 7.2, title)
+    figure = canvas.new_figure(5.5 * len(fluxes), 7.2)
     axes = figure.subplots(
         2, len(fluxes), squeeze=False, sharex=True, sharey="row", height_ratios=(2, 1)
     )
@@ -265,8 +253,6 @@ def photometry_figure(
 def position_figure(
     path: str | os.PathLike,
     places: Sequence[tuple[str, Positions, Sequence[PositionOffset]]],
-    *,
-    title: str = "",
 ) -> Path:
     """Draw errors of positions in mosaics, and of the WCS of the exposures.
 
@@ -276,15 +262,13 @@ def position_figure(
         PNG file to write.
     places : sequence of (filter, Positions, sequence of PositionOffset)
         Sources in each mosaic, and the mean error of the WCS of each exposure.
-    title : str
-        Title of the figure.
 
     Returns
     -------
     Path
         The file written.
     """
-    figure = canvas.new_figure(5.2 * len(places), 5.4, title)
+    figure = canvas.new_figure(5.2 * len(places), 5.4)
     axes = figure.subplots(1, len(places), squeeze=False, sharex=True, sharey=True)[0]
     distances = np.concatenate([np.hypot(each.east, each.north) for _, each, _ in places])
     found = distances[np.isfinite(distances)]
@@ -311,9 +295,7 @@ def position_figure(
     return canvas.write(figure, path)
 
 
-def chi_figure(
-    path: str | os.PathLike, chis: Sequence[tuple[str, Sequence[BlockChi]]], *, title: str = ""
-) -> Path:
+def chi_figure(path: str | os.PathLike, chis: Sequence[tuple[str, Sequence[BlockChi]]]) -> Path:
     """Draw the scatter of blank sky over the predicted one against the size of blocks.
 
     Parameters
@@ -322,15 +304,13 @@ def chi_figure(
         PNG file to write.
     chis : sequence of (filter, sequence of BlockChi)
         What was measured.
-    title : str
-        Title of the figure.
 
     Returns
     -------
     Path
         The file written.
     """
-    figure = canvas.new_figure(6.5, 4.4, title)
+    figure = canvas.new_figure(6.5, 4.4)
     panel = figure.subplots()
     panel.axhspan(0.98, 1.02, color="0.88", lw=0, label="goal")
     panel.axhline(1, color="0.4", lw=0.8)
@@ -381,11 +361,11 @@ def _around_brightest(truth: NDArray, side: int) -> tuple[slice, slice]:
     return slice(row, row + side), slice(column, column + side)
 
 
-def _running_median(values: NDArray, width: int = 15) -> NDArray:
+def _running_median(values: NDArray) -> NDArray:
     """Return the median of neighbours, of an ordered series."""
     from scipy.ndimage import median_filter
 
-    return median_filter(values, size=min(width, len(values)), mode="nearest")
+    return median_filter(values, size=min(15, len(values)), mode="nearest")
 
 
 def _cross(panel: Axes, reach: float) -> None:

@@ -39,6 +39,9 @@ __all__ = [
     "windowed_positions",
 ]
 
+OUTLIER_SIGMA = 5.0
+"""Scatters of the noise beyond which a pixel is an outlier."""
+
 
 def block_chi(
     residual: NDArray,
@@ -101,8 +104,8 @@ def block_chi(
     return chis
 
 
-def outliers(residual: NDArray, noise: NDArray, err: NDArray, *, sigma: float = 5.0) -> NDArray:
-    """Return which pixels are further out than noise can be (True).
+def outliers(residual: NDArray, noise: NDArray, err: NDArray) -> NDArray:
+    """Return which pixels are further out than noise can be: `OUTLIER_SIGMA` (True).
 
     They are cosmic rays, hot pixels and the like that were not rejected.
 
@@ -112,8 +115,6 @@ def outliers(residual: NDArray, noise: NDArray, err: NDArray, *, sigma: float = 
         Mosaic less its truth; drizzled noise of the claimed variance.
     err : array, shape (ny, nx)
         Error array of the mosaic: noise differs from place to place.
-    sigma : float
-        Distance in units of the scatter of the noise.
 
     Returns
     -------
@@ -122,7 +123,7 @@ def outliers(residual: NDArray, noise: NDArray, err: NDArray, *, sigma: float = 
     """
     known = np.isfinite(noise) & (err > 0)
     with np.errstate(invalid="ignore", divide="ignore"):
-        return np.abs(residual) > sigma * robust_scatter((noise / err)[known]) * err
+        return np.abs(residual) > OUTLIER_SIGMA * robust_scatter((noise / err)[known]) * err
 
 
 def isolated(x: NDArray, y: NDArray, flux: NDArray, distance: float) -> NDArray:
@@ -322,8 +323,9 @@ def robust_scatter(values: NDArray) -> float:
     return MAD_TO_SIGMA * float(np.median(np.abs(values - np.median(values))))
 
 
-def correlation_area(noise: NDArray, block: int = 16) -> float:
+def correlation_area(noise: NDArray) -> float:
     """Return how many pixels share the noise of one, from the scatter of block means."""
+    block = 16
     values = noise.astype(np.float64)
     blocks = _blocks(values, block)
     whole = np.isfinite(blocks).all(axis=(1, 3))

@@ -93,7 +93,7 @@ class TrueMosaic:
     filter: str
 
 
-def make_true_mosaic(mosaic: Path, exposures: list[TrueExposure], *, seed: int = 0) -> TrueMosaic:
+def make_true_mosaic(mosaic: Path, exposures: list[TrueExposure]) -> TrueMosaic:
     """Drizzle the truth to the pixels of a mosaic.
 
     Parameters
@@ -102,8 +102,6 @@ def make_true_mosaic(mosaic: Path, exposures: list[TrueExposure], *, seed: int =
         The ``*_i2d.fits``.
     exposures : list of TrueExposure
         What it was made of.
-    seed : int
-        Seed of the noise.
 
     Returns
     -------
@@ -126,7 +124,7 @@ def make_true_mosaic(mosaic: Path, exposures: list[TrueExposure], *, seed: int =
     maps = [
         Drizzle(kernel=kernel, fillval="NAN", out_shape=shape, disable_ctx=True) for _ in range(2)
     ]
-    rng = np.random.default_rng(seed)
+    rng = np.random.default_rng(0)
     offsets = {}
     catalogs, filters = [], []
     for exposure in exposures:

@@ -73,9 +73,7 @@ def test_both_images_of_a_pair_have_one_stretch(tmp_path):
 
 def test_few_greys_keep_the_box(tmp_path, frames):
     before, _, after = frames
-    path = figures.before_after_figure(
-        tmp_path / "small.png", before, after, zoom=(slice(20, 60), slice(20, 60)), greys=16
-    )
+    path = figures.before_after_figure(tmp_path / "small.png", before, after, greys=16)
     with Image.open(path) as picture:
         assert len(picture.getcolors()) == 17
     assert (pixels(path) == [0xE6, 0x9F, 0x00]).all(axis=2).any()

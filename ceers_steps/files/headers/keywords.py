@@ -20,7 +20,7 @@ from ceers_steps.files.headers.nircam import (
     HALF_SIDES,
     SUBARRAYS,
 )
-from ceers_steps.files.headers.rules import RULES, Shape, Values
+from ceers_steps.files.headers.rules import RULES, Shape, Values, sizes_of
 from ceers_steps.names import exposure_name, identity_problem, is_exposure_name
 
 __all__ = ["PATHS", "Completed", "complete_keywords"]
@@ -175,11 +175,15 @@ def complete_keywords(
     for key in PATHS:  # in this order: of several that are wrong the same one is named each time
         if key in known:
             _check_type(name, key, known[key])
-    filled: dict[str, tuple[Any, str]] = {}
+    sizes = {key: size for key, size in sizes_of(shape).items() if key not in known}
+    filled: dict[str, tuple[Any, str]] = {
+        key: (size, "from the array") for key, size in sizes.items()
+    }
+    known |= sizes
     # a value may follow from one that has only just been found
     for _ in range(2):
         for key, rule in RULES.items():
-            if key not in known and (found := rule(known, shape)) is not None:
+            if key not in known and (found := rule(known)) is not None:
                 filled[key] = found
                 known[key] = found[0]
     _check_agreement(name, known, shape)
@@ -308,7 +312,7 @@ def _check_agreement(name: str, known: Values, shape: Shape | None) -> None:
                     f"{name}: {key}={known[key]}, but the array has {number} {what}. {_REPAIR}"
                 )
     for key in _OF_DETECTOR:
-        follows = RULES[key](known, shape)
+        follows = RULES[key](known)
         if follows is not None and known.get(key, follows[0]) != follows[0]:
             raise CeersError(
                 f"{name}: {key}={known[key]}, but that of DETECTOR={known['DETECTOR']} is "

@@ -17,40 +17,50 @@ from ceers_steps.files.headers.nircam import (
 )
 from ceers_steps.names import is_exposure_name
 
-__all__ = ["RULES", "Rule", "Shape", "Values"]
+__all__ = ["RULES", "Rule", "Shape", "Values", "sizes_of"]
 
 Values = Mapping[str, Any]
 Shape = tuple[int, ...]
-Rule = Callable[[Values, Shape | None], tuple[Any, str] | None]
+Rule = Callable[[Values], tuple[Any, str] | None]
 
 
-def _instrument(known: Values, shape: Shape | None) -> tuple[Any, str] | None:
+def sizes_of(shape: Shape | None) -> dict[str, int]:
+    """Return the keywords that follow from the shape of an array.
+
+    Parameters
+    ----------
+    shape
+        ``(..., ny, nx)``; None if it is not known.
+
+    Returns
+    -------
+    dict of int
+        By keyword; NINTS and NGROUPS of four axes only.
+    """
+    if shape is None or len(shape) not in (2, 3, 4):
+        return {}
+    sizes = {"SUBSIZE1": shape[-1], "SUBSIZE2": shape[-2]}
+    return sizes | ({"NINTS": shape[0], "NGROUPS": shape[1]} if len(shape) == 4 else {})
+
+
+def _instrument(known: Values) -> tuple[Any, str] | None:
     return ("NIRCAM", "from DETECTOR") if known.get("DETECTOR") in DETECTORS else None
 
 
-def _detector(known: Values, shape: Shape | None) -> tuple[Any, str] | None:
+def _detector(known: Values) -> tuple[Any, str] | None:
     number = known.get("SCA_NUM", 0) - 481
     return (DETECTORS[number], "from SCA_NUM") if 0 <= number < len(DETECTORS) else None
 
 
 def _of_detector(value: Callable[[str], Any]) -> Rule:
-    def rule(known: Values, shape: Shape | None) -> tuple[Any, str] | None:
+    def rule(known: Values) -> tuple[Any, str] | None:
         detector = known.get("DETECTOR")
         return (value(detector), f"from DETECTOR {detector}") if detector in DETECTORS else None
 
     return rule
 
 
-def _of_array(axis: int, n_axes: tuple[int, ...]) -> Rule:
-    def rule(known: Values, shape: Shape | None) -> tuple[Any, str] | None:
-        if shape is None or len(shape) not in n_axes:
-            return None
-        return shape[axis], "from the array"
-
-    return rule
-
-
-def _subarray(known: Values, shape: Shape | None) -> tuple[Any, str] | None:
+def _subarray(known: Values) -> tuple[Any, str] | None:
     size = known.get("SUBSIZE1"), known.get("SUBSIZE2")
     if size == (2048, 2048):
         return "FULL", "from SUBSIZE1 and SUBSIZE2"
@@ -62,7 +72,7 @@ def _subarray(known: Values, shape: Shape | None) -> tuple[Any, str] | None:
 
 
 def _start(axis: int) -> Rule:
-    def rule(known: Values, shape: Shape | None) -> tuple[Any, str] | None:
+    def rule(known: Values) -> tuple[Any, str] | None:
         if known.get("SUBARRAY") == "FULL":
             return 1, "full frame"
         windows = SUBARRAYS.get(known.get("DETECTOR", ""), {})
@@ -72,7 +82,7 @@ def _start(axis: int) -> Rule:
     return rule
 
 
-def _outputs(known: Values, shape: Shape | None) -> tuple[Any, str] | None:
+def _outputs(known: Values) -> tuple[Any, str] | None:
     size = known.get("SUBSIZE1"), known.get("SUBSIZE2")
     if {"SUBSIZE1", "SUBSIZE2", "TFRAME"} <= known.keys():
         for number in (1, 4):
@@ -87,20 +97,20 @@ def _outputs(known: Values, shape: Shape | None) -> tuple[Any, str] | None:
 
 
 def _of_pattern(index: int) -> Rule:
-    def rule(known: Values, shape: Shape | None) -> tuple[Any, str] | None:
+    def rule(known: Values) -> tuple[Any, str] | None:
         pattern = READ_PATTERNS.get(known.get("READPATT", ""))
         return None if pattern is None else (pattern[index], f"READPATT {known['READPATT']}")
 
     return rule
 
 
-def _pattern(known: Values, shape: Shape | None) -> tuple[Any, str] | None:
+def _pattern(known: Values) -> tuple[Any, str] | None:
     frames = known.get("NFRAMES"), known.get("GROUPGAP")
     names = [name for name, pattern in READ_PATTERNS.items() if pattern == frames]
     return (names[0], "from NFRAMES and GROUPGAP") if names else None
 
 
-def _frame_time(known: Values, shape: Shape | None) -> tuple[Any, str] | None:
+def _frame_time(known: Values) -> tuple[Any, str] | None:
     if {"TGROUP", "NFRAMES", "GROUPGAP"} <= known.keys():
         value = known["TGROUP"] / (known["NFRAMES"] + known["GROUPGAP"])
         return round(value, 5), "from TGROUP, NFRAMES and GROUPGAP"
@@ -110,7 +120,7 @@ def _frame_time(known: Values, shape: Shape | None) -> tuple[Any, str] | None:
     return None
 
 
-def _group_time(known: Values, shape: Shape | None) -> tuple[Any, str] | None:
+def _group_time(known: Values) -> tuple[Any, str] | None:
     if not {"TFRAME", "NFRAMES", "GROUPGAP"} <= known.keys():
         return None
     value = known["TFRAME"] * (known["NFRAMES"] + known["GROUPGAP"])
@@ -118,7 +128,7 @@ def _group_time(known: Values, shape: Shape | None) -> tuple[Any, str] | None:
 
 
 def _begin(part: int) -> Rule:
-    def rule(known: Values, shape: Shape | None) -> tuple[Any, str] | None:
+    def rule(known: Values) -> tuple[Any, str] | None:
         if "DATE-BEG" in known and "T" in known["DATE-BEG"]:
             return known["DATE-BEG"].split("T")[part], "from DATE-BEG"
         if "EXPSTART" in known:
@@ -133,7 +143,7 @@ _EPOCH = datetime(1858, 11, 17)
 """Start of the modified Julian date."""
 
 
-def _start_time(known: Values, shape: Shape | None) -> tuple[Any, str] | None:
+def _start_time(known: Values) -> tuple[Any, str] | None:
     if "MJD-BEG" in known:
         return known["MJD-BEG"], "from MJD-BEG"
     parts = [known[key] for key in ("DATE-OBS", "TIME-OBS") if key in known]
@@ -147,7 +157,7 @@ def _start_time(known: Values, shape: Shape | None) -> tuple[Any, str] | None:
 
 
 def _identity(first: int, last: int) -> Rule:
-    def rule(known: Values, shape: Shape | None) -> tuple[Any, str] | None:
+    def rule(known: Values) -> tuple[Any, str] | None:
         visit = known.get("VISIT_ID", "")
         if len(visit) == 11 and visit.isdigit():
             return visit[first:last], "from VISIT_ID"
@@ -158,7 +168,7 @@ def _identity(first: int, last: int) -> Rule:
 
 
 def _reference_point(other: str) -> Rule:
-    def rule(known: Values, shape: Shape | None) -> tuple[Any, str] | None:
+    def rule(known: Values) -> tuple[Any, str] | None:
         # stage 2 moves the reference point of the FITS keywords, and adds -SIP to their type
         if other in known and str(known.get("CTYPE1", "")).strip() == "RA---TAN":
             return known[other], f"from {other}"
@@ -167,7 +177,7 @@ def _reference_point(other: str) -> Rule:
     return rule
 
 
-def _integration_time(known: Values, shape: Shape | None) -> tuple[Any, str] | None:
+def _integration_time(known: Values) -> tuple[Any, str] | None:
     if not {"TFRAME", "NFRAMES", "GROUPGAP", "NGROUPS"} <= known.keys():
         return None
     gaps = (known["NGROUPS"] - 1) * known["GROUPGAP"]
@@ -175,7 +185,7 @@ def _integration_time(known: Values, shape: Shape | None) -> tuple[Any, str] | N
     return round(value, 5), "from NGROUPS, TFRAME, NFRAMES and GROUPGAP"
 
 
-def _exposure_time(known: Values, shape: Shape | None) -> tuple[Any, str] | None:
+def _exposure_time(known: Values) -> tuple[Any, str] | None:
     if not {"EFFINTTM", "NINTS"} <= known.keys():
         return None
     return round(known["EFFINTTM"] * known["NINTS"], 3), "from EFFINTTM and NINTS"
@@ -187,11 +197,11 @@ def _angle(known: Values, other: str) -> tuple[Any, str] | None:
     return (known["PA_APER"] - known[other]) % 360, f"PA_APER less {other}"
 
 
-def _roll(known: Values, shape: Shape | None) -> tuple[Any, str] | None:
+def _roll(known: Values) -> tuple[Any, str] | None:
     return _angle(known, "V3I_YANG")
 
 
-def _ideal_angle(known: Values, shape: Shape | None) -> tuple[Any, str] | None:
+def _ideal_angle(known: Values) -> tuple[Any, str] | None:
     found = _angle(known, "ROLL_REF")
     return None if found is None else ((found[0] + 180) % 360 - 180, found[1])
 
@@ -204,10 +214,6 @@ RULES: dict[str, Rule] = {
     "FASTAXIS": _of_detector(lambda detector: -1 if detector in FLIPPED_X else 1),
     "SLOWAXIS": _of_detector(lambda detector: 2 if detector in FLIPPED_X else -2),
     "VPARITY": _of_detector(lambda detector: -1),
-    "SUBSIZE1": _of_array(-1, (2, 3, 4)),
-    "SUBSIZE2": _of_array(-2, (2, 3, 4)),
-    "NINTS": _of_array(0, (4,)),
-    "NGROUPS": _of_array(1, (4,)),
     "SUBARRAY": _subarray,
     "SUBSTRT1": _start(0),
     "SUBSTRT2": _start(1),

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from ceers_steps.kernels.sky.settings import EVIDENCE, EvidenceSettings
+from ceers_steps.kernels.sky.settings import EVIDENCE
 from ceers_steps.kernels.stats import mad_sigma, subsample
 
 __all__ = ["SkyEvidence", "exposures_without_sky", "judge_sky", "off_from_overlaps"]
@@ -41,7 +41,6 @@ def judge_sky(
     residual: NDArray,
     usable: NDArray[np.bool_],
     level: float,
-    settings: EvidenceSettings | None = None,
     *,
     expected_noise: float = 0.0,
     source_fraction: float = 0.0,
@@ -56,8 +55,6 @@ def judge_sky(
         Pixels that are taken for sky; True = used.
     level : float
         What was subtracted, in the unit of the image.
-    settings : EvidenceSettings, optional
-        Limits.
     expected_noise : float
         Error of a pixel, in the unit of the image; 0 = not known.
     source_fraction : float
@@ -67,28 +64,27 @@ def judge_sky(
     -------
     SkyEvidence
     """
-    settings = settings or EVIDENCE
     n_pixels = int(np.count_nonzero(usable))
     both = usable[:, 1:] & usable[:, :-1]
     steps = (residual[:, 1:] - residual[:, :-1])[both]
-    noise = mad_sigma(subsample(steps, settings.sample)) / np.sqrt(2.0) if steps.size else 0.0
+    noise = mad_sigma(subsample(steps, EVIDENCE.sample)) / np.sqrt(2.0) if steps.size else 0.0
     ny, nx = residual.shape
-    least = max(16, settings.least_pixels // settings.parts**2)
+    least = max(16, EVIDENCE.least_pixels // EVIDENCE.parts**2)
     levels = []
-    for rows in np.array_split(np.arange(ny), settings.parts):
-        for columns in np.array_split(np.arange(nx), settings.parts):
+    for rows in np.array_split(np.arange(ny), EVIDENCE.parts):
+        for columns in np.array_split(np.arange(nx), EVIDENCE.parts):
             part = np.ix_(rows, columns)
             values = residual[part][usable[part]]
             if values.size >= least:
-                levels.append(float(np.median(subsample(values, settings.sample))))
+                levels.append(float(np.median(subsample(values, EVIDENCE.sample))))
     spread = mad_sigma(np.array(levels)) if len(levels) > 1 else 0.0
     reason = ""
-    if n_pixels < settings.least_pixels:
+    if n_pixels < EVIDENCE.least_pixels:
         reason = (
-            f"{n_pixels} pixels are free of sources and bad pixels; {settings.least_pixels} are "
+            f"{n_pixels} pixels are free of sources and bad pixels; {EVIDENCE.least_pixels} are "
             "needed"
         )
-    elif spread > settings.most_spread * noise and spread > settings.most_relative_spread * abs(
+    elif spread > EVIDENCE.most_spread * noise and spread > EVIDENCE.most_relative_spread * abs(
         level
     ):
         reason = (
@@ -98,8 +94,8 @@ def judge_sky(
             else "the image has no noise"
         )
     elif (
-        source_fraction > settings.most_sources
-        and noise > settings.most_noise * expected_noise > 0.0
+        source_fraction > EVIDENCE.most_sources
+        and noise > EVIDENCE.most_noise * expected_noise > 0.0
     ):
         reason = (
             f"sources cover {source_fraction:.0%} of the image, and between them neighbouring "
@@ -110,9 +106,7 @@ def judge_sky(
     return SkyEvidence(n_pixels, float(noise), float(spread), float(uncertainty), reason)
 
 
-def exposures_without_sky(
-    levels: Sequence[float], noises: Sequence[float], settings: EvidenceSettings | None = None
-) -> list[int]:
+def exposures_without_sky(levels: Sequence[float], noises: Sequence[float]) -> list[int]:
     """Return which exposures of one filter have more light everywhere than the others.
 
     Parameters
@@ -121,8 +115,6 @@ def exposures_without_sky(
         Level of each exposure.
     noises : sequence of float
         Noise of a pixel of each.
-    settings : EvidenceSettings, optional
-        Limits.
 
     Returns
     -------
@@ -130,14 +122,13 @@ def exposures_without_sky(
         Those whose level is above the lower quartile of all by more than that and 3 noises.
         None of fewer than three exposures: one cannot tell which is right.
     """
-    settings = settings or EVIDENCE
     if len(levels) < 3:
         return []
     usual = float(np.quantile(levels, 0.25))
     return [
         number
         for number, (level, noise) in enumerate(zip(levels, noises, strict=True))
-        if level - usual > max(settings.most_excess * abs(usual), settings.most_spread * noise)
+        if level - usual > max(EVIDENCE.most_excess * abs(usual), EVIDENCE.most_spread * noise)
     ]
 
 
@@ -145,7 +136,6 @@ def off_from_overlaps(
     levels: Sequence[float],
     matched: Sequence[float],
     noises: Sequence[float],
-    settings: EvidenceSettings | None = None,
 ) -> tuple[NDArray[np.float64], list[int]]:
     """Compare levels with those that make overlapping exposures agree.
 
@@ -160,8 +150,6 @@ def off_from_overlaps(
         Level of each from the overlaps, up to a constant that all share.
     noises : sequence of float
         Noise of a pixel of each.
-    settings : EvidenceSettings, optional
-        Limits.
 
     Returns
     -------
@@ -171,13 +159,12 @@ def off_from_overlaps(
         Those whose level is not the sky. None of fewer than three exposures: one cannot tell
         which is right.
     """
-    settings = settings or EVIDENCE
     off = np.subtract(levels, matched)
     off -= np.median(off)
     if len(off) < 3:
         return off, []
     limits = np.maximum(
-        settings.most_difference * np.asarray(noises),
-        settings.most_relative_spread * np.abs(levels),
+        EVIDENCE.most_difference * np.asarray(noises),
+        EVIDENCE.most_relative_spread * np.abs(levels),
     )
     return off, np.flatnonzero(np.abs(off) > limits).tolist()

@@ -37,21 +37,19 @@ class SkyLevel:
     fitted: bool = True
 
 
-def sky_level(values: NDArray, max_iterations: int = 20) -> SkyLevel:
+def sky_level(values: NDArray) -> SkyLevel:
     """Return the mode of the finite values with its uncertainty, whatever their unit and level.
 
     A Gaussian is fitted to the histogram around its peak by maximum likelihood (Poisson counts,
     logarithm of a Gaussian is a parabola). Bins and window are in units of the fitted width, so
-    nothing depends on the unit; the window reaches 2 sigma below the mode but only 1 above, where
-    sources begin to count.
+    nothing depends on the unit. The window reaches 2 sigma below the mode but only 1 above, where
+    sources begin to count; it is centred again until the mode is steady to a tenth of its
+    uncertainty.
 
     Parameters
     ----------
     values : ndarray
         Any shape; NaN and infinities are left out.
-    max_iterations : int
-        The window is centred again until the mode is steady to a tenth of its uncertainty, at
-        most this many times.
 
     Returns
     -------
@@ -69,7 +67,7 @@ def sky_level(values: NDArray, max_iterations: int = 20) -> SkyLevel:
     fallback = SkyLevel(centre, 1.2533 * sigma / values.size**0.5, sigma, values.size, False)
     if values.size < LEVEL.least_values or sigma == 0.0:
         return fallback
-    for _ in range(max_iterations):
+    for _ in range(LEVEL.max_iterations):
         edges = np.linspace(*LEVEL.window, LEVEL.n_bins + 1)
         counts, _ = np.histogram(values, bins=centre + sigma * edges)
         fit = _fit_log_parabola(0.5 * (edges[1:] + edges[:-1]), counts)

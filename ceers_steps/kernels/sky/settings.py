@@ -30,6 +30,8 @@ class LevelSettings:
     """Bins of that range: a tenth of a sigma each, over which a Gaussian is straight (choice)."""
     least_values: int = 200
     """Below this many values a histogram says nothing that the median does not (choice)."""
+    max_iterations: int = 20
+    """Times that the window is centred again, at most (choice)."""
 
 
 @dataclass(frozen=True)

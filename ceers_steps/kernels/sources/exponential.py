@@ -5,7 +5,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from ceers_steps.kernels.sources.settings import OUTER, ExponentialSettings
+from ceers_steps.kernels.sources.settings import OUTER
 
 __all__ = [
     "NO_LIGHT",
@@ -65,7 +65,6 @@ def fit_outer_exponential(
     error: NDArray,
     faintest: float,
     known: NDArray[np.bool_] | None = None,
-    settings: ExponentialSettings = OUTER,
 ) -> OuterExponential:
     """Fit ``exp(level - distance / length) + constant`` to the end of a profile.
 
@@ -82,8 +81,6 @@ def fit_outer_exponential(
         Light below which a profile is no longer followed; three errors are needed besides.
     known : ndarray of bool, shape (n,), optional
         True where there is a profile; default: everywhere.
-    settings : ExponentialSettings
-        Constants of the method.
 
     Returns
     -------
@@ -92,40 +89,38 @@ def fit_outer_exponential(
     """
     if known is not None:
         distance, profile, error = distance[known], profile[known], error[known]
-    if len(profile) < settings.fewest_points:
+    if len(profile) < OUTER.fewest_points:
         return NO_LIGHT
     limit = np.maximum(faintest, 3.0 * error)
-    variance = error**2 + settings.sky_error**2
-    variance += (settings.shape_error * np.maximum(profile, 0.0)) ** 2
+    variance = error**2 + OUTER.sky_error**2
+    variance += (OUTER.shape_error * np.maximum(profile, 0.0)) ** 2
     weight = 1.0 / variance
     found, first = NO_LIGHT, 0
-    for _ in range(settings.passes):
+    for _ in range(OUTER.passes):
         part = slice(first, None)
-        found = _fit(distance[part], profile[part], weight[part], settings)
+        found = _fit(distance[part], profile[part], weight[part])
         light = profile - found.constant
         lost = np.flatnonzero(light < limit)
         last = int(lost[0]) if lost.size else len(profile)
         if last == 0 or found.length == 0.0:
             return NO_LIGHT
-        bright = np.flatnonzero(light[:last] >= settings.last_factor * light[last - 1])
+        bright = np.flatnonzero(light[:last] >= OUTER.last_factor * light[last - 1])
         first = int(bright[-1]) if bright.size else 0
-        first = min(first, last - settings.fewest_above, len(profile) - settings.fewest_points)
+        first = min(first, last - OUTER.fewest_above, len(profile) - OUTER.fewest_points)
         first = max(first, 0)
         if first == (part.start or 0):
             break
     return found
 
 
-def _fit(
-    distance: NDArray, profile: NDArray, weight: NDArray, settings: ExponentialSettings
-) -> OuterExponential:
+def _fit(distance: NDArray, profile: NDArray, weight: NDArray) -> OuterExponential:
     """Return the best of many scale lengths; to each, height and constant are linear."""
-    longest = settings.longest * distance[-1]
-    lengths = np.geomspace(settings.shortest, longest, settings.n_lengths)
+    longest = OUTER.longest * distance[-1]
+    lengths = np.geomspace(OUTER.shortest, longest, OUTER.n_lengths)
     shape = np.exp(-distance / lengths[:, np.newaxis])
-    prior = settings.constant_error**-2
+    prior = OUTER.constant_error**-2
     robust = np.ones_like(weight)
-    for _ in range(settings.passes):
+    for _ in range(OUTER.passes):
         w = weight * robust
         ones, total = w.sum() + prior, w @ profile
         cross, square, moment = shape @ w, shape**2 @ w, shape @ (w * profile)
@@ -139,7 +134,7 @@ def _fit(
         if not height[best] > 0.0:
             return NO_LIGHT
         pull = np.abs(residual[best]) * np.sqrt(weight)
-        robust = settings.clip / np.maximum(pull, settings.clip)
+        robust = OUTER.clip / np.maximum(pull, OUTER.clip)
     shift = 0.0
     if 0 < best < len(lengths) - 1 and np.isfinite(chi2[best - 1 : best + 2]).all():
         before, here, after = chi2[best - 1 : best + 2]

@@ -46,7 +46,9 @@ class Frame:
         return repr(asdict(self))
 
     def wcs(self) -> WCS:
-        """Return the WCS of a frame that has one; pixels count from 0."""
+        """Return the WCS; pixels count from 0. `ValueError` for a frame that has none."""
+        if self.crval is None or self.crpix is None or self.cd is None:
+            raise ValueError("the frame has no WCS")
         wcs = WCS(naxis=2)
         wcs.wcs.ctype = ["RA---TAN", "DEC--TAN"]
         wcs.wcs.crval = self.crval

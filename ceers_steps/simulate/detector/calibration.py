@@ -363,7 +363,8 @@ def _draw_bad_pixels(
         rng = rng_for(seed, f"{detector} hot pixels")
         where = pick(rng, bad.hot_fraction * active.size)
         active[where] |= np.uint8(BadPixel.HOT)
-        current = np.exp(rng.uniform(*np.log(bad.hot_range), where[0].size))
+        weakest, strongest = np.log(bad.hot_range)
+        current = np.exp(rng.uniform(weakest, strongest, where[0].size))
         hot_current[inner][where] = current
 
         rng = rng_for(seed, f"{detector} weak pixels")

@@ -143,7 +143,7 @@ def draw_cosmic_rays(
     return CosmicRays(integration, time, y, x, charge, *pixels)
 
 
-def _area(shape: tuple[int, int]) -> float:
+def _area(shape: tuple[float, float]) -> float:
     """Return the area of an array of pixels (cm2)."""
     return shape[0] * shape[1] * (PIXEL_SIZE * 1e-4) ** 2
 
@@ -290,7 +290,8 @@ def draw_snowballs(
     halo_index = rng.uniform(*config.halo_index, n_events)
     ring_charge = config.ring_charge * np.exp(0.4 * rng.standard_normal(n_events)) * saturated
     ring_width = config.ring_width[0] + config.ring_width[1] * core_radius
-    ring_time = np.exp(rng.uniform(*np.log(config.ring_time), n_events))
+    shortest, longest = np.log(config.ring_time)
+    ring_time = np.exp(rng.uniform(shortest, longest, n_events))
     columns = (
         integration,
         time,

@@ -91,7 +91,7 @@ def one_over_f_frame(
     numpy.ndarray
         Noise in e-, shape ``(ny, nx)``, float32, pedestal of the frame included.
     """
-    readout = Readout(tuple(shape), n_outputs, fast_axis, slow_axis)
+    readout = Readout(shape, n_outputs, fast_axis, slow_axis)
     return next(
         one_over_f_groups(
             readout,
@@ -149,7 +149,7 @@ def one_over_f_groups(
         raise ValueError(f"n_frames is {n_frames}: use 1 or more")
     slow_limit = _SLOW_CYCLES / readout.frame_time
     n_outputs = readout.n_outputs
-    own, common = np.sqrt(np.float32([1 - correlated_fraction, correlated_fraction]))
+    own, common = np.sqrt(np.array([1 - correlated_fraction, correlated_fraction], np.float32))
     n_series = n_outputs + 1 if n_outputs > 1 else 1
 
     total_rows = (int(max(first_frames)) + n_frames) * readout.frame_rows

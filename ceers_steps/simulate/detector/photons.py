@@ -70,7 +70,9 @@ class ChargeCollector:
         self._frame_time = frame_time
         self._rng = rng
         self._filled = np.flatnonzero(trapped) if trapped is not None else np.empty(0, dtype=int)
-        self._trapped = trapped.reshape(-1)[self._filled] if self._filled.size else None
+        self._trapped = None
+        if trapped is not None and self._filled.size:
+            self._trapped = trapped.reshape(-1)[self._filled]
         self._trap_rng = trap_rng
         self._time_constant = time_constant
 
@@ -84,10 +86,9 @@ class ChargeCollector:
         """
         lead = self._pattern.group_gap + 1 if self.time else 1
         duration = (lead + self._pattern.n_frames - 1) * self._frame_time
-        arriving = self._electrons * duration
-        if self._rng is not None:
-            arriving = self._rng.poisson(arriving)
-        arriving = arriving.astype(np.float32)
+        expected = self._electrons * duration
+        drawn = expected if self._rng is None else self._rng.poisson(expected)
+        arriving = drawn.astype(np.float32)
         if self._trapped is not None:
             arriving.reshape(-1)[self._filled] += self._release(self._trapped, duration)
         within = np.arange(1, self._pattern.n_frames) / self._pattern.n_frames

@@ -6,7 +6,7 @@ import importlib.util
 import json
 import os
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 
 from ceers_steps.errors import CeersError
@@ -44,7 +44,7 @@ def _all_types() -> list[str]:
     return sorted(types - {"all", "system"})
 
 
-def _mapping(header: dict[str, object], selector: str) -> str:
+def _mapping(header: Mapping[str, object], selector: str) -> str:
     """Text of a mapping with its checksum, which CRDS takes over all other lines."""
     lines = [f"    {key!r} : {value!r},\n" for key, value in sorted(header.items())]
     body = f"\nselector = {selector}\n"

@@ -73,7 +73,7 @@ def write_references(
     pattern: ReadPattern,
     n_groups: int,
     calibration: Calibration,
-    config: SimulationConfig | None = None,
+    config: SimulationConfig,
 ) -> None:
     """Write the reference files of a detector that the cache does not have yet.
 
@@ -88,13 +88,18 @@ def write_references(
     calibration
         Truth of the full detector.
     config
-        With the reset anomaly of MIRI.
+        Of the simulation: the reset anomaly of MIRI.
     """
     is_miri = detector.instrument == "MIRI"
-    key = (detector.name, window.name)
+    key: tuple[str, ...] = (detector.name, window.name)
     part = calibration.cut((window.y_start - 1, window.x_start - 1), (window.ny, window.nx))
 
-    def add(kind: str, model: Callable[[], datamodels.JwstDataModel], key=key, ext="fits") -> None:
+    def add(
+        kind: str,
+        model: Callable[[], datamodels.JwstDataModel],
+        key: tuple[str, ...] = key,
+        ext: str = "fits",
+    ) -> None:
         if cache.get(kind, key, detector.instrument) is None:
             write = _writer(kind, model, detector, window)
             cache.add(kind, key, write, ext, detector.instrument)
@@ -118,7 +123,7 @@ def write_references(
             "dark": lambda: (miri.dark_model if is_miri else _dark)(part, pattern, times)
         }
         if is_miri:
-            reset = (config or SimulationConfig()).reset_anomaly
+            reset = config.reset_anomaly
             make["reset"] = lambda: miri.reset_model(part, pattern, times, reset)
         for kind, model in make.items():
             write = _writer(kind, model, detector, window)
@@ -303,7 +308,7 @@ def _area(detector: Detector, window: SubarrayWindow) -> datamodels.PixelAreaMod
     return model
 
 
-def _first_band(detector: Detector):
+def _first_band(detector: Detector) -> Band:
     return bands_of(detector.channel)[0]
 
 

@@ -3,9 +3,10 @@
 import os
 from dataclasses import dataclass
 from functools import lru_cache
+from typing import Any
 
 import numpy as np
-from astropy.table import Table
+from astropy.table import Row, Table
 
 from ceers_steps.errors import CeersError
 from ceers_steps.simulate.config.simulation import SourceConfig
@@ -232,7 +233,7 @@ class RenderedSources:
 
 
 @lru_cache(maxsize=4)
-def _galsim_psfs(band: Band, pixel_scale: float):
+def _galsim_psfs(band: Band, pixel_scale: float) -> tuple[Any, ...]:
     """The point spread function for stars (whole) and for galaxies (core), in pixels."""
     galsim = import_galsim()
     whole = point_spread_function(band, pixel_scale)
@@ -251,7 +252,7 @@ def _galsim_psfs(band: Band, pixel_scale: float):
 
 
 @lru_cache(maxsize=1)
-def _gsparams():
+def _gsparams() -> Any:
     # a source is cut where it fades below `_FAINTEST`, so folding at 2% of its light is harmless
     return import_galsim().GSParams(
         folding_threshold=2e-2,
@@ -361,7 +362,7 @@ def render_sources(
     return RenderedSources(image=image.array, table=table)
 
 
-def _galaxy(row, jacobian: np.ndarray, index: float):
+def _galaxy(row: Row, jacobian: np.ndarray, index: float) -> Any:
     """Profile of a galaxy in pixels; `jacobian` turns (east, north) in arcsec into (x, y)."""
     galsim = import_galsim()
     profile = galsim.Sersic(

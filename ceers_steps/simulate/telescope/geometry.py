@@ -7,9 +7,12 @@ inverse is iterated until it returns to the same pixel.
 
 from dataclasses import dataclass
 from functools import cache
+from typing import Any
 
 import numpy as np
+from astropy.modeling import Model
 from astropy.modeling.models import AffineTransformation2D, Mapping, Polynomial2D, Shift
+from numpy.typing import ArrayLike
 
 from ceers_steps.simulate.telescope.instrument import Detector, load_siaf
 
@@ -25,7 +28,7 @@ __all__ = [
 _ARCSEC = np.pi / 180 / 3600
 
 
-def _polynomial(aperture, direction: str, axis: str) -> Polynomial2D:
+def _polynomial(aperture: Any, direction: str, axis: str) -> Polynomial2D:
     degree = int(aperture.Sci2IdlDeg)
     # the SIAF numbers the term x^(i-j) y^j of a coefficient as ij
     coefficients = {
@@ -59,7 +62,7 @@ class Distortion:
     v3_ref: float
     centre: tuple[float, float] = (1023.5, 1023.5)
 
-    def to_v2v3(self, x, y) -> tuple[np.ndarray, np.ndarray]:
+    def to_v2v3(self, x: ArrayLike, y: ArrayLike) -> tuple[np.ndarray, np.ndarray]:
         """Telescope coordinates (arcsec) of 0-based pixels."""
         u, v = np.asarray(x, float) - self.centre[0], np.asarray(y, float) - self.centre[1]
         xi, yi = self.x_model(u, v), self.y_model(u, v)
@@ -69,7 +72,7 @@ class Distortion:
             self.v3_ref + m[1, 0] * xi + m[1, 1] * yi,
         )
 
-    def jacobian(self, x, y) -> np.ndarray:
+    def jacobian(self, x: ArrayLike, y: ArrayLike) -> np.ndarray:
         """Derivative of (V2, V3) in arcsec by (x, y) in pixels, shape ``(..., 2, 2)``."""
         x, y = np.asarray(x, float), np.asarray(y, float)
         plus_x, minus_x = self.to_v2v3(x + 0.5, y), self.to_v2v3(x - 0.5, y)
@@ -78,11 +81,11 @@ class Distortion:
         by_y = np.stack([plus_y[0] - minus_y[0], plus_y[1] - minus_y[1]], axis=-1)
         return np.stack([by_x, by_y], axis=-1)
 
-    def pixel_area(self, x, y) -> np.ndarray:
+    def pixel_area(self, x: ArrayLike, y: ArrayLike) -> np.ndarray:
         """Solid angle of pixels, sr."""
         return np.abs(np.linalg.det(self.jacobian(x, y))) * _ARCSEC**2
 
-    def from_v2v3(self, v2, v3) -> tuple[np.ndarray, np.ndarray]:
+    def from_v2v3(self, v2: ArrayLike, v3: ArrayLike) -> tuple[np.ndarray, np.ndarray]:
         """0-based pixels of telescope coordinates (arcsec), by Newton's method.
 
         Far outside the detector, where the polynomials mean nothing, the result is
@@ -150,7 +153,7 @@ def _inverse_polynomials(
     return models[0], models[1]
 
 
-def distortion_model(detector: Detector):
+def distortion_model(detector: Detector) -> Model:
     """Astropy model from 0-based pixels to (V2, V3) in arcsec, with its inverse."""
     distortion = get_distortion(detector)
     offset = np.array([distortion.v2_ref, distortion.v3_ref])
@@ -181,7 +184,7 @@ def attitude_matrix(v2: float, v3: float, ra: float, dec: float, roll: float) ->
     return np.asarray(rotations.attitude(v2, v3, ra, dec, roll))
 
 
-def _unit_vectors(lon, lat) -> np.ndarray:
+def _unit_vectors(lon: ArrayLike, lat: ArrayLike) -> np.ndarray:
     lon, lat = np.asarray(lon, float), np.asarray(lat, float)
     return np.stack([np.cos(lon) * np.cos(lat), np.sin(lon) * np.cos(lat), np.sin(lat)], axis=-1)
 
@@ -198,14 +201,14 @@ class Pointing:
 
     matrix: np.ndarray
 
-    def to_sky(self, v2, v3) -> tuple[np.ndarray, np.ndarray]:
+    def to_sky(self, v2: ArrayLike, v3: ArrayLike) -> tuple[np.ndarray, np.ndarray]:
         """Right ascension and declination (deg) of telescope coordinates (arcsec)."""
         vector = _unit_vectors(np.multiply(v2, _ARCSEC), np.multiply(v3, _ARCSEC)) @ self.matrix.T
         lon = np.arctan2(vector[..., 1], vector[..., 0])
         lat = np.arctan2(vector[..., 2], np.hypot(vector[..., 0], vector[..., 1]))
         return np.rad2deg(lon) % 360, np.rad2deg(lat)
 
-    def from_sky(self, ra, dec) -> tuple[np.ndarray, np.ndarray]:
+    def from_sky(self, ra: ArrayLike, dec: ArrayLike) -> tuple[np.ndarray, np.ndarray]:
         """Telescope coordinates (arcsec) of right ascension and declination (deg)."""
         vector = _unit_vectors(np.deg2rad(ra), np.deg2rad(dec)) @ self.matrix
         lon = np.arctan2(vector[..., 1], vector[..., 0])
@@ -249,7 +252,7 @@ class ExposureWcs:
     v3_ref: float
     va_scale: float = 1.0
 
-    def to_sky(self, x, y) -> tuple[np.ndarray, np.ndarray]:
+    def to_sky(self, x: ArrayLike, y: ArrayLike) -> tuple[np.ndarray, np.ndarray]:
         """Right ascension and declination (deg) of 0-based pixels of the full frame."""
         v2, v3 = self.distortion.to_v2v3(x, y)
         return self.pointing.to_sky(
@@ -257,7 +260,7 @@ class ExposureWcs:
             self.v3_ref + self.va_scale * (v3 - self.v3_ref),
         )
 
-    def from_sky(self, ra, dec) -> tuple[np.ndarray, np.ndarray]:
+    def from_sky(self, ra: ArrayLike, dec: ArrayLike) -> tuple[np.ndarray, np.ndarray]:
         """0-based pixels of the full frame of right ascension and declination (deg)."""
         v2, v3 = self.pointing.from_sky(ra, dec)
         return self.distortion.from_v2v3(
@@ -265,7 +268,7 @@ class ExposureWcs:
             self.v3_ref + (v3 - self.v3_ref) / self.va_scale,
         )
 
-    def sky_jacobian(self, x, y) -> np.ndarray:
+    def sky_jacobian(self, x: np.ndarray, y: np.ndarray) -> np.ndarray:
         """Derivative of (x, y) in pixels by (east, north) in arcsec, shape ``(..., 2, 2)``."""
         dec = self.to_sky(x, y)[1]
         cos_dec = np.cos(np.deg2rad(dec))

@@ -7,6 +7,7 @@ import logging
 from dataclasses import dataclass
 from functools import cache
 from importlib import resources
+from typing import Any, NoReturn
 
 import requests
 from astropy.table import Table
@@ -182,12 +183,19 @@ def _read_bands(table: str = "filters.ecsv", first: int = 1) -> dict[tuple[str, 
     bands = {}
     rows = _read_table(table)
     for i, row in enumerate(rows, start=first):
-        text = {key: str(row[key]) for key in ("name", "filter", "pupil", "channel")}
-        keys = ["pivot", "bandwidth", "fwhm", "sky"]
-        keys += [key for key in ("cruciform",) if key in rows.colnames]
-        numbers = {key: float(row[key]) for key in keys}
-        text["pupil"] = text["pupil"].replace("none", "")
-        bands[text["channel"], text["name"]] = Band(**text, **numbers, index=i)
+        band = Band(
+            name=str(row["name"]),
+            filter=str(row["filter"]),
+            pupil=str(row["pupil"]).replace("none", ""),
+            channel=str(row["channel"]),
+            pivot=float(row["pivot"]),
+            bandwidth=float(row["bandwidth"]),
+            fwhm=float(row["fwhm"]),
+            sky=float(row["sky"]),
+            index=i,
+            cruciform=float(row["cruciform"]) if "cruciform" in rows.colnames else 0.0,
+        )
+        bands[band.channel, band.name] = band
     return bands
 
 
@@ -265,12 +273,12 @@ def get_band(name: str, instrument: str = "NIRCAM") -> Band:
         ) from None
 
 
-def _no_request(*args, **kwargs):
+def _no_request(*args: Any, **kwargs: Any) -> NoReturn:
     raise ConnectionError("no look-up of the newest SIAF")
 
 
 @cache
-def load_siaf(instrument: str = "NIRCAM"):
+def load_siaf(instrument: str = "NIRCAM") -> Any:
     """Return the SIAF (`pysiaf.Siaf`) of an instrument that comes with pysiaf.
 
     pysiaf asks the network for a newer version when it is imported, without a time limit: behind
@@ -289,7 +297,7 @@ def load_siaf(instrument: str = "NIRCAM"):
     return pysiaf.Siaf({"NIRCAM": "NIRCam"}.get(instrument, instrument))
 
 
-def import_galsim():
+def import_galsim() -> Any:
     """Import GalSim, or say how to install it."""
     with optional_import("The simulator needs GalSim", extra="simulate"):
         import galsim

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
+from numpy.typing import ArrayLike
 
 from ceers_steps.errors import CeersError
 
@@ -242,7 +243,7 @@ class Readout:
             ]
         return image
 
-    def read_delay(self, y: np.ndarray, x: np.ndarray) -> np.ndarray:
+    def read_delay(self, y: ArrayLike, x: ArrayLike) -> np.ndarray:
         """Return when, after the start of a frame, positions of the image are read.
 
         Parameters

@@ -183,18 +183,16 @@ class Record:
         return None
 
 
-def file_state(path: str | os.PathLike, *, contents: bool = True) -> FileState:
+def file_state(path: str | os.PathLike) -> FileState:
     """Return what is to be remembered of a file.
 
     Parameters
     ----------
     path
         File.
-    contents
-        With a digest of its contents, so that a copy is known as the same.
     """
     status = os.stat(path)
-    return FileState(status.st_size, status.st_mtime_ns, checksum(path) if contents else "")
+    return FileState(status.st_size, status.st_mtime_ns, checksum(path))
 
 
 def changed_settings(before: Mapping, now: Mapping, prefix: str = "") -> str | None:

@@ -362,10 +362,8 @@ def identities(folder: Path, stages: Iterable[str], ending: str = "") -> set[str
     return found
 
 
-def log_tail(path: Path, lines: int = 20) -> str:
+def log_tail(path: Path) -> str:
     """Return the last lines of a log, each cut to what can be read."""
     with contextlib.suppress(OSError):
-        return "\n".join(
-            line[:300] for line in path.read_text(errors="replace").splitlines()[-lines:]
-        )
+        return "\n".join(line[:300] for line in path.read_text(errors="replace").splitlines()[-20:])
     return ""

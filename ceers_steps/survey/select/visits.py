@@ -9,6 +9,7 @@ from collections.abc import Iterable, Mapping
 import numpy as np
 from astropy.coordinates import angular_separation
 
+from ceers_steps.files.membership import NAMES_IN_LINE
 from ceers_steps.survey.select.exposures import Exposure
 from ceers_steps.survey.select.footprints import sky_center
 
@@ -48,15 +49,13 @@ def far_from_visit(exposures: Iterable[Exposure]) -> dict[str, float]:
     return found
 
 
-def list_far(far: Mapping[str, float], most: int = 3) -> list[str]:
+def list_far(far: Mapping[str, float]) -> list[str]:
     """Say which exposures are far from their visit.
 
     Parameters
     ----------
     far
         As `far_from_visit` returns it.
-    most
-        Names in the line, at most.
 
     Returns
     -------
@@ -66,24 +65,22 @@ def list_far(far: Mapping[str, float], most: int = 3) -> list[str]:
     if not far:
         return []
     listed = ", ".join(
-        f"{name} by {arcsec:.0f} arcsec" for name, arcsec in list(far.items())[:most]
+        f"{name} by {arcsec:.0f} arcsec" for name, arcsec in list(far.items())[:NAMES_IN_LINE]
     )
-    more = ", ..." if len(far) > most else ""
+    more = ", ..." if len(far) > NAMES_IN_LINE else ""
     return [
         f"warning: {len(far)} exposure(s) lie far from the others of their visit: {listed}{more}. "
         "Is their pointing (S_REGION, RA_REF, DEC_REF) that of another exposure?"
     ]
 
 
-def list_contradictions(exposures: Iterable[Exposure], most: int = 3) -> list[str]:
+def list_contradictions(exposures: Iterable[Exposure]) -> list[str]:
     """Say which files are named after other exposures than their headers.
 
     Parameters
     ----------
     exposures
         All that are used.
-    most
-        Files in the line, at most.
 
     Returns
     -------
@@ -93,8 +90,8 @@ def list_contradictions(exposures: Iterable[Exposure], most: int = 3) -> list[st
     found = [exposure for exposure in exposures if exposure.contradiction]
     if not found:
         return []
-    listed = "; ".join(f"{each.path.name} ({each.contradiction})" for each in found[:most])
-    more = "; ..." if len(found) > most else ""
+    listed = "; ".join(f"{each.path.name} ({each.contradiction})" for each in found[:NAMES_IN_LINE])
+    more = "; ..." if len(found) > NAMES_IN_LINE else ""
     return [
         f"warning: {len(found)} file(s) are named after other exposures than their headers: "
         f"{listed}{more}. They are called by the file, and belong to the visit of the header."

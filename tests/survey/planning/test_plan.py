@@ -2,6 +2,7 @@
 
 import os
 import shutil
+from dataclasses import replace
 
 import pytest
 
@@ -151,6 +152,6 @@ def test_state_of_a_file(tmp_path):
     state = file_state(path)
     os.utime(path, (5, 5))
     assert state.matches(path)
-    assert not file_state(path, contents=False).matches(tmp_path / "b")
+    assert not replace(state, digest="").matches(tmp_path / "b")
     path.write_text("two")
     assert not state.matches(path)
