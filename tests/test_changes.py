@@ -18,9 +18,7 @@ def script():
 
 
 def test_every_note_has_a_kind(script):
-    text = script.gather(ROOT / "changes")
-    assert text.startswith("### New\n\n- ")
-    assert "\n\n### Fixed\n\n- " in text
+    assert script.gather(ROOT / "changes").startswith("### New\n\n- ")
 
 
 def test_a_section_takes_the_place_of_one_of_its_number(script, tmp_path):
