@@ -85,43 +85,14 @@ def read_regions(
         When the file cannot be read, holds no region with an area, or one with too few or too
         many numbers, or with one that is not finite.
     """
+    name = f"{parameter}={path}"
     if Path(path).suffix.lower() in {".fits", ".gz", ".fit"}:
         return sample_mask(read_fits_mask(path, parameter), mosaic, parameter) != 0
-    check_regular(path, f"{parameter}={path}", LARGEST)
-    try:
-        with warnings.catch_warnings(record=True) as complaints:
-            warnings.simplefilter("always", AstropyUserWarning)
-            text = read_text(path)
-            _check_numbers(text, f"{parameter}={path}")
-            regions = Regions.parse(text, format="ds9")
-    except (OSError, ValueError, KeyError, TypeError, UnicodeDecodeError) as err:
-        raise CeersError(
-            f"{parameter}={path} cannot be read as DS9 regions: {err}. Save them again in DS9 "
-            "(Region, Save Regions, format ds9), or give a FITS mask."
-        ) from err
-    skipped = [" ".join(str(each.message).split()) for each in complaints]
-    if skipped:
-        log.warning(
-            "%s=%s: %d lines are not understood and left out: %s%s",
-            parameter,
-            path,
-            len(skipped),
-            "; ".join(skipped[:3]),
-            "; ..." if len(skipped) > 3 else "",
-        )
-    drawn_regions = [each for each in regions if not isinstance(each, _WITHOUT_AREA)]
-    if len(drawn_regions) < len(regions):
-        skipped.append(f"points, lines and labels have no area ({_lines_of_marks(text)})")
-        log.warning("%s=%s: %s, and mark nothing", parameter, path, skipped[-1])
-    if not drawn_regions:
-        why = f" that is understood ({skipped[0]})" if skipped else ""
-        raise CeersError(
-            f"{parameter}={path} holds no region{why}. Give another file, or leave it out."
-        )
+    regions = _read_ds9(path, name)
     inside = np.zeros(mosaic.shape, bool)
     to_reference = pixel_map(mosaic, reference)
     behind = 0
-    for region in drawn_regions:
+    for region in regions:
         try:
             if not isinstance(region, PixelRegion):
                 drawn_here = region.to_pixel(mosaic.wcs)
@@ -145,16 +116,47 @@ def read_regions(
             OverflowError,
         ) as err:
             raise CeersError(
-                f"{parameter}={path}: {type(region).__name__} cannot be made a mask ({err}). Use "
+                f"{name}: {type(region).__name__} cannot be made a mask ({err}). Use "
                 "circles, ellipses, boxes, polygons and annuli."
             ) from err
     if behind:
-        log.warning(
-            "%s=%s: %d regions are more than 90 deg from %s", parameter, path, behind, mosaic.name
-        )
+        log.warning("%s: %d regions are more than 90 deg from %s", name, behind, mosaic.name)
     if not inside.any():
-        log.warning("%s=%s: no region lies in %s", parameter, path, mosaic.name)
+        log.warning("%s: no region lies in %s", name, mosaic.name)
     return inside
+
+
+def _read_ds9(path: str | os.PathLike, name: str) -> list[Any]:
+    """Return the regions of a DS9 file that have an area; what is left out goes to the log."""
+    check_regular(path, name, LARGEST)
+    try:
+        with warnings.catch_warnings(record=True) as complaints:
+            warnings.simplefilter("always", AstropyUserWarning)
+            text = read_text(path)
+            _check_numbers(text, name)
+            regions = Regions.parse(text, format="ds9")
+    except (OSError, ValueError, KeyError, TypeError, UnicodeDecodeError) as err:
+        raise CeersError(
+            f"{name} cannot be read as DS9 regions: {err}. Save them again in DS9 (Region, Save "
+            "Regions, format ds9), or give a FITS mask."
+        ) from err
+    skipped = [" ".join(str(each.message).split()) for each in complaints]
+    if skipped:
+        log.warning(
+            "%s: %d lines are not understood and left out: %s%s",
+            name,
+            len(skipped),
+            "; ".join(skipped[:3]),
+            "; ..." if len(skipped) > 3 else "",
+        )
+    with_area = [each for each in regions if not isinstance(each, _WITHOUT_AREA)]
+    if len(with_area) < len(regions):
+        skipped.append(f"points, lines and labels have no area ({_lines_of_marks(text)})")
+        log.warning("%s: %s, and mark nothing", name, skipped[-1])
+    if not with_area:
+        why = f" that is understood ({skipped[0]})" if skipped else ""
+        raise CeersError(f"{name} holds no region{why}. Give another file, or leave it out.")
+    return with_area
 
 
 def _check_numbers(text: str, name: str) -> None:

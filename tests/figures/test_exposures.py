@@ -50,8 +50,7 @@ def test_every_figure_is_a_picture_and_pyplot_is_not_used(tmp_path, frames):
     assert pyplot is None or not pyplot.get_fignums()
 
 
-@pytest.mark.parametrize("value", [np.nan, 0.0])
-@pytest.mark.parametrize("shape", [(3, 3), SHAPE])
+@pytest.mark.parametrize(("value", "shape"), [(np.nan, SHAPE), (0.0, (3, 3))])
 def test_empty_and_tiny_frames(tmp_path, value, shape):
     frame = np.full(shape, value, np.float32)
     for path in all_figures(tmp_path, frame, frame, frame, np.zeros(shape, bool)):

@@ -531,7 +531,9 @@ names = st.from_regex(r"[a-z]{1,8}", fullmatch=True)
 
 @settings(deadline=None, max_examples=100)
 @given(
-    st.dictionaries(names, st.lists(names, min_size=1, max_size=4, unique=True), min_size=1),
+    st.dictionaries(
+        names, st.lists(names, min_size=1, max_size=4, unique=True), min_size=1, max_size=4
+    ),
     st.randoms(use_true_random=False),
 )
 def test_line_of_every_key(tables, random):
