@@ -119,9 +119,6 @@ def simulate_ramp(
     read_pattern: str,
     n_groups: int,
     n_ints: int = 1,
-    n_outputs: int = 4,
-    fast_axis: int = 1,
-    slow_axis: int = 2,
     readout: Readout | None = None,
     corner: tuple[int, int] = (0, 0),
     seed: int = 0,
@@ -144,10 +141,8 @@ def simulate_ramp(
         Name of the read pattern, such as ``MEDIUM8``.
     n_groups, n_ints : int
         Groups per integration and integrations.
-    n_outputs, fast_axis, slow_axis : int
-        Read-out, see `~ceers_steps.simulate.telescope.patterns.Readout`.
     readout : Readout, optional
-        In place of these three numbers.
+        In which order the pixels are read. Default: 4 outputs, FASTAXIS 1, SLOWAXIS 2.
     corner : tuple of int
         ``(y, x)`` of the first pixel on the detector, from 0, when `calibration` is that of
         the full detector and `rate` a subarray.
@@ -177,7 +172,7 @@ def simulate_ramp(
         raise ValueError("rate must be finite and not negative (DN/s, noiseless) in every pixel")
     if calibration.shape != shape:
         calibration = calibration.cut(corner, shape)
-    readout = readout or Readout(shape, n_outputs, fast_axis, slow_axis)
+    readout = readout or Readout(shape, n_outputs=4, fast_axis=1, slow_axis=2)
     for name, given in (("persistence", persistence), ("readout", readout)):
         if given is not None and given.shape != shape:
             raise ValueError(f"{name} has shape {given.shape}: it must be {shape} as rate")

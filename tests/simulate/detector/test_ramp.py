@@ -15,6 +15,7 @@ from ceers_steps.simulate.config.simulation import (
 )
 from ceers_steps.simulate.detector.calibration import BadPixel, correct_linearity, make_calibration
 from ceers_steps.simulate.detector.ramp import simulate_ramp
+from ceers_steps.simulate.telescope.patterns import Readout
 
 SHAPE = (256, 256)
 CORNER = (0, 512)
@@ -52,9 +53,7 @@ def simulate(calibration, config, rate=0.5, **parameters):
     parameters = {
         "read_pattern": "SHALLOW4",
         "n_groups": N_GROUPS,
-        "n_outputs": 1,
-        "fast_axis": -1,
-        "slow_axis": 2,
+        "readout": Readout(SHAPE, n_outputs=1, fast_axis=-1, slow_axis=2),
         "corner": CORNER,
         "seed": 3,
     } | parameters
@@ -251,7 +250,12 @@ def test_a_switch_leaves_the_other_effects_alone(calibration, effect):
 @pytest.mark.parametrize("read_pattern", ["RAPID", "BRIGHT1", "DEEP8"])
 def test_shapes_and_types(calibration, read_pattern, n_outputs):
     ramp = simulate(
-        calibration, None, n_groups=2, n_ints=2, n_outputs=n_outputs, read_pattern=read_pattern
+        calibration,
+        None,
+        n_groups=2,
+        n_ints=2,
+        readout=Readout(SHAPE, n_outputs, fast_axis=-1, slow_axis=2),
+        read_pattern=read_pattern,
     )
     assert ramp.data.shape == (2, 2, *SHAPE)
     assert ramp.data.dtype == np.uint16
@@ -293,8 +297,7 @@ def test_full_frame(calibration):
         SimulationConfig().without("cosmic_rays", "snowballs"),
         read_pattern="MEDIUM8",
         n_groups=9,
-        fast_axis=-1,
-        slow_axis=2,
+        readout=Readout(rate.shape, n_outputs=4, fast_axis=-1, slow_axis=2),
     )
     assert ramp.readout.frame_time == pytest.approx(10.73676)
     slope = np.zeros(rate.shape, dtype=np.float32)
