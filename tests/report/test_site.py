@@ -27,10 +27,9 @@ def write_product(path, image, **cards):
     fits.HDUList([primary, fits.ImageHDU(image.astype(np.float32), name="SCI")]).writeto(path)
 
 
-@pytest.fixture
-def survey(tmp_path):
+def finished_survey(folder):
     """Return the plan of a finished survey; one exposure has products, and something unusual."""
-    plan = make_plan(tmp_path / "a survey")
+    plan = make_plan(folder / "a survey")
     finish(plan)
     task = next(t for t in plan.tasks.values() if t.stage == "exposure" and "nrcb4" in t.key)
     path = plan.record_path(task)
@@ -52,9 +51,22 @@ def survey(tmp_path):
     return plan, task.key
 
 
+@pytest.fixture
+def survey(tmp_path):
+    """A survey to be changed, and its unusual exposure."""
+    return finished_survey(tmp_path)
+
+
 def report(plan):
     assert main(["report", str(plan.output), "--cores", "1"]) == 0
     return plan.output / "report" / "index.html"
+
+
+@pytest.fixture(scope="module")
+def reported(tmp_path_factory):
+    """The first page of a report that no test changes, and the unusual exposure."""
+    plan, name = finished_survey(tmp_path_factory.mktemp("reported"))
+    return plan, name, report(plan)
 
 
 def test_names_of_metrics_are_unique_and_taken_from_the_steps():
@@ -69,13 +81,12 @@ def test_names_of_metrics_are_unique_and_taken_from_the_steps():
     assert found == {"snowballs": 3, "wisp_scale": pytest.approx(0.6)}
 
 
-def test_tables_have_one_row_a_product(survey):
-    plan, name = survey
-    report(plan)
-    table = Table.read(plan.output / "report" / "metrics.ecsv")
+def test_tables_have_one_row_a_product(reported):
+    plan, name, page = reported
+    table = Table.read(page.parent / "metrics.ecsv")
     exposures = [task.key for task in plan.tasks.values() if task.stage == "exposure"]
     assert set(exposures) < set(table["product"])
-    lines = (plan.output / "report" / "metrics.jsonl").read_text().splitlines()
+    lines = (page.parent / "metrics.jsonl").read_text().splitlines()
     rows = {row["product"]: row for row in map(json.loads, lines)}
     assert rows[name]["snowballs"] == 400
     assert rows[name]["wisp_scale"] == WISP
@@ -98,13 +109,11 @@ def test_only_pages_of_what_changed_are_made_again(survey):
     assert changed == [name]
 
 
-def test_text_of_headers_is_escaped(survey):
-    plan, name = survey
-    page = report(plan)
-    for path in (page.parent / "exposures" / f"{name}.html",):
-        text = path.read_text()
-        assert "&lt;b&gt;CLEAR" in text
-        assert "<b>CLEAR" not in text
+def test_text_of_headers_is_escaped(reported):
+    _, name, page = reported
+    text = (page.parent / "exposures" / f"{name}.html").read_text()
+    assert "&lt;b&gt;CLEAR" in text
+    assert "<b>CLEAR" not in text
 
 
 def test_damaged_products_are_shown_as_such(survey):
@@ -276,9 +285,8 @@ def visible_frames(browser):
 
 
 @pytest.mark.parametrize("width", [1400, 420])
-def test_pages_fit_the_width(survey, browser, width):
-    plan, name = survey
-    page = report(plan)
+def test_pages_fit_the_width(reported, browser, width):
+    _, name, page = reported
     for path in (page, page.parent / "exposures" / f"{name}.html"):
         browser.get(Path(path).as_uri())
         browser.execute_cdp_cmd(
