@@ -27,11 +27,16 @@ def optional_import(need: str, *, extra: str) -> Iterator[None]:
     Raises
     ------
     CeersError
-        When something cannot be imported.
+        When something cannot be imported, or does not start with the settings that it finds.
     """
     try:
         yield
     except ImportError as err:
         raise CeersError(
             f"{need} ({err}). Install it with: pip install 'ceers_steps[{extra}]'"
+        ) from err
+    except ValueError as err:  # matplotlib looks at its settings while it is imported
+        reason = " ".join(str(err).split())[:120]
+        raise CeersError(
+            f"{need}, which does not start: {reason}. Correct its settings (MPLBACKEND)."
         ) from err

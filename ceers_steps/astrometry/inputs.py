@@ -13,12 +13,16 @@ from tweakwcs.correctors import JWSTWCSCorrector
 from ceers_steps.astrometry.exposure import AlignedExposure
 from ceers_steps.astrometry.tables import AlignmentSettings
 from ceers_steps.errors import CeersError
-from ceers_steps.files.limits import check_regular
+from ceers_steps.files.given.tables import read_text
+from ceers_steps.files.limits import check_regular, why_no_file
 from ceers_steps.files.membership import identity_of
 from ceers_steps.kernels.astrometry.centroids import SourceList
 from ceers_steps.names import effective_filter
 
-__all__ = ["describe", "from_table", "read_catalog", "read_catfile"]
+__all__ = ["describe", "from_table", "read_catfile"]
+
+LARGEST = 1e8
+"""Bytes of a list of files."""
 
 CUSTOM_SIGMA = 0.05
 """Uncertainty of centroids from elsewhere, pixels."""
@@ -105,38 +109,14 @@ def read_catfile(catfile: str) -> dict[str, str]:
     path = Path(catfile)
     if not catfile.strip():
         return {}
-    try:
-        lines = [line.split() for line in path.read_text().splitlines()]
-    except OSError as err:
-        raise CeersError(f"catfile={catfile}: cannot be read ({err.strerror}).") from err
+    if problem := why_no_file(path):
+        raise CeersError(f"catfile={catfile} {problem}. Give a text file: images, source lists.")
+    check_regular(path, f"catfile={catfile}", LARGEST)
+    lines = [line.split() for line in read_text(path).splitlines()]
     lines = [line for line in lines if line and not line[0].startswith("#")]
     if any(len(line) > 2 for line in lines):
         raise CeersError(f"catfile={catfile}: more than two columns. Give image and source list.")
     return {line[0]: str(path.parent / line[1]) for line in lines if len(line) == 2}
-
-
-def read_catalog(path: str | os.PathLike) -> Table:
-    """Read a source list.
-
-    Parameters
-    ----------
-    path : path
-        Any table that astropy reads.
-
-    Returns
-    -------
-    Table
-
-    Raises
-    ------
-    CeersError
-        For a file that is no table.
-    """
-    check_regular(path, f"Source list {path}")
-    try:
-        return Table.read(path)
-    except Exception as err:  # astropy raises many kinds for a file that is no table
-        raise CeersError(f"Source list {path} is not a readable table ({err}).") from err
 
 
 def from_table(table: Table, name: str | os.PathLike) -> SourceList:

@@ -10,7 +10,6 @@ from typing import Any
 import astropy.units as u
 import numpy as np
 from astropy.coordinates import ConvertError, angular_separation
-from astropy.io.registry import IORegistryError
 from astropy.table import Table
 from astropy.time import Time
 from numpy.typing import NDArray
@@ -19,14 +18,13 @@ from stcal.tweakreg.astrometric_utils import create_astrometric_catalog
 
 from ceers_steps.errors import CeersError
 from ceers_steps.files.atomic import write_atomic
-from ceers_steps.files.limits import check_regular, read_csv_lines
+from ceers_steps.files.given.tables import read_table
 
 __all__ = [
     "ReferenceCatalog",
     "check_epoch",
     "fetch_reference",
     "read_reference_catalog",
-    "read_table",
     "save_reference",
     "why_elsewhere",
 ]
@@ -93,7 +91,7 @@ def read_reference_catalog(path: str | os.PathLike) -> ReferenceCatalog:
         For a file that cannot be read, and without such columns or any position.
     """
     path = Path(path)
-    table = read_table(path, "abs_refcat")
+    table = read_table(path, f"abs_refcat={path}")
     columns = _sky_columns(table, path)
     try:
         ra, dec = (_in_unit(column, u.deg) for column in columns)
@@ -250,45 +248,6 @@ def _sky_columns(table: Table, path: Path) -> list[Any]:
         f"abs_refcat={path}: no columns RA and DEC; found {', '.join(table.colnames)}. "
         "Rename those that hold the positions, in degrees."
     )
-
-
-def read_table(path: Path, name: str) -> Table:
-    """Read any table that astropy knows.
-
-    Parameters
-    ----------
-    path : Path
-        The file.
-    name : str
-        Parameter that names it, for the message.
-
-    Returns
-    -------
-    Table
-
-    Raises
-    ------
-    CeersError
-        When it cannot be read.
-    """
-    if not os.path.isfile(path):
-        raise CeersError(f"{name}={path}: no such file.")
-    check_regular(path, f"{name}={path}")
-    try:
-        if path.suffix.lower() == ".csv":
-            return Table.read(read_csv_lines(path, f"{name}={path}"), format="ascii.csv")
-        return Table.read(path, format={".ecsv": "ascii.ecsv"}.get(path.suffix.lower()))
-    except CeersError:
-        raise
-    except IORegistryError as err:
-        raise CeersError(
-            f"{name}={path}: not a table that is known by its name or beginning. Give ECSV, CSV "
-            "(.csv), FITS or VOTable (.vot)."
-        ) from err
-    except Exception as err:  # astropy raises many kinds for a file that is no table
-        raise CeersError(
-            f"{name}={path}: not a readable table ({' '.join(str(err).split())[:300]})."
-        ) from err
 
 
 def fetch_reference(

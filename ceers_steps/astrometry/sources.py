@@ -14,9 +14,10 @@ from numpy.typing import NDArray
 from stdatamodels.jwst.datamodels import dqflags
 
 from ceers_steps.astrometry.exposure import AlignedExposure
-from ceers_steps.astrometry.inputs import describe, from_table, read_catalog
+from ceers_steps.astrometry.inputs import describe, from_table
 from ceers_steps.astrometry.tables import AlignmentSettings, AlignmentTable
 from ceers_steps.files.atomic import write_atomic
+from ceers_steps.files.given.tables import read_table
 from ceers_steps.kernels.astrometry.centroids import SourceList, find_sources
 from ceers_steps.kernels.sky.settings import NOISE
 from ceers_steps.kernels.sky.variance import neighbour_scatter
@@ -87,7 +88,7 @@ def measure_sources(
                 exposure = replace(exposure, settings=_settings_of(exposure, search.table))
                 catalog = _catalog_of(model, search.catalogs, Path(members[index]).parent)
                 if search.custom and catalog:
-                    sources = from_table(read_catalog(catalog), catalog)
+                    sources = from_table(read_table(catalog, f"Source list {catalog}"), catalog)
                 else:
                     sources = _find(model, exposure, search)
                 if len(sources) > 0:

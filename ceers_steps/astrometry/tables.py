@@ -9,8 +9,8 @@ from typing import Any
 import numpy as np
 
 from ceers_steps.astrometry.parameters import PARAMETERS, check_value
-from ceers_steps.astrometry.reference import read_table
 from ceers_steps.errors import CeersError
+from ceers_steps.files.given.tables import read_table
 from ceers_steps.kernels.astrometry.centroids import CatalogSettings
 from ceers_steps.kernels.astrometry.fit import FitSettings
 from ceers_steps.kernels.astrometry.matching import MatchSettings
@@ -144,7 +144,7 @@ def read_alignment_table(path: str | os.PathLike) -> AlignmentTable:
         or a visit and filter that stand in two rows.
     """
     path = Path(path)
-    table = read_table(path, "alignment_table")
+    table = read_table(path, f"alignment_table={path}")
     kinds = {name: type(parameter.default) for name, parameter in PARAMETERS.items()}
     for name in ("visit", "filter"):
         if name not in table.colnames:

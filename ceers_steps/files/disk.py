@@ -6,13 +6,16 @@ import fcntl
 import os
 import shutil
 import sys
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from pathlib import Path
 from typing import IO
 
 from ceers_steps.errors import CeersError
 
-__all__ = ["check_space", "folder_lock", "open_lock", "take_lock"]
+__all__ = ["check_space", "files_below", "folder_lock", "open_lock", "take_lock"]
+
+MOST_FILES = 1_000_000
+"""Files and folders among which products are searched; a survey of 5,000 exposures has 100,000."""
 
 _BUSY = {errno.EAGAIN, errno.EACCES}
 _NO_LOCKS = {errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP}
@@ -50,6 +53,40 @@ def check_space(needed: int, folder: str | os.PathLike, remedy: str) -> int:
             f"{free / 1e9:.2f} GB free. Free some space, {remedy}."
         )
     return free
+
+
+def files_below(folder: Path, skip: Collection[str] = ()) -> list[Path]:
+    """Return the files in a folder and the folders in it, however deep.
+
+    Parameters
+    ----------
+    folder
+        Where the search begins. Links to folders are not followed.
+    skip
+        Names of folders that are not looked into.
+
+    Returns
+    -------
+    list of Path
+        In the order of their names.
+
+    Raises
+    ------
+    CeersError
+        When there are more than `MOST_FILES`: it is a whole disk, or the home of all users.
+    """
+    found: list[Path] = []
+    seen = 0
+    for place, folders, files in os.walk(folder):
+        seen += len(folders) + len(files)
+        if seen > MOST_FILES:
+            raise CeersError(
+                f"{folder} holds more than {MOST_FILES:,} files and folders. Give the folder of "
+                "the survey or of the exposures itself."
+            )
+        folders[:] = [name for name in folders if name not in skip]
+        found += [Path(place, name) for name in files]
+    return sorted(found)
 
 
 def open_lock(path: Path) -> IO[str]:

@@ -6,7 +6,7 @@ to another one, which holds ten more, stands for 10**12 values in a kilobyte ("b
 they are counted without being followed.
 """
 
-import csv
+import errno
 import gzip
 import math
 import os
@@ -25,10 +25,9 @@ __all__ = [
     "check_parameter_file",
     "check_regular",
     "read_asdf_head",
-    "read_csv_lines",
-    "read_text",
     "tree_problem",
     "unpacked_size",
+    "why_no_file",
     "yaml_problem",
 ]
 
@@ -72,9 +71,7 @@ def check_regular(path: str | os.PathLike, name: str, largest: float = float("in
     if stat.S_ISDIR(status.st_mode):
         return
     if not stat.S_ISREG(status.st_mode):
-        kinds = {stat.S_IFIFO: "a pipe (FIFO)", stat.S_IFSOCK: "a socket"}
-        kind = kinds.get(stat.S_IFMT(status.st_mode), "a device")
-        raise CeersError(f"{name} is {kind}, not a file. Give a file.")
+        raise CeersError(f"{name} is {_kind(status)}, not a file. Give a file.")
     if status.st_size > largest:
         raise CeersError(
             f"{name} has {status.st_size:.3g} bytes, more than {largest:.3g}. Is it the right file?"
@@ -100,78 +97,39 @@ def check_regular(path: str | os.PathLike, name: str, largest: float = float("in
             )
 
 
-def read_text(path: str | os.PathLike) -> str:
-    """Read a text file of any origin, its lines ended by line feeds.
+def why_no_file(path: str | os.PathLike) -> str:
+    """Say why a path is no file that can be read.
 
     Parameters
     ----------
     path
-        In UTF-8 (also with a byte order mark, as spreadsheets write it), UTF-16 with one, or
-        else Latin-1; it may be compressed.
+        What a user gives.
 
     Returns
     -------
     str
-        The text.
-
-    Raises
-    ------
-    OSError
-        When it cannot be read.
+        What follows its name in a message, "does not exist"; empty if it is one.
     """
-    from astropy.utils.data import get_readable_fileobj
-
-    with get_readable_fileobj(os.fspath(path), encoding="binary") as stream:
-        content = stream.read()
-    codec = "utf-16" if content.startswith((b"\xff\xfe", b"\xfe\xff")) else "utf-8-sig"
     try:
-        text = content.decode(codec)
-    except UnicodeDecodeError:
-        text = content.decode("latin-1")
-    return text.replace("\r\n", "\n").replace("\r", "\n")
+        status = os.stat(path)
+    except ValueError:  # a zero byte in the name
+        return "does not exist"
+    except OSError as err:
+        if err.errno == errno.ELOOP:
+            return "is a link that leads back to itself"
+        if os.path.islink(path):
+            return f"is a link to {os.readlink(os.fspath(path))}, which is not there"
+        missing = (errno.ENOENT, errno.ENOTDIR)
+        return "does not exist" if err.errno in missing else f"cannot be read: {err.strerror}"
+    if not stat.S_ISREG(status.st_mode):
+        return f"is {_kind(status)}, not a file"
+    return "" if os.access(path, os.R_OK) else "cannot be read: you have no permission"
 
 
-def read_csv_lines(path: str | os.PathLike, name: str) -> list[str]:
-    """Read the lines of a CSV file, after a look at how they are written.
-
-    Parameters
-    ----------
-    path
-        See `read_text`.
-    name
-        What the user calls it, with its path, for the message.
-
-    Returns
-    -------
-    list of str
-        Two or more, for a reader of tables.
-
-    Raises
-    ------
-    CeersError
-        When the columns are not separated by commas, or a quote is not closed: all rows up to the
-        next one would be part of its cell.
-    """
-    lines = read_text(path).split("\n")
-    first = next((line for line in lines if line.strip()), "")
-    other = next((sign for sign in ";\t|" if sign in first), "")
-    if other and "," not in first:
-        raise CeersError(
-            f"{name}: its columns are separated by {other!r}. Save it with commas between them, "
-            "and points in numbers."
-        )
-    reader, begins = csv.reader(f"{line}\n" for line in lines), 1
-    try:
-        for row in reader:
-            if any("\n" in cell for cell in row):
-                raise CeersError(
-                    f"{name}, line {begins}: a quote is opened and not closed in this line: the "
-                    "rows below would be part of its cell. Close it, or take it out."
-                )
-            begins = reader.line_num + 1
-    except csv.Error as err:
-        raise CeersError(f"{name}: not a readable table ({err}).") from err
-    return [*lines, ""]
+def _kind(status: os.stat_result) -> str:
+    """Return what something is that is no regular file."""
+    kinds = {stat.S_IFIFO: "a pipe (FIFO)", stat.S_IFSOCK: "a socket", stat.S_IFDIR: "a folder"}
+    return kinds.get(stat.S_IFMT(status.st_mode), "a device")
 
 
 def unpacked_size(path: str | os.PathLike, most: float = float("inf")) -> int:

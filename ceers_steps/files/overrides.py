@@ -9,7 +9,8 @@ import numpy as np
 from astropy.table import Table
 
 from ceers_steps.errors import CeersError
-from ceers_steps.files.limits import check_regular, read_csv_lines, read_text
+from ceers_steps.files.given.tables import read_csv_lines, read_text
+from ceers_steps.files.limits import check_regular
 from ceers_steps.names import exposure_name, is_exposure_name
 
 __all__ = ["COLUMNS", "LIMITS", "read_overrides"]

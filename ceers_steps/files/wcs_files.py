@@ -14,7 +14,7 @@ from gwcs.coordinate_frames import CelestialFrame
 
 from ceers_steps.errors import CeersError
 from ceers_steps.files.atomic import write_atomic
-from ceers_steps.files.limits import asdf_tree_problem, check_regular
+from ceers_steps.files.limits import asdf_tree_problem, check_regular, why_no_file
 from ceers_steps.files.membership import identity_of
 from ceers_steps.names import exposure_name
 
@@ -168,8 +168,8 @@ def read_wcs_file(path: str | os.PathLike) -> WcsFile:
         what it should be.
     """
     path = Path(path)
-    if not os.path.isfile(path):
-        raise CeersError(f"WCS file {path} does not exist.")
+    if problem := why_no_file(path):
+        raise CeersError(f"WCS file {path} {problem}.")
     check_regular(path, f"WCS file {path}")
     if problem := asdf_tree_problem(path):
         raise CeersError(

@@ -1,6 +1,5 @@
 """The grid of a mosaic: chosen as jwst does, and seen from a part of it."""
 
-import os
 from collections.abc import Mapping, Sequence
 from copy import deepcopy
 from pathlib import Path
@@ -16,7 +15,7 @@ from numpy.typing import NDArray
 from stcal.resample.utils import compute_mean_pixel_area
 
 from ceers_steps.errors import CeersError
-from ceers_steps.files.limits import asdf_tree_problem, check_regular
+from ceers_steps.files.limits import asdf_tree_problem, check_regular, why_no_file
 from ceers_steps.files.parameters.texts import text_parameter_problem
 from ceers_steps.kernels.mosaic.limits import GRID, drizzle_problem, grid_problem
 from ceers_steps.kernels.mosaic.tiles import Box
@@ -85,9 +84,9 @@ def check_grid(parameters: dict[str, Any]) -> None:
     if problem := text_parameter_problem("fillval", fill):
         raise CeersError(f"resample: fillval {fill!r}: {problem}. Correct it, or leave it out.")
     if path := parameters.get("output_wcs"):
+        if problem := why_no_file(path):
+            raise CeersError(f"output_wcs={path} {problem}. Give an ASDF file with a wcs.")
         check_regular(path, f"output_wcs={path}")
-        if not os.path.isfile(path):
-            raise CeersError(f"output_wcs={path}: no such file. Give an ASDF file with a wcs.")
         if problem := asdf_tree_problem(Path(path)):
             raise CeersError(f"output_wcs={path} cannot be read ({problem}). Give an ASDF file.")
 

@@ -12,14 +12,13 @@ from typing import Any
 
 import numpy as np
 from astropy.io import fits
-from astropy.table import Table
 from astropy.wcs import WCS, FITSFixedWarning
 from astropy.wcs.utils import proj_plane_pixel_scales
 from numpy.typing import NDArray
 
 from ceers_steps.errors import CeersError
 from ceers_steps.files.atomic import open_fits, user_path
-from ceers_steps.files.limits import check_regular, read_csv_lines
+from ceers_steps.files.given.tables import read_table
 from ceers_steps.kernels.rows import LazyRows, row_blocks
 from ceers_steps.kernels.sources.mosaic_tiers import MOSAIC_TIERS
 from ceers_steps.kernels.sources.tiers import Tier, TierSet
@@ -268,12 +267,8 @@ def read_tiers(path: str | os.PathLike | None) -> dict[str, TierSet]:
     if not path:
         return dict(MOSAIC_TIERS)
     columns = ("name", "sigma", "nsigma", "npixels", "growth")
-    check_regular(path, f"tiers={path}", LARGEST_TABLE)
+    table = read_table(path, f"tiers={path}", LARGEST_TABLE)
     try:
-        if Path(path).suffix.lower() == ".csv":
-            table = Table.read(read_csv_lines(path, f"tiers={path}"), format="ascii.csv")
-        else:
-            table = Table.read(path)
         rows = [tuple(row[name] for name in columns) for row in table]
         found: dict[str, Any] = {}
         for name, sigma, nsigma, npixels, growth in rows:
@@ -282,9 +277,7 @@ def read_tiers(path: str | os.PathLike | None) -> dict[str, TierSet]:
                 if not least <= getattr(tier, column) <= most:  # NaN too
                     raise ValueError(f"{name}: {column} is not from {least:g} to {most:g}: {tier}")
             found.setdefault(str(name).upper(), []).append(tier)
-    except CeersError:
-        raise
-    except Exception as err:  # astropy raises many kinds for a file that is no table
+    except (KeyError, TypeError, ValueError, OverflowError) as err:
         raise CeersError(
             f"tiers={path}: {type(err).__name__} {err}. Give a table with the columns "
             f"{', '.join(columns)}, a row for each tier."

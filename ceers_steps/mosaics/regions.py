@@ -23,7 +23,8 @@ from regions import (
 )
 
 from ceers_steps.errors import CeersError
-from ceers_steps.files.limits import check_regular, read_text
+from ceers_steps.files.given.tables import read_text
+from ceers_steps.files.limits import check_regular
 from ceers_steps.kernels.mosaic.mask_grids import sample_nearest
 from ceers_steps.kernels.rows import row_blocks
 from ceers_steps.mosaics.images import Mosaic, open_image, pixel_map

@@ -8,6 +8,7 @@ from pathlib import Path
 from astropy.io import fits
 
 from ceers_steps.errors import CeersError
+from ceers_steps.files.disk import files_below
 from ceers_steps.files.headers.provenance import read_meta
 from ceers_steps.files.json_files import has_types, read_note
 from ceers_steps.files.metrics import metrics_of, step_metrics
@@ -91,9 +92,7 @@ def read_survey(folder: str | Path) -> SurveyData:
     folder = Path(folder)
     exposures: dict[str, Exposure] = {}
     mosaics: dict[str, Mosaic] = {}
-    for path in sorted(folder.rglob("*.fits")):
-        if _HIDDEN.intersection(path.relative_to(folder).parts[:-1]):
-            continue
+    for path in files_below(folder, _HIDDEN):
         if match := _PRODUCT.match(path.name):
             found = exposures.setdefault(match["name"], Exposure(match["name"]))
             found.products[match["suffix"]] = path
@@ -129,7 +128,7 @@ def _why_empty(folder: Path) -> str:
     """Say why there is nothing to report."""
     if not folder.is_dir():
         return "is no folder" if folder.exists() else "does not exist"
-    packed = sum(1 for _ in folder.rglob("*.fits.gz"))
+    packed = sum(path.name.endswith(".fits.gz") for path in files_below(folder))
     more = f", but {packed} packed files (*.fits.gz: unpack them with gunzip)" if packed else ""
     return f"has no products and no records{more}"
 

@@ -64,6 +64,9 @@ class ParameterError(StepError, ValidationError):
     """A `StepError` about parameters, which stpipe's own callers know as well."""
 
 
+_OF_INIT = ("name", "parent", "config_file", "_validate_kwds")
+"""Keywords of making a step that are no parameters."""
+
 _Extended: Any = JwstStep if TYPE_CHECKING else object  # what the mixin stands before
 
 
@@ -131,6 +134,13 @@ class CeersMixin(_Extended):
     output_file: Any
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
+        if kwargs.get("_validate_kwds", True):  # made by hand: stpipe has not asked `merge_config`
+            kwargs = as_meant(type(self), kwargs)
+            own = {key: value for key, value in kwargs.items() if key not in _OF_INIT}
+            try:
+                check_given(type(self), own, None)
+            except CeersError as err:
+                raise ParameterError(str(err)) from err
         try:
             super().__init__(*args, **kwargs)
         except TypeError as err:

@@ -8,6 +8,7 @@ from collections import namedtuple
 import pytest
 
 from ceers_steps.errors import CeersError
+from ceers_steps.files import disk
 from ceers_steps.files.disk import check_space, folder_lock, open_lock, take_lock
 
 
@@ -52,3 +53,14 @@ def test_a_folder_that_cannot_be_made(tmp_path):
     (tmp_path / "file").touch()
     with pytest.raises(CeersError, match="Cannot write to"):
         folder_lock(tmp_path / "file" / "below").__enter__()
+
+
+def test_the_search_of_a_whole_disk_is_refused(tmp_path, monkeypatch):
+    for number in range(5):
+        (tmp_path / str(number)).mkdir()
+        (tmp_path / str(number) / "a.fits").touch()
+    (tmp_path / "loop").symlink_to(tmp_path)
+    assert len(disk.files_below(tmp_path, ["3"])) == 4
+    monkeypatch.setattr(disk, "MOST_FILES", 10)
+    with pytest.raises(CeersError, match="holds more than 10 files and folders"):
+        disk.files_below(tmp_path)

@@ -13,14 +13,18 @@ import pytest
 from astropy.io import fits
 
 from ceers_steps import RemStripingStep
-from ceers_steps.astrometry.inputs import read_catalog
-from ceers_steps.astrometry.reference import read_table
 from ceers_steps.cli import main
 from ceers_steps.commands.references import _files as exposures_of
 from ceers_steps.errors import CeersError
 from ceers_steps.files import limits
 from ceers_steps.files.atomic import open_fits
-from ceers_steps.files.limits import check_parameter_file, check_regular, read_asdf_head
+from ceers_steps.files.given.tables import read_table
+from ceers_steps.files.limits import (
+    check_parameter_file,
+    check_regular,
+    read_asdf_head,
+    why_no_file,
+)
 from ceers_steps.files.overrides import read_overrides
 from ceers_steps.files.parameter_files import list_parameter_files
 from ceers_steps.files.source_masks import read_bits
@@ -31,6 +35,7 @@ from ceers_steps.mosaics.grid import check_grid
 from ceers_steps.mosaics.images import read_tiers
 from ceers_steps.mosaics.regions import read_regions
 from ceers_steps.report.product_page import read_product
+from ceers_steps.simulate.sky.scene import read_catalog
 from ceers_steps.survey.config.settings import load_config
 from ceers_steps.survey.select.exposures import plan_exposures, read_exposures
 from ceers_steps.survey.select.grids import find_grid
@@ -81,8 +86,8 @@ READERS = {
     "wcs": ("w.asdf", read_wcs_file),
     "tiers": ("t.ecsv", read_tiers),
     "regions": ("r.reg", lambda path: read_regions(path, "mask_regions", None, None)),
-    "reference": ("c.ecsv", lambda path: read_table(path, "abs_refcat")),
-    "sources": ("s.ecsv", read_catalog),
+    "reference": ("c.ecsv", lambda path: read_table(path, f"abs_refcat={path}")),
+    "sources": ("s.ecsv", lambda path: read_catalog(path, 1)),
     "grid": ("g.ecsv", lambda path: find_grid(str(path), "g")),
     "grid wcs": ("g.asdf", lambda path: find_grid(str(path), "g")),
     "output_wcs": ("g.asdf", lambda path: check_grid({"output_wcs": str(path)})),
@@ -126,6 +131,50 @@ def test_a_pipe_as_the_table_of_a_command(tmp_path, monkeypatch, capsys):
     os.mkfifo("sim.toml")
     assert main(["simulate", "out", "--config", "sim.toml"]) == 1
     assert "sim.toml is a pipe (FIFO), not a file" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    "command", [["simulate", "out", "--catalog"], ["plan", "-o", "out"], ["inspect"]]
+)
+def test_a_pipe_in_the_place_of_a_file_is_named(tmp_path, monkeypatch, capsys, command):
+    monkeypatch.chdir(tmp_path)
+    os.mkfifo("pipe")
+    assert main([*command, "pipe"]) == 1
+    assert "pipe is a pipe (FIFO), not a file" in "".join(capsys.readouterr())
+
+
+def test_a_catalogue_that_is_no_table_is_said_in_one_line(tmp_path):
+    """Astropy's own message lists all the formats that it knows."""
+    path = tmp_path / "c.txt"
+    path.write_text("hello")
+    with pytest.raises(CeersError, match=r"c\.txt: not a table that is known") as caught:
+        read_catalog(path, 1)
+    assert len(str(caught.value).splitlines()) == 1
+
+
+def test_why_there_is_no_file(tmp_path):
+    (tmp_path / "gone").symlink_to("nowhere")
+    (tmp_path / "loop").symlink_to("loop")
+    (tmp_path / "file").write_text("x")
+    os.mkfifo(tmp_path / "pipe")
+    expected = {
+        "none": "does not exist",
+        "file/none": "does not exist",
+        "zero\0": "does not exist",
+        "gone": "is a link to nowhere, which is not there",
+        "loop": "is a link that leads back to itself",
+        "pipe": "is a pipe (FIFO), not a file",
+        ".": "is a folder, not a file",
+        "x" * 300: "cannot be read: File name too long",
+        "file": "",
+    }
+    assert {name: why_no_file(tmp_path / name) for name in expected} == expected
+
+
+def test_a_file_without_permission(tmp_path, monkeypatch):
+    (tmp_path / "file").write_text("x")
+    monkeypatch.setattr(os, "access", lambda path, mode: False)  # root may read all
+    assert why_no_file(tmp_path / "file") == "cannot be read: you have no permission"
 
 
 def packed_image(path, *, zeros=0):

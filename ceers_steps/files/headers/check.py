@@ -11,6 +11,7 @@ from ceers_steps.errors import CeersError
 from ceers_steps.files.associations import is_association_path, read_association
 from ceers_steps.files.headers.keywords import PATHS, Completed, complete_keywords
 from ceers_steps.files.headers.look import Found, look, look_at_model
+from ceers_steps.files.limits import why_no_file
 
 __all__ = [
     "Wanted",
@@ -190,8 +191,8 @@ def _members(dataset: object, step_name: str) -> Iterator[tuple[object, str]]:
         for member in dataset:
             yield from _members(member, step_name)
     elif isinstance(dataset, (str, os.PathLike)) and is_association_path(dataset):
-        if not os.path.isfile(dataset):
-            raise CeersError(f"{step_name}: input file {dataset} does not exist.")
+        if problem := why_no_file(dataset):
+            raise CeersError(f"{step_name}: input file {dataset} {problem}.")
         for product in read_association(dataset)["products"]:
             for member in product["members"]:
                 yield member["expname"], f"{step_name}: {dataset}"

@@ -14,7 +14,7 @@ from stdatamodels.jwst.datamodels import JwstDataModel
 
 from ceers_steps.errors import CeersError
 from ceers_steps.files.headers.keywords import PATHS
-from ceers_steps.files.limits import tree_problem
+from ceers_steps.files.limits import tree_problem, why_no_file
 from ceers_steps.files.whole_files import NotWholeError, open_whole
 from ceers_steps.names import header_problem
 
@@ -85,8 +85,8 @@ def look(item: object, keywords: Collection[str], step_name: str) -> Found | Non
         return None
     if problem := header_problem(path.name):
         raise CeersError(f"{step_name}: the name of {str(path)!r} {problem}. Rename the file.")
-    if not os.path.isfile(path):
-        raise CeersError(f"{step_name}: input file {path} does not exist.")
+    if problem := why_no_file(path):
+        raise CeersError(f"{step_name}: input file {path} {problem}.")
     if bare.suffix in _FITS and not path.name.endswith((".fits", ".fits.gz")):
         remedy = "Unpack it with gunzip, or rename" if name.endswith(".gz") else "Rename"
         raise CeersError(

@@ -14,6 +14,8 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from ceers_steps.errors import CeersError
+from ceers_steps.files.limits import why_no_file
+from ceers_steps.files.parameters.ranges import number_problem, path_problem
 from ceers_steps.files.parameters.texts import text_parameter_problem
 from ceers_steps.files.parameters.tree import ParameterTree, from_nested, read_parameters
 from ceers_steps.names import header_problem, name_problem, text_problem
@@ -262,8 +264,9 @@ def value_problem(
     """
     return (
         _name_problem(name, value)
-        or _value_problem(spec, value, folder, look=look)
+        or _value_problem(name, spec, value, folder, look=look)
         or (text_parameter_problem(name, value) if spec.startswith("string") else "")
+        or (path_problem(name, value) if look else "")
     )
 
 
@@ -277,7 +280,9 @@ def _name_problem(key: str, value: Any) -> str:
     return name_problem(value) if key == "suffix" and value is not None else ""
 
 
-def _value_problem(spec: str, value: Any, folder: str | os.PathLike, *, look: bool) -> str:
+def _value_problem(
+    name: str, spec: str, value: Any, folder: str | os.PathLike, *, look: bool
+) -> str:
     """Return what is wrong with a value; empty if nothing."""
     from configobj.validate import ValidateError, Validator
 
@@ -316,7 +321,7 @@ def _value_problem(spec: str, value: Any, folder: str | os.PathLike, *, look: bo
         return "not a number"
     if any(type(each) is int and abs(each) > _LARGEST for each in values):
         return f"more than {_LARGEST}"  # which products could not hold
-    return ""
+    return number_problem(name, values)
 
 
 def _file_problem(value: Any, folder: str | os.PathLike, *, must_exist: bool) -> str:
@@ -329,7 +334,9 @@ def _file_problem(value: Any, folder: str | os.PathLike, *, must_exist: bool) ->
     if not must_exist:
         return ""
     path = Path(folder, text)
-    return "" if os.path.exists(path) else f"no such file ({path.absolute()})"
+    if not os.path.exists(path):
+        return f"no such file ({path.absolute()})"
+    return "" if path.is_dir() else why_no_file(path)
 
 
 def takes(spec: str) -> str:

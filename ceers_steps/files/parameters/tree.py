@@ -10,7 +10,7 @@ import yaml
 from configobj import ConfigObj, ConfigObjError
 
 from ceers_steps.errors import CeersError
-from ceers_steps.files.limits import check_parameter_file
+from ceers_steps.files.limits import check_parameter_file, why_no_file
 
 __all__ = ["ParameterTree", "from_nested", "read_parameters"]
 
@@ -55,12 +55,8 @@ def read_parameters(path: str | os.PathLike) -> ParameterTree:
         When it cannot be read, or is not built as a parameter file.
     """
     path = Path(path)
-    if not os.path.exists(path):
-        raise CeersError(
-            f"Parameter file {path} does not exist. List those there are: ceers params"
-        )
-    if path.is_dir():
-        raise CeersError(f"Parameter file {path} is a folder. Give a file. {REMEDY}")
+    if problem := why_no_file(path):
+        raise CeersError(f"Parameter file {path} {problem}. List those there are: ceers params")
     check_parameter_file(path)
     try:
         content = path.read_bytes()

@@ -9,6 +9,7 @@ import numpy as np
 from astropy.table import Row, Table
 
 from ceers_steps.errors import CeersError
+from ceers_steps.files.given.tables import read_table
 from ceers_steps.simulate.config.simulation import SourceConfig
 from ceers_steps.simulate.seeds import rng_for
 from ceers_steps.simulate.sky.psf import OVERSAMPLING, point_spread_function
@@ -159,10 +160,7 @@ def read_catalog(path: str | os.PathLike, seed: int) -> Table:
     CeersError
         When the file cannot be read, a needed column is missing, or a value is not usable.
     """
-    try:
-        given = Table.read(path)
-    except Exception as err:  # astropy raises many kinds for a file that is no table
-        raise CeersError(f"Cannot read the catalogue {path} as a table: {err}") from err
+    given = read_table(path, f"The catalogue {path}")
     given.rename_columns(given.colnames, [name.lower() for name in given.colnames])
     missing = [name for name in ("ra", "dec", "mag") if name not in given.colnames]
     if missing:

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from ceers_steps.errors import CeersError
+from ceers_steps.files.limits import why_no_file
 from ceers_steps.names import whole_number
 from ceers_steps.survey.archive.mast import EXPOSURE_NAME, Product, listed_filter
 
@@ -117,8 +118,8 @@ def read_listing(
 
 def _read_rows(path: Path) -> list[dict[str, Any]]:
     """Return the rows with column names in lower case."""
-    if not path.is_file():
-        raise CeersError(f"{path} does not exist, or is no file. Give a list of products.")
+    if problem := why_no_file(path):
+        raise CeersError(f"{path} {problem}. Give a list of products.")
     try:
         rows = _read_csv(path) if path.suffix.lower() == ".csv" else _read_table(path)
     except CeersError:

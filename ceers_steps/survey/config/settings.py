@@ -13,7 +13,7 @@ from typing import Any
 
 from ceers_steps.errors import CeersError
 from ceers_steps.files.atomic import user_path
-from ceers_steps.files.limits import check_regular
+from ceers_steps.files.limits import check_regular, why_no_file
 from ceers_steps.survey.config.checks import (
     PIPELINES,
     check_option,
@@ -343,10 +343,6 @@ def _useless_paths(config: SurveyConfig) -> Iterator[tuple[str, str, str]]:
 
 def _path_problem(path: Path, *, folder: bool) -> str:
     """Say what is wrong with a path; '' when nothing is."""
-    if not path.exists():
-        return "does not exist"
-    if path.is_dir() != folder:
-        return "is not a folder" if folder else "is a folder, not a file"
-    if not folder and not path.is_file():
-        return "is no file of data, but a pipe or device"
-    return ""
+    if not folder or not path.exists():
+        return why_no_file(path)
+    return "" if path.is_dir() else "is not a folder"

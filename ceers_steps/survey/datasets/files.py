@@ -7,6 +7,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from ceers_steps.errors import CeersError
+from ceers_steps.files.disk import files_below
+from ceers_steps.files.limits import why_no_file
 from ceers_steps.names import effective_filter, exposure_name, is_exposure_name
 from ceers_steps.survey.inspection.headers import FileHeaders, read_headers
 from ceers_steps.survey.select.levels import PACKED, packed_note
@@ -133,10 +135,12 @@ def _files(inputs: Iterable[str | os.PathLike], suffix: str) -> tuple[list[Path]
     found: dict[str, Path] = {}
     packed: list[Path] = []
     for entry in map(Path, inputs):
-        if not entry.exists():
-            raise CeersError(f"{entry} does not exist. Give files, or folders of them.")
-        paths = sorted(entry.rglob(f"*_{suffix}.fits*")) if entry.is_dir() else [entry]
+        if not entry.is_dir() and (problem := why_no_file(entry)):
+            raise CeersError(f"{entry} {problem}. Give files, or folders of them.")
+        paths = files_below(entry) if entry.is_dir() else [entry]
         for path in paths:
+            if path != entry and f"_{suffix}.fits" not in path.name:
+                continue
             if path.name.endswith(PACKED):
                 packed.append(path)
             elif path == entry or path.suffix == ".fits":

@@ -8,6 +8,7 @@ from types import SimpleNamespace
 from typing import Any
 
 from ceers_steps.errors import CeersError
+from ceers_steps.files.limits import why_no_file
 from ceers_steps.files.whole_files import NotWholeError, open_whole
 
 __all__ = ["LEVELS", "FileHeaders", "read_headers"]
@@ -115,9 +116,8 @@ def read_headers(path: str | os.PathLike) -> FileHeaders:
         When it is no regular file, or no FITS file.
     """
     path = Path(path)
-    if not path.is_file():
-        kind = "is no regular file" if path.exists() else "does not exist"
-        raise CeersError(f"{path} {kind}. Give FITS files, or folders of them.")
+    if problem := why_no_file(path):
+        raise CeersError(f"{path} {problem}. Give FITS files, or folders of them.")
     try:
         with open_whole(path) as hdus:
             primary = dict(hdus[0].header)

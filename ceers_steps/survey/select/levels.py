@@ -6,6 +6,7 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 from ceers_steps.errors import CeersError
+from ceers_steps.files.limits import why_no_file
 
 __all__ = ["PACKED", "find_files", "packed_note"]
 
@@ -44,10 +45,10 @@ def find_files(inputs: Iterable[str | os.PathLike], suffix: str) -> tuple[list[P
     for entry in map(Path, inputs):
         if entry.is_dir():
             files = [file for file in entry.iterdir() if file.name.endswith((".fits", PACKED))]
-        elif entry.is_file():
-            files = [entry]
+        elif problem := why_no_file(entry):
+            raise CeersError(f"{entry} {problem}. Give FITS files or a folder with them.")
         else:
-            raise CeersError(f"{entry} does not exist. Give FITS files or a folder with them.")
+            files = [entry]
         for file in files:
             ending = file.name.partition(".")[0].rpartition("_")[2]
             if ending != suffix:

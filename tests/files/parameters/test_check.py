@@ -1,5 +1,6 @@
 """Broken parameter files end in one short message that names the file and what to do."""
 
+import os
 import re
 import sys
 
@@ -8,12 +9,22 @@ from stpipe import config_parser
 from stpipe._cli import strun
 
 import ceers_steps
-from ceers_steps import CeersDetector1, CeersImage3, RemStripingStep, WispSubStep, cli
+from ceers_steps import (
+    CeersDetector1,
+    CeersImage3,
+    RemStripingStep,
+    SkyVarStep,
+    SnowballStep,
+    WispSubStep,
+    cli,
+)
 from ceers_steps.errors import CeersError
 from ceers_steps.files.parameter_files import list_parameter_files
-from ceers_steps.files.parameters.check import check_parameters, nearest
+from ceers_steps.files.parameters.check import check_given, check_parameters, nearest
+from ceers_steps.files.parameters.ranges import RANGES
 from ceers_steps.files.parameters.texts import text_parameter_problem
 from ceers_steps.files.parameters.tree import from_nested, read_parameters
+from ceers_steps.kernels.snowballs.settings import PUBLISHED
 from ceers_steps.steps.base import StepError
 
 HEAD = """#ASDF 1.0.0
@@ -384,3 +395,52 @@ def test_numbers_in_lists_of_files(value):
     given = from_nested({"templates": value}, "x")
     with pytest.raises(CeersError, match="is no text"):
         check_parameters(given, WispSubStep.load_spec_file(), "x")
+
+
+@pytest.mark.parametrize(
+    ("taker", "given", "problem"),
+    [
+        (SkyVarStep, {"variance_blocks": [1, 0]}, "0 is not from 1 to 4096"),
+        (SkyVarStep, {"variance_blocks": ["0", "4"]}, "0 is not from 1 to 4096"),
+        (SkyVarStep, {"variance_blocks": [1, 4]}, ""),
+        (RemStripingStep, {"tilted_angles": [30.0, 1e30]}, "1e\\+30 is not from -360 to 360"),
+        (SnowballStep, {"detection_radii": [-1]}, "-1 is not from 0 to 1000"),
+        (CeersDetector1, {"steps": {"saturation": {"n_pix_grow_sat": 10**9}}}, "to 1000"),
+        (CeersDetector1, {"steps": {"jump": {"after_jump_flag_time1": "inf"}}}, "inf is not"),
+        (CeersDetector1, {"steps": {"jump": {"after_jump_flag_time1": 1e9}}}, ""),
+    ],
+)
+def test_numbers_that_declare_no_limits(taker, given, problem):
+    if problem:
+        with pytest.raises(CeersError, match=problem):
+            check_given(taker, given, None)
+    else:
+        check_given(taker, given, None)
+
+
+def test_largest_radius_is_that_of_the_kernel():
+    assert RANGES["detection_radii"][1] == PUBLISHED.largest_radius
+
+
+@pytest.mark.parametrize(
+    ("name", "problem"),
+    [("pipe.fits", "a pipe"), ("none.fits", "does not exist"), ("m.txt", "does not end in .fits")],
+)
+def test_files_of_jwst_are_looked_at_before_the_work(tmp_path, name, problem):
+    os.mkfifo(tmp_path / "pipe.fits")
+    (tmp_path / "m.txt").write_text("x")
+    given = {"steps": {"dq_init": {"user_supplied_dq": str(tmp_path / name)}}}
+    with pytest.raises(CeersError, match=f"user_supplied_dq = .*{problem}"):
+        check_given(CeersDetector1, given, None)
+
+
+def test_a_pipe_for_a_parameter_that_names_a_file(tmp_path):
+    os.mkfifo(tmp_path / "t.ecsv")
+    with pytest.raises(CeersError, match=r"overrides = .*is a pipe \(FIFO\)"):
+        check_given(RemStripingStep, {"overrides": str(tmp_path / "t.ecsv")}, None)
+
+
+def test_steps_made_by_hand_are_checked_too():
+    with pytest.raises(StepError, match=r"variance_blocks = .*0 is not from 1"):
+        SkyVarStep(variance_blocks=[0])
+    assert SkyVarStep(pre_hooks=None).pre_hooks == []

@@ -1,0 +1,1 @@
+"""Files: tables and texts that users give, of any origin; no products."""

@@ -1,0 +1,79 @@
+"""Numbers that steps declare without limits, of jwst and in lists, and those that they can use.
+
+A list declares how long it is, not what stands in it, and most numbers of jwst have no limits: a
+radius of 10**9 pixels grows flags for hours, an infinite time ends in a traceback.
+"""
+
+import math
+import os
+from collections.abc import Iterable
+
+from ceers_steps.files.limits import why_no_file
+
+__all__ = ["number_problem", "path_problem"]
+
+_SIDES, _ANGLES, _PIXELS = (1, 4096), (-360, 360), (0, 1000)
+_TIMES = (0, 1e9)
+
+RANGES: dict[str, tuple[float, float]] = {
+    "variance_blocks": _SIDES,
+    "background_box_size": _SIDES,
+    "tilted_angles": _ANGLES,
+    **dict.fromkeys(("detection_radii", "growth_radii", "only_tile", "kron_params"), _PIXELS),
+    **dict.fromkeys(("n_pix_grow_sat", "sat_expand", "max_extended_radius", "edge_size"), _PIXELS),
+    **dict.fromkeys(("after_jump_flag_time1", "after_jump_flag_time2"), _TIMES),
+    **dict.fromkeys(("time_masked_after_shower", "snowball_time_masked_next_int"), _TIMES),
+}
+"""Smallest and largest value by parameter: pixels, degrees, seconds; choices, far beyond use."""
+
+_FILES = {
+    **dict.fromkeys(("user_supplied_dq", "user_supplied_flat", "user_mask"), (".fits", ".fits.gz")),
+    "persistence_array_file": (".asdf",),
+    **dict.fromkeys(("skylist", "catfile"), ("",)),
+}
+"""Texts of jwst's steps that name a file, by parameter, with how its name can end."""
+
+
+def number_problem(name: str, values: Iterable[object]) -> str:
+    """Say what is wrong with the numbers of a parameter.
+
+    Parameters
+    ----------
+    name
+        Of the parameter.
+    values
+        One, or those of a list.
+
+    Returns
+    -------
+    str
+        Empty if nothing is, or if the parameter has no limits here.
+    """
+    least, most = RANGES.get(name, (-math.inf, math.inf))
+    for value in values:
+        if isinstance(value, (int, float)) and not least <= value <= most:
+            return f"{value:g} is not from {least:g} to {most:g}"
+    return ""
+
+
+def path_problem(name: str, value: object) -> str:
+    """Say what keeps a text that names a file from doing so.
+
+    Parameters
+    ----------
+    name
+        Of the parameter.
+    value
+        What is given; relative to the working folder, as jwst takes it.
+
+    Returns
+    -------
+    str
+        Empty if nothing does, if nothing is given, or if the parameter names no file.
+    """
+    ends = _FILES.get(name)
+    if ends is None or not isinstance(value, (str, os.PathLike)) or not str(value).strip():
+        return ""
+    if problem := why_no_file(value):
+        return f"it {problem}"
+    return "" if str(value).endswith(ends) else f"its name does not end in {' or '.join(ends)}"
