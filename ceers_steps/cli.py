@@ -49,6 +49,9 @@ def main(argv: Sequence[str] | None = None) -> int:
         Exit code: 0, 1 after an error that the user can fix (reported in one message), 130 after
         Ctrl-C. Wrong arguments leave with 2, as argparse does.
     """
+    for name in ("stdout", "stderr"):
+        if getattr(sys, name) is None:  # closed by who has started this process
+            setattr(sys, name, open(os.devnull, "w"))  # noqa: SIM115
     words = sys.argv[1:] if argv is None else argv
     args = build_parser().parse_args(words)
     args.words = ["ceers", *map(str, words)]

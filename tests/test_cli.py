@@ -170,3 +170,13 @@ def test_the_table_that_a_parameter_file_names_comes_along(tmp_path):
     assert cli.main(["params", "dr05/detector1", "-o", str(tmp_path)]) == 0
     copied = sorted(path.name for path in (tmp_path / "dr05").iterdir())
     assert copied == ["detector1.asdf", "exposures.ecsv"]
+
+
+def test_streams_that_are_closed(monkeypatch, tmp_path):
+    """Of a job whose output nobody wants (``>&-``), Python has none."""
+    for name in ("stdout", "stderr"):
+        monkeypatch.setattr(sys, name, None)
+    assert cli.main(["params"]) == 0
+    assert cli.main(["inspect", str(tmp_path / "none.fits")]) == 1
+    sys.stdout.close()
+    sys.stderr.close()

@@ -11,6 +11,7 @@ from scipy import ndimage
 from stdatamodels.jwst import datamodels
 
 from ceers_steps.errors import CeersError
+from ceers_steps.files.whole_files import fits_problem
 from ceers_steps.kernels.mosaic.mask_grids import sample_nearest
 from ceers_steps.kernels.sources.tiers import Tier, TierSet, mask_sources
 
@@ -88,6 +89,8 @@ def find_emission(path: str | os.PathLike) -> Emission:
     CeersError
         When the file is no mosaic or holds no data.
     """
+    if problem := fits_problem(path):
+        raise CeersError(f"mosaic={path} cannot be read: {problem}. Give the *_i2d.fits file.")
     with datamodels.open(path) as mosaic:
         if mosaic.meta.wcs is None or getattr(mosaic, "wht", None) is None:
             raise CeersError(f"mosaic={path} is no mosaic with a WCS. Give the *_i2d.fits file.")

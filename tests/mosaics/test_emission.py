@@ -1,5 +1,7 @@
 """Emission of a mosaic on the pixels of an exposure: where it is seen, up to the last pixel."""
 
+import os
+
 import numpy as np
 import pytest
 from stdatamodels.jwst import datamodels
@@ -50,3 +52,11 @@ def test_what_is_no_mosaic_is_refused(tmp_path):
     datamodels.ImageModel(SHAPE).save(path)
     with pytest.raises(CeersError, match="no mosaic with a WCS"):
         find_emission(path)
+
+
+@pytest.mark.parametrize("name", ["pipe", "none_i2d.fits", "text_i2d.fits"])
+def test_a_mosaic_that_cannot_be_read(tmp_path, name):
+    os.mkfifo(tmp_path / "pipe")
+    (tmp_path / "text_i2d.fits").write_text("no mosaic")
+    with pytest.raises(CeersError, match=f"mosaic=.*{name} cannot be read"):
+        find_emission(tmp_path / name)

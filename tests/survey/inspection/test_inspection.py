@@ -198,7 +198,7 @@ def test_no_file_of_jwst(tmp_path):
     (tmp_path / "text.fits").write_text("no FITS")
     with pytest.raises(CeersError, match="not a complete FITS file"):
         read_headers(tmp_path / "text.fits")
-    with pytest.raises(CeersError, match="is no regular file"):
+    with pytest.raises(CeersError, match="is a folder, not a file"):
         read_headers(tmp_path)
 
 
