@@ -128,7 +128,7 @@ class TestAlignmentTable:
         assert str(path) in str(error.value)
 
     def test_no_table(self, tmp_path):
-        with pytest.raises(CeersError, match=r"alignment_table=.*no such file"):
+        with pytest.raises(CeersError, match=r"alignment_table=.*does not exist"):
             read_alignment_table(tmp_path / "missing.ecsv")
         path = tmp_path / "text.ecsv"
         path.write_text("no table")
@@ -261,7 +261,7 @@ class TestReference:
             read_reference_catalog(tmp_path / "a.txt")
 
     def test_no_file(self, tmp_path):
-        with pytest.raises(CeersError, match=r"abs_refcat=.*no such file"):
+        with pytest.raises(CeersError, match=r"abs_refcat=.*does not exist"):
             read_reference_catalog(tmp_path / "missing.fits")
 
 

@@ -445,7 +445,7 @@ def test_a_changed_exposure_makes_its_tiles_anew(files, monkeypatch, tmp_path):
         ({"rotation": 1e30}, "rotation 1e\\+30 deg is not from -360.0 to 360.0"),
         (
             {"output_wcs": "nowhere.asdf", "tile_size": None},
-            "nowhere.asdf: no such file",
+            "nowhere.asdf does not exist",
         ),
         ({"output_shape": [200, 0]}, "output_shape"),
         ({"output_wcs": "nowhere.asdf"}, "nowhere.asdf"),

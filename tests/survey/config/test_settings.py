@@ -470,7 +470,7 @@ def test_a_file_that_is_no_toml(tmp_path, text):
         (f'[grid]\ngrid = "{"y/" * 3000}"\n', "grid = 'y/y.* characters, more than"),
         (f'[image3]\nskymatch.skymethod = "{"m" * 400}"', "skym"),
         ('[files]\nmask_regions = "~no_such_user/x.reg"\n', "no such user"),
-        ('[files]\nalignment_table = "/dev/null"\n', "no file of data, but a pipe or device"),
+        ('[files]\nalignment_table = "/dev/null"\n', "is a device, not a file"),
         (f"[groups]\nby = {'[' * 5000}{']' * 5000}\n", "not valid TOML: nested too deeply"),
     ],
 )
