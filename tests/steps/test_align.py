@@ -761,7 +761,7 @@ class TestBadInput:
             ({"abs_refcat": "nowhere.ecsv"}, "abs_refcat=nowhere.ecsv does not exist"),
             (
                 {"catfile": "nowhere", "use_custom_catalogs": True},
-                "catfile.*nowhere.*does not exist",
+                "catfile.*nowhere.*not exist",
             ),
         ],
     )
