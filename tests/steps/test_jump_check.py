@@ -229,6 +229,31 @@ def test_noise_of_reads_that_the_reference_does_not_know():
         np.testing.assert_array_equal(product.var_poisson < 1e-3 * product.var_rnoise, True)
 
 
+def test_faint_small_sources_have_their_photon_noise():
+    """Not that of the mean of their surroundings, which is nearer to the sky's."""
+    side, read, n_groups = 240, 0.5, 4
+    rng = np.random.default_rng(12)
+    y, x = np.mgrid[:side, :side]
+    source = 2.0 * np.exp(-0.5 * ((y % 16 - 8) ** 2 + (x % 16 - 8) ** 2) / 1.2**2)
+    true = (1.0 + source).astype(np.float32)
+    noise = GroupNoise(np.full(true.shape, read), np.ones(true.shape))
+    found = []
+    for scatter in (0.0, 0.7):
+        data = true + rng.normal(0, scatter, true.shape).astype(np.float32)
+        model = datamodels.RampModel(data=np.zeros((1, n_groups, side, side), np.float32))
+        model.update(ramp())
+        model.groupdq = np.zeros(model.data.shape, np.uint8)
+        rate = datamodels.ImageModel(data=data)
+        rate.dq = np.zeros(true.shape, np.uint32)
+        for name in ("var_rnoise", "var_poisson", "err"):
+            setattr(rate, name, np.full(true.shape, 0.1, np.float32))
+        correct_photon_noise(model, rate, None, noise)
+        found.append(rate.var_poisson)
+    # peaks of 3 sigma; sources of 225 x 10 pixels tell it to 2%. A box of 7 pixels has 0.60
+    core = source > 1.0
+    assert np.mean(found[1][core]) == pytest.approx(np.mean(found[0][core]), rel=0.2)
+
+
 def test_what_stripes_leave_is_noise_of_cut_ramps_alone(references, checked):
     cut = np.zeros(SHAPE[2:], bool)
     cut[:, ::4] = True

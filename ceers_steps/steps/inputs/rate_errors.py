@@ -2,6 +2,7 @@
 
 import logging
 from collections.abc import Callable
+from dataclasses import replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -17,6 +18,7 @@ from ceers_steps.kernels.jumps.errors import (
     unknown_variance,
 )
 from ceers_steps.kernels.jumps.joint import GroupNoise
+from ceers_steps.kernels.jumps.settings import FIT, JUMPS
 from ceers_steps.kernels.jumps.surroundings import expect_rate
 from ceers_steps.steps.inputs.readout import readout_layout
 
@@ -58,10 +60,13 @@ def correct_photon_noise(
     if not time or not known.any():
         return
     own = np.where(known, rate.data, 0) * np.float32(time)
-    around = expect_rate(own, known, readout_layout(ramp))
+    layout = readout_layout(ramp)
+    around = expect_rate(own, known, layout)
+    # the wide box that tells structure is wider than most sources
+    expected = expect_rate(own, known, layout, replace(JUMPS, smooth_box=FIT.smooth_box)).rate
     parts = []
     for groupdq in ramp.groupdq:
-        variance, weight = photon_variance(states_of(groupdq), around.rate, noise)
+        variance, weight = photon_variance(states_of(groupdq), expected, noise)
         variance /= time**2
         parts.append((variance, weight))
     variance, weight = combined_variance(parts)
