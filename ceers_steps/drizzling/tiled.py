@@ -20,7 +20,7 @@ from stdatamodels.jwst.datamodels import ImageModel
 from stdatamodels.jwst.datamodels.dqflags import pixel
 
 from ceers_steps.code_version import code_version
-from ceers_steps.drizzling.exposures import HeaderBlender, digest_of
+from ceers_steps.drizzling.exposures import Exposures, HeaderBlender, digest_of
 from ceers_steps.files.headers.provenance import ExposureRecord, record_of
 from ceers_steps.files.parameters.texts import FILL_WORDS
 from ceers_steps.kernels.mosaic.coadd import Coadd, context_planes
@@ -77,7 +77,7 @@ class TiledMosaic:
 
     def __init__(
         self,
-        exposures: Any,
+        exposures: Exposures,
         drizzle: dict,
         *,
         enable_ctx: bool,
@@ -117,11 +117,11 @@ class TiledMosaic:
         # how far a pixel spreads, and what the distortion may add between two nodes
         ratio = self._grid["pixel_scale_ratio"] or 1.0
         self._margin = np.ceil(_KERNEL_REACH / min(ratio, 1.0)) + 2
-        self._footprints: dict[int, Any] = {}
+        self._footprints: dict[int, Footprint] = {}
         self._digests: dict[int, bytes] = {}
         self._template: Any = None
         self.records: list[ExposureRecord] = []
-        self._kept: OrderedDict = OrderedDict()
+        self._kept: OrderedDict[int, dict[str, NDArray]] = OrderedDict()
 
     def survey(self, box: Box | None = None, with_digests: bool = False) -> None:
         """Look at exposures once: the header of the mosaic, and what falls where.
@@ -175,7 +175,7 @@ class TiledMosaic:
             for polygon in self._exposures.outlines(index)
         )
 
-    def _footprint(self, model: Any) -> Any:
+    def _footprint(self, model: Any) -> Footprint:
         """Return where the pixels of an exposure fall."""
         wcs = model.meta.wcs
         x0, x1, y0, y1 = resample_range(model.data.shape, wcs.bounding_box)
@@ -196,7 +196,7 @@ class TiledMosaic:
             for name in self._planes
         }
 
-    def exposures_on(self, box: Box) -> dict[int, Any]:
+    def exposures_on(self, box: Box) -> dict[int, Box]:
         """Return the pixels of the exposures that fall on a box of the mosaic.
 
         Parameters
@@ -217,7 +217,7 @@ class TiledMosaic:
                 cuts[index] = cut if self._may_be_cut(footprint) else footprint.whole
         return cuts
 
-    def _may_be_cut(self, footprint: Any) -> bool:
+    def _may_be_cut(self, footprint: Footprint) -> bool:
         """Say whether a part of an exposure gives the same pixels as the whole of it.
 
         Not where the exposure reaches beyond the mosaic: stcal leaves out pixels at the edge, and
@@ -261,14 +261,14 @@ class TiledMosaic:
             name: tile.variance(name) if name in _VARIANCES else made[name] for name in self._planes
         }
 
-    def _add(self, tile: Any, box: Box, index: int, cut: Any) -> Any:
+    def _add(self, tile: Coadd, box: Box, index: int, cut: Box) -> None:
         """Add an exposure, drizzled on its own, to a tile."""
         if index in self._kept:
             cut = self._footprints[index].whole
         reach = self._footprints[index].reach(cut, self._margin)
         window = (reach or self._box).overlap(self._box)
-        common: Any = window and window.overlap(box)
-        if common is None:
+        common = window.overlap(box) if window else None
+        if window is None or common is None:
             return
         part = common.within(window)
         made = {name: plane[part] for name, plane in self._alone(index, cut, window).items()}
@@ -287,7 +287,7 @@ class TiledMosaic:
             flags=made.get("dq"),
         )
 
-    def _alone(self, index: int, cut: Any, window: Any) -> Any:
+    def _alone(self, index: int, cut: Box, window: Box) -> dict[str, NDArray]:
         """Return the planes of an exposure in a window of the mosaic.
 
         Exposures of which nothing can be left out are kept for the next tiles, as far as there is
@@ -392,6 +392,6 @@ def _quiet() -> Iterator[None]:
         logger.setLevel(level)
 
 
-def _n_bytes(planes: Any) -> int:
+def _n_bytes(planes: dict[str, NDArray]) -> int:
     """Return the memory that some arrays take."""
     return sum(plane.nbytes for plane in planes.values())
