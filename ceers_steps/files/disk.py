@@ -15,7 +15,7 @@ from ceers_steps.errors import CeersError
 __all__ = ["check_space", "files_below", "folder_lock", "open_lock", "take_lock"]
 
 MOST_FILES = 1_000_000
-"""Files and folders among which products are searched; a survey of 5,000 exposures has 100,000."""
+"""Files and folders among which products are searched: choice, far beyond a survey."""
 
 _BUSY = {errno.EAGAIN, errno.EACCES}
 _NO_LOCKS = {errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP}

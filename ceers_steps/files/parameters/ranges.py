@@ -1,7 +1,7 @@
 """Numbers that steps declare without limits, of jwst and in lists, and those that they can use.
 
 A list declares how long it is, not what stands in it, and most numbers of jwst have no limits: a
-radius of 10**9 pixels grows flags for hours, an infinite time ends in a traceback.
+radius of 10**9 pixels grows flags without end, an infinite time ends in a traceback.
 """
 
 import math

@@ -161,7 +161,10 @@ def read_catalog(path: str | os.PathLike, seed: int) -> Table:
         When the file cannot be read, a needed column is missing, or a value is not usable.
     """
     given = read_table(path, f"The catalogue {path}")
-    given.rename_columns(given.colnames, [name.lower() for name in given.colnames])
+    lower = [name.lower() for name in given.colnames]
+    if twice := sorted({name for name in lower if lower.count(name) > 1}):
+        raise CeersError(f"The catalogue {path} has the column {twice[0]} twice. Take one out.")
+    given.rename_columns(given.colnames, lower)
     missing = [name for name in ("ra", "dec", "mag") if name not in given.colnames]
     if missing:
         raise CeersError(
@@ -171,24 +174,33 @@ def read_catalog(path: str | os.PathLike, seed: int) -> Table:
     n = len(given)
     rng = rng_for(seed, "catalog")
     columns: dict[str, np.ndarray] = {
-        name: np.asarray(given[name], float) for name in ("ra", "dec", "mag")
+        name: _numbers(given, name, path) for name in ("ra", "dec", "mag")
     }
     columns["half_light_radius"] = _sizes(columns["mag"], rng)
     columns |= _draw_shapes(n, rng)
     star = np.zeros(n, bool)
     if "rh" in given.colnames and "half_light_radius" not in given.colnames:
-        rh = np.asarray(given["rh"], float)
+        rh = _numbers(given, "rh", path)
         star = (rh < 1.1 * _HST_POINT_SOURCE) & (columns["mag"] < 24)
         intrinsic = np.sqrt(np.maximum(rh**2 - _HST_POINT_SOURCE**2, 1.0))
         columns["half_light_radius"] = intrinsic * _HST_PIXEL
     columns["star"] = star
     for name in set(CATALOG_COLUMNS) & set(given.colnames):
-        columns[name] = np.asarray(given[name], bool if name == "star" else float)
+        columns[name] = _numbers(given, name, path).astype(bool if name == "star" else float)
     columns["spectral_slope"] = np.where(
         star & ("spectral_slope" not in given.colnames), -1.5, columns["spectral_slope"]
     )
     _check_catalog(columns, path)
     return Table({name: columns[name] for name in CATALOG_COLUMNS})
+
+
+def _numbers(given: Table, name: str, path: str | os.PathLike) -> np.ndarray:
+    """Return a column of numbers; NaN where the table has no value."""
+    column = np.ma.asarray(given[name])
+    if column.ndim != 1 or (column.size and column.dtype.kind not in "biuf"):
+        kind = f"{column.ndim} axes" if column.ndim != 1 else f"values like {column[:1].tolist()}"
+        raise CeersError(f"The catalogue {path}: column {name} has {kind}, not a number a row.")
+    return column.astype(float).filled(np.nan)
 
 
 def _check_catalog(columns: dict[str, np.ndarray], path: str | os.PathLike) -> None:
@@ -197,6 +209,8 @@ def _check_catalog(columns: dict[str, np.ndarray], path: str | os.PathLike) -> N
         "sersic_index": lambda v: (v >= 0.3) & (v <= 6.2),
         "axis_ratio": lambda v: (v > 0.02) & (v <= 1),
         "dec": lambda v: np.abs(v) <= 90,
+        "ra": lambda v: np.abs(v) <= 360,
+        "mag": lambda v: np.abs(v) <= 60,
     }
     for name, values in columns.items():
         good = np.isfinite(values)
@@ -206,8 +220,8 @@ def _check_catalog(columns: dict[str, np.ndarray], path: str | os.PathLike) -> N
             row = int(np.flatnonzero(~good)[0])
             raise CeersError(
                 f"The catalogue {path} has the value {values[row]} in column {name}, row {row}. "
-                "Values must be finite, with half_light_radius above 0, sersic_index between 0.3 "
-                "and 6.2, axis_ratio above 0.02 and up to 1."
+                "Values must be finite, with ra up to 360, mag up to 60, half_light_radius "
+                "above 0, sersic_index between 0.3 and 6.2, axis_ratio above 0.02 and up to 1."
             )
 
 

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 from astropy.io import fits
-from astropy.table import Table
+from astropy.table import MaskedColumn, Table
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -378,3 +378,24 @@ class TestWisps:
     def test_detectors_without(self, detector, band):
         with pytest.raises(CeersError, match="has no wisps"):
             wisp_template(get_detector(detector), get_band(band))
+
+
+@pytest.mark.parametrize(
+    ("changed", "problem"),
+    [
+        ({"mag": ["a", "b"]}, r"column mag has values like \['a'\]"),
+        ({"mag": MaskedColumn([22.0, 23.0], mask=[True, False])}, "the value nan in column mag"),
+        ({"ra": np.ones((2, 2))}, "column ra has 2 axes"),
+        ({"RA": [1.0, 2.0]}, "the column ra twice"),
+        ({"star": ["no", "yes"]}, "column star has values like"),
+        ({"rh": ["a", "b"]}, "column rh has values like"),
+        ({"ra": [1e30, 1.0]}, "in column ra"),
+        ({"mag": [-300.0, 20.0]}, "in column mag"),
+    ],
+)
+def test_columns_that_are_no_numbers(tmp_path, changed, problem):
+    """A value that is missing was taken for what is stored below its mask."""
+    table = Table({"ra": [215.0, 215.01], "dec": [53.0, 53.01], "mag": [22.0, 23.0], **changed})
+    table.write(tmp_path / "c.ecsv", format="ascii.ecsv")
+    with pytest.raises(CeersError, match=problem):
+        read_catalog(tmp_path / "c.ecsv", 1)
