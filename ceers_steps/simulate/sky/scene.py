@@ -200,7 +200,7 @@ def _numbers(given: Table, name: str, path: str | os.PathLike) -> np.ndarray:
     if column.ndim != 1 or (column.size and column.dtype.kind not in "biuf"):
         kind = f"{column.ndim} axes" if column.ndim != 1 else f"values like {column[:1].tolist()}"
         raise CeersError(f"The catalogue {path}: column {name} has {kind}, not a number a row.")
-    return column.astype(float).filled(np.nan)
+    return np.asarray(np.ma.filled(column.astype(float), np.nan))
 
 
 def _check_catalog(columns: dict[str, np.ndarray], path: str | os.PathLike) -> None:
