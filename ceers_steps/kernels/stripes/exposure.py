@@ -143,7 +143,12 @@ def destripe_inplace(
         raise ValueError("no pixel is usable: all are NaN, flagged or without a read noise")
     rough = _rough_tilted(planes, flat, source_bits, layout.n_outputs, settings.tilted_angles)
     if settings.method == "wiener" and not settings.tilted_angles:
-        rough = _strong_columns(planes, flat, source_bits, layout.n_outputs)
+        columns = _strong_columns(planes, flat, source_bits, layout.n_outputs)
+        if source_bits is None and any(each is not None for each in columns):
+            # a galaxy over half of the image looks like columns where no mask holds it
+            found = _search_sources(planes, rough, flat, layout.n_outputs, True)
+            columns = _strong_columns(planes, flat, found, layout.n_outputs)
+        rough = columns
     bits = source_bits
     if bits is None:
         bits = _search_sources(planes, rough, flat, layout.n_outputs, settings.search_destriped)

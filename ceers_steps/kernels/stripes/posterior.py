@@ -208,7 +208,8 @@ def _fit(everything: Samples, blocks: SourceBlocks | None) -> tuple[StripeFit, N
     faint = np.zeros_like(outskirts)
     if not far and 0 < part_of_light < POSTERIOR.most_light_to_find:
         rest = samples.value - pattern - light.image(field, polynomials)
-        faint = samples.with_light(rest, POSTERIOR.faint_width, POSTERIOR.faint_light)
+        limits = -POSTERIOR.faint_shadow, POSTERIOR.faint_light
+        faint = samples.that_stand_out(rest, POSTERIOR.faint_width, limits)
     error = float(np.hypot(series.predicted_error(covariance, share), np.sqrt(own_variance)))
     masked_variance = _masked_variance(series, covariance, share, light, taps)
     covariance *= series.mean_in_bins(share[1:])[:, None, None]

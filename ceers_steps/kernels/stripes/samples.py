@@ -153,17 +153,21 @@ class Samples:
         scatter = mad_sigma(change) / np.sqrt(2)
         return float(np.mean(np.abs(rest[there]) > limit * scatter))
 
-    def with_light(self, rest: Float, width: float, limit: float) -> NDArray[np.bool_]:
-        """Return the samples in which there is light, in what is left of the image.
+    def that_stand_out(
+        self, rest: Float, width: float, limits: tuple[float, float]
+    ) -> NDArray[np.bool_]:
+        """Return the samples with other light than the model has, in what is left of the image.
 
-        `width` is that of the Gaussian which smooths it, pixels; `limit` is in units of the noise
-        of a pixel.
+        Sources make their rows too dark, and dark spots that the flat field does not hold make
+        them too bright.  `width` is that of the Gaussian which smooths the image, pixels; `limits`
+        are of dark spots and of light, in units of the noise of a pixel.
         """
         there = self.weight > 0
         widths = width, width / self.binning
         seen = gaussian_filter(there.astype(np.float32), widths)
         smooth = gaussian_filter(np.where(there, rest, np.float32(0)), widths)
-        return there & (smooth > np.float32(limit * self.white_sigma) * seen)
+        dark, light = (np.float32(limit * self.white_sigma) * seen for limit in limits)
+        return there & ((smooth < dark) | (smooth > light))
 
     def white_part(self) -> float:
         """Part of the measured variance that is white, the rest being short waves of 1/f noise.

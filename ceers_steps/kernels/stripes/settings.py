@@ -76,7 +76,10 @@ class PosteriorSettings:
     """Gaussian that smooths what is left of the image there, pixels ..."""
     faint_light: float = 0.15
     """... and what is light in it, units of the noise of a pixel: 2.7 sigma of noise; 0.2 is worse,
-    0.1 no better (model)."""
+    0.1 no better (model) ..."""
+    faint_shadow: float = 0.45
+    """... or a dark spot: with 0.15 the sky between sources is one, too; 0.3 and 0.6 are as good
+    (model)."""
     least_used: float = 0.05
     """Part of the samples that this must leave (choice)."""
     own_reach: float = 4.0

@@ -58,3 +58,25 @@ def test_strong_columns_leave_no_trace():
         errors.append(np.std(left.reshape(32, 16, 32, 16).mean(axis=(1, 3))))
     assert errors[0] < 0.06 * noise
     assert errors[1] < 1.1 * errors[0]
+
+
+def test_a_galaxy_over_half_of_the_image_is_no_column():
+    """The medians of its columns scatter, too: nothing was subtracted then, or bars were."""
+    shape, noise = (384, 384), 0.01
+    rng = np.random.default_rng(3)
+    rows = one_over_f_frame(
+        shape, n_outputs=1, fast_axis=-1, slow_axis=2, rng=rng, amplitude=0.15 * noise
+    )
+    white = rng.normal(0.2, noise, shape)
+    y, x = np.indices(shape)
+    radius = np.hypot(y - 0.4 * shape[0], x - 0.3 * shape[1]) + 1
+    angle = np.arctan2(y - 0.4 * shape[0], x - 0.3 * shape[1])
+    arms = np.maximum(1 + 2 * np.cos(2 * angle - 4 * np.log(radius)), 0.05)
+    galaxy = 100 * noise * np.exp(-radius / 75) * arms
+    layout = ReadoutLayout.from_keywords(shape, fast_axis=-1, slow_axis=2, n_outputs=1)
+    cleaned = (white + rows + galaxy).astype(np.float32)[np.newaxis]
+    variance = np.full((1, *shape), noise**2 / 2, np.float32)
+    found = destripe_inplace(cleaned, np.zeros((1, *shape), np.uint32), variance, variance, layout)
+    assert not found.hidden
+    blank = galaxy < noise
+    assert np.std((cleaned[0] - white - galaxy)[blank]) < 0.95 * np.std(rows[blank])

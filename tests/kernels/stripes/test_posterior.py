@@ -326,6 +326,22 @@ def test_light_of_a_crowded_field_is_left_out(monkeypatch):
     assert np.std(frame.stripes - fit.stripes) < 0.9 * np.std(frame.stripes - once.stripes)
 
 
+@pytest.mark.parametrize("seed", [4, 5])
+def test_dark_spots_do_not_brighten_their_rows(seed):
+    """Two to three sigma deep, and not in the flat field: stripes are as good as with a mask."""
+    frame = make_frame((320, 320), n_outputs=1, seed=seed)
+    rng = np.random.default_rng(seed)
+    dark = np.zeros(frame.white.shape, np.float32)
+    for _ in range(6):
+        spot = distance(frame, *rng.uniform(size=2)) < rng.uniform(6, 14)
+        dark[spot] = -NOISE * rng.uniform(2, 3.4)
+    errors = [
+        np.std((frame.stripes - frame.fit(added=dark, mask=mask).stripes)[dark == 0])
+        for mask in (None, dark < 0)
+    ]
+    assert errors[0] < 1.15 * errors[1]
+
+
 @pytest.mark.parametrize("strength", [0.03, 0.5])
 def test_one_setting_for_weak_and_strong_stripes(strength):
     """As after many averaged frames, or few."""
