@@ -73,17 +73,18 @@ def files_below(folder: Path, skip: Collection[str] = ()) -> list[Path]:
     Raises
     ------
     CeersError
-        When there are more than `MOST_FILES`: it is a whole disk, or the home of all users.
+        For the root of the file system, and when there are more than `MOST_FILES`: it is a whole
+        disk, or the home of all users.
     """
+    advice = "Give the folder of the survey or of the exposures itself."
+    if os.path.realpath(folder) == os.sep:
+        raise CeersError(f"{folder} is the root of the file system. {advice}")
     found: list[Path] = []
     seen = 0
     for place, folders, files in os.walk(folder):
         seen += len(folders) + len(files)
         if seen > MOST_FILES:
-            raise CeersError(
-                f"{folder} holds more than {MOST_FILES:,} files and folders. Give the folder of "
-                "the survey or of the exposures itself."
-            )
+            raise CeersError(f"{folder} holds more than {MOST_FILES:,} files and folders. {advice}")
         folders[:] = [name for name in folders if name not in skip]
         found += [Path(place, name) for name in files]
     return sorted(found)

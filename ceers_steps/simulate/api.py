@@ -163,6 +163,7 @@ def simulate(
     instrument, detectors = choose_instrument(instrument, detectors)
     filters = filters or DEFAULTS[instrument].filters
     config = config or SimulationConfig()
+    ra, dec = CEERS_FIELD if target is None else target
     pattern = check_numbers(
         read_pattern or DEFAULTS[instrument].read_pattern,
         instrument,
@@ -172,6 +173,9 @@ def simulate(
         seed=(seed, 0, 2**63),
         observation=(observation, 1, 999),
         wisp_components=(wisp_components, 1, 9),
+        target_ra=(ra, -360, 360),
+        target_dec=(dec, -90, 90),
+        roll=(roll, -360, 360),
     )
     pairs = pair(detectors, filters, instrument)
     sources = _sources(catalog, target, config, seed)

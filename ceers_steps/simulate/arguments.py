@@ -55,7 +55,7 @@ def choose_instrument(
 
 
 def check_numbers(
-    read_pattern: str, instrument: str, **limits: tuple[int, int, int]
+    read_pattern: str, instrument: str, **limits: tuple[float, int, int]
 ) -> ReadPattern:
     """Return the read pattern when every number is within its limits."""
     for name, (value, lowest, highest) in limits.items():

@@ -64,3 +64,11 @@ def test_the_search_of_a_whole_disk_is_refused(tmp_path, monkeypatch):
     monkeypatch.setattr(disk, "MOST_FILES", 10)
     with pytest.raises(CeersError, match="holds more than 10 files and folders"):
         disk.files_below(tmp_path)
+
+
+def test_the_root_of_the_file_system_is_refused(tmp_path, monkeypatch):
+    monkeypatch.setattr(disk.os, "walk", lambda folder: pytest.fail(f"{folder} is searched"))
+    (tmp_path / "link").symlink_to("/")
+    for root in (disk.Path("/"), tmp_path / "link"):
+        with pytest.raises(CeersError, match="is the root of the file system"):
+            disk.files_below(root)

@@ -32,6 +32,9 @@ __all__ = [
 _OF_A_STEP = ("config_file", "name", "class")
 """What stpipe takes for every step of a pipeline beside its parameters."""
 
+_SWITCHES = ("skip", "use_custom_catalogs")
+"""Parameters that decide whether files that are named are read."""
+
 _LARGEST = 2**31 - 1
 """Of whole numbers, as FITS keeps them."""
 
@@ -169,11 +172,11 @@ def _check_file(path: str | os.PathLike, spec: Mapping[str, Any]) -> None:
 
 
 def _new(tree: ParameterTree, known: ParameterTree) -> ParameterTree:
-    """Return the values that are not the same in a tree that was checked already."""
+    """Return switches, and values that are not the same in a tree that was checked already."""
     own = {
         key: value
         for key, value in tree.parameters.items()
-        if value is not None and not _same(value, known.parameters.get(key))
+        if value is not None and (key in _SWITCHES or not _same(value, known.parameters.get(key)))
     }
     steps = {
         name: _new(step, known.steps.get(name, ParameterTree()))
@@ -224,8 +227,11 @@ def _problems(
         else:
             yield from _problems(step, steps[name], folder, f"{where}steps.{name}.")
     own = [key for key in spec if not isinstance(spec[key], Mapping) and key not in _OF_A_STEP]
+    skipped = _is_on("skip", tree, spec)
     for key, value in tree.parameters.items():
         name = str(key)
+        unread = name == "catfile" and not _is_on("use_custom_catalogs", tree, spec)
+        look = not (skipped or unread)
         if key in steps:
             yield f"{where}{name} is a step: put its parameters below steps"
         elif key in _OF_A_STEP and (where or key == "config_file"):
@@ -235,8 +241,19 @@ def _problems(
             homes = [step for step in steps if key in steps[step]]
             hint = nearest(name, own) if len(homes) != 1 else f"it belongs to steps.{homes[0]}"
             yield f"unknown parameter {where}{name}; {hint}"
-        elif problem := value_problem(name, spec[key], value, folder):
+        elif problem := value_problem(name, spec[key], value, folder, look=look):
             yield f"{where}{name} = {_short(value)}: {problem}; it takes {takes(spec[key])}"
+
+
+def _is_on(switch: str, tree: ParameterTree, spec: Mapping[str, Any]) -> bool:
+    """Say whether a step has a switch that is on, as given or else by default."""
+    from configobj.validate import ValidateError, Validator
+
+    value = tree.parameters.get(switch)
+    try:
+        return bool(Validator().check(spec.get(switch, ""), value, missing=value is None))
+    except (ValidateError, TypeError):
+        return False  # reported as a wrong value
 
 
 def value_problem(

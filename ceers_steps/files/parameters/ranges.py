@@ -13,7 +13,7 @@ from ceers_steps.files.limits import why_no_file
 __all__ = ["number_problem", "path_problem"]
 
 _SIDES, _ANGLES, _PIXELS = (1, 4096), (-360, 360), (0, 1000)
-_TIMES = (0, 1e9)
+_TIMES, _STEPS = (0, 1e9), (1, 1e9)
 
 RANGES: dict[str, tuple[float, float]] = {
     "variance_blocks": _SIDES,
@@ -22,9 +22,14 @@ RANGES: dict[str, tuple[float, float]] = {
     **dict.fromkeys(("detection_radii", "growth_radii", "only_tile", "kron_params"), _PIXELS),
     **dict.fromkeys(("n_pix_grow_sat", "sat_expand", "max_extended_radius", "edge_size"), _PIXELS),
     **dict.fromkeys(("after_jump_flag_time1", "after_jump_flag_time2"), _TIMES),
+    **dict.fromkeys(("stepsize", "pixmap_stepsize"), _STEPS),
+    **dict.fromkeys(("aperture_ee1", "aperture_ee2", "aperture_ee3"), (1, 99)),
+    "kernel_fwhm": (0, 100),
+    "minsep_fwhm": _PIXELS,
     **dict.fromkeys(("time_masked_after_shower", "snowball_time_masked_next_int"), _TIMES),
 }
-"""Smallest and largest value by parameter: pixels, degrees, seconds; choices, far beyond use."""
+"""Smallest and largest value by parameter: pixels, degrees, seconds, percent; choices, far beyond
+use."""
 
 _FILES = {
     **dict.fromkeys(("user_supplied_dq", "user_supplied_flat", "user_mask"), (".fits", ".fits.gz")),

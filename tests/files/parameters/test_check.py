@@ -408,6 +408,12 @@ def test_numbers_in_lists_of_files(value):
         (CeersDetector1, {"steps": {"saturation": {"n_pix_grow_sat": 10**9}}}, "to 1000"),
         (CeersDetector1, {"steps": {"jump": {"after_jump_flag_time1": "inf"}}}, "inf is not"),
         (CeersDetector1, {"steps": {"jump": {"after_jump_flag_time1": 1e9}}}, ""),
+        (CeersImage3, {"steps": {"skymatch": {"stepsize": 0}}}, "0 is not from 1"),
+        (CeersImage3, {"steps": {"skymatch": {"stepsize": None}}}, ""),
+        (CeersImage3, {"steps": {"outlier_detection": {"pixmap_stepsize": 0}}}, "0 is not from 1"),
+        (CeersImage3, {"steps": {"source_catalog": {"kernel_fwhm": 1e30}}}, "from 0 to 100"),
+        (CeersImage3, {"steps": {"source_catalog": {"minsep_fwhm": "inf"}}}, "inf is not"),
+        (CeersImage3, {"steps": {"source_catalog": {"aperture_ee3": 100}}}, "from 1 to 99"),
     ],
 )
 def test_numbers_that_declare_no_limits(taker, given, problem):
@@ -444,3 +450,38 @@ def test_steps_made_by_hand_are_checked_too():
     with pytest.raises(StepError, match=r"variance_blocks = .*0 is not from 1"):
         SkyVarStep(variance_blocks=[0])
     assert SkyVarStep(pre_hooks=None).pre_hooks == []
+
+
+@pytest.mark.parametrize(
+    ("step", "given", "fine"),
+    [
+        ("dq_init", {"user_supplied_dq": "none.fits", "skip": True}, True),
+        ("dq_init", {"user_supplied_dq": "none.fits", "skip": "true"}, True),
+        ("dq_init", {"user_supplied_dq": "none.fits", "skip": "false"}, False),
+        ("dq_init", {"override_mask": "none.fits", "skip": True}, True),
+        ("dq_init", {"override_mask": "none.fits"}, False),
+    ],
+)
+def test_files_of_a_step_that_is_skipped_are_not_looked_at(step, given, fine):
+    given = {"steps": {step: given}}
+    if fine:
+        check_given(CeersDetector1, given, None)
+    else:
+        with pytest.raises(CeersError, match=r"none\.fits"):
+            check_given(CeersDetector1, given, None)
+
+
+@pytest.mark.parametrize("used", [True, False])
+def test_catalogs_are_looked_at_where_they_are_used(tmp_path, used):
+    (tmp_path / "p.asdf").write_text(
+        asdf(
+            "class: ceers_steps.CeersImage3\nname: CeersImage3\nparameters: {}\nsteps:"
+            + step("tweakreg", f"{{use_custom_catalogs: {str(used).lower()}}}\n")
+        )
+    )
+    both = {"steps": {"tweakreg": {"catfile": "none.txt", "use_custom_catalogs": used}}}
+    if used:
+        with pytest.raises(CeersError, match=r"catfile = 'none\.txt'.*does not exist"):
+            check_given(CeersImage3, both, str(tmp_path / "p.asdf"))
+    else:
+        check_given(CeersImage3, both, str(tmp_path / "p.asdf"))
