@@ -9,15 +9,16 @@ from numpy.typing import NDArray
 from ceers_steps.kernels.dq import DO_NOT_USE, REFERENCE_PIXEL
 from ceers_steps.kernels.sources.tiers import RATE_TIERS, mask_sources
 from ceers_steps.kernels.stripes.frame import (
+    RowNoise,
     Stripes,
     add_tilted,
     find_by_median,
     find_by_wiener,
+    row_noise,
     with_zero_mean,
 )
 from ceers_steps.kernels.stripes.median import flatten, rough_stripes
 from ceers_steps.kernels.stripes.readout import ReadoutLayout
-from ceers_steps.kernels.stripes.row_noise import RowNoise, row_noise
 from ceers_steps.kernels.stripes.settings import TILTED
 from ceers_steps.kernels.stripes.tilted import rough_tilted_stripes, strong_columns
 

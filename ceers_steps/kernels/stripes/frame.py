@@ -1,4 +1,4 @@
-"""One rate image without its 1/f stripes: either method, the same answer from both."""
+"""One rate image without its 1/f stripes, by either method, and how strong stripes are in it."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -7,7 +7,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from ceers_steps.kernels.sky.level import gaussian_peak, sky_level
-from ceers_steps.kernels.stats import subsample
+from ceers_steps.kernels.stats import MAD_TO_SIGMA, subsample
 from ceers_steps.kernels.stripes.median import (
     column_stripes,
     flatten,
@@ -15,10 +15,18 @@ from ceers_steps.kernels.stripes.median import (
 )
 from ceers_steps.kernels.stripes.posterior import fit_stripes
 from ceers_steps.kernels.stripes.readout import ReadoutLayout
-from ceers_steps.kernels.stripes.settings import MEDIAN
+from ceers_steps.kernels.stripes.settings import MEDIAN, ROW_NOISE
 from ceers_steps.kernels.stripes.tilted import stripes_along
 
-__all__ = ["Stripes", "add_tilted", "find_by_median", "find_by_wiener", "with_zero_mean"]
+__all__ = [
+    "RowNoise",
+    "Stripes",
+    "add_tilted",
+    "find_by_median",
+    "find_by_wiener",
+    "row_noise",
+    "with_zero_mean",
+]
 
 
 @dataclass(frozen=True)
@@ -166,7 +174,7 @@ def find_by_wiener(
     return Stripes(
         *(fit.stripes, columns, None, rest, light, fit.sky, metrics),
         hidden=fit.hidden,
-        masked_variance=fit.masked_variance,
+        masked_variance=fit.masked_variance(),
     )
 
 
@@ -220,3 +228,61 @@ def with_zero_mean(stripes: Stripes, where: NDArray[np.bool_]) -> Stripes:
         return stripes
     mean = np.float32(np.mean(stripes.total, where=where, dtype=np.float64))
     return replace(stripes, horizontal=stripes.horizontal - mean, rest=stripes.rest + mean)
+
+
+@dataclass(frozen=True)
+class RowNoise:
+    """Scatter of output rows.
+
+    Attributes
+    ----------
+    rms : float
+        Standard deviation of the means of neighbouring rows of an output, in the unit of the
+        image; NaN where there are too few.
+    expected : float
+        What white noise alone would make of it.
+    masked : float
+        Fraction of the rows of outputs of which too few pixels see the sky.
+    """
+
+    rms: float
+    expected: float
+    masked: float
+
+
+def row_noise(image: NDArray, sky: NDArray[np.bool_], sigma: NDArray, n_outputs: int) -> RowNoise:
+    """Measure the scatter of output rows.
+
+    From the differences of neighbouring rows, so that neither the sky, nor a gradient, nor wide
+    faint light counts.
+
+    Parameters
+    ----------
+    image : ndarray, shape (ny, nx)
+        Any unit.
+    sky : ndarray of bool, shape (ny, nx)
+        True = a pixel of the sky.
+    sigma : ndarray, shape (ny, nx)
+        White noise of the pixels.
+    n_outputs : int
+        Outputs, side by side along x.
+
+    Returns
+    -------
+    RowNoise
+    """
+    ny, nx = image.shape
+    parts = (ny, n_outputs, nx // n_outputs)
+    count = sky.reshape(parts).sum(axis=2)
+    total = np.where(sky, image, 0).reshape(parts).sum(axis=2, dtype=float)
+    variance = np.where(sky, np.square(sigma), 0).reshape(parts).sum(axis=2, dtype=float)
+    used = count >= max(ROW_NOISE.least_seen * parts[2], 1)
+    masked = float(1 - used.mean())
+    both = used[1:] & used[:-1]
+    if not both.any():
+        return RowNoise(np.nan, np.nan, masked)
+    number = np.maximum(count, 1)
+    means, errors = total / number, variance / number**2
+    change = (means[1:] - means[:-1])[both] / np.sqrt(2)
+    expected = np.sqrt(np.mean((errors[1:] + errors[:-1])[both] / 2))
+    return RowNoise(float(MAD_TO_SIGMA * np.median(np.abs(change))), float(expected), masked)

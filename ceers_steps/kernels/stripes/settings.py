@@ -11,6 +11,7 @@ __all__ = [
     "COLUMNS",
     "GROUPS",
     "LARGE_SOURCES",
+    "LEFT_OVER",
     "LIGHT",
     "MEDIAN",
     "POSTERIOR",
@@ -20,6 +21,7 @@ __all__ = [
     "ColumnSettings",
     "GroupStripeSettings",
     "LargeSourceSettings",
+    "LeftOverSettings",
     "LightSettings",
     "MedianSettings",
     "PosteriorSettings",
@@ -82,6 +84,15 @@ class PosteriorSettings:
     (model)."""
     least_used: float = 0.05
     """Part of the samples that this must leave (choice)."""
+    spread_limits: tuple[float, float, int] = (1e-2, 10.0, 200)
+    """Spreads of the trends that are tried: first, in units of the smallest error; last, of the
+    largest value and error; number of them (choice)."""
+
+
+@dataclass(frozen=True)
+class LeftOverSettings:
+    """Light that the fit returns to faint sources, and stripes that it leaves under masks."""
+
     own_reach: float = 4.0
     """Pixels of a row up to so near to each other are judged as one source, whose own part in its
     stripes is returned to it: with 8 and 12 less light for the same noise (model) ..."""
@@ -95,9 +106,6 @@ class PosteriorSettings:
     least_ring: int = 300
     """... from at least so many samples that are masked equally far from used ones: to 10%
     (choice)."""
-    spread_limits: tuple[float, float, int] = (1e-2, 10.0, 200)
-    """Spreads of the trends that are tried: first, in units of the smallest error; last, of the
-    largest value and error; number of them (choice)."""
 
 
 @dataclass(frozen=True)
@@ -318,6 +326,7 @@ class RowNoiseSettings:
 
 
 POSTERIOR = PosteriorSettings()
+LEFT_OVER = LeftOverSettings()
 LIGHT = LightSettings()
 LARGE_SOURCES = LargeSourceSettings()
 SERIES = SeriesSettings()

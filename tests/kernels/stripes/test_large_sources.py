@@ -6,10 +6,10 @@ import numpy as np
 import pytest
 from numpy.testing import assert_array_equal
 
-from ceers_steps.kernels.stripes import posterior
+from ceers_steps.kernels.stripes import left_over, posterior
 from ceers_steps.kernels.stripes.large_sources import find_large_sources, outskirts_mask
 from ceers_steps.kernels.stripes.posterior import fit_stripes
-from ceers_steps.kernels.stripes.settings import LARGE_SOURCES
+from ceers_steps.kernels.stripes.settings import LARGE_SOURCES, LEFT_OVER
 from tests.kernels.stripes.test_posterior import NOISE, make_frame
 
 SIDE = LARGE_SOURCES.block
@@ -95,7 +95,7 @@ def test_stripes_take_less_of_a_source_whose_outskirts_are_unmasked(n_outputs, m
     image = frame.image + source
     taken = []
     # without what is returned to unmasked light, which helps the first of the two
-    monkeypatch.setattr(posterior, "POSTERIOR", replace(posterior.POSTERIOR, most_noise=0.0))
+    monkeypatch.setattr(left_over, "LEFT_OVER", replace(LEFT_OVER, most_noise=0.0))
     without = fit_stripes(frame.image, *arguments)
     for sources in (None, masked):
         fit = fit_stripes(image, *arguments, sources=sources)

@@ -6,11 +6,11 @@ import numpy as np
 import pytest
 from numpy.testing import assert_allclose, assert_array_equal
 
-from ceers_steps.kernels.stripes import posterior
+from ceers_steps.kernels.stripes import left_over, posterior
 from ceers_steps.kernels.stripes.posterior import fit_stripes
 from ceers_steps.kernels.stripes.readout import ReadoutLayout
 from ceers_steps.kernels.stripes.samples import Samples
-from ceers_steps.kernels.stripes.settings import POSTERIOR
+from ceers_steps.kernels.stripes.settings import LEFT_OVER, POSTERIOR
 from ceers_steps.simulate.detector.noise import one_over_f_frame
 from ceers_steps.validate.metrics import block_noise
 
@@ -220,8 +220,8 @@ def test_masked_pixels_scatter_by_what_is_left_under_them(n_outputs):
         fit = frame.fit(mask=narrow | wide)
         left = (frame.stripes + frame.white - fit.stripes) / NOISE
         used = ~(narrow | wide)
-        assert np.mean(fit.masked_variance[used] > 0) < 1e-3  # outliers that the fit leaves out
-        expected.append([fit.masked_variance[mask].mean() / NOISE**2 for mask in masks])
+        assert np.mean(fit.masked_variance()[used] > 0) < 1e-3  # outliers that the fit leaves out
+        expected.append([fit.masked_variance()[mask].mean() / NOISE**2 for mask in masks])
         seen.append([np.var(left[mask]) - np.var(left[used]) for mask in masks])
     expected, seen = np.mean(expected, axis=0), np.mean(seen, axis=0)
     assert seen[1] > seen[0] > 0.1
@@ -233,8 +233,8 @@ def test_masked_pixels_scatter_by_what_is_left_under_them(n_outputs):
 def test_nothing_is_left_where_nothing_is_subtracted(small):
     """No stripes, or all pixels used."""
     mask = np.random.default_rng(3).random(small.white.shape) < 0.3
-    assert not small.fit(added=-small.stripes, mask=mask).masked_variance.any()
-    assert not small.fit().masked_variance.any()
+    assert not small.fit(added=-small.stripes, mask=mask).masked_variance().any()
+    assert not small.fit().masked_variance().any()
 
 
 def test_stripes_beside_a_mask_go_down_to_the_white_noise(frame):
@@ -361,10 +361,10 @@ def test_unmasked_sources_keep_light_as_far_as_noise_allows(strength, n_outputs,
         return (difference * light).sum() / (light**2).sum()
 
     some, noise = taken(), frame.block_noise(frame.fit().stripes)
-    monkeypatch.setattr(posterior, "POSTERIOR", dataclasses.replace(POSTERIOR, most_noise=0.0))
+    monkeypatch.setattr(left_over, "LEFT_OVER", dataclasses.replace(LEFT_OVER, most_noise=0.0))
     more = taken()
     assert 0 < some < 0.8 * more
-    assert noise < POSTERIOR.most_noise + 0.02
+    assert noise < LEFT_OVER.most_noise + 0.02
 
 
 @pytest.mark.parametrize(("strength", "tolerance"), [(0.0, 0.03), (0.1, 0.03), (0.5, 0.05)])

@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 
 from ceers_steps.kernels.stripes.exposure import destripe_inplace
+from ceers_steps.kernels.stripes.frame import row_noise
 from ceers_steps.kernels.stripes.readout import ReadoutLayout
-from ceers_steps.kernels.stripes.row_noise import row_noise
 
 SHAPE, WHITE, STRIPES = (512, 256), 0.02, 0.05
 

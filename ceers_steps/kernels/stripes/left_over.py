@@ -1,0 +1,187 @@
+"""What a fit of stripes takes of light that no mask holds, and what it leaves under masks."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.fft import irfft, rfft
+from scipy.linalg import toeplitz
+from scipy.ndimage import convolve1d
+
+from ceers_steps.kernels.blocks import as_blocks
+from ceers_steps.kernels.stats import mad_sigma
+from ceers_steps.kernels.stripes.samples import Samples
+from ceers_steps.kernels.stripes.series import StripeSeries
+from ceers_steps.kernels.stripes.settings import LEFT_OVER
+from ceers_steps.kernels.stripes.smooth_light import SmoothLight
+
+__all__ = ["masked_variance", "own_part", "own_taps"]
+
+Float = NDArray[np.float32]
+
+
+def own_taps(
+    series: StripeSeries, covariance: NDArray[np.float64], share: NDArray[np.float32], rest: Float
+) -> tuple[Float, float]:
+    """Return the filter of `own_part`, and the variance of what it gives.
+
+    Stripes that follow from other samples leave sources that no mask holds their light, but also
+    1/f noise of short waves.  What samples and those beside them in the row add to their own
+    stripes is known, as in cross-validation, from `rest`, which the fit has left.  So much of it is
+    returned as noise in blocks allows: where it is below white noise, light has shrunk as it has.
+
+    Parameters
+    ----------
+    series : StripeSeries
+        Of the samples that were fitted.
+    covariance : ndarray
+        Of the modes of the stripes of all outputs, as learnt.
+    share : ndarray of float32
+        Part of each mode that is stripes.
+    rest : ndarray of float32, shape (ny, nx / binning)
+        What the fit has left of the samples.
+
+    Returns
+    -------
+    ndarray of float32
+        The filter, odd in length, samples along a row.
+    float
+        Variance of what it gives, squared unit of the image.
+    """
+    samples = series.samples
+    layout, binning = samples.layout, samples.binning
+    taken = series.part_taken(covariance, share)
+    if not taken.any():
+        return np.zeros(1, np.float32), 0.0
+    n, reach = 2 * (len(taken) - 1), int(LEFT_OVER.own_reach / binning)
+    response = toeplitz(irfft(taken, n)[: 2 * reach + 1])
+    taps = np.linalg.solve(np.eye(len(response)) - response, response)[reach]
+    own = np.zeros(n)
+    own[np.arange(-reach, reach + 1)] = taps
+    waves = rfft(own).real
+    left = [irfft((1 - taken) * waves**power, n) for power in range(3)]
+    row = layout.row_ticks // binning
+    none, mixed, full = (_in_blocks(correlation, row, binning) for correlation in left)
+    limit = LEFT_OVER.most_noise**2 * samples.white_part()
+    none = max(none, _seen_in_blocks(samples, rest))  # stripes are never known as well as expected
+    part = (np.sqrt(max(mixed**2 + full * (limit - none), 0)) - mixed) / full
+    part = np.clip(part, 0, 1)
+    variance = part**2 * left[2][0] * samples.white_sigma**2 / binning
+    return (part * taps).astype(np.float32), float(variance)
+
+
+def own_part(samples: Samples, taps: Float, rest: Float) -> Float:
+    """Return what stripes have taken of samples because of these alone.
+
+    Parameters
+    ----------
+    samples : Samples
+        That were fitted.
+    taps : ndarray of float32
+        From `own_taps`.
+    rest : ndarray of float32, shape (ny, nx / binning)
+        What the fit has left of the samples.
+
+    Returns
+    -------
+    ndarray of float32, shape (ny, nx / binning)
+        To be subtracted from the stripes.
+    """
+    rest = np.where(samples.weight > 0, rest, 0).reshape(len(rest), samples.layout.n_outputs, -1)
+    return convolve1d(rest, taps, axis=2, mode="constant").reshape(len(rest), -1)
+
+
+def masked_variance(
+    series: StripeSeries,
+    covariance: NDArray[np.float64],
+    share: NDArray[np.float32],
+    light: SmoothLight,
+    taps: Float,
+) -> Float:
+    """Return by how much more masked pixels scatter than used ones, for what is left of stripes.
+
+    Stripes with the spectrum that was learnt and white noise are drawn, and fitted as the image
+    was.  What is left of them is larger where they follow from other samples alone, the more the
+    farther these are, and in used samples it goes against the noise of these.
+
+    Parameters
+    ----------
+    series : StripeSeries
+        Of the samples that were fitted.
+    covariance : ndarray
+        Of the modes of the stripes of all outputs, as learnt.
+    share : ndarray of float32
+        Part of each mode that is stripes.
+    light : SmoothLight
+        As it was fitted.
+    taps : ndarray of float32
+        From `own_taps`.
+
+    Returns
+    -------
+    ndarray of float32, shape (ny, nx)
+        Squared unit of the image; 0 in used pixels.
+    """
+    samples = series.samples
+    there = samples.weight > 0
+    used = samples.used & np.repeat(there, samples.binning, axis=1)
+    if used.all() or not (covariance.any() and share.any()):
+        return np.zeros(used.shape, np.float32)
+    rng = np.random.default_rng(0)  # the same image always has the same errors
+    stripes = series.drawn(covariance * series.mean_in_bins(share[1:])[:, None, None], rng)
+    noise = rng.standard_normal(there.shape, dtype=np.float32)
+    noise *= 1 / np.sqrt(np.where(there, samples.weight, np.inf))
+    drawn = replace(samples, value=np.where(there, stripes + noise, np.float32(0)))
+    modes, _ = StripeSeries(drawn).solve(covariance, light, None, LEFT_OVER.drawn_tolerance)
+    fitted = series.to_image(modes * share)
+    rest = drawn.value - fitted - light.image(*light.fit(drawn.weight * (drawn.value - fitted)))
+    error = stripes - fitted + own_part(drawn, taps, rest)
+    error -= error[there].mean()
+    of_used = np.mean((error * (error + 2 * noise))[there], dtype=np.float64)
+    rings = _rings(there, samples.layout.n_outputs)
+    n = np.maximum(np.bincount(rings.ravel()), 1)
+    power = np.bincount(rings.ravel(), np.square(error).ravel()) / n
+    more = np.maximum(power - of_used, 0).astype(np.float32)[rings]
+    return np.where(used, np.float32(0), np.repeat(more, samples.binning, axis=1))
+
+
+def _rings(there: NDArray[np.bool_], n_outputs: int) -> NDArray[np.intp]:
+    """Number the samples by how far the next one that is `there` is in the row of their output.
+
+    0 = there; each further number has twice the distance; all beyond the last one that enough
+    samples have belong to it.
+    """
+    rows = there.reshape(len(there), n_outputs, -1)
+    place = np.arange(rows.shape[2])
+    far = len(place)
+    before = np.maximum.accumulate(np.where(rows, place, -far), axis=2)
+    after = np.minimum.accumulate(np.where(rows, place, 2 * far)[:, :, ::-1], axis=2)[:, :, ::-1]
+    distance = np.minimum(np.minimum(place - before, after - place), far)
+    beyond = np.cumsum(np.bincount(distance.ravel(), minlength=far + 1)[::-1])[::-1]
+    last = max(int(np.count_nonzero(beyond[1:] >= LEFT_OVER.least_ring)), 1)
+    numbers = np.ceil(np.log2(np.maximum(np.arange(far + 1), 0.5))).astype(int) + 1
+    return numbers[np.minimum(distance, last)].reshape(there.shape)
+
+
+def _in_blocks(correlation: NDArray[np.float64], row: int, binning: int) -> float:
+    """Variance of means of square blocks, over that of white noise, for a correlation in time."""
+    rows, columns = LEFT_OVER.white_block, LEFT_OVER.white_block // binning
+    down, along = np.arange(1 - rows, rows), np.arange(1 - columns, columns)
+    pairs = np.multiply.outer(rows - np.abs(down), columns - np.abs(along))
+    lags = np.abs(np.add.outer(down * row, along)) % len(correlation)
+    return float((pairs * correlation[lags]).sum() / (rows * columns))
+
+
+def _seen_in_blocks(samples: Samples, rest: Float) -> float:
+    """Return the same as `_in_blocks`, as it is in the image."""
+    there = samples.weight > 0
+    block = LEFT_OVER.white_block, LEFT_OVER.white_block // samples.binning
+    count = as_blocks(there, block).sum(axis=(2, 3))
+    full = 2 * count >= block[0] * block[1]
+    if not full.any():
+        return np.inf
+    total = as_blocks(np.where(there, rest, 0), block).sum(axis=(2, 3))
+    mean = total[full] / np.sqrt(count[full])
+    return float(mad_sigma(mean) ** 2 * samples.binning / samples.white_sigma**2)
