@@ -22,10 +22,11 @@ RANGES: dict[str, tuple[float, float]] = {
     **dict.fromkeys(("detection_radii", "growth_radii", "only_tile", "kron_params"), _PIXELS),
     **dict.fromkeys(("n_pix_grow_sat", "sat_expand", "max_extended_radius", "edge_size"), _PIXELS),
     **dict.fromkeys(("after_jump_flag_time1", "after_jump_flag_time2"), _TIMES),
-    **dict.fromkeys(("stepsize", "pixmap_stepsize"), _STEPS),
+    **dict.fromkeys(("stepsize", "pixmap_stepsize", "npixels", "nlevels"), _STEPS),
     **dict.fromkeys(("aperture_ee1", "aperture_ee2", "aperture_ee3"), (1, 99)),
     "kernel_fwhm": (0, 100),
-    "minsep_fwhm": _PIXELS,
+    **dict.fromkeys(("minsep_fwhm", "localbkg_width"), _PIXELS),
+    "contrast": (0, 1),
     **dict.fromkeys(("time_masked_after_shower", "snowball_time_masked_next_int"), _TIMES),
 }
 """Smallest and largest value by parameter: pixels, degrees, seconds, percent; choices, far beyond
