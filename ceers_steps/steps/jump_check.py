@@ -8,6 +8,7 @@ import numpy as np
 from stdatamodels.jwst.datamodels import CubeModel, ImageModel, RampModel
 
 from ceers_steps.errors import CeersError
+from ceers_steps.files.metrics import step_metrics
 from ceers_steps.kernels.dq import JUMP_DET
 from ceers_steps.kernels.jumps.check import CheckedJumps, check_jumps, subtract_stripes_inplace
 from ceers_steps.kernels.jumps.joint import GroupNoise
@@ -218,8 +219,8 @@ def _is_checked(ramp: RampModel) -> bool:
 
 def stripe_noise_of(ramp: RampModel) -> float:
     """Return what subtracted stripes leave, as the check has measured it; 0 if it has not."""
-    record = ramp.meta.instance.get("ceers_steps", {}).get(JumpCheckStep.class_alias, {})
-    return float(record.get("metrics", {}).get("stripe_noise", 0.0))
+    metrics = step_metrics(ramp.meta.instance).get(JumpCheckStep.class_alias, {})
+    return float(metrics.get("stripe_noise", 0.0))
 
 
 def noise_of(step: JumpCheckStep | RateErrorsStep, model: RampModel) -> GroupNoise:

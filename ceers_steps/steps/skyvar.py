@@ -15,6 +15,7 @@ from stdatamodels.jwst.datamodels import JwstDataModel, dqflags
 from ceers_steps.errors import CeersError
 from ceers_steps.files.atomic import write_atomic
 from ceers_steps.files.membership import identity_of
+from ceers_steps.files.metrics import step_metrics
 from ceers_steps.files.source_masks import find_mask, read_bits
 from ceers_steps.kernels.sky.evidence import exposures_without_sky, off_from_overlaps
 from ceers_steps.kernels.sky.exposure import SkyCorrection, SkySettings, correct_sky
@@ -344,8 +345,8 @@ def _is_done(model: JwstDataModel, alias: str) -> bool:
 
 def _sky_is_in_rnoise(model: JwstDataModel, alias: str) -> bool:
     """Say whether an earlier run has put the photon noise of the sky into VAR_RNOISE."""
-    entry = model.meta.instance.get("ceers_steps", {}).get(alias, {})
-    return entry.get("metrics", {}).get("sky_photons") == "VAR_RNOISE"
+    metrics = step_metrics(model.meta.instance).get(alias, {})
+    return metrics.get("sky_photons") == "VAR_RNOISE"
 
 
 def _errors(model: JwstDataModel) -> tuple[NDArray, tuple[NDArray, NDArray, NDArray]]:

@@ -85,7 +85,7 @@ class Destriping:
     patterns: tuple[Stripes, ...]
     first: tuple[NDArray, NDArray] | None
     hidden: bool
-    masked_variances: tuple[NDArray[np.float32] | None, ...] = ()
+    masked_variances: tuple[NDArray[np.float32] | None, ...]
 
 
 @dataclass(frozen=True)
@@ -144,12 +144,7 @@ def destripe_inplace(
         raise ValueError("no pixel is usable: all are NaN, flagged or without a read noise")
     rough = _rough_tilted(planes, flat, source_bits, layout.n_outputs, settings.tilted_angles)
     if settings.method == "wiener" and not settings.tilted_angles:
-        columns = _strong_columns(planes, flat, source_bits, layout.n_outputs)
-        if source_bits is None and any(each is not None for each in columns):
-            # a galaxy over half of the image looks like columns where no mask holds it
-            found = _search_sources(planes, rough, flat, layout.n_outputs, True)
-            columns = _strong_columns(planes, flat, found, layout.n_outputs)
-        rough = columns
+        rough = _strong_columns(planes, flat, source_bits, layout.n_outputs)
     bits = source_bits
     if bits is None:
         bits = _search_sources(planes, rough, flat, layout.n_outputs, settings.search_destriped)
@@ -238,6 +233,10 @@ def _strong_columns(
         image = plane.image if flat is None else flatten(plane.image, flat)
         mask = ~plane.sees_sky if source_bits is None else ~plane.sees_sky | (source_bits > 0)
         found.append(None if mask.all() else strong_columns(image, mask, n_outputs))
+    if source_bits is None and any(columns is not None for columns in found):
+        # a galaxy over half of the image looks like columns where no mask holds it
+        bits = _search_sources(planes, [None] * len(planes), flat, n_outputs, True)
+        return _strong_columns(planes, flat, bits, n_outputs)
     return found
 
 

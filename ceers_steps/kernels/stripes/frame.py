@@ -171,11 +171,8 @@ def find_by_wiener(
         "predicted_error": fit.predicted_error,
     }
     light = (fit.light - np.float32(fit.sky)) * response
-    return Stripes(
-        *(fit.stripes, columns, None, rest, light, fit.sky, metrics),
-        hidden=fit.hidden,
-        masked_variance=fit.masked_variance(),
-    )
+    variance = fit.masked_variance()
+    return Stripes(fit.stripes, columns, None, rest, light, fit.sky, metrics, fit.hidden, variance)
 
 
 def add_tilted(

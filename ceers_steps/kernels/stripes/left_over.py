@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -17,59 +17,117 @@ from ceers_steps.kernels.stripes.series import StripeSeries
 from ceers_steps.kernels.stripes.settings import LEFT_OVER
 from ceers_steps.kernels.stripes.smooth_light import SmoothLight
 
-__all__ = ["masked_variance", "own_part", "own_taps"]
+__all__ = ["LearntStripes", "own_part"]
 
 Float = NDArray[np.float32]
 
 
-def own_taps(
-    series: StripeSeries, covariance: NDArray[np.float64], share: NDArray[np.float32], rest: Float
-) -> tuple[Float, float]:
-    """Return the filter of `own_part`, and the variance of what it gives.
+@dataclass(frozen=True)
+class LearntStripes:
+    """What a fit has learnt of the stripes of an image.
 
-    Stripes that follow from other samples leave sources that no mask holds their light, but also
-    1/f noise of short waves.  What samples and those beside them in the row add to their own
-    stripes is known, as in cross-validation, from `rest`, which the fit has left.  So much of it is
-    returned as noise in blocks allows: where it is below white noise, light has shrunk as it has.
-
-    Parameters
+    Attributes
     ----------
     series : StripeSeries
         Of the samples that were fitted.
     covariance : ndarray
-        Of the modes of the stripes of all outputs, as learnt.
+        Of the modes of the stripes of all outputs.
     share : ndarray of float32
         Part of each mode that is stripes.
-    rest : ndarray of float32, shape (ny, nx / binning)
-        What the fit has left of the samples.
-
-    Returns
-    -------
-    ndarray of float32
-        The filter, odd in length, samples along a row.
-    float
-        Variance of what it gives, squared unit of the image.
     """
-    samples = series.samples
-    layout, binning = samples.layout, samples.binning
-    taken = series.part_taken(covariance, share)
-    if not taken.any():
-        return np.zeros(1, np.float32), 0.0
-    n, reach = 2 * (len(taken) - 1), int(LEFT_OVER.own_reach / binning)
-    response = toeplitz(irfft(taken, n)[: 2 * reach + 1])
-    taps = np.linalg.solve(np.eye(len(response)) - response, response)[reach]
-    own = np.zeros(n)
-    own[np.arange(-reach, reach + 1)] = taps
-    waves = rfft(own).real
-    left = [irfft((1 - taken) * waves**power, n) for power in range(3)]
-    row = layout.row_ticks // binning
-    none, mixed, full = (_in_blocks(correlation, row, binning) for correlation in left)
-    limit = LEFT_OVER.most_noise**2 * samples.white_part()
-    none = max(none, _seen_in_blocks(samples, rest))  # stripes are never known as well as expected
-    part = (np.sqrt(max(mixed**2 + full * (limit - none), 0)) - mixed) / full
-    part = np.clip(part, 0, 1)
-    variance = part**2 * left[2][0] * samples.white_sigma**2 / binning
-    return (part * taps).astype(np.float32), float(variance)
+
+    series: StripeSeries
+    covariance: NDArray[np.float64]
+    share: NDArray[np.float32]
+
+    def of_stripes(self) -> NDArray[np.float64]:
+        """Return the covariance of the part that is stripes."""
+        return self.covariance * self.series.mean_in_bins(self.share[1:])[:, None, None]
+
+    def own_taps(self, rest: Float) -> tuple[Float, float]:
+        """Return the filter of `own_part`, and the variance of what it gives.
+
+        Stripes that follow from other samples leave sources that no mask holds their light, but
+        also 1/f noise of short waves.  What samples and those beside them in the row add to their
+        own stripes is known, as in cross-validation, from `rest`, which the fit has left.  So much
+        of it is returned as noise in blocks allows: where it is below white noise, light has
+        shrunk as it has.
+
+        Parameters
+        ----------
+        rest : ndarray of float32, shape (ny, nx / binning)
+            What the fit has left of the samples.
+
+        Returns
+        -------
+        ndarray of float32
+            The filter, odd in length, samples along a row.
+        float
+            Variance of what it gives, squared unit of the image.
+        """
+        samples = self.series.samples
+        layout, binning = samples.layout, samples.binning
+        taken = self.series.part_taken(self.covariance, self.share)
+        if not taken.any():
+            return np.zeros(1, np.float32), 0.0
+        n, reach = 2 * (len(taken) - 1), int(LEFT_OVER.own_reach / binning)
+        response = toeplitz(irfft(taken, n)[: 2 * reach + 1])
+        taps = np.linalg.solve(np.eye(len(response)) - response, response)[reach]
+        own = np.zeros(n)
+        own[np.arange(-reach, reach + 1)] = taps
+        waves = rfft(own).real
+        left = [irfft((1 - taken) * waves**power, n) for power in range(3)]
+        row = layout.row_ticks // binning
+        none, mixed, full = (_in_blocks(correlation, row, binning) for correlation in left)
+        limit = LEFT_OVER.most_noise**2 * samples.white_part()
+        none = max(
+            none, _seen_in_blocks(samples, rest)
+        )  # stripes are never known as well as expected
+        part = (np.sqrt(max(mixed**2 + full * (limit - none), 0)) - mixed) / full
+        part = np.clip(part, 0, 1)
+        variance = part**2 * left[2][0] * samples.white_sigma**2 / binning
+        return (part * taps).astype(np.float32), float(variance)
+
+    def masked_variance(self, light: SmoothLight, taps: Float) -> Float:
+        """Return by how much more masked pixels scatter than used ones, for stripes that are left.
+
+        Stripes with the spectrum that was learnt and white noise are drawn, and fitted as the image
+        was.  What is left of them is larger where they follow from other samples alone, the more
+        the farther these are, and in used samples it goes against the noise of these.
+
+        Parameters
+        ----------
+        light : SmoothLight
+            As it was fitted.
+        taps : ndarray of float32
+            From `LearntStripes.own_taps`.
+
+        Returns
+        -------
+        ndarray of float32, shape (ny, nx)
+            Squared unit of the image; 0 in used pixels.
+        """
+        series, covariance, samples = self.series, self.covariance, self.series.samples
+        there = samples.weight > 0
+        used = samples.used & np.repeat(there, samples.binning, axis=1)
+        if used.all() or not (covariance.any() and self.share.any()):
+            return np.zeros(used.shape, np.float32)
+        rng = np.random.default_rng(0)  # the same image always has the same errors
+        stripes = series.drawn(self.of_stripes(), rng)
+        noise = rng.standard_normal(there.shape, dtype=np.float32)
+        noise *= 1 / np.sqrt(np.where(there, samples.weight, np.inf))
+        drawn = replace(samples, value=np.where(there, stripes + noise, np.float32(0)))
+        modes, _ = StripeSeries(drawn).solve(covariance, light, None, LEFT_OVER.drawn_tolerance)
+        fitted = series.to_image(modes * self.share)
+        rest = drawn.value - fitted - light.image(*light.fit(drawn.weight * (drawn.value - fitted)))
+        error = stripes - fitted + own_part(drawn, taps, rest)
+        error -= error[there].mean()
+        of_used = np.mean((error * (error + 2 * noise))[there], dtype=np.float64)
+        rings = _rings(there, samples.layout.n_outputs)
+        n = np.maximum(np.bincount(rings.ravel()), 1)
+        power = np.bincount(rings.ravel(), np.square(error).ravel()) / n
+        more = np.maximum(power - of_used, 0).astype(np.float32)[rings]
+        return np.where(used, np.float32(0), np.repeat(more, samples.binning, axis=1))
 
 
 def own_part(samples: Samples, taps: Float, rest: Float) -> Float:
@@ -80,7 +138,7 @@ def own_part(samples: Samples, taps: Float, rest: Float) -> Float:
     samples : Samples
         That were fitted.
     taps : ndarray of float32
-        From `own_taps`.
+        From `LearntStripes.own_taps`.
     rest : ndarray of float32, shape (ny, nx / binning)
         What the fit has left of the samples.
 
@@ -91,60 +149,6 @@ def own_part(samples: Samples, taps: Float, rest: Float) -> Float:
     """
     rest = np.where(samples.weight > 0, rest, 0).reshape(len(rest), samples.layout.n_outputs, -1)
     return convolve1d(rest, taps, axis=2, mode="constant").reshape(len(rest), -1)
-
-
-def masked_variance(
-    series: StripeSeries,
-    covariance: NDArray[np.float64],
-    share: NDArray[np.float32],
-    light: SmoothLight,
-    taps: Float,
-) -> Float:
-    """Return by how much more masked pixels scatter than used ones, for what is left of stripes.
-
-    Stripes with the spectrum that was learnt and white noise are drawn, and fitted as the image
-    was.  What is left of them is larger where they follow from other samples alone, the more the
-    farther these are, and in used samples it goes against the noise of these.
-
-    Parameters
-    ----------
-    series : StripeSeries
-        Of the samples that were fitted.
-    covariance : ndarray
-        Of the modes of the stripes of all outputs, as learnt.
-    share : ndarray of float32
-        Part of each mode that is stripes.
-    light : SmoothLight
-        As it was fitted.
-    taps : ndarray of float32
-        From `own_taps`.
-
-    Returns
-    -------
-    ndarray of float32, shape (ny, nx)
-        Squared unit of the image; 0 in used pixels.
-    """
-    samples = series.samples
-    there = samples.weight > 0
-    used = samples.used & np.repeat(there, samples.binning, axis=1)
-    if used.all() or not (covariance.any() and share.any()):
-        return np.zeros(used.shape, np.float32)
-    rng = np.random.default_rng(0)  # the same image always has the same errors
-    stripes = series.drawn(covariance * series.mean_in_bins(share[1:])[:, None, None], rng)
-    noise = rng.standard_normal(there.shape, dtype=np.float32)
-    noise *= 1 / np.sqrt(np.where(there, samples.weight, np.inf))
-    drawn = replace(samples, value=np.where(there, stripes + noise, np.float32(0)))
-    modes, _ = StripeSeries(drawn).solve(covariance, light, None, LEFT_OVER.drawn_tolerance)
-    fitted = series.to_image(modes * share)
-    rest = drawn.value - fitted - light.image(*light.fit(drawn.weight * (drawn.value - fitted)))
-    error = stripes - fitted + own_part(drawn, taps, rest)
-    error -= error[there].mean()
-    of_used = np.mean((error * (error + 2 * noise))[there], dtype=np.float64)
-    rings = _rings(there, samples.layout.n_outputs)
-    n = np.maximum(np.bincount(rings.ravel()), 1)
-    power = np.bincount(rings.ravel(), np.square(error).ravel()) / n
-    more = np.maximum(power - of_used, 0).astype(np.float32)[rings]
-    return np.where(used, np.float32(0), np.repeat(more, samples.binning, axis=1))
 
 
 def _rings(there: NDArray[np.bool_], n_outputs: int) -> NDArray[np.intp]:

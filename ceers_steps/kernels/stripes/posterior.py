@@ -25,7 +25,7 @@ from ceers_steps.kernels.stripes.large_sources import (
     find_large_sources,
     outskirts_mask,
 )
-from ceers_steps.kernels.stripes.left_over import masked_variance, own_part, own_taps
+from ceers_steps.kernels.stripes.left_over import LearntStripes, own_part
 from ceers_steps.kernels.stripes.readout import ReadoutLayout
 from ceers_steps.kernels.stripes.samples import Samples
 from ceers_steps.kernels.stripes.series import StripeSeries
@@ -200,7 +200,8 @@ def _fit(everything: Samples, blocks: SourceBlocks | None) -> tuple[StripeFit, N
         pattern = series.to_image(modes * share)
         field, polynomials = light.fit(samples.weight * (samples.value - pattern))
     rest = samples.value - pattern - light.image(field, polynomials)
-    taps, own_variance = own_taps(series, covariance, share, rest)
+    learnt = LearntStripes(series, covariance, share)
+    taps, own_variance = learnt.own_taps(rest)
     pattern -= own_part(samples, taps, rest)
     faint = np.zeros_like(outskirts)
     if not far and 0 < part_of_light < POSTERIOR.most_light_to_find:
@@ -208,7 +209,7 @@ def _fit(everything: Samples, blocks: SourceBlocks | None) -> tuple[StripeFit, N
         limits = -POSTERIOR.faint_shadow, POSTERIOR.faint_light
         faint = samples.that_stand_out(rest, POSTERIOR.faint_width, limits)
     error = float(np.hypot(series.predicted_error(covariance, share), np.sqrt(own_variance)))
-    learnt, covariance = covariance, covariance * series.mean_in_bins(share[1:])[:, None, None]
+    covariance = learnt.of_stripes()
     stripes = np.repeat(pattern, samples.binning, axis=1)
     stripes -= stripes.mean(where=samples.used, dtype=np.float64)
     polynomials[0] += samples.level
@@ -227,7 +228,7 @@ def _fit(everything: Samples, blocks: SourceBlocks | None) -> tuple[StripeFit, N
         white_sigma=samples.white_sigma,
         noise_scale=samples.noise_scale,
         predicted_error=np.nan if hidden else error,
-        masked_variance=partial(masked_variance, series, learnt, share, light, taps),
+        masked_variance=partial(learnt.masked_variance, light, taps),
         hidden=hidden,
         n_iter=n_iter,
     )

@@ -38,45 +38,51 @@ def test_one_bad_variance_spoils_nothing(method, plane, value):
         np.testing.assert_array_equal(spoilt, good)
 
 
+NOISE = 0.01
+
+
+def striped(shape, n_outputs, seed):
+    """White noise on a sky, stripes of a rate image, and the generator that has drawn them."""
+    rng = np.random.default_rng(seed)
+    rows = one_over_f_frame(
+        shape, n_outputs=n_outputs, fast_axis=-1, slow_axis=2, rng=rng, amplitude=0.15 * NOISE
+    )
+    return rng.normal(0.2, NOISE, shape), rows, rng
+
+
+def destriped(image, n_outputs):
+    """The image without its stripes, and what was found."""
+    cleaned = image.astype(np.float32)[np.newaxis]
+    variance = np.full(cleaned.shape, NOISE**2 / 2, np.float32)
+    layout = ReadoutLayout.from_keywords(
+        image.shape, fast_axis=-1, slow_axis=2, n_outputs=n_outputs
+    )
+    dq = np.zeros(cleaned.shape, np.uint32)
+    return cleaned[0], destripe_inplace(cleaned, dq, variance, variance, layout)
+
+
 def test_strong_columns_leave_no_trace():
     """Of half the noise of a pixel: they were taken for light, and spoilt the rows."""
-    shape, noise = (512, 512), 0.01
-    rng = np.random.default_rng(11)
-    rows = one_over_f_frame(
-        shape, n_outputs=4, fast_axis=-1, slow_axis=2, rng=rng, amplitude=0.15 * noise
-    )
-    white = rng.normal(0.2, noise, shape)
-    columns = np.outer(np.ones(shape[0]), rng.normal(0, 0.5 * noise, shape[1]))
-    layout = ReadoutLayout.from_keywords(shape, fast_axis=-1, slow_axis=2, n_outputs=4)
+    white, rows, rng = striped((512, 512), n_outputs=4, seed=11)
+    columns = np.outer(np.ones(512), rng.normal(0, 0.5 * NOISE, 512))
     errors = []
-    for added in (np.zeros(shape), columns):
-        image = (white + rows + added).astype(np.float32)
-        variance = np.full((1, *shape), noise**2 / 2, np.float32)
-        cleaned = image[np.newaxis].copy()
-        destripe_inplace(cleaned, np.zeros((1, *shape), np.uint32), variance, variance, layout)
-        left = cleaned[0] - white
-        errors.append(np.std(left.reshape(32, 16, 32, 16).mean(axis=(1, 3))))
-    assert errors[0] < 0.06 * noise
+    for added in (np.zeros_like(columns), columns):
+        cleaned, _ = destriped(white + rows + added, n_outputs=4)
+        errors.append(np.std((cleaned - white).reshape(32, 16, 32, 16).mean(axis=(1, 3))))
+    assert errors[0] < 0.06 * NOISE
     assert errors[1] < 1.1 * errors[0]
 
 
 def test_a_galaxy_over_half_of_the_image_is_no_column():
     """The medians of its columns scatter, too: nothing was subtracted then, or bars were."""
-    shape, noise = (384, 384), 0.01
-    rng = np.random.default_rng(3)
-    rows = one_over_f_frame(
-        shape, n_outputs=1, fast_axis=-1, slow_axis=2, rng=rng, amplitude=0.15 * noise
-    )
-    white = rng.normal(0.2, noise, shape)
+    shape = (384, 384)
+    white, rows, _ = striped(shape, n_outputs=1, seed=3)
     y, x = np.indices(shape)
     radius = np.hypot(y - 0.4 * shape[0], x - 0.3 * shape[1]) + 1
     angle = np.arctan2(y - 0.4 * shape[0], x - 0.3 * shape[1])
     arms = np.maximum(1 + 2 * np.cos(2 * angle - 4 * np.log(radius)), 0.05)
-    galaxy = 100 * noise * np.exp(-radius / 75) * arms
-    layout = ReadoutLayout.from_keywords(shape, fast_axis=-1, slow_axis=2, n_outputs=1)
-    cleaned = (white + rows + galaxy).astype(np.float32)[np.newaxis]
-    variance = np.full((1, *shape), noise**2 / 2, np.float32)
-    found = destripe_inplace(cleaned, np.zeros((1, *shape), np.uint32), variance, variance, layout)
+    galaxy = 100 * NOISE * np.exp(-radius / 75) * arms
+    cleaned, found = destriped(white + rows + galaxy, n_outputs=1)
     assert not found.hidden
-    blank = galaxy < noise
-    assert np.std((cleaned[0] - white - galaxy)[blank]) < 0.95 * np.std(rows[blank])
+    blank = galaxy < NOISE
+    assert np.std((cleaned - white - galaxy)[blank]) < 0.95 * np.std(rows[blank])
