@@ -8,7 +8,6 @@ without events; SUB640 looks at a denser field, the full frame at that of ``ceer
 reference has the simulated sources down to 26.5 AB with 15 mas of scatter per coordinate.
 """
 
-import argparse
 import logging
 import tempfile
 import time
@@ -18,6 +17,7 @@ import numpy as np
 from astropy.table import Table
 from jwst.assign_wcs import AssignWcsStep
 from jwst.tweakreg import TweakRegStep
+from results_page import options_of, write_page
 from stdatamodels.jwst import datamodels
 
 from ceers_steps.simulate import SimulationConfig, active, read_truth, simulate
@@ -162,10 +162,9 @@ def benchmark(size, folder, seeds):
 
 
 def main():
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser = options_of(__doc__, "alignment")
     parser.add_argument("--sizes", nargs="+", default=["sub640", "full"], choices=sorted(DENSITY))
     parser.add_argument("--seeds", nargs="+", type=int, default=[1, 2])
-    parser.add_argument("--output", type=Path, default=Path("benchmarks/results/alignment.md"))
     args = parser.parse_args()
     logging.disable(logging.WARNING)
     lines = []
@@ -188,9 +187,7 @@ def main():
         "|" + "---|" * 9,
         *lines,
     ]
-    args.output.parent.mkdir(parents=True, exist_ok=True)
-    args.output.write_text("\n".join(text) + "\n")
-    print("\n".join(text))
+    write_page(args.output, "\n".join(text))
 
 
 if __name__ == "__main__":

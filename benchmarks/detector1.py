@@ -5,12 +5,13 @@
 Each run is a process of its own, on one simulated exposure; the smallest figures count.
 """
 
-import argparse
 import os
 import subprocess
 import sys
 import tempfile
 from pathlib import Path
+
+from results_page import options_of, write_page
 
 from ceers_steps.simulate import activate, simulate
 
@@ -52,12 +53,9 @@ def measure(command, folder):
 
 
 def main():
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser = options_of(__doc__, "detector1")
     parser.add_argument("--size", default="full")
     parser.add_argument("--runs", type=int, default=3)
-    parser.add_argument(
-        "--output", type=Path, default=Path(__file__).parent / "results/detector1.md"
-    )
     options = parser.parse_args()
     lines = [
         "# Stage 1",
@@ -83,9 +81,7 @@ def main():
         seconds, memory = (min(values) for values in zip(*runs, strict=True))
         lines.append(f"| {name} | {seconds:.1f} | {memory:.0f} | {memory / stock:.2f} |")
     text = "\n".join(lines) + "\n"
-    print(text)
-    options.output.parent.mkdir(parents=True, exist_ok=True)
-    options.output.write_text(text)
+    write_page(options.output, text)
 
 
 if __name__ == "__main__":

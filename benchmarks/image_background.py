@@ -8,7 +8,6 @@ Simulated MIRI, F770W, with glow, pattern and a sky that drifts: stages 1 and 2,
 `ImageBackgroundStep`, stage 2 again, and the images against the truth.
 """
 
-import argparse
 import logging
 import tempfile
 import warnings
@@ -18,6 +17,7 @@ import numpy as np
 from astropy.table import Table
 from jwst.associations.asn_from_list import asn_from_list
 from jwst.associations.lib.rules_level3_base import DMS_Level3_Base
+from results_page import options_of, write_page
 from stdatamodels.jwst import datamodels
 
 from ceers_steps import CeersDetector1, CeersImage2, CeersImage3, ImageBackgroundStep
@@ -29,7 +29,6 @@ FIELDS = {
     "deep": "the deep field of the simulator",
     "bright": "one of 120 sources of 18 to 21.5 AB within 100 arcsec",
 }
-RESULTS = Path(__file__).parent / "results"
 
 
 def bright_sources(seed, count=120, radius=50.0):
@@ -195,14 +194,13 @@ LABELS = (
 
 
 def main():
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser = options_of(__doc__, "image_background")
     parser.add_argument("--size", default="brightsky")
     parser.add_argument("--seeds", type=int, nargs="+", default=[3, 4])
     parser.add_argument("--fields", nargs="+", choices=FIELDS, default=list(FIELDS))
     parser.add_argument("--dithers", type=int, default=5)
     parser.add_argument("--groups", type=int, default=20)
     parser.add_argument("--folder", type=Path, help="keep all files there, and take what is there")
-    parser.add_argument("--output", type=Path, default=RESULTS / "image_background.md")
     options = parser.parse_args()
     warnings.simplefilter("ignore")
     logging.disable(logging.WARNING)
@@ -229,9 +227,7 @@ def main():
     for (label, aim), *values in zip(LABELS, *cells, strict=True):
         lines.append(f"| {label} | " + " | ".join(values) + f" | {aim} |")
     text = "\n".join(lines) + "\n"
-    print(text)
-    options.output.parent.mkdir(parents=True, exist_ok=True)
-    options.output.write_text(text)
+    write_page(options.output, text)
 
 
 if __name__ == "__main__":

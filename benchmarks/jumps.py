@@ -10,18 +10,17 @@ stripes that follow are the same for all (jwst's own for stock). The halos of th
 a power of the radius; two cases have other profiles, and more snowballs.
 """
 
-import argparse
 import contextlib
 import logging
 import tempfile
 import time
 from dataclasses import dataclass, replace
-from pathlib import Path
 from unittest import mock
 
 import numpy as np
 from jwst.jump import JumpStep
 from jwst.pipeline import Detector1Pipeline
+from results_page import options_of, write_page
 from scipy import ndimage
 from snowblind import SnowblindStep
 from stcal.jump.jump import flag_large_events
@@ -305,12 +304,11 @@ def report(results, options):
 
 def main():
     """Run the benchmark."""
-    parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
+    parser = options_of(__doc__, "jumps")
     parser.add_argument("--cases", type=int, nargs="+", default=list(CASES), choices=CASES)
     parser.add_argument("--size", default="full", help="subarray, e.g. full or sub640")
     parser.add_argument("--seed", type=int, default=30, help="plus the number of the case")
     parser.add_argument("--methods", nargs="+", default=list(METHODS), choices=METHODS)
-    parser.add_argument("--output", type=Path, default=Path(__file__).parent / "results/jumps.md")
     options = parser.parse_args()
     logging.disable(logging.WARNING)
     results = {}
@@ -337,9 +335,7 @@ def main():
                     name: measure(frame, name, METHODS[name]) for name in options.methods
                 }
         # after each case, so that nothing is lost when a long run ends early
-        options.output.parent.mkdir(parents=True, exist_ok=True)
-        options.output.write_text(report(results, options))
-    print(report(results, options))
+        write_page(options.output, report(results, options))
 
 
 if __name__ == "__main__":

@@ -37,6 +37,7 @@ from mosaic_scenes import (
 from photutils.background import Background2D, BiweightLocationBackground
 from photutils.segmentation import detect_sources
 from photutils.utils import circular_footprint
+from results_page import RESULTS, options_of, write_page
 from scipy import linalg, ndimage
 
 from ceers_steps.kernels.sources.mosaic_background import (
@@ -344,31 +345,31 @@ def main():
         "speed": lambda: speed_table(*measure_speed()),
         "large": lambda: [large_line(large_mosaic())],
     }
-    parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
+    parser = options_of(__doc__, "mosaic_background")
     parser.add_argument("--size", type=int, default=1600, help="side of the mosaics, pixels")
     parser.add_argument("--seeds", type=int, nargs="+", default=list(range(1, 11)))
     parser.add_argument("--part", choices=list(parts), help="print this part alone")
     parser.add_argument("--large", nargs=2, help=argparse.SUPPRESS)
-    parser.add_argument("--output", type=Path)
+    # a part alone leaves the page as it is
+    parser.set_defaults(output=None)
     options = parser.parse_args()
     if options.large:
         run_large(*options.large)
         return
     title = ["# Mosaic background", "", "Written by `python benchmarks/mosaic_background.py`.", ""]
     if options.part:
-        lines = parts[options.part]()
-        print("\n".join(lines))
-        if options.output:
-            options.output.write_text("\n".join([*title, *lines, ""]))
+        text = "\n".join([*title, *parts[options.part]()])
+        if options.output is None:
+            print(text)
+        else:
+            write_page(options.output, text)
         return
     lines = title
-    options.output = options.output or Path(__file__).parent / "results/mosaic_background.md"
     for measure in parts.values():
         part = [*measure(), ""]
         print("\n".join(part), flush=True)
         lines += part
-    options.output.parent.mkdir(parents=True, exist_ok=True)
-    options.output.write_text("\n".join(lines))
+    write_page(options.output or RESULTS / "mosaic_background.md", "\n".join(lines))
 
 
 if __name__ == "__main__":

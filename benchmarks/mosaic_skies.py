@@ -6,11 +6,9 @@ Sources and noise of `mosaic_scenes`, a sky of one shape and height (range, in u
 a pixel), the published parameters and the defaults.
 """
 
-import argparse
-from pathlib import Path
-
 import numpy as np
 from mosaic_scenes import NOISE, draw_sources, make_noise
+from results_page import options_of, write_page
 
 from ceers_steps.kernels.sources.mosaic_background import (
     BackgroundSettings,
@@ -47,12 +45,10 @@ def measure(image, method):
 
 def main():
     """Run the benchmark."""
-    parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
+    parser = options_of(__doc__, "mosaic_skies")
     parser.add_argument("--size", type=int, default=800, help="side of the mosaics, pixels")
     parser.add_argument("--seeds", type=int, nargs="+", default=[4])
     parser.add_argument("--heights", type=float, nargs="+", default=[0.3, 2.0])
-    results = Path(__file__).parent / "results/mosaic_skies.md"
-    parser.add_argument("--output", type=Path, default=results)
     options = parser.parse_args()
     shape = (options.size, options.size)
     rows = {}
@@ -89,7 +85,7 @@ def main():
             f"| {name} | {height:g} | {method} | {blank:+.3f} | {wings:+.3f} | {under:+.3f} | "
             f"{rms:.3f} | {masked:.2f} |"
         )
-    options.output.write_text("\n".join([*lines, ""]))
+    write_page(options.output, "\n".join(lines))
 
 
 if __name__ == "__main__":

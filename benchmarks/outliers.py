@@ -7,7 +7,6 @@ outlier_detection of jwst with several values, with the true pointing and with e
 stars are measured in mosaics, with the weights of the ramp fit and with those of SkyVarStep.
 """
 
-import argparse
 import logging
 import tempfile
 import warnings
@@ -22,6 +21,7 @@ from jwst.outlier_detection import OutlierDetectionStep
 from jwst.resample import ResampleStep
 from jwst.skymatch import SkyMatchStep
 from jwst.tweakreg.utils import adjust_wcs
+from results_page import options_of, write_page
 from stdatamodels.jwst import datamodels
 
 from ceers_steps import CeersDetector1, CeersImage2, SkyVarStep
@@ -257,11 +257,8 @@ def mosaic_rows(scores):
 
 def main():
     """Run the benchmark."""
-    parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
+    parser = options_of(__doc__, "outliers")
     parser.add_argument("--seeds", type=int, nargs="+", default=[1])
-    parser.add_argument(
-        "--output", type=Path, default=Path(__file__).parent / "results/outliers.md"
-    )
     options = parser.parse_args()
     logging.disable(logging.WARNING)
     warnings.simplefilter("ignore", RuntimeWarning)
@@ -295,9 +292,7 @@ def main():
             "",
         ]
     )
-    print(text)
-    options.output.parent.mkdir(parents=True, exist_ok=True)
-    options.output.write_text(text)
+    write_page(options.output, text)
 
 
 if __name__ == "__main__":

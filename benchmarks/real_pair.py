@@ -10,7 +10,6 @@ scatter compared with what the noise images predict for independent pixels. The 
 of the repository; without --folder they are looked for below ``$CEERS_SHARED_DATA``.
 """
 
-import argparse
 import os
 import sys
 import tempfile
@@ -19,6 +18,7 @@ from pathlib import Path
 import numpy as np
 from astropy.io import fits
 from astropy.stats import mad_std
+from results_page import options_of, write_page
 from stdatamodels.jwst.datamodels import ImageModel
 
 from ceers_steps import MosaicBackgroundStep
@@ -149,11 +149,8 @@ def table(rows, masked):
 
 def main():
     """Run the benchmark."""
-    parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
+    parser = options_of(__doc__, "real_pair")
     parser.add_argument("--folder", type=Path, help="folder of the two mosaics")
-    parser.add_argument(
-        "--output", type=Path, default=Path(__file__).parent / "results/real_pair.md"
-    )
     options = parser.parse_args()
     folder = options.folder
     if folder is None:
@@ -162,8 +159,7 @@ def main():
         folder = Path(os.environ["CEERS_SHARED_DATA"]) / FOLDER
     text = ["# A real pair", "", "Written by `python benchmarks/real_pair.py`.", ""]
     text += [*table(*measure(folder)), ""]
-    print("\n".join(text))
-    options.output.write_text("\n".join(text))
+    write_page(options.output, "\n".join(text))
 
 
 if __name__ == "__main__":

@@ -7,7 +7,6 @@ is a link to the products of one (--product, for example of the demo), the mosai
 for each filter, an image of noise and sources; metrics are made up.
 """
 
-import argparse
 import json
 import os
 import shutil
@@ -17,13 +16,13 @@ from pathlib import Path
 
 import numpy as np
 from astropy.io import fits
+from results_page import options_of, write_page
 
 from ceers_steps.report.site import LOOKS
 from ceers_steps.report.survey_data import RECORDS
 from ceers_steps.survey.running.machine import available_cores
 from ceers_steps.survey.summary.report import write_report
 
-RESULT = Path(__file__).parent / "results" / "report.md"
 FILTERS = ("f115w", "f150w", "f200w", "f277w", "f356w", "f410m", "f444w")
 SHAPE = (4200, 10500)
 """Of a mosaic of one pointing of CEERS, pixels of 30 mas."""
@@ -129,7 +128,7 @@ def size_of(folder):
 
 
 def main():
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser = options_of(__doc__, "report")
     parser.add_argument("--product", required=True, metavar="DIR/NAME", help="products NAME_*.fits")
     parser.add_argument("--looks", metavar="DIR", help="of that exposure: OUT/.ceers/looks/NAME")
     parser.add_argument("--exposures", type=int, default=690)
@@ -171,8 +170,7 @@ of {SHAPE[1]} x {SHAPE[0]} pixels, on {options.cores} core(s); made by `benchmar
 | first page has loaded | {loaded:.2f} s | 2 s |
 | its mosaic is drawn | {drawn:.2f} s | 2 s |
 """
-    print(text)
-    RESULT.write_text(text, encoding="utf-8")
+    write_page(options.output, text)
 
 
 if __name__ == "__main__":

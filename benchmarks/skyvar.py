@@ -8,7 +8,6 @@ its folders rate and cal serves as well. The published procedure is written out 
 packages that it used.
 """
 
-import argparse
 import logging
 import tempfile
 import time
@@ -24,6 +23,7 @@ from jwst.resample import ResampleStep
 from photutils.background import Background2D, BiweightLocationBackground
 from photutils.segmentation import detect_sources
 from photutils.utils import circular_footprint
+from results_page import options_of, write_page
 from scipy import ndimage
 from scipy.optimize import curve_fit
 from stdatamodels.jwst import datamodels
@@ -323,10 +323,9 @@ def report(scores, rows):
 
 def main():
     """Run the benchmark."""
-    parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
+    parser = options_of(__doc__, "skyvar")
     parser.add_argument("--seed", type=int, default=3, help="of the simulation")
     parser.add_argument("--data", type=Path, help="folder with the simulated and calibrated data")
-    parser.add_argument("--output", type=Path, default=Path(__file__).parent / "results/skyvar.md")
     options = parser.parse_args()
     logging.disable(logging.WARNING)
     warnings.simplefilter("ignore")
@@ -338,9 +337,7 @@ def main():
             scores, matched = single_exposures(sorted(data.glob("cal/*_cal.fits")))
             rows = mosaics(matched)
     text = report(scores, rows)
-    print(text)
-    options.output.parent.mkdir(parents=True, exist_ok=True)
-    options.output.write_text(text)
+    write_page(options.output, text)
 
 
 if __name__ == "__main__":

@@ -8,7 +8,6 @@ the cores in later groups; cosmic rays, 1/f noise, sources) are taken through th
 once, and each method then works on the same flags.
 """
 
-import argparse
 import logging
 import tempfile
 import time
@@ -20,6 +19,7 @@ import numpy as np
 from jwst.jump import JumpStep
 from jwst.pipeline import Detector1Pipeline
 from jwst.ramp_fitting import RampFitStep
+from results_page import options_of, write_page
 from scipy import ndimage
 from snowblind import SnowblindStep
 from stcal.jump.jump import flag_large_events
@@ -213,12 +213,9 @@ def report(scores, times, n_events, options):
 
 def main():
     """Run the benchmark."""
-    parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
+    parser = options_of(__doc__, "snowballs")
     parser.add_argument("--size", default="full", help="subarray, e.g. full or sub640")
     parser.add_argument("--seeds", type=int, nargs="+", default=[1, 2])
-    parser.add_argument(
-        "--output", type=Path, default=Path(__file__).parent / "results/snowballs.md"
-    )
     options = parser.parse_args()
     logging.disable(logging.WARNING)
     scores, n_events = {}, 0
@@ -232,9 +229,7 @@ def main():
                 times = measure_exposure(exposure, scores)
             n_events += len(read_truth(exposure.truth).snowballs)
     text = report(scores, times, n_events, options)
-    print(text)
-    options.output.parent.mkdir(parents=True, exist_ok=True)
-    options.output.write_text(text)
+    write_page(options.output, text)
 
 
 if __name__ == "__main__":

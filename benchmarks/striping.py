@@ -11,7 +11,6 @@ image, as the reference pixels leave them.  The methods of jwst take the first s
 take most of the time.  snowblind 1.0.1 has no such correction.
 """
 
-import argparse
 import logging
 import tempfile
 import time
@@ -23,6 +22,7 @@ import numpy as np
 from jwst.clean_flicker_noise import CleanFlickerNoiseStep
 from jwst.pipeline import Detector1Pipeline
 from jwst.ramp_fitting import RampFitStep
+from results_page import options_of, write_page
 from scipy import ndimage
 from stdatamodels.jwst.datamodels import FlatModel, dqflags
 
@@ -310,16 +310,13 @@ def report(scores, frames, options, seeds):
 
 def main():
     """Run the benchmark."""
-    parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
+    parser = options_of(__doc__, "striping")
     parser.add_argument("--size", default="full", help="subarray, e.g. full or sub640")
     parser.add_argument("--seeds", type=int, nargs="+", default=[1, 2])
     parser.add_argument("--ours", action="store_true", help="without the methods of jwst")
-    parser.add_argument("--output", type=Path, default=None)
     options = parser.parse_args()
-    options.output = options.output or Path(__file__).parent / "results" / "striping.md"
     logging.disable(logging.WARNING)
     scores = {name: Score() for name in METHODS if not options.ours or "jwst" not in name}
-    options.output.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory() as folder:
         for number, seed in enumerate(options.seeds, start=1):
             measured = scores
@@ -333,8 +330,7 @@ def main():
                     measure_exposure(exposure, bare, measured)
             # after each seed, as a run may be stopped
             text = report(scores, FRAMES, options, options.seeds[:number])
-            print(text, flush=True)
-            options.output.write_text(text)
+            write_page(options.output, text)
 
 
 if __name__ == "__main__":

@@ -8,7 +8,6 @@ Kills hit the driver, the engine or a worker at random moments, also while a pro
 written. Throughput takes real exposures (``ceers simulate``), one and two at a time.
 """
 
-import argparse
 import json
 import os
 import random
@@ -21,6 +20,8 @@ import tempfile
 import time
 from dataclasses import replace
 from pathlib import Path
+
+from results_page import options_of, write_page
 
 from ceers_steps.survey.config.settings import SurveyConfig
 from ceers_steps.survey.planning.plan import STATE, why_stale, write_plan
@@ -52,14 +53,13 @@ sys.exit(1 if outcome.failures or outcome.waiting else 0)
 
 def main() -> None:
     """Measure what is asked for and write it down."""
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser = options_of(__doc__, "survey")
     parts = {"overhead": overhead, "noop": noop, "kills": kills, "throughput": throughput}
     parser.add_argument("--parts", nargs="+", choices=parts, default=["overhead", "noop", "kills"])
     parser.add_argument("--tasks", type=int, default=690, help="exposures of the first part")
     parser.add_argument("--kills", type=int, default=100, help="number of kills")
     parser.add_argument("--work", type=float, default=27.0, help="CPU seconds of a real exposure")
     parser.add_argument("--exposures", type=Path, help="folder of ceers simulate, for throughput")
-    parser.add_argument("--output", type=Path, default=ROOT / "benchmarks/results/survey.md")
     arguments = parser.parse_args()
     texts = []
     for part in arguments.parts:
@@ -67,7 +67,7 @@ def main() -> None:
             texts.append(parts[part](Path(folder), arguments))
         print(texts[-1], flush=True)
     title = "# Surveys\n\nWritten by `python benchmarks/survey.py`."
-    arguments.output.write_text("\n\n".join([title, *texts]) + "\n", encoding="utf-8")
+    write_page(arguments.output, "\n\n".join([title, *texts]))
 
 
 def overhead(folder, arguments):

@@ -25,6 +25,7 @@ from astropy.coordinates import SkyCoord
 from astropy.io import fits
 from jwst.assign_wcs import AssignWcsStep
 from jwst.resample import ResampleStep
+from results_page import options_of, write_page
 from stcal.resample.utils import calc_pixmap
 from stdatamodels.jwst import datamodels
 
@@ -230,13 +231,10 @@ PARTS = {"pointing": measure_pointing, "epoch": measure_epoch, "pixmap": measure
 
 def main():
     """Run the benchmark."""
-    parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
+    parser = options_of(__doc__, "tiled_resample")
     parser.add_argument("--parts", nargs="+", choices=list(PARTS), default=list(PARTS))
     parser.add_argument("--folder", type=Path, help="where there is room for the mosaics")
     parser.add_argument("--measure", nargs=2, help=argparse.SUPPRESS)
-    parser.add_argument(
-        "--output", type=Path, default=Path(__file__).parent / "results/tiled_resample.md"
-    )
     options = parser.parse_args()
     logging.disable(logging.WARNING)
     warnings.simplefilter("ignore")
@@ -252,9 +250,7 @@ def main():
         for part in options.parts:
             lines += PARTS[part](folder / part, raw)
     text = "\n".join(lines)
-    print(text)
-    options.output.parent.mkdir(parents=True, exist_ok=True)
-    options.output.write_text(text)
+    write_page(options.output, text)
 
 
 if __name__ == "__main__":

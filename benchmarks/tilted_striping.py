@@ -7,12 +7,12 @@ Stripes at 30 and 150 degrees are added to the rate image of the first frame of
 are none.
 """
 
-import argparse
 import logging
 import tempfile
 from pathlib import Path
 
 import numpy as np
+from results_page import options_of, write_page
 from striping import (
     FRAMES,
     UNUSABLE,
@@ -123,21 +123,17 @@ def report_tilted(lines, options):
 
 def main():
     """Run the benchmark."""
-    parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
+    parser = options_of(__doc__, "tilted_striping")
     parser.add_argument("--size", default="full", help="subarray, e.g. full or sub640")
     parser.add_argument("--seed", type=int, default=1)
-    parser.add_argument("--output", type=Path, default=None)
     options = parser.parse_args()
-    options.output = options.output or Path(__file__).parent / "results" / "tilted_striping.md"
     logging.disable(logging.WARNING)
     with tempfile.TemporaryDirectory() as folder:
         exposure = simulated(Path(folder), FRAMES[0], options.seed, options.size)
         with active(Path(folder)):
             lines = measure_tilted(exposure)
     text = report_tilted(lines, options)
-    print(text)
-    options.output.parent.mkdir(parents=True, exist_ok=True)
-    options.output.write_text(text)
+    write_page(options.output, text)
 
 
 if __name__ == "__main__":

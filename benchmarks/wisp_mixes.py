@@ -10,12 +10,12 @@ without the galaxy and with it.  What counts is the wisp that is left, in blocks
 where the wisp is, as rms in units of the white noise of a block.
 """
 
-import argparse
 import tempfile
 import time
 from pathlib import Path
 
 import numpy as np
+from results_page import options_of, write_page
 from scipy import ndimage
 from stdatamodels.jwst.datamodels import ImageModel
 from wisps import BAND, draw_galaxy, draw_noise, draw_sources, expose, sky_level
@@ -159,17 +159,13 @@ def report(results, detectors, mixes):
 
 def main():
     """Run the benchmark."""
-    parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
+    parser = options_of(__doc__, "wisp_mixes")
     parser.add_argument("--detectors", nargs="+", choices=DETECTORS, default=DETECTORS)
     numbers = range(len(MIXES))
     parser.add_argument("--mixes", nargs="+", type=int, choices=numbers, default=numbers)
-    results = Path(__file__).parent / "results" / "wisp_mixes.md"
-    parser.add_argument("--output", type=Path, default=results)
     options = parser.parse_args()
     text = report(measure(options.detectors, options.mixes), options.detectors, options.mixes)
-    print(text)
-    options.output.parent.mkdir(parents=True, exist_ok=True)
-    options.output.write_text(text)
+    write_page(options.output, text)
 
 
 if __name__ == "__main__":

@@ -8,7 +8,6 @@ read-out order, bad pixels.  The templates that are fitted have the noise of an 
 exposures and a pedestal.  The four detectors with wisps take turns.
 """
 
-import argparse
 import tempfile
 import time
 import tracemalloc
@@ -16,6 +15,7 @@ from pathlib import Path
 
 import numpy as np
 from astropy.io import fits
+from results_page import options_of, write_page
 from scipy import ndimage
 from stdatamodels.jwst.datamodels import FlatModel, ImageModel, dqflags
 
@@ -267,14 +267,11 @@ def report(results, n_seeds, cost, min_significance=5.0):
 
 def main():
     """Run the benchmark."""
-    parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
+    parser = options_of(__doc__, "wisps")
     parser.add_argument("--seeds", type=int, default=20)
-    parser.add_argument("--output", type=Path, default=Path(__file__).parent / "results/wisps.md")
     options = parser.parse_args()
     text = report(measure(options.seeds), options.seeds, cost_of_the_step())
-    print(text)
-    options.output.parent.mkdir(parents=True, exist_ok=True)
-    options.output.write_text(text)
+    write_page(options.output, text)
 
 
 if __name__ == "__main__":
