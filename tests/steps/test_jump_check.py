@@ -5,7 +5,6 @@ import pytest
 from jwst.ramp_fitting import RampFitStep
 from stdatamodels.jwst import datamodels
 from stdatamodels.jwst.datamodels import dqflags
-from stpipe import crds_client
 
 from ceers_steps.kernels.jumps.joint import GroupNoise
 from ceers_steps.steps.base import StepError
@@ -18,10 +17,7 @@ GROUP_TIME = 107.4
 JUMP = dqflags.group["JUMP_DET"]
 
 
-@pytest.fixture(autouse=True)
-def _without_crds(monkeypatch):
-    """All references are given, so that no CRDS is needed; stpipe asks for its context only."""
-    monkeypatch.setattr(crds_client, "get_context_used", lambda observatory: "jwst_0000.pmap")
+pytestmark = pytest.mark.usefixtures("without_crds")
 
 
 @pytest.fixture

@@ -7,7 +7,6 @@ import pytest
 from astropy.io import fits
 from stdatamodels.jwst import datamodels
 from stdatamodels.jwst.datamodels import dqflags
-from stpipe import crds_client
 from stpipe.exceptions import ValidationError
 
 from ceers_steps.errors import CeersError
@@ -89,11 +88,12 @@ def rate():
     return model
 
 
+pytestmark = pytest.mark.usefixtures("without_crds")
+
+
 @pytest.fixture(autouse=True)
-def _new_folder_without_crds(tmp_path, monkeypatch):
-    """All references are given, so that no CRDS is needed; stpipe asks for its context only."""
+def _new_folder(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(crds_client, "get_context_used", lambda observatory: "jwst_0000.pmap")
 
 
 def clean(model, flat_file, **parameters):

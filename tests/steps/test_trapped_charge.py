@@ -4,7 +4,6 @@ import numpy as np
 import pytest
 from stdatamodels.jwst import datamodels
 from stdatamodels.jwst.datamodels import dqflags
-from stpipe import crds_client
 
 from ceers_steps.steps.base import StepError
 from ceers_steps.steps.trapped_charge import TrappedChargeStep
@@ -17,10 +16,7 @@ Y, X = np.indices(SHAPE[2:])
 CORE = np.hypot(Y - 30, X - 25) < 8
 
 
-@pytest.fixture(autouse=True)
-def _without_crds(monkeypatch):
-    """The reference is given, so that no CRDS is needed; stpipe asks for its context only."""
-    monkeypatch.setattr(crds_client, "get_context_used", lambda observatory: "jwst_0000.pmap")
+pytestmark = pytest.mark.usefixtures("without_crds")
 
 
 def describe(model, start, xstart=1):

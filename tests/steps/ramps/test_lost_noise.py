@@ -5,7 +5,6 @@ import pytest
 from jwst.ramp_fitting import RampFitStep
 from stdatamodels.jwst import datamodels
 from stdatamodels.jwst.datamodels import dqflags
-from stpipe import crds_client
 
 from ceers_steps.steps.inputs.rate_errors import restore_lost_noise
 
@@ -15,9 +14,8 @@ DO_NOT_USE, SATURATED = dqflags.pixel["DO_NOT_USE"], dqflags.group["SATURATED"]
 
 
 @pytest.fixture
-def fit(monkeypatch, tmp_path):
+def fit(without_crds, tmp_path):
     """Fit ramps with jwst's step, without CRDS."""
-    monkeypatch.setattr(crds_client, "get_context_used", lambda observatory: "jwst_0000.pmap")
     step = RampFitStep(suppress_one_group=False)
     for kind, opener, value in (
         ("gain", datamodels.GainModel, GAIN),
