@@ -326,14 +326,23 @@ class StripeSeries:
     def _extrapolated(
         self, covariance: NDArray[np.float64], frequency: NDArray[np.float64]
     ) -> NDArray[np.float64]:
-        """Covariance at other frequencies, 1/f below those that trends may have a part of."""
-        first = SERIES.trend_cycles / self._length
-        slow = np.mean(
-            [c * f for c, f in zip(covariance, self.frequency, strict=True)
-             if first < f <= 8 * first], axis=0,
-        )  # fmt: skip
+        """Covariance at other frequencies, a power law below those that trends may have a part of.
+
+        As steep as it is above, less the error of that, and 1/f at least: drifts look like trends.
+        """
+        first, last = SERIES.trend_cycles / self._length, SERIES.slope_cycles / self._length
         at = np.searchsorted(self.frequency, frequency).clip(max=len(covariance) - 1)
-        below = slow / frequency[:, None, None]
+        some = (self.frequency > first) & (self.frequency <= last)
+        seen, waves = covariance[some], np.log(self.frequency[some] / first)
+        power, weight = np.trace(seen, axis1=1, axis2=2), self._counts[some]
+        if not power.all():
+            return covariance[at]
+        centred = waves - np.average(waves, weights=weight)
+        error = (weight @ centred**2) ** -0.5
+        slope = min((weight * centred) @ np.log(power) * error**2 + error, -1.0)
+        near = waves <= np.log(8)
+        level = np.mean(seen[near] * np.exp(-slope * waves[near])[:, None, None], axis=0)
+        below = level * (frequency / first)[:, None, None] ** slope
         return np.where((frequency < first)[:, None, None], below, covariance[at])
 
     def _row_difference(self) -> float:

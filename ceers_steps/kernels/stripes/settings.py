@@ -197,6 +197,9 @@ class SeriesSettings:
     """Blocks of rows from which the errors of trends are computed: many for degree 3 (choice)."""
     trend_cycles: int = 4
     """Cycles of stripes per read-out up to which trends look the same: a cubic has no more ..."""
+    slope_cycles: int = 256
+    """... and up to which the slope of the spectrum, with which drifts go on below, is measured: to
+    0.06; up to 64 it is as good (model) ..."""
     trend_periods: int = 8
     """... and read-outs, over which the slowest drifts that count repeat (choice)."""
     noise_sample: int = 200_000
