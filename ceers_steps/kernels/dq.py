@@ -1,6 +1,6 @@
 """Bits of data quality that kernels look at (those of jwst's data models), and what is usable."""
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 
 import numpy as np
 from numpy.typing import NDArray
@@ -18,7 +18,10 @@ REFERENCE_PIXEL = 1 << 31
 
 
 def why_unusable(
-    data: NDArray, dq: NDArray | None, variances: Mapping[str, NDArray | None]
+    data: NDArray,
+    dq: NDArray | None,
+    variances: Mapping[str, NDArray | None],
+    above_zero: Collection[str] = (),
 ) -> str | None:
     """Return why no pixel of an image can be used.
 
@@ -31,6 +34,8 @@ def why_unusable(
     variances : Mapping
         Planes of variances by name; None where there is none. Values that are not finite, or
         negative, mean nothing.
+    above_zero
+        Names of those of which 0 means nothing either.
 
     Returns
     -------
@@ -45,6 +50,9 @@ def why_unusable(
     if not usable.any():
         return "DQ flags every pixel with a value as DO_NOT_USE"
     for name, variance in variances.items():
-        if variance is not None and not (np.isfinite(variance) & (variance >= 0))[usable].any():
+        if variance is None:
+            continue
+        measured = variance > 0 if name in above_zero else variance >= 0
+        if not (np.isfinite(variance) & measured)[usable].any():
             return f"{name} has no valid value"
     return None

@@ -77,7 +77,7 @@ class CeersDetector1(CeersPipeline, Detector1Pipeline):
     )
     later_keywords = (
         *("RA_REF", "DEC_REF", "ROLL_REF", "V2_REF", "V3_REF", "VPARITY", "V3I_YANG"),
-        *("PROGRAM", "OBSERVTN", "VISIT"),
+        *("VA_SCALE", "PROGRAM", "OBSERVTN", "VISIT"),
     )
 
     spec = """

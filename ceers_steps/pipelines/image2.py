@@ -39,7 +39,7 @@ class CeersImage2(CeersPipeline, Image2Pipeline):
         *("SUBARRAY", "SUBSTRT1", "SUBSTRT2", "SUBSIZE1", "SUBSIZE2", "DATE-OBS", "TIME-OBS"),
         *("RA_REF", "DEC_REF", "ROLL_REF", "V2_REF", "V3_REF", "VPARITY", "V3I_YANG"),
     )
-    later_keywords = ("PROGRAM", "OBSERVTN", "VISIT")
+    later_keywords = ("VA_SCALE", "PROGRAM", "OBSERVTN", "VISIT")
 
     step_defs = {**Image2Pipeline.step_defs, "skymatch": SkyMatchStep}
 

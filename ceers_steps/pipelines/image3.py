@@ -17,6 +17,7 @@ from ceers_steps.pipelines.base import CeersPipeline
 from ceers_steps.steps.align import AlignStep
 from ceers_steps.steps.inputs.errors import scale_errors
 from ceers_steps.steps.inputs.exposures import (
+    is_image_file,
     open_library,
     product_name,
     without_strangers,
@@ -129,8 +130,9 @@ class CeersImage3(CeersPipeline, Image3Pipeline):
         for number, product in enumerate(products, start=1):
             library = open_library(self, product)
             library = without_strangers(self, library, library.asn["products"][0].get("name"))
-            library = without_unusable(self, library)
-            name = product_name(library)
+            library = without_unusable(self, library, weighed=not self.skyvar.skip)
+            # what is made of a file is named after it
+            name = None if is_image_file(product) else product_name(library)
             log.info("Product %d of %d: %s", number, len(products), name or "without a name")
             named = self.output_file is None and name is not None
             if named:

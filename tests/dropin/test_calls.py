@@ -155,6 +155,24 @@ def test_products_have_the_names_of_the_stock_step(files, tmp_path, monkeypatch,
     assert made[TiledResampleStep] == wanted
 
 
+@pytest.mark.parametrize("pipeline", [False, pytest.param(True, marks=pytest.mark.slow)])
+@pytest.mark.parametrize("form", [paths, models])
+def test_the_mosaic_of_a_list_of_one_is_named_after_it(files, tmp_path, form, pipeline):
+    """And not after the class, so that the next such list would replace it."""
+    wanted = []
+    for number, given in enumerate(form(files), start=1):
+        arguments = {"output_dir": str(tmp_path), "save_results": True}
+        if pipeline:
+            names = (*ONLY_RESAMPLE, "skyvar", "mosaic_background")
+            steps = {name: {"skip": True} for name in names}
+            call(CeersImage3, [given], steps={**steps, "resample": GRID}, **arguments)
+        else:
+            call(TiledResampleStep, [given], **GRID, **arguments)
+        name = exposure(number, (number, -number)).meta.filename
+        wanted.append(name.replace("_cal", "_i2d"))
+        assert sorted(path.name for path in tmp_path.glob("*.fits")) == sorted(wanted)
+
+
 @pytest.mark.parametrize("form", ["container", "dict", "model"])
 def test_alignment_takes_what_the_stock_step_takes(files, form):
     given = (MANY | ONE)[form](files)

@@ -42,3 +42,13 @@ def test_no_valid_variance(value):
     data, dq, _ = planes()
     variances = {"VAR_RNOISE": np.ones(SHAPE), "VAR_POISSON": np.full(SHAPE, value)}
     assert why_unusable(data, dq, variances) == "VAR_POISSON has no valid value"
+
+
+def test_zero_is_no_value_of_what_has_to_be_above():
+    data, dq, _ = planes()
+    variances = {"VAR_RNOISE": np.zeros(SHAPE), "VAR_POISSON": np.zeros(SHAPE)}
+    assert why_unusable(data, dq, variances) is None
+    reason = why_unusable(data, dq, variances, above_zero=["VAR_RNOISE"])
+    assert reason == "VAR_RNOISE has no valid value"
+    variances["VAR_RNOISE"][0, 0] = 1
+    assert why_unusable(data, dq, variances, above_zero=["VAR_RNOISE"]) is None

@@ -456,19 +456,33 @@ class TestStrangers:
         CeersImage3.call(models, steps=self.STEPS)
         assert f"{lens.name}: wavefront sensing (VISITYPE" in caplog.text
 
-    def test_an_exposure_without_a_usable_pixel_is_left_out_and_named(self, cals, tmp_path, caplog):
+    @pytest.mark.parametrize(
+        ("plane", "value", "reason"),
+        [
+            ("SCI", np.nan, "SCI has no finite value"),
+            ("VAR_RNOISE", 0, "VAR_RNOISE has no valid value"),
+            ("VAR_FLAT", np.nan, "VAR_FLAT has no valid value"),
+        ],
+    )
+    def test_an_exposure_without_a_usable_pixel_is_left_out_and_named(
+        self, cals, tmp_path, caplog, plane, value, reason
+    ):
         good, cal = cals
         path = copy_of(cal, tmp_path, 5)
         with fits.open(path, mode="update") as hdus:
-            hdus["SCI"].data[:] = np.nan
-        steps = {**self.STEPS, "outlier_detection": {"skip": False, "save_results": True}}
+            hdus[plane].data[:] = value
+        steps = {
+            **self.STEPS,
+            "skyvar": {},
+            "outlier_detection": {"skip": False, "save_results": True},
+        }
         out = tmp_path / "out"
         given = [*map(str, good), str(path)]
         CeersImage3.call(given, output_dir=str(out), save_results=True, steps=steps)
-        assert f"left out of the mosaic: {path.name}: SCI has no finite value" in caplog.text
-        assert len(names_in(out)) == 2
-        with pytest.raises(StepError, match=r"Nothing is usable in any of the 1 .*SCI has no"):
-            CeersImage3.call(str(path), steps=self.STEPS)
+        assert f"left out of the mosaic: {path.name}: {reason}" in caplog.text
+        assert len([name for name in names_in(out) if name.endswith("_crf.fits")]) == 2
+        with pytest.raises(StepError, match=f"Nothing is usable in any of the 1 .*{reason}"):
+            CeersImage3.call(str(path), steps={**self.STEPS, "skyvar": {}})
 
     def test_nothing_left_is_an_error(self, cals, tmp_path):
         lens = copy_of(cals[1], tmp_path, 5, PUPIL="WLM8")

@@ -6,7 +6,8 @@ from astropy.io import fits
 from ceers_steps import CeersDetector1, CeersImage2
 from ceers_steps.errors import CeersError
 from ceers_steps.files.headers.check import Wanted, check_input
-from ceers_steps.files.headers.keywords import PATHS, complete_keywords
+from ceers_steps.files.headers.keywords import complete_keywords
+from ceers_steps.files.headers.values import PATHS
 
 
 def test_each_keyword_of_a_real_raw_file_is_filled_in_as_it_was(real):

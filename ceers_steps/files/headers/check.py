@@ -9,8 +9,9 @@ from stdatamodels.jwst.datamodels import JwstDataModel
 
 from ceers_steps.errors import CeersError
 from ceers_steps.files.associations import is_association_path, read_association
-from ceers_steps.files.headers.keywords import PATHS, Completed, complete_keywords
+from ceers_steps.files.headers.keywords import Completed, complete_keywords
 from ceers_steps.files.headers.look import Found, look, look_at_model
+from ceers_steps.files.headers.values import PATHS
 from ceers_steps.files.limits import why_no_file
 
 __all__ = [

@@ -3,10 +3,8 @@
 Pure functions on header values and the shape of the array: no file is read here.
 """
 
-import re
 from collections.abc import Iterable
 from dataclasses import dataclass
-from datetime import datetime, time
 from typing import Any
 
 import numpy as np
@@ -21,98 +19,13 @@ from ceers_steps.files.headers.nircam import (
     SUBARRAYS,
 )
 from ceers_steps.files.headers.rules import RULES, Shape, Values, sizes_of
+from ceers_steps.files.headers.values import PATHS, REPAIR, check_value, is_missing
 from ceers_steps.names import exposure_name, identity_problem, is_exposure_name
 
-__all__ = ["PATHS", "Completed", "complete_keywords"]
+__all__ = ["Completed", "complete_keywords"]
 
-_TEXT, _WHOLE, _NUMBER = "text", "a whole number", "a number"
-_WORD, _DATE, _TIME = "one word of letters, digits, - and _", "a date", "a time"
-
-PATHS: dict[str, tuple[str, str]] = {
-    "INSTRUME": ("instrument.name", _WORD),
-    "DETECTOR": ("instrument.detector", _WORD),
-    "MODULE": ("instrument.module", _WORD),
-    "CHANNEL": ("instrument.channel", _WORD),
-    "FILTER": ("instrument.filter", _WORD),
-    "PUPIL": ("instrument.pupil", _WORD),
-    "EXP_TYPE": ("exposure.type", _WORD),
-    "READPATT": ("exposure.readpatt", _WORD),
-    "NINTS": ("exposure.nints", _WHOLE),
-    "NGROUPS": ("exposure.ngroups", _WHOLE),
-    "NFRAMES": ("exposure.nframes", _WHOLE),
-    "GROUPGAP": ("exposure.groupgap", _WHOLE),
-    "TFRAME": ("exposure.frame_time", _NUMBER),
-    "TGROUP": ("exposure.group_time", _NUMBER),
-    "NOUTPUTS": ("exposure.noutputs", _WHOLE),
-    "SCA_NUM": ("exposure.sca_num", _WHOLE),
-    "INTSTART": ("exposure.integration_start", _WHOLE),
-    "EXPSTART": ("exposure.start_time", _NUMBER),
-    "MJD-BEG": ("exposure.start_time_mjd", _NUMBER),
-    "SUBARRAY": ("subarray.name", _WORD),
-    "SUBSTRT1": ("subarray.xstart", _WHOLE),
-    "SUBSTRT2": ("subarray.ystart", _WHOLE),
-    "SUBSIZE1": ("subarray.xsize", _WHOLE),
-    "SUBSIZE2": ("subarray.ysize", _WHOLE),
-    "FASTAXIS": ("subarray.fastaxis", _WHOLE),
-    "SLOWAXIS": ("subarray.slowaxis", _WHOLE),
-    "DATE-OBS": ("observation.date", _DATE),
-    "TIME-OBS": ("observation.time", _TIME),
-    "DATE-BEG": ("observation.date_beg", _DATE),
-    "VISIT_ID": ("observation.visit_id", _TEXT),
-    "PROGRAM": ("observation.program_number", _TEXT),
-    "OBSERVTN": ("observation.observation_number", _TEXT),
-    "VISIT": ("observation.visit_number", _TEXT),
-    "VISITGRP": ("observation.visit_group", _TEXT),
-    "SEQ_ID": ("observation.sequence_id", _TEXT),
-    "ACT_ID": ("observation.activity_id", _TEXT),
-    "EXPOSURE": ("observation.exposure_number", _TEXT),
-    "RA_REF": ("wcsinfo.ra_ref", _NUMBER),
-    "DEC_REF": ("wcsinfo.dec_ref", _NUMBER),
-    "ROLL_REF": ("wcsinfo.roll_ref", _NUMBER),
-    "V2_REF": ("wcsinfo.v2_ref", _NUMBER),
-    "V3_REF": ("wcsinfo.v3_ref", _NUMBER),
-    "VPARITY": ("wcsinfo.vparity", _WHOLE),
-    "V3I_YANG": ("wcsinfo.v3yangle", _NUMBER),
-    "EFFINTTM": ("exposure.integration_time", _NUMBER),
-    "EFFEXPTM": ("exposure.exposure_time", _NUMBER),
-    "CTYPE1": ("wcsinfo.ctype1", _TEXT),
-    "CRVAL1": ("wcsinfo.crval1", _NUMBER),
-    "CRVAL2": ("wcsinfo.crval2", _NUMBER),
-    "RA_V1": ("pointing.ra_v1", _NUMBER),
-    "DEC_V1": ("pointing.dec_v1", _NUMBER),
-    "PA_V3": ("pointing.pa_v3", _NUMBER),
-    "PA_APER": ("aperture.position_angle", _NUMBER),
-    "FILENAME": ("filename", _TEXT),
-    "BUNIT": ("bunit_data", _TEXT),
-}
-"""Place in ``meta`` of a data model and type of every keyword that is looked at."""
-
-_LEAST = {
-    **dict.fromkeys(("NINTS", "NGROUPS", "NFRAMES", "NOUTPUTS", "SUBSTRT1", "SUBSTRT2"), 1),
-    **dict.fromkeys(("SUBSIZE1", "SUBSIZE2"), 1),
-    "GROUPGAP": 0,
-}
-_POSITIVE = ("TFRAME", "TGROUP", "EFFINTTM", "EFFEXPTM")
-_RANGES: dict[str, tuple[float, float]] = {
-    **dict.fromkeys(
-        ("RA_REF", "CRVAL1", "RA_V1", "PA_V3", "ROLL_REF", "V3I_YANG", "PA_APER"), (-360, 360)
-    ),
-    **dict.fromkeys(("DEC_REF", "CRVAL2", "DEC_V1"), (-90, 90)),
-    # arcsec: the field of the telescope
-    **dict.fromkeys(("V2_REF", "V3_REF"), (-1000, 1000)),
-    # years 1995 to 2132
-    **dict.fromkeys(("EXPSTART", "MJD-BEG"), (50_000, 100_000)),
-}
-_ALLOWED: dict[str, tuple[object, ...]] = {
-    "FASTAXIS": (-1, 1),
-    "SLOWAXIS": (-2, 2),
-    "VPARITY": (-1, 1),
-    "NOUTPUTS": (1, 2, 4),
-    "DETECTOR": DETECTORS,
-}
 _OF_DETECTOR = ("MODULE", "CHANNEL")
 _INSTRUMENTS = ("NIRCAM", "NIRISS", "NIRSPEC", "MIRI", "FGS")
-_NAME = re.compile(r"[A-Za-z0-9_-]+", re.ASCII)
 
 
 @dataclass(frozen=True)
@@ -168,13 +81,13 @@ def complete_keywords(
         When a keyword is missing and does not follow from others, has another type, or does not
         agree with others or with the array.
     """
-    known = {key: value for key, value in values.items() if not _is_missing(value)}
+    known = {key: value for key, value in values.items() if not is_missing(value)}
     _check_instrument(name, known)
     if not _is_nircam_image(known):
         return Completed({}, ())
     for key in PATHS:  # in this order: of several that are wrong the same one is named each time
         if key in known:
-            _check_type(name, key, known[key])
+            check_value(name, key, known[key])
     sizes = {key: size for key, size in sizes_of(shape).items() if key not in known}
     filled: dict[str, tuple[Any, str]] = {
         key: (size, "from the array") for key, size in sizes.items()
@@ -200,14 +113,17 @@ def complete_keywords(
         )
     wanted = [key for key in dict.fromkeys([*needs, *later]) if key in filled]
     notes = [f"{key}={filled[key][0]} is filled in ({filled[key][1]})" for key in wanted]
-    notes += [f"no {key}: a later stage needs it" for key in later if key not in known]
+    notes += [f"no {key}: {_without(key)}" for key in later if key not in known]
     if problem := identity_problem(name, known):
         notes.append(f"{problem}. Is the file that of another exposure?")
     return Completed({key: filled[key][0] for key in wanted}, tuple(notes))
 
 
-def _is_missing(value: Any) -> bool:
-    return value is None or (isinstance(value, str) and value.strip().upper() in {"", "NULL"})
+def _without(key: str) -> str:
+    """Return what happens without a keyword that only later stages need."""
+    if key == "VA_SCALE":
+        return "1 stands for it, which moves the corners by up to 10 mas"
+    return "a later stage needs it"
 
 
 def _is_nircam_image(known: Values) -> bool:
@@ -221,62 +137,20 @@ def _is_nircam_image(known: Values) -> bool:
     return "INSTRUME" in known or detector is None or detector in DETECTORS
 
 
-def _check_type(name: str, key: str, value: Any) -> None:
-    """Raise `CeersError` for a value of another type, or out of its range."""
-    kind = PATHS[key][1]
-    is_number = isinstance(value, (int, float, np.integer, np.floating)) and not isinstance(
-        value, bool
-    )
-    if kind in {_WHOLE, _NUMBER}:
-        good = is_number and bool(np.isfinite(value))
-        good = good and (kind == _NUMBER or value == int(value))
-    else:
-        good = isinstance(value, str) and _is_text_of_kind(value, kind)
-    if not good:
-        raise CeersError(f"{name}: {key}={value!r} is not {kind}. {_REPAIR}")
-    low = _LEAST.get(key)
-    if (low is not None and value < low) or (key in _POSITIVE and value <= 0):
-        least = f"at least {low}" if low is not None else "above 0"
-        raise CeersError(f"{name}: {key}={value}, it must be {least}. {_REPAIR}")
-    first, last = _RANGES.get(key, (-np.inf, np.inf))
-    if is_number and not first <= value <= last:
-        raise CeersError(f"{name}: {key}={value}, it must be from {first} to {last}. {_REPAIR}")
-    if key in _ALLOWED and value not in _ALLOWED[key]:
-        allowed = ", ".join(map(str, _ALLOWED[key]))
-        raise CeersError(f"{name}: {key}={value}, it must be one of {allowed}. {_REPAIR}")
-
-
-def _is_text_of_kind(text: str, kind: str) -> bool:
-    """Say whether a text is a word, a date (with or without a time) or a time of day."""
-    if kind == _WORD:
-        return _NAME.fullmatch(text.strip()) is not None
-    try:
-        if kind == _DATE:
-            datetime.fromisoformat(text)
-        elif kind == _TIME:
-            time.fromisoformat(text)
-    except ValueError:
-        return False
-    return True
-
-
 def _check_instrument(name: str, known: Values) -> None:
     """Raise `CeersError` for an instrument or kind of exposure that JWST does not have."""
     instrument, kind = known.get("INSTRUME", "NIRCAM"), known.get("EXP_TYPE", "NRC_IMAGE")
     if instrument not in _INSTRUMENTS:
         raise CeersError(
             f"{name}: INSTRUME={instrument!r}, it must be one of {', '.join(_INSTRUMENTS)}. "
-            f"{_REPAIR}"
+            f"{REPAIR}"
         )
     if not isinstance(kind, str) or (
         instrument == "NIRCAM" and not kind.startswith(("NRC_", "ANY"))
     ):
         raise CeersError(
-            f"{name}: EXP_TYPE={kind!r} is none of {instrument}; images have NRC_IMAGE. {_REPAIR}"
+            f"{name}: EXP_TYPE={kind!r} is none of {instrument}; images have NRC_IMAGE. {REPAIR}"
         )
-
-
-_REPAIR = "Download the file again, or correct the keyword."
 
 
 def _check_agreement(name: str, known: Values, shape: Shape | None) -> None:
@@ -287,19 +161,19 @@ def _check_agreement(name: str, known: Values, shape: Shape | None) -> None:
         if size != (shape[-1], shape[-2]):
             raise CeersError(
                 f"{name}: SUBSIZE1={size[0]} and SUBSIZE2={size[1]}, but {array}. Was the image "
-                f"cut or turned? {_REPAIR}"
+                f"cut or turned? {REPAIR}"
             )
         named = _size_of(known.get("SUBARRAY"))
         if named is not None and named != size:
             raise CeersError(
                 f"{name}: SUBARRAY={known['SUBARRAY']} has {named[0]} columns and {named[1]} rows, "
-                f"but {array}. {_REPAIR}"
+                f"but {array}. {REPAIR}"
             )
         for axis, start in (("1", "SUBSTRT1"), ("2", "SUBSTRT2")):
             if known.get(start, 1) + size[int(axis) - 1] - 1 > 2048:
                 raise CeersError(
                     f"{name}: {start}={known[start]}, but {array}: that is not within the 2048 "
-                    f"pixels of the detector. {_REPAIR}"
+                    f"pixels of the detector. {REPAIR}"
                 )
     if shape is not None and len(shape) == 4:
         counted = {"NGROUPS": shape[1]}
@@ -309,14 +183,14 @@ def _check_agreement(name: str, known: Values, shape: Shape | None) -> None:
             if known.get(key, number) != number:
                 what = "groups" if key == "NGROUPS" else "integrations"
                 raise CeersError(
-                    f"{name}: {key}={known[key]}, but the array has {number} {what}. {_REPAIR}"
+                    f"{name}: {key}={known[key]}, but the array has {number} {what}. {REPAIR}"
                 )
     for key in _OF_DETECTOR:
         follows = RULES[key](known)
         if follows is not None and known.get(key, follows[0]) != follows[0]:
             raise CeersError(
                 f"{name}: {key}={known[key]}, but that of DETECTOR={known['DETECTOR']} is "
-                f"{follows[0]}. {_REPAIR}"
+                f"{follows[0]}. {REPAIR}"
             )
     times = [known[key] for key in ("TGROUP", "TFRAME", "NFRAMES", "GROUPGAP") if key in known]
     if len(times) == 4:
@@ -324,7 +198,7 @@ def _check_agreement(name: str, known: Values, shape: Shape | None) -> None:
         if abs(group / (frame * (n_frames + gap)) - 1) > FRAME_TOLERANCE:
             raise CeersError(
                 f"{name}: TGROUP={group} s is not TFRAME={frame} s times NFRAMES={n_frames} plus "
-                f"GROUPGAP={gap}. {_REPAIR}"
+                f"GROUPGAP={gap}. {REPAIR}"
             )
 
 
@@ -344,7 +218,7 @@ def _check_place(name: str, known: Values, shape: Shape | None) -> None:
                 raise CeersError(
                     f"{name}: {key}={known[key]} is not on {detector}, which reaches from "
                     f"{centre - half:.0f} to {centre + half:.0f} arcsec. Is it that of another "
-                    f"detector? {_REPAIR}"
+                    f"detector? {REPAIR}"
                 )
     if {"RA_REF", "DEC_REF", "V2_REF", "V3_REF", *_AXIS} <= known.keys() and not masked:
         seen = np.deg2rad([known["RA_REF"], known["DEC_REF"]])
@@ -354,7 +228,7 @@ def _check_place(name: str, known: Values, shape: Shape | None) -> None:
                 f"{name}: RA_REF={known['RA_REF']}, DEC_REF={known['DEC_REF']} are {distance:.4g} "
                 f"arcsec from where RA_V1={known['RA_V1']}, DEC_V1={known['DEC_V1']} and "
                 f"PA_V3={known['PA_V3']} put V2_REF and V3_REF, more than {_IN_IMAGE:g}. Is one "
-                f"that of another exposure? {_REPAIR}"
+                f"that of another exposure? {REPAIR}"
             )
     if {"RA_REF", "DEC_REF", "CRVAL1", "CRVAL2"} <= known.keys():
         places = np.deg2rad([known[key] for key in ("RA_REF", "DEC_REF", "CRVAL1", "CRVAL2")])
@@ -365,7 +239,7 @@ def _check_place(name: str, known: Values, shape: Shape | None) -> None:
             raise CeersError(
                 f"{name}: RA_REF={known['RA_REF']}, DEC_REF={known['DEC_REF']} and "
                 f"CRVAL1={known['CRVAL1']}, CRVAL2={known['CRVAL2']} are {distance:.4g} arcsec "
-                f"apart, more than {most:g}. Is one that of another exposure? {_REPAIR}"
+                f"apart, more than {most:g}. Is one that of another exposure? {REPAIR}"
             )
 
 

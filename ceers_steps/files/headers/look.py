@@ -13,7 +13,7 @@ from astropy.io import fits
 from stdatamodels.jwst.datamodels import JwstDataModel
 
 from ceers_steps.errors import CeersError
-from ceers_steps.files.headers.keywords import PATHS
+from ceers_steps.files.headers.values import PATHS
 from ceers_steps.files.limits import tree_problem, why_no_file
 from ceers_steps.files.whole_files import NotWholeError, open_whole
 from ceers_steps.names import header_problem
@@ -40,7 +40,7 @@ class Found:
     shapes : dict
         Shape of SCI and the planes beside it, by EXTNAME; empty ones count as missing.
     values : Mapping
-        Keywords of `~ceers_steps.files.headers.keywords.PATHS` that are there.
+        Keywords of `~ceers_steps.files.headers.values.PATHS` that are there.
     has_wcs : bool
         Whether a world coordinate system is there.
     """

@@ -3,6 +3,7 @@
 A rule returns the value and the reason, or None if it cannot tell.
 """
 
+import math
 from collections.abc import Callable, Mapping
 from datetime import datetime, timedelta
 from typing import Any
@@ -206,6 +207,27 @@ def _ideal_angle(known: Values) -> tuple[Any, str] | None:
     return None if found is None else ((found[0] + 180) % 360 - 180, found[1])
 
 
+def _aberration(known: Values) -> tuple[Any, str] | None:
+    if not {*_VELOCITY, "RA_REF", "DEC_REF"} <= known.keys():
+        return None
+    ra, dec = math.radians(known["RA_REF"]), math.radians(known["DEC_REF"])
+    towards = math.cos(dec) * math.cos(ra), math.cos(dec) * math.sin(ra), math.sin(dec)
+    beta = [known[key] / _LIGHT for key in _VELOCITY]
+    if math.hypot(*beta) > _FASTEST:
+        return None
+    along = sum(part * one for part, one in zip(beta, towards, strict=True))
+    scale = (1 + along) / math.sqrt(1 - math.hypot(*beta) ** 2)
+    return scale, "from JWST_DX, JWST_DY, JWST_DZ, RA_REF and DEC_REF"
+
+
+_VELOCITY = ("JWST_DX", "JWST_DY", "JWST_DZ")
+"""Of the telescope, about the barycentre of the solar system (km/s)."""
+_LIGHT = 299_792.458
+"""Speed of light (km/s)."""
+_FASTEST = 2e-4
+"""Of the speed of light: twice that of the Earth; numbers beyond are in other units."""
+
+
 RULES: dict[str, Rule] = {
     "DETECTOR": _detector,
     "INSTRUME": _instrument,
@@ -235,4 +257,5 @@ RULES: dict[str, Rule] = {
     "DEC_REF": _reference_point("CRVAL2"),
     "ROLL_REF": _roll,
     "V3I_YANG": _ideal_angle,
+    "VA_SCALE": _aberration,
 }

@@ -190,7 +190,7 @@ def correct_sky(
             poisson_may_be_zero=settings.sky_in_rnoise,
         )
         if filled.unusable.all():
-            raise ValueError("no pixel has a read noise (VAR_RNOISE)")
+            raise ValueError("no pixel has a read noise above 0 and an error of the flat field")
         scaling = _scale(data, bits, filled, settings)
         scale, not_scaled = scaling.scale, scaling.not_scaled
         if scaling.sky_in_rnoise:

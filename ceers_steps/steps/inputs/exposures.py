@@ -202,7 +202,7 @@ def without_strangers(step: Any, library: ModelLibrary, name: str | None = None)
     return library if len(keep) == len(found) else _part(step, library, keep)
 
 
-def without_unusable(step: Any, library: ModelLibrary) -> ModelLibrary:
+def without_unusable(step: Any, library: ModelLibrary, *, weighed: bool) -> ModelLibrary:
     """Leave out the exposures of which no pixel can be used.
 
     Parameters
@@ -211,6 +211,8 @@ def without_unusable(step: Any, library: ModelLibrary) -> ModelLibrary:
         With which the library was opened.
     library : `~jwst.datamodels.ModelLibrary`
         Exposures of one product.
+    weighed : bool
+        Whether SkyVarStep gives them their weights.
 
     Returns
     -------
@@ -226,7 +228,7 @@ def without_unusable(step: Any, library: ModelLibrary) -> ModelLibrary:
     with library:
         for index in range(len(library)):
             model = library.borrow(index)
-            if why := unusable_reason(model):
+            if why := unusable_reason(model, weighed=weighed):
                 reasons[index] = f"{model.meta.filename}: {why}"
             library.shelve(model, index, modify=False)
     for reason in reasons.values():
@@ -282,7 +284,7 @@ def product_name(library: ModelLibrary) -> str | None:
     -------
     str or None
         That of the product of the association; for a list what the names of its exposures have
-        in common, and the filter. None for one exposure, after which its products are named.
+        in common, and the filter. For one exposure its own; None if it has none.
 
     Raises
     ------
@@ -290,10 +292,11 @@ def product_name(library: ModelLibrary) -> str | None:
         When the exposures are of several filters.
     """
     name = library.asn["products"][0].get("name")
-    if len(library) == 1:
-        return name
     with library:
         found = [library.read_metadata(index) for index in range(len(library))]
+    if len(library) == 1:
+        filename = found[0].get("meta.filename")
+        return name or (exposure_name(filename) if filename else None)
     keywords = [keywords_of(each) for each in found]
     check_one_filter(keywords, f"Product {name}" if name else "The list")
     if name:

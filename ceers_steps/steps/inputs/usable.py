@@ -52,20 +52,24 @@ def why_not_nircam(model: JwstDataModel) -> str:
     return f"not NIRCam imaging (EXP_TYPE {kind})"
 
 
-def unusable_reason(model: JwstDataModel) -> str:
+def unusable_reason(model: JwstDataModel, *, weighed: bool = False) -> str:
     """Return why no pixel of an exposure can be used.
 
     Parameters
     ----------
     model : `~stdatamodels.jwst.datamodels.JwstDataModel`
         Image, or integrations.
+    weighed : bool
+        Whether its pixels get weights from their errors: these need a read noise, and errors of
+        the flat field where it states any.
 
     Returns
     -------
     str
         The plane and what is wrong with it; empty if some pixel of some integration can be used.
     """
-    variances = {name: getattr(model, name.lower(), None) for name in ("VAR_RNOISE", "VAR_POISSON")}
+    names = ("VAR_RNOISE", "VAR_POISSON", *(["VAR_FLAT"] if weighed else []))
+    variances = {name: getattr(model, name.lower(), None) for name in names}
     shape = model.data.shape
     given = {
         name: plane if getattr(plane, "shape", None) == shape else None
@@ -73,7 +77,8 @@ def unusable_reason(model: JwstDataModel) -> str:
     }
     dq = getattr(model, "dq", None)
     dq = dq if getattr(dq, "shape", None) == shape else None
-    return why_unusable(model.data, dq, given) or ""
+    above_zero = ("VAR_RNOISE",) if weighed else ()
+    return why_unusable(model.data, dq, given, above_zero) or ""
 
 
 def skip_unusable(step: Any, model: JwstDataModel) -> bool:

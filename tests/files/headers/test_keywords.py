@@ -4,11 +4,13 @@ import re
 
 import numpy as np
 import pytest
+from stcal.velocity_aberration import compute_va_effects
 
 from ceers_steps import CeersDetector1, CeersImage2, CeersImage3
 from ceers_steps.errors import CeersError
-from ceers_steps.files.headers.keywords import PATHS, complete_keywords
+from ceers_steps.files.headers.keywords import complete_keywords
 from ceers_steps.files.headers.nircam import DETECTORS, READ_PATTERNS, SUBARRAYS
+from ceers_steps.files.headers.values import PATHS
 from ceers_steps.simulate.telescope import instrument, patterns
 
 FULL = {
@@ -58,6 +60,11 @@ FULL = {
     "V3_REF": -460.0,
     "VPARITY": -1,
     "V3I_YANG": 0.03188519,
+    # a velocity of the archive, and the scale that jwst's set_velocity_aberration gives for it
+    "JWST_DX": 28.37988436455748,
+    "JWST_DY": -7.342621569090224,
+    "JWST_DZ": -3.330355717282262,
+    "VA_SCALE": 0.9999899071726127,
 }
 SMALL = {
     **FULL,
@@ -194,6 +201,9 @@ def test_reference_point_of_a_calibrated_image_is_not_that_of_its_fits_keywords(
         ("EFFEXPTM", -7.0, "above 0"),
         ("DEC_REF", 152.8, "from -90 to 90"),
         ("V3_REF", -4e4, "from -1000 to 1000"),
+        ("VA_SCALE", 7, "from 0.9998 to 1.0002"),
+        ("VA_SCALE", -1.0, "from 0.9998 to 1.0002"),
+        ("JWST_DX", "fast", "is not a number"),
         ("MODULE", "C", "that of DETECTOR=.* is"),
         ("CHANNEL", "MIDDLE", "that of DETECTOR=.* is"),
         ("EXP_TYPE", -7, "is none of NIRCAM"),
@@ -230,6 +240,22 @@ def test_a_turned_image():
     header = {**SMALL, "SUBARRAY": "OTHER", "SUBSIZE1": 640, "SUBSIZE2": 320}
     with pytest.raises(CeersError, match=r"SUBSIZE1=640 and SUBSIZE2=320, .* 320 columns and 640"):
         complete_keywords(header, (640, 320), "x.fits")
+
+
+def test_aberration_is_that_of_jwst():
+    """From the velocity; where that is not known, or in other units, the note says what it does."""
+    velocity = ("JWST_DX", "JWST_DY", "JWST_DZ")
+    wanted = compute_va_effects(*(FULL[key] for key in velocity), FULL["RA_REF"], FULL["DEC_REF"])
+    header = without("full", "VA_SCALE")
+    found = complete(header, "2", "full").values
+    assert found["VA_SCALE"] - 1 == pytest.approx(wanted[0] - 1, rel=1e-6)
+    assert abs(wanted[0] - 1) > 1e-5
+    for changes in ({"JWST_DY": None}, {key: 1000 * FULL[key] for key in velocity}):
+        found = complete({**header, **changes}, "2", "full")
+        assert not found.values
+        assert found.notes == (
+            "no VA_SCALE: 1 stands for it, which moves the corners by up to 10 mas",
+        )
 
 
 def test_integrations_of_a_segment_are_counted_over_all_segments():
