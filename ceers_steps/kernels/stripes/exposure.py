@@ -167,7 +167,7 @@ def destripe_inplace(
         if settings.keep_first and first is None:
             first = plane.image.copy(), stripes.total
         hidden |= stripes.hidden
-        variances.append(stripes.masked_variance)
+        variances.append(stripes.masked_variance() if stripes.masked_variance else None)
         total = stripes.total
         rows = sky, plane.white_sigma, layout.n_outputs
         before = row_noise(plane.image, *rows)

@@ -1,6 +1,6 @@
 """One rate image without its 1/f stripes, by either method, and how strong stripes are in it."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -51,9 +51,9 @@ class Stripes:
         What else the method measures.
     hidden : bool
         Light hides the stripes, of which there are none here then.
-    masked_variance : ndarray of float32, shape (ny, nx), or None
-        By how much more masked pixels scatter than used ones, for what is left of stripes, where
-        the method tells; 0 in used pixels.
+    masked_variance : callable, or None
+        Returns, shape (ny, nx), by how much more masked pixels scatter than used ones, for what is
+        left of stripes, where the method tells; 0 in used pixels.
     """
 
     horizontal: NDArray[np.float32]
@@ -64,7 +64,7 @@ class Stripes:
     sky: float
     metrics: dict[str, float]
     hidden: bool = False
-    masked_variance: NDArray[np.float32] | None = None
+    masked_variance: Callable[[], NDArray[np.float32]] | None = None
 
     @property
     def total(self) -> NDArray[np.float32]:
@@ -171,8 +171,8 @@ def find_by_wiener(
         "predicted_error": fit.predicted_error,
     }
     light = (fit.light - np.float32(fit.sky)) * response
-    variance = fit.masked_variance()
-    return Stripes(fit.stripes, columns, None, rest, light, fit.sky, metrics, fit.hidden, variance)
+    left = fit.masked_variance
+    return Stripes(fit.stripes, columns, None, rest, light, fit.sky, metrics, fit.hidden, left)
 
 
 def add_tilted(

@@ -10,8 +10,6 @@ from scipy.fft import irfft, rfft
 from scipy.linalg import toeplitz
 from scipy.ndimage import convolve1d
 
-from ceers_steps.kernels.blocks import as_blocks
-from ceers_steps.kernels.stats import mad_sigma
 from ceers_steps.kernels.stripes.samples import Samples
 from ceers_steps.kernels.stripes.series import StripeSeries
 from ceers_steps.kernels.stripes.settings import LEFT_OVER
@@ -44,19 +42,14 @@ class LearntStripes:
         """Return the covariance of the part that is stripes."""
         return self.covariance * self.series.mean_in_bins(self.share[1:])[:, None, None]
 
-    def own_taps(self, rest: Float) -> tuple[Float, float]:
+    def own_taps(self) -> tuple[Float, float]:
         """Return the filter of `own_part`, and the variance of what it gives.
 
         Stripes that follow from other samples leave sources that no mask holds their light, but
         also 1/f noise of short waves.  What samples and those beside them in the row add to their
-        own stripes is known, as in cross-validation, from `rest`, which the fit has left.  So much
-        of it is returned as noise in blocks allows: where it is below white noise, light has
-        shrunk as it has.
-
-        Parameters
-        ----------
-        rest : ndarray of float32, shape (ny, nx / binning)
-            What the fit has left of the samples.
+        own stripes is known, as in cross-validation, from what the fit has left.  A part of it is
+        returned, the less the stronger stripes are, as light costs the more noise then.  It follows
+        from the spectrum alone: other sources in the image do not change it.
 
         Returns
         -------
@@ -66,27 +59,16 @@ class LearntStripes:
             Variance of what it gives, squared unit of the image.
         """
         samples = self.series.samples
-        layout, binning = samples.layout, samples.binning
         taken = self.series.part_taken(self.covariance, self.share)
         if not taken.any():
             return np.zeros(1, np.float32), 0.0
-        n, reach = 2 * (len(taken) - 1), int(LEFT_OVER.own_reach / binning)
+        n, reach = 2 * (len(taken) - 1), int(LEFT_OVER.own_reach / samples.binning)
         response = toeplitz(irfft(taken, n)[: 2 * reach + 1])
-        taps = np.linalg.solve(np.eye(len(response)) - response, response)[reach]
+        taps = LEFT_OVER.returned * (response - response @ response)[reach]
         own = np.zeros(n)
         own[np.arange(-reach, reach + 1)] = taps
-        waves = rfft(own).real
-        left = [irfft((1 - taken) * waves**power, n) for power in range(3)]
-        row = layout.row_ticks // binning
-        none, mixed, full = (_in_blocks(correlation, row, binning) for correlation in left)
-        limit = LEFT_OVER.most_noise**2 * samples.white_part()
-        none = max(
-            none, _seen_in_blocks(samples, rest)
-        )  # stripes are never known as well as expected
-        part = (np.sqrt(max(mixed**2 + full * (limit - none), 0)) - mixed) / full
-        part = np.clip(part, 0, 1)
-        variance = part**2 * left[2][0] * samples.white_sigma**2 / binning
-        return (part * taps).astype(np.float32), float(variance)
+        left = irfft((1 - taken) * rfft(own).real ** 2, n)[0]
+        return taps.astype(np.float32), float(left * samples.white_sigma**2 / samples.binning)
 
     def masked_variance(self, light: SmoothLight, taps: Float) -> Float:
         """Return by how much more masked pixels scatter than used ones, for stripes that are left.
@@ -167,25 +149,3 @@ def _rings(there: NDArray[np.bool_], n_outputs: int) -> NDArray[np.intp]:
     last = max(int(np.count_nonzero(beyond[1:] >= LEFT_OVER.least_ring)), 1)
     numbers = np.ceil(np.log2(np.maximum(np.arange(far + 1), 0.5))).astype(int) + 1
     return numbers[np.minimum(distance, last)].reshape(there.shape)
-
-
-def _in_blocks(correlation: NDArray[np.float64], row: int, binning: int) -> float:
-    """Variance of means of square blocks, over that of white noise, for a correlation in time."""
-    rows, columns = LEFT_OVER.white_block, LEFT_OVER.white_block // binning
-    down, along = np.arange(1 - rows, rows), np.arange(1 - columns, columns)
-    pairs = np.multiply.outer(rows - np.abs(down), columns - np.abs(along))
-    lags = np.abs(np.add.outer(down * row, along)) % len(correlation)
-    return float((pairs * correlation[lags]).sum() / (rows * columns))
-
-
-def _seen_in_blocks(samples: Samples, rest: Float) -> float:
-    """Return the same as `_in_blocks`, as it is in the image."""
-    there = samples.weight > 0
-    block = LEFT_OVER.white_block, LEFT_OVER.white_block // samples.binning
-    count = as_blocks(there, block).sum(axis=(2, 3))
-    full = 2 * count >= block[0] * block[1]
-    if not full.any():
-        return np.inf
-    total = as_blocks(np.where(there, rest, 0), block).sum(axis=(2, 3))
-    mean = total[full] / np.sqrt(count[full])
-    return float(mad_sigma(mean) ** 2 * samples.binning / samples.white_sigma**2)

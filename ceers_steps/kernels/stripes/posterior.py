@@ -192,7 +192,7 @@ def _fit(everything: Samples, blocks: SourceBlocks | None) -> tuple[StripeFit, N
     rest = samples.value - light.image(field, polynomials)
     share = series.share_of_stripes(covariance, rest)
     part_of_light = series.part_of_light(covariance, share)
-    far = samples.part_far_from_rows(rest, POSTERIOR.far) > POSTERIOR.most_far
+    far = samples.part_above_rows(rest, POSTERIOR.far) > POSTERIOR.most_far
     if far or part_of_light > POSTERIOR.most_light:
         share[:] = 0
     hidden = bool(covariance.any() and not share.any())
@@ -201,7 +201,7 @@ def _fit(everything: Samples, blocks: SourceBlocks | None) -> tuple[StripeFit, N
         field, polynomials = light.fit(samples.weight * (samples.value - pattern))
     rest = samples.value - pattern - light.image(field, polynomials)
     learnt = LearntStripes(series, covariance, share)
-    taps, own_variance = learnt.own_taps(rest)
+    taps, own_variance = learnt.own_taps()
     pattern -= own_part(samples, taps, rest)
     faint = np.zeros_like(outskirts)
     if not far and 0 < part_of_light < POSTERIOR.most_light_to_find:

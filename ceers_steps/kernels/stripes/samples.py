@@ -137,8 +137,8 @@ class Samples:
         level = (weight * values).sum(axis=2, keepdims=True) / total
         return (values - level).reshape(rest.shape)
 
-    def part_far_from_rows(self, rest: Float, limit: float) -> float:
-        """Part of the samples that are far from the level of their row.
+    def part_above_rows(self, rest: Float, limit: float) -> float:
+        """Part of the samples that are far above the level of their row: in light.
 
         `limit` is in units of the scatter from one row to the next: stripes within a row have no
         part in it, light that reaches over several rows has.
@@ -151,7 +151,7 @@ class Samples:
         pair = subsample(np.flatnonzero(pairs), SERIES.noise_sample)
         change = rest.ravel()[pair + rest.shape[1]] - rest.ravel()[pair]
         scatter = mad_sigma(change) / np.sqrt(2)
-        return float(np.mean(np.abs(rest[there]) > limit * scatter))
+        return float(np.mean(rest[there] > limit * scatter))
 
     def that_stand_out(
         self, rest: Float, width: float, limits: tuple[float, float]
@@ -168,29 +168,6 @@ class Samples:
         smooth = gaussian_filter(np.where(there, rest, np.float32(0)), widths)
         dark, light = (np.float32(limit * self.white_sigma) * seen for limit in limits)
         return there & ((smooth < dark) | (smooth > light))
-
-    def white_part(self) -> float:
-        """Part of the measured variance that is white, the rest being short waves of 1/f noise.
-
-        Those let samples that are two apart differ by more than neighbours do. Less by the error
-        of that, so that few samples tell of no white noise.
-        """
-        there = self.weight > 0
-        (near, n_pairs), (far, n_far) = (self._scatter_at(lag, there) for lag in (1, 2))
-        if min(n_pairs, n_far) < SERIES.least_pairs or not near > 0:
-            return 0.0
-        more = far**2 / near**2 - 1
-        error = SERIES.ratio_error / np.sqrt(n_pairs)
-        return float(np.clip(1 - SERIES.short_waves * max(more, 0.0) - error, 0, 1))
-
-    def _scatter_at(self, lag: int, there: NDArray[np.bool_]) -> tuple[float, int]:
-        """Scatter of differences of samples so far apart in a row over their noise; number."""
-        pairs = there & np.roll(there, -lag, axis=1)
-        pairs[:, -lag:] = False
-        pair = subsample(np.flatnonzero(pairs), SERIES.noise_sample)
-        value, variance = self.value.ravel(), 1 / np.where(there, self.weight, np.inf).ravel()
-        change = value[pair + lag] - value[pair]
-        return mad_sigma(change / np.sqrt(variance[pair + lag] + variance[pair])), pair.size
 
     def without(self, bad: NDArray[np.bool_]) -> Samples:
         """Leave samples out."""

@@ -59,11 +59,11 @@ class PosteriorSettings:
     """Logarithm of how much likelier the image must be with stripes than without, or there are
     none: 0.3 at most in frames without, 9 and more where they are worth subtracting (model)."""
     far: float = 3.0
-    """Samples farther from the level of their row, units of the scatter from row to row, hold light
-    that is not in the model ..."""
-    most_far: float = 0.03
+    """Samples farther above the level of their row, units of the scatter from row to row, hold
+    light that is not in the model ..."""
+    most_far: float = 0.018
     """... and if more than this part of them does, light hides the stripes, and none are
-    subtracted: 0.003 by chance, 0.022 at most where it is better to do so, 0.032 and more where it
+    subtracted: 0.001 by chance, 0.007 at most where it is better to do so, 0.023 and more where it
     is not (model)."""
     most_light: float = 0.25
     """Part of the variance of slow stripes that light may have made, or none are subtracted: 0.15
@@ -96,10 +96,10 @@ class LeftOverSettings:
     own_reach: float = 4.0
     """Pixels of a row up to so near to each other are judged as one source, whose own part in its
     stripes is returned to it: with 8 and 12 less light for the same noise (model) ..."""
-    white_block: int = 16
-    """... so far as noise in square blocks of so many pixels ..."""
-    most_noise: float = 1.01
-    """... is expected to be so many times white noise at most (model)."""
+    returned: float = 0.8
+    """... where the part r of its light is in them: so many times r (1 - r) of what is left, of
+    which r / (1 - r) would be all. More is more noise in blocks for less light that is lost; 0.9
+    leaves blocks above 1.05 where stripes are very strong (model)."""
     drawn_tolerance: float = 1e-2
     """Of the conjugate gradients for stripes that are drawn to learn what is left of them: its
     variance is within 10% of that with 1e-3 (model) ..."""
@@ -206,12 +206,6 @@ class SeriesSettings:
     """Pairs that tell the noise, to 0.2% ..."""
     level_sample: int = 100_000
     """... and samples that tell its level and that of the sky, to 0.4% of a sigma."""
-    short_waves: float = 1.9
-    """Variance by which 1/f noise lets neighbouring samples differ, over that by which samples two
-    apart differ more: 1.84, 1.99, 2.09 for samples of 4, 2, 1 pixels (integral of its spectrum)."""
-    ratio_error: float = 6.0
-    """Error of what the ratio of these tells, for one pair: of two variances by their median
-    absolute differences (3.3), times the above."""
     light_waves: tuple[float, float] = (0.5, 1.0)
     """Light that the model does not have is looked for in waves up to the first, beside the noise
     that there is from it to the second, cycles per sample of four pixels (choice)."""

@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 
 from ceers_steps.kernels.stripes.exposure import StripeSettings, destripe_inplace
+from ceers_steps.kernels.stripes.left_over import LearntStripes
 from ceers_steps.kernels.stripes.readout import ReadoutLayout
 from ceers_steps.simulate.detector.noise import one_over_f_frame
 
@@ -86,3 +87,18 @@ def test_a_galaxy_over_half_of_the_image_is_no_column():
     assert not found.hidden
     blank = galaxy < NOISE
     assert np.std((cleaned - white - galaxy)[blank]) < 0.95 * np.std(rows[blank])
+
+
+def test_errors_under_masks_are_drawn_once(monkeypatch):
+    """After the last of the fits that tilted stripes need."""
+    drawn = []
+
+    def masked_variance(learnt, *_):
+        drawn.append(learnt)
+        return np.zeros(SHAPE, np.float32)
+
+    monkeypatch.setattr(LearntStripes, "masked_variance", masked_variance)
+    arrays = [array[np.newaxis].copy() for array in exposure()]
+    layout = ReadoutLayout.from_keywords(SHAPE, fast_axis=1, slow_axis=2, n_outputs=1)
+    destripe_inplace(*arrays, layout, settings=StripeSettings(tilted_angles=(30.0,)))
+    assert len(drawn) == 1

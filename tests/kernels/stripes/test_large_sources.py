@@ -95,7 +95,7 @@ def test_stripes_take_less_of_a_source_whose_outskirts_are_unmasked(n_outputs, m
     image = frame.image + source
     taken = []
     # without what is returned to unmasked light, which helps the first of the two
-    monkeypatch.setattr(left_over, "LEFT_OVER", replace(LEFT_OVER, most_noise=0.0))
+    monkeypatch.setattr(left_over, "LEFT_OVER", replace(LEFT_OVER, returned=0.0))
     without = fit_stripes(frame.image, *arguments)
     for sources in (None, masked):
         fit = fit_stripes(image, *arguments, sources=sources)
