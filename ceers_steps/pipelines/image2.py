@@ -2,6 +2,7 @@
 
 import logging
 import os
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -68,16 +69,21 @@ class CeersImage2(CeersPipeline, Image2Pipeline):
 
         Parameters
         ----------
-        input_data : str, list or `~stdatamodels.jwst.datamodels.JwstDataModel`
-            Rate image or integrations (DN/s), a list of them, or a level-2 association.
+        input_data : str, list, `~jwst.datamodels.ModelContainer` or data model
+            Rate image or integrations (DN/s), a list of them, or the file of a level-2 association.
 
         Returns
         -------
         list of `~stdatamodels.jwst.datamodels.JwstDataModel`
             The calibrated images, in MJy/sr.
         """
-        if isinstance(input_data, (list, tuple)):
+        if isinstance(input_data, Sequence) and not isinstance(input_data, str):
             return [self._process_one(exposure) for exposure in input_data]
+        if not isinstance(input_data, (str, os.PathLike, JwstDataModel)):
+            raise CeersError(
+                f"CeersImage2 cannot read a {type(input_data).__name__}: give a file, a data "
+                "model, a list of these, or the file of a level-2 association."
+            )
         if isinstance(input_data, os.PathLike):
             input_data = str(input_data)
         if is_association_path(input_data):

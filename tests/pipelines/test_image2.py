@@ -4,11 +4,13 @@ import errno
 import json
 import os
 import shutil
+from pathlib import Path
 
 import numpy as np
 import pytest
 from astropy.io import fits
 from crds.core import utils as crds
+from jwst.datamodels import ModelContainer
 from jwst.pipeline import Image2Pipeline
 from jwst.resample import ResampleStep
 from jwst.skymatch import SkyMatchStep
@@ -150,13 +152,13 @@ class TestAssociation:
 
     @pytest.mark.slow
     @pytest.mark.parametrize("save_results", [True, False])
-    @pytest.mark.parametrize("as_models", [True, False])
-    def test_list(self, simulated_field, tmp_path, save_results, as_models):
+    @pytest.mark.parametrize("form", ["models", "files", "container"])
+    def test_list(self, simulated_field, tmp_path, save_results, form):
         """Each gets its own name, saved or not: jwst calls them all step_Image2Pipeline_cal."""
         models = [make_rate(simulated_field, number=number) for number in (1, 2)]
         models[1].data[:] = 1.0
-        given = models
-        if not as_models:
+        given = ModelContainer(models) if form == "container" else models
+        if form == "files":
             given = [str(model.save(tmp_path / model.meta.filename)) for model in models]
         out = tmp_path / "out"
         results = CeersImage2.call(given, save_results=save_results, output_dir=str(out))
@@ -164,6 +166,12 @@ class TestAssociation:
         assert [result.meta.filename for result in results] == wanted
         assert sorted(path.name for path in out.iterdir()) == (wanted if save_results else [])
         assert not np.array_equal(results[0].data, results[1].data, equal_nan=True)
+
+    def test_what_is_neither_file_nor_model_is_named(self, rate_file):
+        path = self.write(rate_file.parent, [[rate_file.name]])
+        association = json.loads(Path(path).read_text())
+        with pytest.raises(StepError, match=r"cannot read a dict: .* the file of a level-2 assoc"):
+            CeersImage2.call(association)
 
     def test_of_stage_3(self, rate_file):
         other = rate_file.with_name("other_rate.fits")
