@@ -23,6 +23,7 @@ from ceers_steps.kernels.sources.mosaic_tiers import CORE
 from ceers_steps.kernels.sources.noise_map import noise_of_boxes
 from ceers_steps.kernels.sources.outskirts import Outskirts, measure_outskirts, noise_outside
 from ceers_steps.kernels.sources.settings import FOLLOWED, HALOS, PROFILES, SKY
+from ceers_steps.kernels.sources.taken_for_sky import refuse_light
 
 __all__ = [
     "BORDER",
@@ -167,7 +168,10 @@ def _beside_outskirts(
         bits[rows] |= (outskirts.mask[rows] & ~coverage_mask[rows]) * OUTSKIRTS
     if cleared is not None:
         bits[cleared] &= BORDER
-    return replace(_without_halos(whole, image, bits, settings, outskirts), added=steep)
+    mesh = _without_halos(whole, image, bits, settings, outskirts)
+    sources = flagged(bits, int(~BORDER)) if core is None else core
+    refuse_light(mesh, image, flagged(bits, 255), sources)
+    return replace(mesh, added=steep)
 
 
 def _between_sources(
@@ -183,6 +187,7 @@ def _between_sources(
             "no sky is left around sources, and what is left between them has structure of "
             f"{np.std(mesh.values) / noise:.1f} of the noise: it is light"
         )
+    refuse_light(mesh, image, flagged(bits, 255), flagged(bits, int(CORE)))
     return mesh
 
 

@@ -24,6 +24,7 @@ from ceers_steps.kernels.sources.tiers import (
     Tier,
     TierSet,
     bin_factor,
+    expand_at,
     ring_median,
     smooth,
 )
@@ -220,16 +221,12 @@ class _RingSky:
         From a sample of its rows.
         """
         step = max(1, math.prod(image.shape) // SEARCH.sample)
-        parts, expected = [], []
-        for start in range(0, image.shape[0], step):
-            row = slice(start, start + 1)
-            bad = coverage_mask[row] | ~np.isfinite(image[row])
-            parts.append(self.subtract(image, bad, row)[~bad])
-            if depth is not None:
-                expected.append(depth.rows(row, image.shape[1])[~bad])
-        values = np.concatenate(parts)
+        rows, columns = np.arange(0, image.shape[0], step), np.arange(image.shape[1])
+        values = np.asarray(crossing(image, rows, columns), np.float32)
+        good = ~crossing(coverage_mask, rows, columns) & np.isfinite(values)
+        values = (values - expand_at(self.binned, rows, columns, self.factor))[good]
         if depth is not None:
-            predicted = np.concatenate(expected)
+            predicted = expand_at(depth.blocks, rows, columns, depth.side)[good]
             depth, relative = depth.calibrated(values, predicted, biweight_scale)
             values = values / relative
         scale = biweight_scale(values)

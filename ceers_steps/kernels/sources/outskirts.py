@@ -179,7 +179,7 @@ def _residual(before: SkyResidual, mask: RowImage, clean: RowImage, n_threads: i
         nearest = ndimage.distance_transform_edt(~seen, return_distances=False, return_indices=True)
         rough |= low[tuple(nearest)]
     # around a large source in a sky that is smooth elsewhere it is light
-    near = _near_large(before.core, fine)
+    near = _near_large(before.core, fine, SKY.large)
     elsewhere, (most, fewest) = seen & ~near, SKY.elsewhere
     enough = near.any() and elsewhere.sum() > fewest * rough.size
     if enough and rough[elsewhere].mean() < most:
@@ -190,10 +190,10 @@ def _residual(before: SkyResidual, mask: RowImage, clean: RowImage, n_threads: i
     return replace(before, sky=sky, noise=noise, rough=rough, rough_box=fine.box)
 
 
-def _near_large(core: NDArray[np.bool_], sky: BackgroundMesh) -> NDArray[np.bool_]:
+def _near_large(core: NDArray[np.bool_], sky: BackgroundMesh, least: float) -> NDArray[np.bool_]:
     """Return the boxes of a sky in which outskirts of a large source may be."""
     side = PROFILES.small_bin
-    distance, size = nearest_large_part(core, SKY.large / side**2)
+    distance, size = nearest_large_part(core, least / side**2)
     near = distance <= np.minimum(LARGE.sizes * size, LARGE.reach / side)
     rows, columns = (middle // side for middle in sky.middles)
     return near[np.ix_(rows, columns)]
@@ -317,17 +317,28 @@ def noise_outside(
 
 
 def _add_faint_inplace(core: NDArray[np.bool_], residual: SkyResidual, n_threads: int) -> None:
-    """Add sources that the tiers leave: significant in the smoothed image, below a threshold."""
+    """Add sources that the tiers leave: significant in a smoothed image, below a threshold."""
 
     side, overlap = PROFILES.small_bin, SEARCH.connected_rows
+    near = _near_large(core, residual.sky, LARGE.smallest)
+    # wide light around large sources is theirs
+    free = replace(residual, rough=near if residual.rough is None else near | residual.rough)
 
     def search(strip: Strip) -> NDArray[np.bool_]:
-        value, count, _ = residual.binned(strip.outer, side)
-        smoothed = ndimage.gaussian_filter(value, SKY.faint_sigma / side, truncate=4.0)
-        smoothed /= residual.noise_in_bins(strip.outer, side)
-        noise = mad_sigma(smoothed[count > 0]) if count.any() else np.inf
-        found = (smoothed > SKY.faint_nsigma * noise) & (count > 0)
-        found &= ~residual.rough_bins(strip.outer, side)
+        value, count, known = residual.binned(strip.outer, side)
+        local = residual.noise_in_bins(strip.outer, side)
+
+        def significant(value: NDArray, sigma: float) -> NDArray[np.bool_]:
+            smoothed = ndimage.gaussian_filter(value, sigma / side, truncate=4.0) / local
+            noise = mad_sigma(smoothed[count > 0]) if count.any() else np.inf
+            return (smoothed > SKY.faint_nsigma * noise) & (count > 0)
+
+        found = significant(value, SKY.faint_sigma) & ~residual.rough_bins(strip.outer, side)
+        for sigma in SKY.wider_sigmas:
+            # only what is not known: a known source would grow by the width of the Gaussian
+            around = ndimage.maximum_filter(known, 2 * int(sigma / side) + 1)
+            new = significant(np.where(around, 0.0, value), sigma)
+            found |= new & ~free.rough_bins(strip.outer, side)
         return found[block_rows(strip.inner, side)]
 
     core |= np.concatenate(for_each_strip(search, residual.image.shape, overlap, n_threads))

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 
 __all__ = [
     "DEPTH",
+    "FILLED",
     "FOLLOWED",
     "HALOS",
     "LARGE",
@@ -22,6 +23,7 @@ __all__ = [
     "SMALL",
     "DepthSettings",
     "ExponentialSettings",
+    "FilledSettings",
     "FollowedSettings",
     "HaloSettings",
     "LargeSettings",
@@ -252,6 +254,8 @@ class SkySettings:
     """Every so many-th row and column tells the noise."""
     faint_sigma: float = 2.0
     """Search for faint sources: smoothing, pixels ..."""
+    wider_sigmas: tuple[float, ...] = (4.0, 8.0)
+    """... also these, pixels, for what lies beside known sources (by hand) ..."""
     faint_nsigma: float = 4.5
     """... and threshold, noise of the smoothed image: one false source in 300,000 bins."""
     extended_sigma: float = 12.0
@@ -262,6 +266,26 @@ class SkySettings:
     """... and threshold ..."""
     extended_nsigma: float = 4.0
     """... also in units of the noise of the smoothed image (benchmark)."""
+
+
+@dataclass(frozen=True)
+class FilledSettings:
+    """Backgrounds that are light of sources which fill the mosaic."""
+
+    most: float = 5.0
+    """Structure (rms) beyond which nothing is sky: galaxies of 15 AB that fill 600 x 600 pixels
+    have 4 to 13, random skies of 5 noises 4.9 (by hand)."""
+    least: float = 0.5
+    """Structure about a plane up to which all is sky: crowded fields have 0.3, a steep sky whose
+    ridge passed for a source 0.4 (by hand) ..."""
+    explained: float = 0.5
+    """... and part of it that falls with the distance from large sources, beyond which it is their
+    light: 0.52 to 0.99, skies have 0.2 (by hand)."""
+    lag: int = 4
+    """Pixels between those whose second difference tells the noise: they share none of it, and no
+    galaxy bends so fast (choice) ..."""
+    fewest: int = 100
+    """... and how many of them it takes."""
 
 
 @dataclass(frozen=True)
@@ -333,5 +357,6 @@ LARGE = LargeSettings()
 SECTORS = SectorSettings()
 RIDGES = RidgeSettings()
 SKY = SkySettings()
+FILLED = FilledSettings()
 FOLLOWED = FollowedSettings()
 OUTER = ExponentialSettings()

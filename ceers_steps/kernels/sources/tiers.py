@@ -31,6 +31,7 @@ __all__ = [
     "bin_factor",
     "dilate_square",
     "expand",
+    "expand_at",
     "mask_sources",
     "ring_median",
     "smooth",
@@ -276,11 +277,39 @@ def expand(binned: NDArray, shape: tuple[int, int], factor: int) -> NDArray[np.f
     """
     if factor == 1:
         return binned
+    return _resample(binned, shape, factor, _triangle(factor), reach=factor, normalise=True)
 
-    def triangle(distance: NDArray) -> NDArray:
-        return np.maximum(1.0 - np.abs(distance) / factor, 0.0)
 
-    return _resample(binned, shape, factor, triangle, reach=factor, normalise=True)
+def expand_at(
+    binned: NDArray, rows: NDArray[np.intp], columns: NDArray[np.intp], factor: int
+) -> NDArray[np.float32]:
+    """Interpolate block values as `expand` does, where some rows and columns of pixels cross.
+
+    Parameters
+    ----------
+    binned : ndarray
+        One value a block.
+    rows, columns : ndarray of int
+        Pixels, from 0.
+    factor : int
+        Side of a block, pixels.
+
+    Returns
+    -------
+    ndarray of float32, shape (rows, columns)
+        The interpolated values.
+    """
+    down, across = (
+        _weights(pixels, n_blocks, factor, _triangle(factor), factor, normalise=True)
+        for pixels, n_blocks in zip((rows, columns), binned.shape, strict=True)
+    )
+    # few rows: those of all blocks would be more
+    return np.ascontiguousarray((across @ np.ascontiguousarray((down @ binned).T)).T)
+
+
+def _triangle(factor: int) -> Callable[[NDArray], NDArray]:
+    """Return the weight of a block at some distances from its middle, pixels."""
+    return lambda distance: np.maximum(1.0 - np.abs(distance) / factor, 0.0)
 
 
 def _resample(
@@ -292,20 +321,32 @@ def _resample(
     normalise: bool,
 ) -> NDArray[np.float32]:
     """Take block values to single pixels with a separable kernel: one sparse matrix per axis."""
-    matrices = []
-    for n, n_blocks in zip(shape, binned.shape, strict=True):
-        pixels = np.arange(n)[:, np.newaxis]
-        first = np.floor((pixels - reach) / factor).astype(int)
-        blocks = first + np.arange(int(2 * reach / factor) + 3)
-        weights = kernel(pixels - ((blocks + 0.5) * factor - 0.5))
-        weights[(blocks < 0) | (blocks >= n_blocks)] = 0.0
-        if normalise:
-            weights /= weights.sum(axis=1, keepdims=True)
-        pixels, used = np.nonzero(weights)
-        entries = weights[pixels, used].astype(np.float32), (pixels, blocks[pixels, used])
-        matrices.append(sparse.csr_array(entries, shape=(n, n_blocks)))
-    rows, columns = matrices
+    rows, columns = (
+        _weights(np.arange(n), n_blocks, factor, kernel, reach, normalise)
+        for n, n_blocks in zip(shape, binned.shape, strict=True)
+    )
     return rows @ np.ascontiguousarray((columns @ np.ascontiguousarray(binned.T)).T)
+
+
+def _weights(
+    pixels: NDArray[np.intp],
+    n_blocks: int,
+    factor: int,
+    kernel: Callable[[NDArray], NDArray],
+    reach: float,
+    normalise: bool,
+) -> sparse.csr_array:
+    """Return the weights that blocks have in pixels of an axis, shape (pixels, blocks)."""
+    place = pixels[:, np.newaxis]
+    first = np.floor((place - reach) / factor).astype(int)
+    blocks = first + np.arange(int(2 * reach / factor) + 3)
+    weights = kernel(place - ((blocks + 0.5) * factor - 0.5))
+    weights[(blocks < 0) | (blocks >= n_blocks)] = 0.0
+    if normalise:
+        weights /= weights.sum(axis=1, keepdims=True)
+    row, used = np.nonzero(weights)
+    entries = weights[row, used].astype(np.float32), (row, blocks[row, used])
+    return sparse.csr_array(entries, shape=(len(pixels), n_blocks))
 
 
 def bin_factor(scale: float) -> int:

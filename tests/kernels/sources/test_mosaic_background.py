@@ -117,13 +117,31 @@ def test_a_crowded_field_has_a_background(spacing, gap):
     assert off["adaptive"] <= 1.02 * off["published"]
 
 
-def test_a_galaxy_that_fills_a_mosaic_is_no_sky():
-    """In a crowded field the sky is smooth: nothing is subtracted where it is not."""
+@pytest.mark.parametrize(
+    ("peak", "length", "size"),
+    [(3e4, 45.0, SIZE), (8e4, 240.0, SIZE), (37.0, 120.0, SIZE), (37.0, 120.0, 240.0)],
+)
+def test_a_galaxy_that_fills_a_mosaic_is_no_sky(peak, length, size):
+    """Nothing is subtracted where what is left outside the mask is its light.
+
+    Also of one that the ring of the search takes for sky, and with a rim of 60 pixels of real sky.
+    """
     y, x = np.mgrid[:SIZE, :SIZE] - SIZE / 2
-    image = 3e4 * NOISE * np.exp(-np.hypot(y, x / 0.8) / 45.0)
-    image += np.random.default_rng(9).normal(0.0, NOISE, image.shape)
+    image = peak * NOISE * np.exp(-np.hypot(y, x / 0.8) / length)
+    image[np.maximum(np.abs(x), np.abs(y)) > size] = 0.0
+    image += np.random.default_rng(9).normal(0.3 * NOISE, NOISE, image.shape)
     with pytest.raises(NoSkyError, match="it is light"):
         measured(image.astype(np.float32), "adaptive")
+
+
+def test_a_wide_faint_source_is_masked():
+    """One of 0.7 noises that no pixel shows, nor means over a few of them."""
+    y, x = np.mgrid[:SIZE, :SIZE]
+    light = 0.7 * NOISE * np.exp(-((y - 300) ** 2 + (x - 300) ** 2) / (2.0 * 10.0**2))
+    image = light + np.random.default_rng(12).normal(0.0, NOISE, light.shape)
+    _, found = measured(image.astype(np.float32), "adaptive")
+    assert np.all(found.bits[light > 0.35 * NOISE] > 0)
+    assert np.mean(found.bits[light < 0.01 * NOISE] > 0) < 0.01
 
 
 @pytest.mark.parametrize(("kind", "height"), [("stairs", 5.0), ("kink", 5.0)])

@@ -11,6 +11,8 @@ from ceers_steps.kernels.sources.tiers import (
     Tier,
     TierSet,
     dilate_square,
+    expand,
+    expand_at,
     mask_sources,
     subtract_ring_median,
 )
@@ -155,3 +157,13 @@ def test_dilation_by_a_square(half_side):
     size = 2 * half_side + 1
     expected = ndimage.binary_dilation(mask, np.ones((size, size)))
     np.testing.assert_array_equal(dilate_square(mask, half_side), expected)
+
+
+@pytest.mark.parametrize("factor", [1, 4, 8])
+def test_single_pixels_of_blocks_are_those_of_the_whole(factor):
+    blocks = np.random.default_rng(6).normal(size=(9, 7)).astype(np.float32)
+    shape = (9 * factor - factor // 2, 7 * factor)
+    rows, columns = np.arange(0, shape[0], 3), np.arange(shape[1])[::-2]
+    picked = expand_at(blocks, rows, columns, factor)
+    expected = expand(blocks, shape, factor)[np.ix_(rows, columns)]
+    np.testing.assert_allclose(picked, expected, rtol=1e-6, atol=1e-6)
