@@ -20,6 +20,7 @@ from skimage import measure
 
 from ceers_steps.figures import canvas
 from ceers_steps.figures.canvas import GREEN, ORANGE, SKY_BLUE
+from ceers_steps.figures.numbers import with_error
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -266,7 +267,7 @@ def _objective_panel(
     """Draw the function that the wisp scale minimises."""
     panel.plot(scales, values, color="black", lw=1.5)
     if scale is not None:
-        text = f"{scale:.3f}" if scale_err is None else f"{scale:.3f} ± {scale_err:.3f}"
+        text = with_error(scale, scale_err or 0.0)
         panel.axvline(scale, color=ORANGE, lw=1.5, label=f"taken: {text}")
         if scale_err is not None:
             panel.axvspan(scale - scale_err, scale + scale_err, color=ORANGE, alpha=0.3, lw=0)

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["Chart", "outlines", "with_error"]
+__all__ = ["Chart", "outlines"]
 
 WIDTH, HEIGHT = 440, 300
 LEFT, RIGHT, TOP, BOTTOM = 62, 10, 12, 44
@@ -209,11 +209,3 @@ def _number(value: float) -> str:
     """Return a value of an axis."""
     text = f"{value:.4g}"
     return "0" if text == "-0" else text
-
-
-def with_error(value: float, error: float) -> str:
-    """Return a value and its standard error, both to the two leading digits of the error."""
-    if not (math.isfinite(error) and error > 0):
-        return f"{value:.5g}"
-    digits = max(1 - math.floor(math.log10(error)), 0)
-    return f"{value:.{digits}f} ± {error:.{digits}f}"

@@ -13,7 +13,8 @@ from numpy.typing import NDArray
 
 from ceers_steps.errors import optional_import
 from ceers_steps.figures.looks import Look
-from ceers_steps.report.charts import Chart, limits, outlines, with_error
+from ceers_steps.figures.numbers import rounded, with_error
+from ceers_steps.report.charts import Chart, limits, outlines
 
 __all__ = ["Details", "Figure", "Snowballs", "read_details"]
 
@@ -122,7 +123,7 @@ def _wisp(look: Look) -> dict[str, Any]:
     """Return the curve of the fit, and the scale of each template."""
     errors = look.facts["scale_errs"]
     scales = [
-        (str(number + 1), f"{scale:.4f}", "" if error is None else f"{error:.4f}")
+        (str(number + 1), rounded(scale, error or 0.0), rounded(error, error) if error else "")
         for number, (scale, error) in enumerate(zip(look.facts["scales"], errors, strict=True))
     ]
     trials, objective = look.arrays["trial_scales"], look.arrays["objective"]

@@ -12,10 +12,11 @@ from numpy.typing import NDArray
 
 from ceers_steps.errors import CeersError
 from ceers_steps.figures.flags import COLOURS, Flag, flags_png, read_flags
+from ceers_steps.figures.numbers import metric_rows
 from ceers_steps.figures.preview import preview_png, read_preview
 from ceers_steps.files.headers.provenance import read_meta
 from ceers_steps.files.limits import check_regular
-from ceers_steps.files.metrics import METRICS, metrics_of
+from ceers_steps.files.metrics import metrics_of
 from ceers_steps.files.whole_files import check_begin
 from ceers_steps.report.html import write_html
 
@@ -62,12 +63,9 @@ class Product:
     @property
     def metrics(self) -> list[tuple[str, str, str, str]]:
         """Name, value, unit and meaning of each metric."""
-        found = metrics_of({step: entry.get("metrics", {}) for step, entry in self.steps.items()})
-        return [
-            (metric.name, f"{found[metric.name]:.5g}", metric.unit, metric.meaning)
-            for metric in METRICS
-            if metric.name in found
-        ]
+        return metric_rows(
+            metrics_of({step: entry.get("metrics", {}) for step, entry in self.steps.items()})
+        )
 
 
 def read_product(path: str | os.PathLike, extension: str | None = None) -> Product:

@@ -3,7 +3,7 @@
 import hashlib
 import json
 import os
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
 from functools import partial
@@ -14,6 +14,7 @@ from typing import Any
 from urllib.parse import quote
 
 from ceers_steps.figures import looks
+from ceers_steps.figures.numbers import metric_rows, metric_text
 from ceers_steps.files.atomic import write_atomic
 from ceers_steps.files.json_files import read_note
 from ceers_steps.files.metrics import METRICS, write_metrics
@@ -173,7 +174,7 @@ def _write_exposure(page: _Page) -> None:
         pictures=make_pictures(exposure.products, found, exposure.metrics.get("wisp_scale", 0.0)),
         details=read_details(found),
         parameters=in_force(found, page.given, exposure.name),
-        metrics=_rows(exposure.metrics),
+        metrics=metric_rows(exposure.metrics),
         links={
             suffix: quote(os.path.relpath(path, page.path.parent))
             for suffix, path in exposure.products.items()
@@ -193,20 +194,6 @@ def _log_excerpt(path: Path | None) -> tuple[list[str], list[str]]:
     return list(dict.fromkeys(bad))[:LOG_LINES], lines[-LOG_LINES:]
 
 
-def _rows(metrics: Mapping[str, float]) -> list[tuple[str, str, str, str]]:
-    """Return name, value, unit and meaning of the metrics that are known."""
-    return [
-        (metric.name, _short(metrics[metric.name]), metric.unit, metric.meaning)
-        for metric in METRICS
-        if metric.name in metrics
-    ]
-
-
-def _short(value: float) -> str:
-    """Return a number with five digits, or all before the point."""
-    return f"{value:.0f}" if value >= 1e4 else f"{value:.5g}"
-
-
 def _write_index(
     data: SurveyData, marked: list[tuple[str, ...]], folder: Path, few: str, cores: int
 ) -> Path:
@@ -216,7 +203,7 @@ def _write_index(
     for mosaic in data.mosaics:
         link = quote(os.path.relpath(mosaic.path, folder))
         beyond = {m.name for m in METRICS if m.beyond(mosaic.metrics.get(m.name, nan))}
-        cards.append((mosaic, link, _rows(mosaic.metrics), beyond))
+        cards.append((mosaic, link, metric_rows(mosaic.metrics), beyond))
     truth = read_truth(data.folder, folder)
     return write_html(
         folder / "index.html",
@@ -225,6 +212,7 @@ def _write_index(
         survey=str(data.folder.resolve()),
         exposures=list(zip(data.exposures, marked, strict=True)),
         columns=shown,
+        metric_text=metric_text,
         trends=find_trends(data.exposures),
         mosaics=draw_mosaics(data, folder, cores),
         cards=cards,

@@ -16,7 +16,7 @@ from ceers_steps.kernels.sky.noise_scale import (
     sky_noise_scale,
 )
 from ceers_steps.kernels.sky.pedestal import Pedestal, find_pedestal, pedestal_image
-from ceers_steps.kernels.sky.settings import NOISE
+from ceers_steps.kernels.sky.settings import EVIDENCE, NOISE
 from ceers_steps.kernels.sky.variance import (
     Variances,
     fill_variances,
@@ -271,7 +271,9 @@ def _scale(
             # wide tiers would take the noise of large blocks with them
             mask = filled.unusable | ((bits & ~np.uint8(WIDE_TIERS)) > 0)
             if not in_rnoise:
-                sky, poisson = split_sky_photons(poisson, mask)
+                lit = filled.unusable | (bits > 0)
+                crowded = np.count_nonzero(~lit) < EVIDENCE.least_pixels
+                sky, poisson = split_sky_photons(poisson, mask if crowded else lit)
                 rnoise = rnoise + sky
                 in_rnoise = True
             scale = sky_noise_scale(data, rnoise, poisson + flat, mask, blocks=settings.blocks)

@@ -157,6 +157,9 @@ class VarianceSettings:
     (benchmark) ..."""
     filter: int = 3
     """... and of its median filter, boxes."""
+    stands_out: float = 3.0
+    """Photon noise of a pixel outside of sources over that of the sky around, in units of the
+    scatter of that, above which it is kept (choice)."""
     own_light: float = 20.0
     """Signal over noise above which a pixel was saturated by its own light and not by a snowball:
     before its last good group such a pixel has collected a good part of the well, over 100."""

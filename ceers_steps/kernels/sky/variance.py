@@ -104,7 +104,9 @@ def split_sky_photons(
 ) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
     """Split the photon noise into that of the sky and that of sources.
 
-    The variance of single pixels follows their values; that of the sky is smooth.
+    The variance of single pixels follows their values; that of the sky is smooth.  Peaks of the
+    noise have no more photons than troughs: what they have is left out, where nothing stands out.
+    A factor by which the noise of the sky agrees with its errors would take it from sources.
 
     Parameters
     ----------
@@ -116,10 +118,16 @@ def split_sky_photons(
     Returns
     -------
     sky, rest : ndarray of float32, shape (ny, nx)
-        Their sum is `poisson`, or more where it is below that of the sky; `rest` keeps its NaN.
+        Their sum is `poisson` in sources, or more where it is below that of the sky; `rest` keeps
+        its NaN.
     """
     sky = np.maximum(smooth_sky(poisson, mask), 0.0)
-    return sky, np.maximum(poisson - sky, 0.0)
+    rest = np.maximum(poisson - sky, 0.0)
+    empty = ~mask
+    if empty.any():
+        noise = mad_sigma(subsample((poisson - sky)[empty], NOISE.sample))
+        rest[empty & (rest < VARIANCE.stands_out * noise)] = 0.0
+    return sky, rest
 
 
 def level_saturated(
