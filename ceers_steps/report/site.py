@@ -30,7 +30,7 @@ from ceers_steps.report.truth import read_truth
 
 __all__ = ["write_site"]
 
-FORMAT = 4
+FORMAT = 5
 """Of the pages: with another one, all are made again."""
 
 SHARED = ("report.css", "exposure.css", "overview.css", "report.js", "trends.js", "zoom.js")

@@ -62,8 +62,8 @@ def correct_photon_noise(
     own = np.where(known, rate.data, 0) * np.float32(time)
     layout = readout_layout(ramp)
     around = expect_rate(own, known, layout)
-    # the box that tells structure is wider than most sources; in a narrower one only pixels with
-    # small noise are smooth
+    # of small sources a narrower box tells the light; but pixels that are smooth in it are those
+    # with small noise, which tell no noise
     expected = expect_rate(own, known, layout, replace(JUMPS, smooth_box=FIT.smooth_box)).rate
     parts = []
     for groupdq in ramp.groupdq:

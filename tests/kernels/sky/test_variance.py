@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 from scipy import ndimage
 
+from ceers_steps.kernels.sky.exposure import correct_sky
 from ceers_steps.kernels.sky.variance import (
     fill_variances,
     level_saturated,
@@ -120,6 +121,24 @@ def test_split_leaves_the_photon_noise_of_sources():
     np.testing.assert_allclose(rest[mask], poisson[mask] - 3e-4, rtol=0.05)
     # peaks of the noise beyond 3 standard deviations: 0.13% of the pixels, by 3.3 of them
     assert rest[~mask].mean() == pytest.approx(0.0013 * 3.3 * 0.15 * 3e-4, rel=0.4)
+
+
+def test_errors_of_sources_do_not_pay_for_peaks_of_the_noise_of_the_sky():
+    rng = np.random.default_rng(7)
+    shape = 512, 512
+    noise = rng.normal(0, 1, shape).astype(np.float32)
+    bits = np.zeros(shape, np.uint8)
+    bits[::16, ::16] = 0b10000
+    light = np.where(bits > 0, np.float32(2), np.float32(0))
+    image = noise * np.sqrt(1 + 0.25 * light) + light + 5
+    # photon noise as it follows from the pixel itself, where its surroundings seem to have light
+    poisson = (0.6 + 0.25 * light + 0.1 * noise).astype(np.float32)
+    planes = np.full(shape, 0.4, np.float32), poisson, np.zeros(shape, np.float32)
+    dq = np.zeros(shape, np.uint32)
+    found = correct_sky(image, np.ones(shape, np.float32), dq, *planes, source_bits=bits)
+    # peaks have 0.04 of the variance of the sky
+    assert found.scale.factor == pytest.approx(1, abs=0.02)
+    assert np.mean(found.err[bits > 0] ** 2) == pytest.approx(1.5, rel=0.02)
 
 
 def test_split_keeps_what_stands_out_of_the_sky():
