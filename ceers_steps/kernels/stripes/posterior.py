@@ -157,10 +157,11 @@ def _fit(everything: Samples, blocks: SourceBlocks | None) -> tuple[StripeFit, N
     least = POSTERIOR.least_amplitude * samples.white_sigma
     outskirts = np.zeros(samples.value.shape, bool)
     modes = None
+    drifts: list[Float] = []  # that could be trends of the sky
     n_iter = 0
     for i in range(POSTERIOR.passes):
         light.set_amplitude(amplitude, trend)
-        modes, iterations = series.solve(covariance, light, modes)
+        modes, iterations = series.solve(covariance, light, modes, drifts=drifts)
         n_iter += iterations
         pattern = series.to_image(modes)
         rest = samples.value - pattern
@@ -175,7 +176,10 @@ def _fit(everything: Samples, blocks: SourceBlocks | None) -> tuple[StripeFit, N
             errors = series.trend_errors(covariance, light)
             for degree in range(1, light.degrees[-1] + 1):
                 members = light.degrees == degree
-                trend[members] = _common_spread(polynomials[members], errors[members])
+                strength = _common_spread(polynomials[members], errors[members])
+                trend[members] = strength
+                if strength > errors[members].min():
+                    drifts.append(light.trend_along_y(degree))
         if i < POSTERIOR.clipped_passes:
             rest -= light.image(field, polynomials)
             bad = rest**2 * everything.weight > POSTERIOR.clip**2

@@ -184,6 +184,29 @@ class ReadoutLayout:
             strip[:] = rows[output, :: self.slow_direction, :width][:, :: self.direction(output)]
         return image
 
+    def rows_to_series(self, rows: NDArray, length: int, *, binning: int = 1) -> NDArray:
+        """Give all pixels of a row the same value, in the order in which they are read.
+
+        Parameters
+        ----------
+        rows : ndarray
+            ``(ny,)`` values of the rows.
+        length : int
+            Samples of the series; beyond the last row it goes back to the first one smoothly.
+        binning : int
+            Columns per sample.
+
+        Returns
+        -------
+        ndarray of float32
+            ``(length,)`` series of any output.
+        """
+        rows = rows[:: self.slow_direction]
+        read = np.repeat(rows, self._binned(binning)[1])
+        n = length - len(read)
+        back = np.sin(np.pi / 2 * (np.arange(n) + 0.5) / n) ** 2
+        return np.concatenate([read, rows[-1] + (rows[0] - rows[-1]) * back]).astype(np.float32)
+
     def _binned(self, binning: int) -> tuple[int, int]:
         """Width of an output and ticks per row, in samples of `binning` ticks."""
         if self.output_width % binning or self.row_overhead % binning:

@@ -7,10 +7,13 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 from functools import cached_property
+from itertools import pairwise
 
 import numpy as np
+import scipy.fft
 from numpy.typing import ArrayLike, NDArray
 from scipy.ndimage import gaussian_filter
+from scipy.special import gammainccinv
 
 from ceers_steps.kernels.rows import RowImage
 from ceers_steps.kernels.stats import mad_sigma, subsample
@@ -168,6 +171,46 @@ class Samples:
         smooth = gaussian_filter(np.where(there, rest, np.float32(0)), widths)
         dark, light = (np.float32(limit * self.white_sigma) * seen for limit in limits)
         return there & ((smooth < dark) | (smooth > light))
+
+    def power_of_light(
+        self, rest: Float, frequency: NDArray[np.float64], strength: NDArray[np.float64]
+    ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+        """Power of light at some wave numbers, cycles per sample; variance of a sample.
+
+        From squares of each output, the waves along rows and columns left out, in which there are
+        stripes of this `strength` per sample at this `frequency`.  Zero where chance would show as
+        much.
+        """
+        layout, n_outputs = self.layout, self.layout.n_outputs
+        ny, width = len(rest), layout.output_width // self.binning
+        height = min(layout.output_width, ny)
+        weight = self.weight
+        # beside a mask, levels of rows would be seen in all directions
+        score = weight * self.without_row_levels(rest)
+        squares = -1, height, n_outputs, width
+        weight, score = (a[: ny // height * height].reshape(squares) for a in (weight, score))
+        mean = weight.mean(axis=(1, 3), dtype=np.float64)
+        modes = scipy.fft.rfft2(score, axes=(1, 3), norm="ortho")[:, 1:, :, 1:]
+        power = np.sum(np.abs(modes) ** 2, axis=(0, 2), dtype=np.float64) / np.sum(mean**2)
+        n_squares = mean.sum() ** 2 / np.sum(mean**2)
+        along = np.arange(1, 1 + power.shape[1]) / width
+        waves = np.hypot(scipy.fft.fftfreq(height)[1:, None] * self.binning, along)
+        stripes = np.broadcast_to(np.interp(along, frequency, strength), power.shape)
+        excess = power - stripes
+        longest, shortest = SERIES.light_waves
+        white = excess[(waves > longest) & (waves < shortest)].mean()
+        n_rings = max(1, round(SERIES.bins_per_octave * np.log2(longest * width)))
+        edges = np.geomspace(1 / width, longest, n_rings + 1)
+        places, light = [], []
+        for ring in ((waves >= a) & (waves < b) for a, b in pairwise(edges)):
+            n_modes = n_squares * np.count_nonzero(ring)
+            if n_modes == 0:
+                continue
+            chance = gammainccinv(n_modes, SERIES.light_chance) / n_modes - 1
+            found = excess[ring].mean() - white
+            places.append(waves[ring].mean())
+            light.append(found if found > chance * (white + stripes[ring].mean()) else 0.0)
+        return np.array(places), np.array(light)
 
     def without(self, bad: NDArray[np.bool_]) -> Samples:
         """Leave samples out."""

@@ -5,13 +5,13 @@ The working parts of `ceers_steps.kernels.stripes.posterior`.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from itertools import pairwise
 
 import numpy as np
 import scipy.fft
 import scipy.linalg
 from numpy.typing import NDArray
-from scipy.special import gammainccinv
 
 from ceers_steps.kernels.stats import mad_sigma
 from ceers_steps.kernels.stripes.samples import Samples
@@ -60,18 +60,26 @@ class StripeSeries:
         layout, binning = self.samples.layout, self.samples.binning
         return layout.to_series(image, binning=binning, out=self._series)
 
+    def _modes_of_rows(self, rows: Float) -> Modes:
+        """Fourier modes of stripes that are the same in all pixels of a row, values ``(ny,)``."""
+        layout = self.samples.layout
+        series = layout.rows_to_series(rows, self._length, binning=self.samples.binning)
+        return np.tile(scipy.fft.rfft(series, norm="ortho"), (layout.n_outputs, 1))
+
     def solve(
         self,
         covariance: NDArray[np.float64],
         light: SmoothLight | None,
         start: Modes | None,
         tolerance: float = SERIES.tolerance,
+        drifts: Sequence[Float] = (),
     ) -> tuple[Modes, int]:
         """Most probable stripes, light marginalised, if any: modes and number of iterations.
 
         Preconditioned conjugate gradients for modes divided by the root of their prior
         covariance: ``(1 + root' A root) x = root' A value`` with `A` the inverse covariance
-        of light and white noise.
+        of light and white noise.  Stripes that are one of `drifts`, values of rows ``(ny,)``,
+        come first: where light could be the same, the iterations would end before they have moved.
         """
         prior = _Prior(covariance, self._edges)
 
@@ -100,6 +108,15 @@ class StripeSeries:
         else:
             x = prior.whiten(start)
             residual -= normal(x)
+        if drifts:
+            basis = np.stack([prior.whiten(self._modes_of_rows(rows)) for rows in drifts])
+            products = np.stack([normal(modes).copy() for modes in basis])
+            matrix = [[_dot(a, b) for b in products] for a in basis]
+            steps = np.linalg.lstsq(matrix, [_dot(a, residual) for a in basis])[0].astype(
+                np.float32
+            )
+            x += np.tensordot(steps, basis, 1)
+            residual -= np.tensordot(steps, products, 1)
         direction = preconditioner * residual
         norm = _dot(residual, direction)
         iterations = 0
@@ -141,12 +158,12 @@ class StripeSeries:
         layout, binning = self.samples.layout, self.samples.binning
         if not covariance.any():
             return np.zeros(self._length // 2 + 1, np.float32)
-        places, power = self._power_of_light(covariance, rest)
+        strength = np.trace(covariance, axis1=1, axis2=2) / layout.n_outputs
+        places, power = self.samples.power_of_light(rest, self.frequency, strength)
         frequency = np.arange(self._length // 2 + 1) / self._length
         cycles = frequency * layout.row_ticks / binning  # per row
         waves = np.hypot(frequency, (cycles - np.round(cycles)) * binning)
         light = np.interp(waves, places, power, right=0.0)
-        strength = np.trace(covariance, axis1=1, axis2=2) / layout.n_outputs
         light[1:] /= np.repeat(strength, self._counts)
         slow = self._slow()
         # beside 1/f noise, light of sources that an output does not hold is no weaker
@@ -169,46 +186,6 @@ class StripeSeries:
         """Bins of the spectrum with less than half a cycle per row."""
         ticks = self.samples.layout.row_ticks / self.samples.binning
         return np.flatnonzero(self._edges[:-1] / self._length * ticks < 0.5)
-
-    def _power_of_light(
-        self, covariance: NDArray[np.float64], rest: Float
-    ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-        """Power of light at some wave numbers, cycles per sample; variance of a sample.
-
-        From squares of each output, the waves along rows and columns left out, in which there are
-        stripes.  Zero where chance would show as much.
-        """
-        layout, n_outputs = self.samples.layout, self.samples.layout.n_outputs
-        ny, width = len(rest), layout.output_width // self.samples.binning
-        height = min(layout.output_width, ny)
-        weight = self.samples.weight
-        # beside a mask, levels of rows would be seen in all directions
-        score = weight * self.samples.without_row_levels(rest)
-        squares = -1, height, n_outputs, width
-        weight, score = (a[: ny // height * height].reshape(squares) for a in (weight, score))
-        mean = weight.mean(axis=(1, 3), dtype=np.float64)
-        modes = scipy.fft.rfft2(score, axes=(1, 3), norm="ortho")[:, 1:, :, 1:]
-        power = np.sum(np.abs(modes) ** 2, axis=(0, 2), dtype=np.float64) / np.sum(mean**2)
-        n_squares = mean.sum() ** 2 / np.sum(mean**2)
-        along = np.arange(1, 1 + power.shape[1]) / width
-        waves = np.hypot(scipy.fft.fftfreq(height)[1:, None] * self.samples.binning, along)
-        strength = np.trace(covariance, axis1=1, axis2=2) / n_outputs
-        stripes = np.broadcast_to(np.interp(along, self.frequency, strength), power.shape)
-        excess = power - stripes
-        longest, shortest = SERIES.light_waves
-        white = excess[(waves > longest) & (waves < shortest)].mean()
-        n_rings = max(1, round(SERIES.bins_per_octave * np.log2(longest * width)))
-        edges = np.geomspace(1 / width, longest, n_rings + 1)
-        places, light = [], []
-        for ring in ((waves >= a) & (waves < b) for a, b in pairwise(edges)):
-            n_modes = n_squares * np.count_nonzero(ring)
-            if n_modes == 0:
-                continue
-            chance = gammainccinv(n_modes, SERIES.light_chance) / n_modes - 1
-            found = excess[ring].mean() - white
-            places.append(waves[ring].mean())
-            light.append(found if found > chance * (white + stripes[ring].mean()) else 0.0)
-        return np.array(places), np.array(light)
 
     def first_covariance(self) -> NDArray[np.float64]:
         """Rough covariance: 1/f, a part of it common, from differences of neighbouring rows.

@@ -167,6 +167,13 @@ class SmoothLight:
         """
         return self.image(np.zeros(self.shape, np.float32), np.eye(len(self.degrees))[index])
 
+    def trend_along_y(self, degree: int) -> Float:
+        """Return the polynomial of y alone of a degree: ``(ny,)``, as it is before the flat."""
+        nothing = np.zeros(self.shape, np.float32)
+        return self.samples(nothing, np.eye(len(self.degrees))[np.argmax(self.degrees == degree)])[
+            :, 0
+        ]
+
     def pixels(self, field: Float, trend: NDArray[np.float64]) -> Float:
         """Evaluate light on the pixels, as it is before the flat.
 

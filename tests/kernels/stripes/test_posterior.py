@@ -10,7 +10,10 @@ from numpy.testing import assert_allclose, assert_array_equal
 from ceers_steps.kernels.stripes import left_over, posterior
 from ceers_steps.kernels.stripes.posterior import fit_stripes
 from ceers_steps.kernels.stripes.readout import ReadoutLayout
+from ceers_steps.kernels.stripes.samples import Samples
+from ceers_steps.kernels.stripes.series import StripeSeries
 from ceers_steps.kernels.stripes.settings import LEFT_OVER, POSTERIOR
+from ceers_steps.kernels.stripes.smooth_light import SmoothLight
 from ceers_steps.simulate.detector.noise import one_over_f_frame
 from ceers_steps.validate.metrics import block_noise
 
@@ -275,6 +278,28 @@ def test_other_outputs_help_where_one_is_masked():
     error = frame.fit(mask=mask).stripes - frame.stripes
     assert np.std(error[rows].mean(axis=1)) < 1.5 * np.std(error[400:600, 256:512].mean(axis=1))
     assert np.std(error[rows].mean(axis=1)) < 0.4 * np.std(frame.stripes[rows].mean(axis=1))
+
+
+def test_a_drift_that_passed_for_a_trend_goes_back_to_the_stripes():
+    """Once trends are not free any more: the gradient is small, but the way is long."""
+    frame = make_frame((640, 320), 1, strength=0.3)
+    drift = np.linspace(-1, 1, 640, dtype=np.float32)[:, None] * NOISE
+    mask = np.zeros(frame.white.shape, bool)
+    samples = Samples.of(frame.image + drift, mask, NOISE, frame.layout, None)
+    light = SmoothLight(samples.weight, None, binning=4, spacing=32.0, kernel_length=90.0)
+    series = StripeSeries(samples)
+    covariance = series.first_covariance()
+    amplitude = np.full(light.shape, POSTERIOR.least_amplitude * NOISE)
+    light.set_amplitude(amplitude, np.full(len(light.degrees), np.inf))
+    start, _ = series.solve(covariance, light, None)
+    light.set_amplitude(amplitude, np.where(light.degrees == 0, np.inf, 0.2 * NOISE))
+
+    def slope(tolerance, drifts=()):
+        modes, _ = series.solve(covariance, light, start, tolerance, drifts)
+        rows = (series.to_image(modes) - frame.stripes[:, ::4]).mean(axis=1)
+        return np.polyfit(drift[:, 0], rows, 1)[0]
+
+    assert slope(1e-3, [light.trend_along_y(1)]) == pytest.approx(slope(1e-6), abs=0.05)
 
 
 @pytest.mark.parametrize("seed", [7, 11, 13])
