@@ -16,6 +16,7 @@ from ceers_steps.files.wisps.templates import (
     AFFECTED_DETECTORS,
     INSTALL,
     WispTemplates,
+    check_places,
     find_templates,
     read_templates,
 )
@@ -133,6 +134,7 @@ class WispSubStep(CeersStep):
             raise CeersError(
                 f"{model.meta.filename}: wisp scale={self.scale}; use 0 to {LARGEST_SCALE:g}."
             )
+        check_places(self.template_dir, self.templates)
         if row.get("skip_wispsub"):
             return [], "skip_wispsub is set in the overrides table"
         if reason := why_not_nircam(model):

@@ -285,7 +285,7 @@ def test_missing_template(subtract, tmp_path, monkeypatch):
         subtract(rate(filter="F200W"))
     for part in ("wisps_nrcb4_F200W.fits", f"{tmp_path}/a", f"{tmp_path}/b", "template_dir"):
         assert part in str(caught.value)
-    with pytest.raises(CeersError, match=r"absent\.fits cannot be read"):
+    with pytest.raises(CeersError, match=r"absent\.fits of templates does not exist"):
         subtract(rate(), templates=["absent.fits"])
 
 
@@ -369,6 +369,20 @@ def test_a_template_dir_that_does_not_exist_is_an_error(subtract, template_dir, 
     monkeypatch.setenv("NIRCAM_WISP_TEMPLATES", str(template_dir))
     with pytest.raises(CeersError, match=r"template_dir=/nowhere: no such directory"):
         subtract(rate(), template_dir="/nowhere")
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "message"),
+    [
+        ("template_dir", "/nowhere", "template_dir=/nowhere: no such directory"),
+        ("templates", ["/no"], "/no of templates does not exist"),
+    ],
+)
+def test_so_are_places_that_this_exposure_does_not_need(subtract, name, value, message):
+    model = rate()
+    model.meta.instrument.detector = "NRCB1"  # it has no wisps
+    with pytest.raises(CeersError, match=message):
+        subtract(model, **{"template_dir": None, name: value})
 
 
 def test_home_and_variables_in_template_dir(subtract, template_dir, monkeypatch):

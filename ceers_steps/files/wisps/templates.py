@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 from ceers_steps.errors import CeersError
 from ceers_steps.files.atomic import open_fits, user_path
+from ceers_steps.files.limits import why_no_file
 from ceers_steps.files.membership import is_rate_unit
 from ceers_steps.files.wisps.package import NAME_OF_PACKAGE, package_file
 from ceers_steps.names import TEMPLATE_VARIABLE, effective_filter
@@ -24,6 +25,7 @@ __all__ = [
     "AFFECTED_DETECTORS",
     "AFFECTED_FILTERS",
     "WispTemplates",
+    "check_places",
     "find_templates",
     "read_components",
     "read_templates",
@@ -100,12 +102,7 @@ def find_templates(
     """
     listed = os.environ.get(TEMPLATE_VARIABLE, "").split(os.pathsep)
     directories = [user_path(name) for name in (template_dir, *listed) if name]
-    if template_dir and not os.path.isdir(directories[0]):
-        raise CeersError(
-            f"template_dir={template_dir}: no such directory ({directories[0].absolute()}). Give "
-            "the one that holds the wisp templates, or leave it out to use "
-            f"${TEMPLATE_VARIABLE}, or the package {NAME_OF_PACKAGE}."
-        )
+    check_places(template_dir)
     for directory in directories:
         if found := _in_directory(directory, detector, filter_name):
             return found
@@ -122,6 +119,37 @@ def find_templates(
         f"template_dir or ${TEMPLATE_VARIABLE} to the directory that holds it, or skip the step "
         "for this exposure (skip=True, or skip_wispsub in the overrides table)."
     )
+
+
+def check_places(
+    template_dir: str | os.PathLike | None, templates: Sequence[str | os.PathLike] | None = None
+) -> None:
+    """Raise an error if what a user names is not there, whatever the exposure needs.
+
+    Parameters
+    ----------
+    template_dir : str or None
+        Directory of templates.
+    templates : sequence of str, optional
+        Files.
+
+    Raises
+    ------
+    CeersError
+        Naming the parameter and what is not there.
+    """
+    if template_dir and not os.path.isdir(directory := user_path(template_dir)):
+        raise CeersError(
+            f"template_dir={template_dir}: no such directory ({directory.absolute()}). Give "
+            "the one that holds the wisp templates, or leave it out to use "
+            f"${TEMPLATE_VARIABLE}, or the package {NAME_OF_PACKAGE}."
+        )
+    for path in templates or ():
+        if reason := why_no_file(user_path(path)):
+            raise CeersError(
+                f"Wisp template {path} of templates {reason}. Give the files of the wisp "
+                "templates, or leave it out to use those of the detector and filter."
+            )
 
 
 def _in_directory(directory: Path, detector: str, filter_name: str) -> list[Path]:
