@@ -22,6 +22,7 @@ from ceers_steps.files.atomic import write_atomic
 from ceers_steps.files.headers.check import Wanted, check_input, fill_keywords, filled_values
 from ceers_steps.files.headers.provenance import (
     add_history,
+    drop_checksums,
     keep_table,
     set_card,
     status_keyword,
@@ -30,10 +31,9 @@ from ceers_steps.files.json_files import plain_values
 from ceers_steps.files.membership import identity_of
 from ceers_steps.files.overrides import read_overrides
 from ceers_steps.files.parameters.check import check_given, check_parameter_files
-from ceers_steps.files.parameters.instrument import check_instrument
 from ceers_steps.files.parameters.meant import as_meant
+from ceers_steps.steps.inputs.before import checked
 from ceers_steps.steps.inputs.crds import CRDS_ERRORS, asking_crds, crds_message
-from ceers_steps.steps.inputs.given_references import check_given_references
 
 __all__ = [
     "CeersMixin",
@@ -75,6 +75,7 @@ class _AtomicSaver:
 
     def __init__(self, model: JwstDataModel) -> None:
         keep_table(model)
+        drop_checksums(model)
         self.meta = model.meta
         self._save = model.save
 
@@ -247,12 +248,8 @@ class CeersMixin(_Extended):
         if self.parent is not None:
             return super().run(*args)
         try:
-            for argument in args:
-                check_input(argument, self.wanted(), type(self).__name__)
-                if self.config_file:
-                    check_instrument(self.config_file, argument, type(self).__name__)
-                check_given_references(self, argument)
-            return super().run(*args)
+            with checked(self, args):
+                return super().run(*args)
         except CeersError as err:
             raise StepError(str(err)) from err
         except SystemExit as err:

@@ -14,11 +14,11 @@ from stdatamodels.jwst.datamodels import JwstDataModel
 
 from ceers_steps.errors import CeersError
 from ceers_steps.files.associations import is_association_path
-from ceers_steps.files.atomic import write_atomic
+from ceers_steps.files.atomic import is_protected, write_atomic
 from ceers_steps.files.disk import check_space
 from ceers_steps.files.fits_planes import virtual_array
 from ceers_steps.files.headers.check import Wanted
-from ceers_steps.files.headers.provenance import keep_table, set_card
+from ceers_steps.files.headers.provenance import drop_checksums, keep_table, set_card
 from ceers_steps.kernels.rows import row_blocks
 from ceers_steps.kernels.sources.mosaic_background import (
     BackgroundSettings,
@@ -213,7 +213,9 @@ def _run_on(
             mosaic, cleared = apply_masks(mosaic, masks, reference, options)
             if number == 0 and step.save_mask and (merged or given):
                 hdu = mask_hdu(mosaic, mosaic.bits)
-                write_atomic(step.extra_product_path(model, "mergedmask"), hdu.writeto)
+                path = step.extra_product_path(model, "mergedmask")
+                if not is_protected(path):  # the mask that was given stays as it is
+                    write_atomic(path, hdu.writeto)
             found = _measure(step, mosaic, cleared)
             del cleared
             if files:
@@ -331,6 +333,7 @@ def _note_of(found: MosaicBackground) -> str:
 def _record(step: MosaicBackgroundStep, model: JwstDataModel, found: MosaicBackground) -> None:
     """Record what was done; the share of the sky that outskirts mask is a keyword, too."""
     keep_table(model)
+    drop_checksums(model)
     share = found.metrics["outskirts_fraction"]
     set_card(model, "OUTSKIRT", round(share, 4), "sky masked as outskirts of sources, fraction")
     note, metrics = _note_of(found), dict[str, Any](found.metrics)

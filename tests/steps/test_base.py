@@ -59,6 +59,10 @@ class HalvePipeline(CeersPipeline, Pipeline):
 
     class_alias = "ceers_halves"
     step_defs: ClassVar = {"halve": HalveStep}
+    prefetch_references = False
+
+    def process(self, images):
+        return self.halve.run(images[0] if isinstance(images, list) else images)
 
 
 @pytest.fixture
@@ -207,6 +211,53 @@ def test_input_is_not_changed(rate_file):
     with datamodels.open(rate_file) as model:
         HalveStep.call(model)
         np.testing.assert_array_equal(model.data, 3)
+
+
+def test_an_input_is_not_replaced(rate_file, monkeypatch):
+    """Neither that of a step, nor that of a pipeline; whether its name is given or follows."""
+    monkeypatch.setattr(HalveStep, "prefetch", lambda *_: None)
+    before = rate_file.read_bytes()
+    folder = str(rate_file.parent)
+    for given in ({"output_file": str(rate_file)}, {"output_dir": folder}):
+        with pytest.raises(StepError, match="is an input of this run, and a product would replace"):
+            HalveStep.call(str(rate_file), suffix="rate", save_results=True, **given)
+    pipeline = HalvePipeline(output_dir=folder)
+    pipeline.halve.suffix, pipeline.halve.save_results = "rate", True
+    for given in (str(rate_file), [str(rate_file)]):
+        with pytest.raises(StepError, match="is an input of this run"):
+            pipeline.run(given)
+    assert rate_file.read_bytes() == before
+    assert [path.name for path in rate_file.parent.iterdir()] == [rate_file.name]
+
+
+def test_files_that_parameters_name_are_not_replaced(rate_file, tmp_path):
+    table = tmp_path / "overrides.csv"
+    table.write_text("exposure,wisp_scale\nother,1\n")
+    os.link(table, tmp_path / f"{EXPOSURE}_ov.fits")
+    with pytest.raises(StepError, match=r"_ov\.fits is an input of this run"):
+        HalveStep.call(
+            str(rate_file),
+            overrides=str(table),
+            suffix="ov",
+            output_dir=str(tmp_path),
+            save_results=True,
+        )
+    assert table.read_text().startswith("exposure")
+
+
+def test_numbers_that_must_rise_are_named(rate_file):
+    pipeline = CeersImage3(steps={})
+    pipeline.source_catalog.skip = False
+    pipeline.source_catalog.aperture_ee1, pipeline.source_catalog.aperture_ee2 = 50, 50
+    with pytest.raises(
+        StepError,
+        match=r"steps\.source_catalog\.aperture_ee1 = 50 must be less than aperture_ee2 = 50",
+    ):
+        pipeline.run([])
+    pipeline.source_catalog.skip = True
+    with pytest.raises(StepError) as caught:
+        pipeline.run([])
+    assert "aperture" not in str(caught.value)
 
 
 def test_overrides_row_is_found_by_exposure(rate_file, tmp_path):

@@ -574,7 +574,9 @@ def test_core_bit_is_kept_for_reuse(tmp_path):
     MosaicBackgroundStep.call(mosaics, save_results=True, output_dir=str(tmp_path))
     path = tmp_path / "field_f150w_mergedmask.fits"
     assert (fits.getdata(path) & CORE).any()
-    again = MosaicBackgroundStep.call(mosaic(), merged_mask=str(path))
+    before = path.read_bytes()
+    again = MosaicBackgroundStep.call(mosaic(), merged_mask=str(path), output_dir=str(tmp_path))
+    assert path.read_bytes() == before
     first = fits.getdata(tmp_path / "field_f150w_mbkgsub.fits", "TIERMASK")
     np.testing.assert_array_equal(extension(again, "TIERMASK"), first)
 

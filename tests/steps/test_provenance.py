@@ -1,8 +1,11 @@
 """What was done to the exposures stands in the header of the mosaic, and in all made of it."""
 
+import warnings
+
 import numpy as np
 import pytest
 from astropy.io import fits
+from astropy.utils.exceptions import AstropyUserWarning
 from stdatamodels.jwst import datamodels
 
 from ceers_steps import MosaicBackgroundStep, RemStripingStep, SkyVarStep, TiledResampleStep
@@ -73,3 +76,22 @@ def test_the_table_of_exposures_is_the_same_without_the_background(mosaics, way)
     assert before.dtype.names == after.dtype.names
     for name in before.dtype.names:
         np.testing.assert_array_equal(before[name], after[name], err_msg=name)
+
+
+@pytest.mark.parametrize("in_memory", [True, False])
+def test_products_have_no_checksums_of_their_inputs(mosaics, tmp_path, in_memory):
+    """They would be called damaged by programs that look; and the table is there once."""
+    source = tmp_path / "summed_i2d.fits"
+    with fits.open(mosaics["whole"][0]) as hdus:
+        hdus["HDRTAB"].header["MYNOTE"] = ("seen", "by a user")
+        hdus.writeto(source, checksum=True)
+    MosaicBackgroundStep.call(
+        str(source), in_memory=in_memory, output_dir=str(tmp_path), save_results=True, box_size=10
+    )
+    with warnings.catch_warnings():
+        warnings.simplefilter("error", AstropyUserWarning)
+        with fits.open(tmp_path / "summed_bkgsub.fits", checksum=True) as hdus:
+            assert not [hdu.name for hdu in hdus if "CHECKSUM" in hdu.header]
+            assert [hdu.name for hdu in hdus].count("HDRTAB") == 1
+            assert len(hdus["HDRTAB"].data) == 2
+            assert hdus["SCI"].data.shape == fits.getdata(source).shape

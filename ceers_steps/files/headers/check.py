@@ -21,6 +21,7 @@ __all__ = [
     "filled_metadata",
     "filled_values",
     "looks_of",
+    "members_of",
     "read_keywords",
 ]
 
@@ -83,7 +84,7 @@ def check_input(dataset: object, wanted: Wanted, step_name: str) -> None:
     CeersError
         The message says what was found and what is wanted.
     """
-    for item, prefix in _members(dataset, step_name):
+    for item, prefix in members_of(dataset, step_name):
         found = look(item, wanted.all_keywords, prefix)
         if found is not None:
             _check(found, wanted, prefix)
@@ -104,7 +105,7 @@ def looks_of(dataset: object, step_name: str) -> Iterator[Found]:
     Found
         Of each exposure.
     """
-    for item, prefix in _members(dataset, step_name):
+    for item, prefix in members_of(dataset, step_name):
         found = look(item, ("INSTRUME", "DETECTOR"), prefix)
         if found is not None:
             yield found
@@ -130,7 +131,7 @@ def filled_values(dataset: object, wanted: Wanted) -> dict[str, Any]:
     CeersError
         As `check_input`.
     """
-    for item, _ in _members(dataset, ""):
+    for item, _ in members_of(dataset, ""):
         found = look(item, wanted.all_keywords, "")
         if found is None or not wanted.exposures:
             return {}
@@ -186,11 +187,31 @@ def read_keywords(model: JwstDataModel, *keywords: str) -> dict[str, Any]:
     return {key: completed.values.get(key, found.values.get(key)) for key in keywords}
 
 
-def _members(dataset: object, step_name: str) -> Iterator[tuple[object, str]]:
-    """Return the exposures of an input, each with what names the step in messages."""
+def members_of(dataset: object, step_name: str) -> Iterator[tuple[object, str]]:
+    """Return the exposures of an input, each with what names the step in messages.
+
+    Parameters
+    ----------
+    dataset
+        As `check_input` takes it.
+    step_name
+        For messages.
+
+    Yields
+    ------
+    item : object
+        Path or data model, or what is neither.
+    prefix : str
+        The step, and the association.
+
+    Raises
+    ------
+    CeersError
+        For an association that cannot be read.
+    """
     if isinstance(dataset, (list, tuple)):
         for member in dataset:
-            yield from _members(member, step_name)
+            yield from members_of(member, step_name)
     elif isinstance(dataset, (str, os.PathLike)) and is_association_path(dataset):
         if problem := why_no_file(dataset):
             raise CeersError(f"{step_name}: input file {dataset} {problem}.")

@@ -10,6 +10,7 @@ __all__ = [
     "FLIPPED_X",
     "FRAME_TOLERANCE",
     "HALF_SIDES",
+    "NAMES",
     "READ_PATTERNS",
     "SUBARRAYS",
     "frame_time",
@@ -17,6 +18,23 @@ __all__ = [
 
 DETECTORS = tuple(f"NRC{module}{chip}" for module in "AB" for chip in ("1", "2", "3", "4", "LONG"))
 """In the order of SCA_NUM, from 481."""
+
+NAMES = {
+    "DETECTOR": DETECTORS,
+    "FILTER": (
+        *("F070W", "F090W", "F115W", "F140M", "F150W", "F150W2", "F182M", "F187N", "F200W"),
+        *("F210M", "F212N", "WLP4", "F250M", "F277W", "F300M", "F322W2", "F335M", "F356W"),
+        *("F360M", "F410M", "F430M", "F444W", "F460M", "F480M"),
+    ),
+    "PUPIL": (
+        *("CLEAR", "F162M", "F164N", "F323N", "F405N", "F466N", "F470N", "FLAT", "GDHS0"),
+        *("GDHS60", "GRISMC", "GRISMR", "GRISMV2", "GRISMV3", "MASKBAR", "MASKIPR", "MASKRND"),
+        *("PINHOLES", "WLM8", "WLP8"),
+    ),
+}
+"""Values by keyword, of the wheels of both channels. Of others jwst takes no notice: it uses what
+the ASDF extension has.
+"""
 
 FLIPPED_X = frozenset({"NRCA1", "NRCA3", "NRCALONG", "NRCB2", "NRCB4"})
 """Detectors with FASTAXIS -1 and SLOWAXIS 2; the others have 1 and -2."""

@@ -20,6 +20,7 @@ from astropy.io import fits
 __all__ = [
     "ExposureRecord",
     "add_history",
+    "drop_checksums",
     "keep_table",
     "read_meta",
     "record_of",
@@ -30,6 +31,9 @@ __all__ = [
 
 _CARD = 72
 """Characters of HISTORY in one card; a longer line goes on in the next."""
+
+CHECKSUMS = ("CHECKSUM", "DATASUM")
+"""Keywords of the sums of an extension."""
 
 MIXED = "PARTIAL"
 """Status of a step that was done to some exposures of a mosaic, and not to others."""
@@ -142,10 +146,28 @@ def keep_table(model: Any) -> None:
     table = model.instance.get("hdrtab")
     if table is None or "hdrtab" in model.schema.get("properties", {}):
         return
+    # once more, where its header has cards that jwst does not know
+    model.instance.get("extra_fits", {}).get("HDRTAB", {}).pop("data", None)
     types = np.asarray(table).dtype
     columns = [{"name": name, "datatype": _asdf_type(types[name])} for name in types.names or ()]
     entry = {"title": "Combined header table", "fits_hdu": "HDRTAB", "datatype": columns}
     model.add_schema_entry("hdrtab", entry)
+
+
+def drop_checksums(model: Any) -> None:
+    """Leave out the checksums of the file that a model was read from: its data are others now.
+
+    jwst keeps all cards that it does not know, and programs that check sums would take each
+    product for a damaged file.
+
+    Parameters
+    ----------
+    model : `~stdatamodels.jwst.datamodels.JwstDataModel`
+        Changed in place.
+    """
+    for part in model.instance.get("extra_fits", {}).values():
+        if "header" in part:
+            part["header"] = [card for card in part["header"] if card[0] not in CHECKSUMS]
 
 
 def _asdf_type(dtype: np.dtype) -> Any:

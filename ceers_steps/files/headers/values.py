@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from ceers_steps.errors import CeersError
-from ceers_steps.files.headers.nircam import DETECTORS
+from ceers_steps.files.headers.nircam import NAMES
 
 __all__ = ["PATHS", "REPAIR", "check_value", "is_missing"]
 
@@ -100,7 +100,7 @@ _ALLOWED: dict[str, tuple[object, ...]] = {
     "SLOWAXIS": (-2, 2),
     "VPARITY": (-1, 1),
     "NOUTPUTS": (1, 2, 4),
-    "DETECTOR": DETECTORS,
+    **NAMES,
 }
 _NAME = re.compile(r"[A-Za-z0-9_-]+", re.ASCII)
 REPAIR = "Download the file again, or correct the keyword."

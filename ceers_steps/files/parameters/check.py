@@ -227,7 +227,8 @@ def _problems(
         else:
             yield from _problems(step, steps[name], folder, f"{where}steps.{name}.")
     own = [key for key in spec if not isinstance(spec[key], Mapping) and key not in _OF_A_STEP]
-    skipped = _is_on("skip", tree, spec)
+    # stpipe runs what is called by itself, skipped or not
+    skipped = bool(where) and _is_on("skip", tree, spec)
     for key, value in tree.parameters.items():
         name = str(key)
         unread = name == "catfile" and not _is_on("use_custom_catalogs", tree, spec)

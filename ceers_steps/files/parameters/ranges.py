@@ -4,13 +4,14 @@ A list declares how long it is, not what stands in it, and most numbers of jwst 
 radius of 10**9 pixels grows flags without end, an infinite time ends in a traceback.
 """
 
+import itertools
 import math
 import os
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 
 from ceers_steps.files.limits import why_no_file
 
-__all__ = ["number_problem", "path_problem"]
+__all__ = ["number_problem", "order_problem", "path_problem"]
 
 _SIDES, _ANGLES, _PIXELS = (1, 4096), (-360, 360), (0, 1000)
 _TIMES, _STEPS = (0, 1e9), (1, 1e9)
@@ -31,6 +32,14 @@ RANGES: dict[str, tuple[float, float]] = {
 }
 """Smallest and largest value by parameter: pixels, degrees, seconds, percent; choices, far beyond
 use."""
+
+RISING = (
+    ("aperture_ee1", "aperture_ee2", "aperture_ee3"),
+    ("sharplo", "sharphi"),
+    ("roundlo", "roundhi"),
+    ("lower", "upper"),
+)
+"""Numbers of which each must be larger than the one before."""
 
 _FILES = {
     **dict.fromkeys(("user_supplied_dq", "user_supplied_flat", "user_mask"), (".fits", ".fits.gz")),
@@ -59,6 +68,27 @@ def number_problem(name: str, values: Iterable[object]) -> str:
     for value in values:
         if isinstance(value, (int, float)) and not least <= value <= most:
             return f"{value:g} is not from {least:g} to {most:g}"
+    return ""
+
+
+def order_problem(values: Mapping[str, object]) -> str:
+    """Say which numbers of a step must be larger than others and are not.
+
+    Parameters
+    ----------
+    values
+        All parameters of the step, by name.
+
+    Returns
+    -------
+    str
+        Empty if there are none.
+    """
+    for names in RISING:
+        for low, high in itertools.pairwise(names):
+            one, other = values.get(low), values.get(high)
+            if isinstance(one, (int, float)) and isinstance(other, (int, float)) and one >= other:
+                return f"{low} = {one:g} must be less than {high} = {other:g}"
     return ""
 
 

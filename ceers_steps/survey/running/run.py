@@ -1,6 +1,7 @@
 """``ceers reduce``: carry out a plan, tell how far it is, and what failed."""
 
 import contextlib
+import os
 import shutil
 import signal
 import tempfile
@@ -11,6 +12,7 @@ from pathlib import Path
 from types import FrameType
 
 from ceers_steps.errors import CeersError
+from ceers_steps.files.atomic import remove_abandoned
 from ceers_steps.files.json_files import read_note
 from ceers_steps.survey.config.settings import SurveyConfig
 from ceers_steps.survey.planning import estimates
@@ -215,9 +217,8 @@ def _clear(plan: Plan, tasks: Sequence[Task]) -> None:
         plan.output,
         *((plan.output / name).parent for task in tasks for name in task.outputs),
     }
-    left = [path for folder in folders for path in folder.glob(".writing-*")]
-    for path in [*left, *state.rglob(".writing-*")]:
-        shutil.rmtree(path, ignore_errors=True)
+    for folder in [*folders, *(Path(place) for place, _, _ in os.walk(state))]:
+        remove_abandoned(folder)
 
 
 def _state(plan: Plan, engine: Engine) -> tuple[set[str], set[str]]:

@@ -260,7 +260,8 @@ def parse_s_region(text: str) -> tuple[NDArray[np.float64], ...]:
     Parameters
     ----------
     text
-        ``POLYGON ICRS  ra dec ra dec ...``, one or several; anything else gives no polygon.
+        ``POLYGON ICRS  ra dec ra dec ...``, one or several; anything else, numbers that are none or
+        no place on the sky too, gives no polygon.
 
     Returns
     -------
@@ -269,9 +270,12 @@ def parse_s_region(text: str) -> tuple[NDArray[np.float64], ...]:
     """
     polygons = []
     for part in text.upper().split("POLYGON")[1:]:
-        numbers = np.array([float(word) for word in part.replace("ICRS", " ").split()])
-        if len(numbers) >= 6 and len(numbers) % 2 == 0:
-            polygons.append(numbers.reshape(-1, 2))
+        try:
+            corners = np.array(part.replace("ICRS", " ").split(), dtype=float).reshape(-1, 2)
+        except ValueError:  # a text, or an odd number of numbers
+            continue
+        if len(corners) >= 3 and (np.abs(corners) <= (360, 90)).all():
+            polygons.append(corners)
     return tuple(polygons)
 
 

@@ -5,11 +5,12 @@ import re
 import numpy as np
 import pytest
 from stcal.velocity_aberration import compute_va_effects
+from stdatamodels.jwst import datamodels
 
 from ceers_steps import CeersDetector1, CeersImage2, CeersImage3
 from ceers_steps.errors import CeersError
 from ceers_steps.files.headers.keywords import complete_keywords
-from ceers_steps.files.headers.nircam import DETECTORS, READ_PATTERNS, SUBARRAYS
+from ceers_steps.files.headers.nircam import DETECTORS, NAMES, READ_PATTERNS, SUBARRAYS
 from ceers_steps.files.headers.values import PATHS
 from ceers_steps.simulate.telescope import instrument, patterns
 
@@ -364,3 +365,26 @@ def test_a_file_named_after_another_exposure_is_noted():
     assert complete_keywords(FULL, None, "bkgfix_" + name.format("00009")).notes == ()
     (note,) = complete_keywords(FULL, None, "/data/" + name.format("00010")).notes
     assert re.match(r"its name is .*_00010_nrca2, its FILENAME that of .*_00009", note)
+
+
+@pytest.mark.parametrize(
+    ("key", "value"), [("FILTER", "f210m"), ("FILTER", "F999W"), ("PUPIL", "clear"), ("PUPIL", "X")]
+)
+def test_names_of_wheels_that_jwst_would_pass_over_are_refused(key, value):
+    """It would take what the ASDF extension has, whatever the header says."""
+    with pytest.raises(CeersError, match=rf"{key}={value}, it must be one of .*F"):
+        complete_keywords({**FULL, key: value}, SHAPES["full"], "x")
+
+
+def test_names_of_wheels_are_those_of_jwst():
+    """All that we take, it takes too; and all NIRCam bands that are simulated are taken."""
+    filters, pupils = instrument_names("filter"), instrument_names("pupil")
+    assert filters >= set(NAMES["FILTER"])
+    assert pupils >= set(NAMES["PUPIL"])
+    assert set(instrument.FILTERS) <= {*NAMES["FILTER"], *NAMES["PUPIL"]}
+
+
+def instrument_names(key):
+    """Values that the schema of jwst has for the header keyword of a wheel."""
+    schema = datamodels.ImageModel().schema["properties"]["meta"]["properties"]["instrument"]
+    return set(schema["properties"][key]["enum"])

@@ -72,6 +72,7 @@ def test_a_step_refuses_before_it_does_anything(file, monkeypatch):
 
     monkeypatch.setattr(WispSubStep, "process", never)
     model = exposure("MIRI")
-    monkeypatch.setattr("ceers_steps.steps.base.check_input", lambda *_: None)
+    for room in ("base", "inputs.before"):
+        monkeypatch.setattr(f"ceers_steps.steps.{room}.check_input", lambda *_: None)
     with pytest.raises(CeersError, match="is for NIRCAM"):
         WispSubStep.call(model, config_file=str(file))

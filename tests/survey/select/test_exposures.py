@@ -280,6 +280,8 @@ def test_polygons_of_s_region():
     np.testing.assert_allclose(parse_s_region(s_region(first, second)), [first, second], atol=1e-9)
     assert parse_s_region("CIRCLE ICRS 10 20 0.1") == ()
     assert parse_s_region("") == ()
+    for bad in ("nan 20 10 21 11 20", "10 20 10 91 11 20", "400 20 10 21 11 20", "a b c d e f"):
+        assert parse_s_region(f"POLYGON ICRS {bad}") == ()
 
 
 def write_table(path, text):
