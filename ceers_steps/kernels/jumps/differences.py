@@ -15,6 +15,7 @@ __all__ = [
     "Noise",
     "Ramp",
     "Window",
+    "line_weights",
     "measure_noise",
 ]
 
@@ -93,6 +94,24 @@ class Ramp:
         usable = ~(broken[1:] | broken[:-1] | self.bad[box]) & np.isfinite(differences)
         jumps = (groupdq[1:] & JUMP_DET) != 0
         return Window(differences, usable, usable & ~jumps & ~self.flags[1:, *box])
+
+
+def line_weights(n_groups: int) -> NDArray[np.float32]:
+    """Return the weights of the differences of a ramp in the slope of a straight line.
+
+    Parameters
+    ----------
+    n_groups
+        Groups of the ramp, at least 2.
+
+    Returns
+    -------
+    NDArray
+        Shape ``(n_groups - 1,)``; the sum is 1.
+    """
+    k = np.arange(1, n_groups)
+    weights = 6 * k * (n_groups - k) / (n_groups * (n_groups**2 - 1))
+    return weights.astype(np.float32)
 
 
 def measure_noise(ramp: Ramp, events: list[tuple[int, Slices]], n_outputs: int) -> Noise:
