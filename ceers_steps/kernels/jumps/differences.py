@@ -16,6 +16,7 @@ __all__ = [
     "Ramp",
     "Window",
     "line_weights",
+    "mean_without_largest",
     "measure_noise",
 ]
 
@@ -112,6 +113,30 @@ def line_weights(n_groups: int) -> NDArray[np.float32]:
     k = np.arange(1, n_groups)
     weights = 6 * k * (n_groups - k) / (n_groups * (n_groups**2 - 1))
     return weights.astype(np.float32)
+
+
+def mean_without_largest(
+    differences: NDArray[np.float32], usable: NDArray[np.bool_]
+) -> NDArray[np.float32]:
+    """Return the mean of the differences of each pixel without the largest, which may hold a hit.
+
+    Parameters
+    ----------
+    differences
+        Shape ``(n, ny, nx)``; 0 where they cannot be used.
+    usable
+        Same shape.
+
+    Returns
+    -------
+    NDArray
+        Shape ``(ny, nx)``; the only one if there is no other, 0 if there is none.
+    """
+    count = usable.sum(axis=0, dtype=np.uint8)
+    mean = np.asarray(differences.sum(axis=0))
+    more = count > 1
+    mean[more] = (mean[more] - differences.max(axis=0)[more]) / (count[more] - 1)
+    return mean
 
 
 def measure_noise(ramp: Ramp, events: list[tuple[int, Slices]], n_outputs: int) -> Noise:

@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ceers_steps.kernels.dq import DO_NOT_USE, SATURATED
-from ceers_steps.kernels.jumps.differences import line_weights
+from ceers_steps.kernels.jumps.differences import line_weights, mean_without_largest
 from ceers_steps.kernels.jumps.joint import (
     Covariance,
     GroupNoise,
@@ -93,12 +93,14 @@ class Judge:
         for first in range(0, self._layout.shape[0], height):
             yield slice(first, min(first + height, self._layout.shape[0]))
 
-    def _usable(self, rows: slice, first: int = 0, n: int | None = None) -> Bool:
-        """Return which of `n` differences (all without) of some rows can be used."""
+    def _usable(
+        self, rows: slice | NDArray, first: int = 0, n: int | None = None, step: int = 1
+    ) -> Bool:
+        """Return which of `n` differences (all without) of some rows and columns can be used."""
         groups = slice(first, None if n is None else first + n + 1)
-        known = np.isfinite(self._data[groups, rows])
-        known &= (self._groupdq[groups, rows] & (DO_NOT_USE | SATURATED)) == 0
-        known &= ~self._bad[rows]
+        known = np.isfinite(self._data[groups, rows, ::step])
+        known &= (self._groupdq[groups, rows, ::step] & (DO_NOT_USE | SATURATED)) == 0
+        known &= ~self._bad[rows, ::step]
         return known[1:] & known[:-1]
 
     def _differences(self, rows: slice) -> tuple[Float, Bool]:
@@ -125,12 +127,14 @@ class Judge:
         """Return rows all over the frame that tell its noise."""
         return slice(None, None, max(self._rate.size // self._settings.noise_sample, 1))
 
-    def _scales(self, left_out: bool = False, *, first: bool = False) -> list[float]:
+    def _scales(self, left_out: bool, *, first: bool = False, hits: bool = True) -> list[float]:
         """Measure the noise of each difference over that of the references."""
         some = self._sample_rows()
         differences, usable = self._differences(some)
         excess = (differences - self._rate[some]) * self._inverse_noise(some)
         usable &= self._of_kind(np.all(usable, axis=0), some, left_out)
+        if not hits:  # nor what their neighbours got
+            usable &= ~with_neighbours(self.hits)[:, some]
         if first and len(excess) == 2:  # the rate is still the lower of the two
             excess[:] = excess[1] - excess[0]
         return [float(mad_sigma(of[good]) or 1.0) for of, good in zip(excess, usable, strict=True)]
@@ -151,10 +155,11 @@ class Judge:
         ----------
         held
             Shape ``(ngroups - 1, ny, nx)``, True = may hold something of a large event. If given,
-            the rate is the mean of the differences without, and without hits.
+            rates in rows of events are the mean of the others without hits.
         """
-        n_outputs = self._layout.n_outputs
         for rows in self._strips():
+            if held is not None and not held[:, rows].any():
+                continue
             differences, usable = self._differences(rows)
             if held is not None:
                 steady = usable & ~self.hits[:, rows]
@@ -163,17 +168,13 @@ class Judge:
                 rate = np.sum(differences, axis=0, where=used)
                 rate /= np.maximum(np.count_nonzero(used, axis=0), 1)
             else:
-                count = usable.sum(axis=0, dtype=np.uint8)
-                rate = differences.sum(axis=0)
-                more = count > 1
-                rate[more] = (rate[more] - differences.max(axis=0)[more]) / (count[more] - 1)
+                rate = mean_without_largest(differences, usable)
             self._rate[rows] = rate
             differences -= rate
             differences[~usable] = np.nan
-            n, height, _ = differences.shape
-            above = differences.reshape(n * height, n_outputs, -1)
-            found = row_levels(above, self._settings.level_sample)
-            self._levels[:, rows] += found.reshape(n, height, n_outputs)
+            strips = differences.reshape(-1, self._layout.n_outputs, self._layout.output_width)
+            found = row_levels(strips, self._settings.level_sample)
+            self._levels[:, rows] += found.reshape(len(differences), -1, found.shape[1])
 
     def find_hits(self, threshold: float) -> None:
         """Find the differences that are above the expected rate by themselves.
@@ -183,7 +184,7 @@ class Judge:
         threshold
             Excess of a hit, sigma of a difference.
         """
-        limits = threshold * np.array(self._scales(first=True))[:, None, None]
+        limits = threshold * np.array(self._scales(False, first=True))[:, None, None]
         for rows in self._strips():
             differences, usable = self._differences(rows)
             differences -= self._rate[rows]
@@ -249,11 +250,8 @@ class Judge:
     def take_out_events(self) -> None:
         """Find large events, and anew the levels of the rows that their halos reach."""
         shape = self._layout.shape
-        events = find_large_events(
-            self.hits, lambda g: self._usable(slice(None), g, 1)[0], self._bad
-        )
-        if events:
-            self.take_out_levels(held_by_events(events, self.hits.shape))
+        events = find_large_events(self.hits, partial(self._usable, slice(None), n=1), self._bad)
+        self.take_out_levels(held_by_events(events, self.hits.shape))
         step = odd_step(self._layout.output_width, self._settings.level_sample)
         cols = np.arange(0, shape[1], step)
         outputs = cols // self._layout.output_width
@@ -266,7 +264,7 @@ class Judge:
                 excess = self._data[g + 1, rows, ::step] - self._data[g, rows, ::step]
                 excess -= self._rate[rows, ::step]
             excess /= sigma
-            excess[cut[rows] | ~self._usable(rows, g, 1)[0, :, ::step]] = np.nan
+            excess[cut[rows] | ~self._usable(rows, g, 1, step)[0]] = np.nan
             levels = self._levels[g] / sigma
             changed = levels_beside_events(excess, rows, cols, outputs, levels, here)
             self._levels[g][changed] = levels[changed] * sigma
@@ -314,6 +312,10 @@ class Judge:
             self._joint_noise(float(np.median(of_kind)), kind)
             for of_kind, kind in zip(scales, kinds, strict=True)
         ]
+        # of the noise of pixels that took part they fit as much
+        left = np.square(self._scales(True, hits=False)) - np.square(scales[0])
+        some = self._sample_rows()
+        left *= self._noise.over_read(some, self._rate[some]) / 2
         least = threshold - settings.candidate_margin
         height_scales = np.array([model.height_scale for model in models], np.float32)
         for rows in self._strips():
@@ -347,9 +349,7 @@ class Judge:
                 kept = follow | (flags & ~usable[g])
                 np.bitwise_or(kept, near[g] & usable[g], out=flags)
                 follow |= strong[g]
-        # of the noise of pixels that took part they fit as much
-        left = max(models[-1].read_factor - models[0].read_factor, 0.0) / 2
-        return float(np.median(scales[0])), left
+        return float(np.median(scales[0])), max(float(np.median(left)), 0.0)
 
     def _joint_noise(self, scale: float, left_out: bool) -> JointNoise:
         """Measure the noise of all differences together, given that of one."""

@@ -145,7 +145,7 @@ def find_large_events(
     hits
         Shape ``(ngroups - 1, ny, nx)``; True = holds a hit.
     usable
-        Returns which pixels of a difference (from 0) can be used, shape ``(ny, nx)``.
+        Returns which pixels of a difference (from 0) can be used, shape ``(1, ny, nx)``.
     bad
         Shape ``(ny, nx)``; True = do not use in any difference.
     settings
@@ -161,7 +161,7 @@ def find_large_events(
     found: list[LargeEvent] = []
     before = ~bad
     for g, here in enumerate(hits):
-        now = usable(g)
+        (now,) = usable(g)
         # what was lost before is no new event
         filled = block_sum(here | (before & ~now), size) > settings.core_filled * size**2
         before = now
@@ -176,8 +176,10 @@ def find_large_events(
     return found
 
 
-def held_by_events(events: list[LargeEvent], shape: tuple[int, int, int]) -> Bool:
-    """Return which differences of pixels may hold something of events.
+def held_by_events(
+    events: list[LargeEvent], shape: tuple[int, int, int], settings: EventSettings = EVENTS
+) -> Bool:
+    """Return which differences of pixels may hold something of large events.
 
     Parameters
     ----------
@@ -185,6 +187,8 @@ def held_by_events(events: list[LargeEvent], shape: tuple[int, int, int]) -> Boo
         Of `find_large_events`.
     shape
         ``(ngroups - 1, ny, nx)``.
+    settings
+        Constants of the method: smaller cores, of which rows of noise have many, do not count.
 
     Returns
     -------
@@ -193,6 +197,8 @@ def held_by_events(events: list[LargeEvent], shape: tuple[int, int, int]) -> Boo
     """
     held = np.zeros(shape, bool)
     for event in events:
+        if not event.radius > settings.core_block:
+            continue
         box = event.box(shape[1:])
         held[max(event.group - 1, 0) : event.group + 1, *box] |= _inside(event, box)
     return held
