@@ -91,6 +91,18 @@ def odd_step(width: int, sample: int) -> int:
     """Return the step from one to the next of a sample of columns.
 
     Odd and even columns have levels of their own: an odd step takes both.
+
+    Parameters
+    ----------
+    width
+        Number of columns.
+    sample
+        How many are wanted.
+
+    Returns
+    -------
+    int
+        Odd, at least 1.
     """
     step = max(width // sample, 1)
     return step - 1 + step % 2
