@@ -186,17 +186,14 @@ def simulate_ramp(
     rays = _draw_rays(plan)
     balls = _draw_balls(plan, calibration)
     stripes = _draw_stripes(plan)
-    group_times = pattern.group_times(n_groups, readout.frame_time)
-    slope_weights = _slope_weights(group_times)
+    electronics = _Electronics(plan, calibration, blind)
+    slope_weights = _slope_weights(electronics.group_times)
 
     data = np.empty((n_ints, n_groups, *shape), dtype=np.uint16)
     stripe_rate = np.zeros((n_ints, *shape), dtype=np.float32)
     trapped = None
     if persistence is not None and config.persistence.enabled:
         trapped = np.array(persistence, dtype=np.float32)
-    ceiling = calibration.saturation * _WELL_MARGIN - calibration.superbias
-    noisy = config.photon_noise.enabled
-    read_sigma = calibration.read_noise / np.sqrt(pattern.n_frames)
 
     for integration in range(n_ints):
         bias = _bias(plan, calibration, integration)
@@ -205,9 +202,9 @@ def simulate_ramp(
             electrons,
             pattern,
             readout.frame_time,
-            rng=plan.rng("photon_noise", integration) if noisy else None,
+            rng=plan.rng("photon_noise", integration) if config.photon_noise.enabled else None,
             trapped=trapped,
-            trap_rng=plan.rng("persistence", integration) if noisy else None,
+            trap_rng=plan.rng("persistence", integration) if config.photon_noise.enabled else None,
             time_constant=config.persistence.time_constant,
         )
         read_rng = plan.rng("read_noise", integration)
@@ -215,27 +212,11 @@ def simulate_ramp(
             signal = collected.next_group()
             _add_arriving(deposited, rays, balls, integration, group)
             signal += deposited
-            signal.reshape(-1)[blind] = 0
-            signal /= calibration.gain
-            signal = measured_signal(signal, calibration.linearity)
-            np.minimum(signal, ceiling, out=signal)
-            signal += bias
-            if calibration.reset is not None:
-                time, reset = float(group_times[group]), calibration.reset
-                signal += anomaly(reset, group, n_groups, time, config.reset_anomaly)
-            if config.read_noise.enabled:
-                noise = read_rng.standard_normal(shape, dtype=np.float32)
-                noise *= read_sigma
-                signal += noise
-            if stripes is not None:
-                stripe = next(stripes)
-                stripe *= 1 / calibration.mean_gain
-                signal += stripe
+            stripe = next(stripes) if stripes is not None else None
+            data[integration, group] = electronics.counts(signal, bias, group, read_rng, stripe)
+            if stripe is not None:
                 stripe *= slope_weights[group]
                 stripe_rate[integration] += stripe
-            np.rint(signal, out=signal)
-            np.clip(signal, 0, 65535, out=signal)
-            data[integration, group] = signal
         if config.persistence.enabled:
             charge = collected.charge + deposited
             charge.reshape(-1)[blind] = 0
@@ -269,6 +250,48 @@ class _Plan:
     def rng(self, effect: str, *indices: int) -> np.random.Generator:
         """Return the random stream of an effect in this exposure."""
         return rng_for(self.seed, effect, *self.stream, *indices)
+
+
+class _Electronics:
+    """What turns charge into counts, the same for all groups of an exposure."""
+
+    def __init__(self, plan: _Plan, calibration: Calibration, blind: np.ndarray) -> None:
+        """Take what all effects need, the detector, and the flat places of its blind pixels."""
+        self.plan = plan
+        self.calibration = calibration
+        self.blind = blind
+        self.group_times = plan.pattern.group_times(plan.n_groups, plan.readout.frame_time)
+        self.ceiling = calibration.saturation * _WELL_MARGIN - calibration.superbias
+        self.read_sigma = calibration.read_noise / np.sqrt(plan.pattern.n_frames)
+
+    def counts(
+        self,
+        charge: np.ndarray,
+        bias: np.ndarray,
+        group: int,
+        rng: np.random.Generator,
+        stripe: np.ndarray | None,
+    ) -> np.ndarray:
+        """Return what a group shows (DN) of its charge and its 1/f noise (e-, both changed to DN)."""
+        plan, calibration = self.plan, self.calibration
+        charge.reshape(-1)[self.blind] = 0
+        charge /= calibration.gain
+        signal = measured_signal(charge, calibration.linearity)
+        np.minimum(signal, self.ceiling, out=signal)
+        signal += bias
+        if calibration.reset is not None:
+            time, reset = float(self.group_times[group]), calibration.reset
+            signal += anomaly(reset, group, plan.n_groups, time, plan.config.reset_anomaly)
+        if plan.config.read_noise.enabled:
+            noise = rng.standard_normal(signal.shape, dtype=np.float32)
+            noise *= self.read_sigma
+            signal += noise
+        if stripe is not None:
+            stripe *= 1 / calibration.mean_gain
+            signal += stripe
+        np.rint(signal, out=signal)
+        np.clip(signal, 0, 65535, out=signal)
+        return signal
 
 
 def _bias(plan: _Plan, calibration: Calibration, integration: int) -> np.ndarray:
