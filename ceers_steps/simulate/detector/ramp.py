@@ -272,7 +272,7 @@ class _Electronics:
         rng: np.random.Generator,
         stripe: np.ndarray | None,
     ) -> np.ndarray:
-        """Return what a group shows (DN) of its charge and its 1/f noise (e-, both changed to DN)."""
+        """Return what a group shows (DN) of its charge and its 1/f noise (e-, both are changed)."""
         plan, calibration = self.plan, self.calibration
         charge.reshape(-1)[self.blind] = 0
         charge /= calibration.gain
