@@ -11,6 +11,7 @@ from ceers_steps.kernels.sources.tiers import RATE_TIERS, mask_sources
 from ceers_steps.kernels.stripes.frame import (
     RowNoise,
     Stripes,
+    add_levels,
     add_tilted,
     find_by_median,
     find_by_wiener,
@@ -162,6 +163,8 @@ def destripe_inplace(
         if not sky.any():
             sky = plane.sees_sky
         stripes = _find(plane, tilted, bits, source_bits is not None, flat, layout, settings)
+        if stripes.hidden and not settings.tilted_angles:
+            stripes = add_levels(stripes, plane.image, ~sky, layout.n_outputs, flat)
         if settings.method == "wiener" or not settings.published_pedestal:
             stripes = with_zero_mean(stripes, sky)
         if settings.keep_first and first is None:

@@ -11,6 +11,7 @@ from ceers_steps.kernels.stats import MAD_TO_SIGMA, subsample
 from ceers_steps.kernels.stripes.median import (
     column_stripes,
     flatten,
+    levels_beside_light,
     median_stripes,
 )
 from ceers_steps.kernels.stripes.posterior import fit_stripes
@@ -21,6 +22,7 @@ from ceers_steps.kernels.stripes.tilted import stripes_along
 __all__ = [
     "RowNoise",
     "Stripes",
+    "add_levels",
     "add_tilted",
     "find_by_median",
     "find_by_wiener",
@@ -173,6 +175,42 @@ def find_by_wiener(
     light = (fit.light - np.float32(fit.sky)) * response
     left = fit.masked_variance
     return Stripes(fit.stripes, columns, None, rest, light, fit.sky, metrics, fit.hidden, left)
+
+
+def add_levels(
+    stripes: Stripes,
+    image: NDArray,
+    mask: NDArray[np.bool_],
+    n_outputs: int,
+    flat: NDArray | None = None,
+) -> Stripes:
+    """Find levels of rows where light hides the stripes from the model.
+
+    Parameters
+    ----------
+    stripes : Stripes
+        In which nothing was found.
+    image : ndarray, shape (ny, nx)
+        Rate image, not flat-fielded.
+    mask : ndarray of bool, shape (ny, nx)
+        True = do not use: bad pixels and sources.
+    n_outputs : int
+        Number of read-out outputs.
+    flat : ndarray, shape (ny, nx), optional
+        Flat field.
+
+    Returns
+    -------
+    Stripes
+        The same if light has made most of the levels.
+    """
+    work = np.asarray(image, np.float32) if flat is None else flatten(image, flat)
+    levels = levels_beside_light(work, mask, n_outputs)
+    if not levels.any():
+        return stripes
+    rows = np.repeat(levels, image.shape[1] // n_outputs, axis=1)
+    horizontal, rest = stripes.horizontal + rows, stripes.rest - rows
+    return replace(stripes, horizontal=horizontal, rest=rest, hidden=False)
 
 
 def add_tilted(

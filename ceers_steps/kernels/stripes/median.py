@@ -6,18 +6,22 @@ another in each of the outputs that are read together, and weaker ones along col
 estimate from the read-out time series is in `ceers_steps.kernels.stripes.posterior`.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy.fft import irfft, rfft
 
 from ceers_steps.kernels.stats import biweight_scale, clipped_row_medians, mad_sigma, subsample
-from ceers_steps.kernels.stripes.settings import MEDIAN
+from ceers_steps.kernels.stripes.settings import CROWDED, MEDIAN, SERIES
 
 __all__ = [
     "MedianStripes",
     "column_stripes",
     "flatten",
+    "levels_beside_light",
     "median_stripes",
     "rough_stripes",
 ]
@@ -169,6 +173,89 @@ def median_stripes(
         columns[~missing] -= np.float32(mean)
     full_rows = np.count_nonzero(take_whole & ~undetermined, axis=0)
     return MedianStripes(horizontal, columns, full_rows, threshold)
+
+
+def levels_beside_light(
+    image: NDArray, mask: NDArray[np.bool_], n_outputs: int
+) -> NDArray[np.float32]:
+    """Measure levels of rows in a field so crowded that its light hides stripes from a model.
+
+    Two halves of a row, each of every second piece of it, share its stripes but not their sources.
+    Light knows no direction: what halves of columns share, rows share of light, too.  So much of
+    each wave of the levels is taken as is neither noise nor light.
+
+    Parameters
+    ----------
+    image : ndarray, shape (ny, nx)
+        Divided by the flat field.
+    mask : ndarray of bool, shape (ny, nx)
+        True = do not use: bad pixels and sources.
+    n_outputs : int
+        Number of outputs.
+
+    Returns
+    -------
+    ndarray of float32, shape (ny, n_outputs)
+        Levels with zero mean; all are 0 where light has made most of them.
+    """
+    mask = mask | ~np.isfinite(image)
+    ny, width = image.shape[0], image.shape[1] // n_outputs
+    levels = [
+        _levels(image[:, o : o + width], mask[:, o : o + width])
+        for o in range(0, image.shape[1], width)
+    ]
+    height, length = min(width, ny), min(image.shape)
+    columns = [
+        _levels(image[y : y + height, x : x + length].T, mask[y : y + height, x : x + length].T)
+        for y in range(0, ny - height + 1, height)
+        for x in range(0, image.shape[1] - length + 1, length)
+    ]
+    shared, power = _powers(levels)
+    of_light, of_columns = _powers(columns)
+    waves = np.arange(len(of_light)) / length
+    n_bins = 1 + round(SERIES.bins_per_octave * np.log2(len(power)))
+    edges = np.unique(np.ceil(np.geomspace(1, len(power), n_bins)).astype(int))
+    gain, stripes = np.zeros(len(power)), np.zeros(len(power))
+    for first, last in pairwise(edges):
+        some = slice(first, last)
+        near = (waves >= (first - 0.5) / ny) & (waves < (last - 0.5) / ny)
+        near[np.argmin(np.abs(waves[1:] - (first + last - 1) / 2 / ny)) + 1] = True
+        light, both = max(of_light[near].mean(), 0.0), of_columns[near].mean()
+        chance = both / np.sqrt(np.count_nonzero(near) * len(columns))
+        error = np.hypot(chance, both / np.sqrt((last - first) * n_outputs))
+        found, total = shared[some].mean(), power[some].mean()
+        stripes[some] = max(found - light, 0.0)
+        least = max(CROWDED.least_ratio * (light + chance), light + CROWDED.least_errors * error)
+        if found > least:
+            gain[some] = min((found - light - chance) / total, 1.0)
+    if stripes @ (gain > 0) < CROWDED.least_share * power[1:].sum():
+        return np.zeros((ny, n_outputs), np.float32)
+    taken = [irfft(rfft(each[2]) * gain, ny) for each in levels]
+    return np.stack(taken, axis=1).astype(np.float32)
+
+
+def _levels(image: NDArray, mask: NDArray[np.bool_]) -> tuple[NDArray, NDArray, NDArray]:
+    """Return the clipped medians of rows in two halves of these and in all, gaps filled."""
+    ny, nx = image.shape
+    piece = np.arange(nx) // min(CROWDED.piece, max(nx // CROWDED.least_pieces, 1)) % 2
+    results = []
+    for share, out in ((0.5, mask | (piece == 0)), (0.5, mask | (piece == 1)), (1.0, mask)):
+        level = clipped_row_medians(image, out)
+        seen = np.count_nonzero(~out, axis=1) >= CROWDED.least_seen * share * nx
+        rows = np.arange(ny)
+        filled = np.interp(rows, rows[seen], level[seen]) if seen.any() else np.zeros(ny)
+        results.append(filled - (filled[seen].mean() if seen.any() else 0.0))
+    return results[0], results[1], results[2]
+
+
+def _powers(levels: Sequence[tuple[NDArray, NDArray, NDArray]]) -> tuple[NDArray, NDArray]:
+    """Return the power that halves share and that of all pixels, means of several levels."""
+    shared, power = 0.0, 0.0
+    for half, other, every in levels:
+        a, b, both = (rfft(series) for series in (half, other, every))
+        shared = shared + (a * b.conj()).real / len(every) / len(levels)
+        power = power + np.abs(both) ** 2 / len(every) / len(levels)
+    return np.asarray(shared), np.asarray(power)
 
 
 def column_stripes(image: NDArray, mask: NDArray[np.bool_]) -> NDArray[np.float32]:

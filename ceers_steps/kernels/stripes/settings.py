@@ -9,6 +9,7 @@ from dataclasses import dataclass
 
 __all__ = [
     "COLUMNS",
+    "CROWDED",
     "GROUPS",
     "LARGE_SOURCES",
     "LEFT_OVER",
@@ -19,6 +20,7 @@ __all__ = [
     "SERIES",
     "TILTED",
     "ColumnSettings",
+    "CrowdedSettings",
     "GroupStripeSettings",
     "LargeSourceSettings",
     "LeftOverSettings",
@@ -258,6 +260,27 @@ class MedianSettings:
 
 
 @dataclass(frozen=True)
+class CrowdedSettings:
+    """Levels of rows where light hides stripes from the model."""
+
+    piece: int = 32
+    """Pixels of a row that belong to one half of it before the other begins: wider than most
+    sources (choice) ..."""
+    least_pieces: int = 8
+    """... and how many of them an output has at least (choice)."""
+    least_seen: float = 0.3
+    """Usable part of a row or column that tells its level: with 0.2, what is left of a cluster
+    between its masked stars passes for stripes in one of 16 frames (evidence)."""
+    least_ratio: float = 2.0
+    """Least power of a wave over that which light and chance make of it: with 3 a cluster keeps
+    twice as much of its stripes, with less a field without sky gets worse (evidence) ..."""
+    least_errors: float = 2.0
+    """... and by how many errors it is above that of light (evidence)."""
+    least_share: float = 0.6
+    """Part of the power of the levels that must be stripes, or nothing is taken (evidence)."""
+
+
+@dataclass(frozen=True)
 class TiltedSettings:
     """Stripes along lines that nothing of the read-out makes."""
 
@@ -329,6 +352,7 @@ LARGE_SOURCES = LargeSourceSettings()
 SERIES = SeriesSettings()
 GROUPS = GroupStripeSettings()
 MEDIAN = MedianSettings()
+CROWDED = CrowdedSettings()
 TILTED = TiltedSettings()
 COLUMNS = ColumnSettings()
 ROW_NOISE = RowNoiseSettings()

@@ -5,6 +5,7 @@ import pytest
 
 from ceers_steps.kernels.stripes.exposure import StripeSettings, destripe_inplace
 from ceers_steps.kernels.stripes.left_over import LearntStripes
+from ceers_steps.kernels.stripes.median import levels_beside_light
 from ceers_steps.kernels.stripes.readout import ReadoutLayout
 from ceers_steps.simulate.detector.noise import one_over_f_frame
 
@@ -102,3 +103,34 @@ def test_errors_under_masks_are_drawn_once(monkeypatch):
     layout = ReadoutLayout.from_keywords(SHAPE, fast_axis=1, slow_axis=2, n_outputs=1)
     destripe_inplace(*arrays, layout, settings=StripeSettings(tilted_angles=(30.0,)))
     assert len(drawn) == 1
+
+
+def crowded(shape, n_stars, rng):
+    """Stars all over, whose wings leave no sky."""
+    y, x = (np.abs(np.fft.fftfreq(size, 1 / size)) for size in shape)
+    star = (1 + np.add.outer(y**2, x**2) / 4) ** -1.6
+    light = np.zeros(shape)
+    places = tuple(rng.integers(size, size=n_stars) for size in shape)
+    np.add.at(light, places, 10 * NOISE * rng.lognormal(0, 1.6, n_stars))
+    return np.fft.irfft2(np.fft.rfft2(light) * np.fft.rfft2(star / star.sum()), shape)
+
+
+@pytest.mark.parametrize("seed", [2, 3, 4])
+def test_stripes_are_seen_between_the_stars_of_a_crowded_field(seed):
+    """Light hides them from the model, and they were left as they were."""
+    white, rows, rng = striped((320, 320), n_outputs=1, seed=seed)
+    light = crowded(white.shape, 6000, rng)
+    cleaned, found = destriped(white + rows + light, n_outputs=1)
+    left, before = (
+        image.reshape(20, 16, 20, 16).mean(axis=(1, 3)).std()
+        for image in (cleaned - white - light, rows)
+    )
+    assert not found.hidden
+    assert left < 0.7 * before
+
+
+@pytest.mark.parametrize("seed", [2, 3, 4])
+def test_light_of_a_crowded_field_is_no_stripe(seed):
+    white, _, rng = striped((320, 320), n_outputs=1, seed=seed)
+    image = (white + crowded(white.shape, 6000, rng)).astype(np.float32)
+    assert not levels_beside_light(image, image > np.median(image) + 3 * NOISE, 1).any()
