@@ -179,7 +179,7 @@ class Samples:
 
         From squares of each output, the waves along rows and columns left out, in which there are
         stripes of this `strength` per sample at this `frequency`.  Zero where chance would show as
-        much.
+        much, and in frames too small to hold such waves.
         """
         layout, n_outputs = self.layout, self.layout.n_outputs
         ny, width = len(rest), layout.output_width // self.binning
@@ -198,7 +198,10 @@ class Samples:
         stripes = np.broadcast_to(np.interp(along, frequency, strength), power.shape)
         excess = power - stripes
         longest, shortest = SERIES.light_waves
-        white = excess[(waves > longest) & (waves < shortest)].mean()
+        beyond = (waves > longest) & (waves < shortest)
+        if not beyond.any():
+            return np.zeros(1), np.zeros(1)
+        white = excess[beyond].mean()
         n_rings = max(1, round(SERIES.bins_per_octave * np.log2(longest * width)))
         edges = np.geomspace(1 / width, longest, n_rings + 1)
         places, light = [], []
@@ -210,7 +213,7 @@ class Samples:
             found = excess[ring].mean() - white
             places.append(waves[ring].mean())
             light.append(found if found > chance * (white + stripes[ring].mean()) else 0.0)
-        return np.array(places), np.array(light)
+        return np.array(places or [0.0]), np.array(light or [0.0])
 
     def without(self, bad: NDArray[np.bool_]) -> Samples:
         """Leave samples out."""

@@ -274,6 +274,7 @@ class StripeSeries:
         total[np.diag_indices_from(total)] += 1 / weight[seen]
         precision = within + means.T @ np.linalg.solve(total, means)
         scale = np.sqrt(np.diag(precision))
+        scale = np.maximum(scale, 1e-6 * scale.max())  # none sees the trend: in a single column
         values, vectors = np.linalg.eigh(precision / np.outer(scale, scale))
         # A trend that the samples hardly tell from others has an error that is large but finite.
         return np.sqrt(vectors**2 @ (1 / np.maximum(values, 1e-9))) / scale

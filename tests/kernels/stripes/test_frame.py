@@ -12,6 +12,7 @@ from ceers_steps.kernels.stripes.frame import (
 )
 from ceers_steps.kernels.stripes.median import flatten, median_stripes
 from ceers_steps.kernels.stripes.readout import ReadoutLayout
+from ceers_steps.simulate.detector.noise import one_over_f_frame
 
 NOISE, SKY = 0.02, 0.3
 LAYOUT = ReadoutLayout((256, 256), n_outputs=4)
@@ -115,3 +116,33 @@ def test_nothing_usable(method):
     rate, flat, _ = scene()
     with pytest.raises(ValueError, match=r"no pixel|no usable|at least one finite"):
         find(method, rate, np.ones(rate.shape, bool), flat)
+
+
+@pytest.mark.parametrize("n_outputs", [1, 4])
+@pytest.mark.parametrize("shape", [(4, 4), (8, 64), (64, 8), (4, 512), (512, 4), (8, 2048)])
+def test_frames_too_small_to_hold_waves_of_all_directions_lose_a_part_of_their_stripes(
+    shape, n_outputs
+):
+    before, after = [], []
+    for seed in range(4):
+        rng = np.random.default_rng(seed)
+        stripes = one_over_f_frame(
+            shape, n_outputs=n_outputs, fast_axis=-1, slow_axis=2, rng=rng, amplitude=1.0
+        )
+        stripes -= stripes.mean()
+        image = (10 + stripes + rng.standard_normal(shape)).astype(np.float32)
+        layout = ReadoutLayout(shape, n_outputs=n_outputs)
+        found = find_by_wiener(image, np.zeros(shape, bool), 1.0, layout)
+        before.append(stripes)
+        after.append(stripes - found.total)
+    # 4 pixels of a row, or outputs of a single column, need not tell any
+    least = 1.0 if 4 in shape else 0.9
+    assert np.std(after) <= least * np.std(before)
+
+
+@pytest.mark.parametrize("shape", [(1, 1), (2, 2), (4, 4), (1, 512), (512, 1)])
+def test_white_noise_in_the_smallest_frames_is_left_alone(shape):
+    image = np.random.default_rng(6).standard_normal(shape, dtype=np.float32)
+    layout = ReadoutLayout(shape, n_outputs=1)
+    stripes = find_by_wiener(image, np.zeros(shape, bool), 1.0, layout)
+    assert not stripes.horizontal.any()
