@@ -17,8 +17,14 @@ from stdatamodels.jwst.datamodels import ImageModel
 from stdatamodels.jwst.datamodels.dqflags import pixel
 
 from ceers_steps.errors import CeersError
-from ceers_steps.files.membership import check_one_filter, keywords_of
+from ceers_steps.files.membership import (
+    check_once,
+    check_one_filter,
+    identity_in,
+    keywords_of,
+)
 from ceers_steps.mosaics.grid import Window
+from ceers_steps.names import identify
 
 __all__ = ["Exposures", "HeaderBlender", "digest_of"]
 
@@ -45,8 +51,8 @@ class Exposures:
     Raises
     ------
     CeersError
-        When an exposure has no outline or cannot be read, or there are several filters. Other
-        faults are found when an exposure is opened.
+        When an exposure has no outline or cannot be read, or stands in two files, or there are
+        several filters. Other faults are found when an exposure is opened.
     """
 
     def __init__(self, library: Any, as_on_disk: bool) -> None:
@@ -59,23 +65,28 @@ class Exposures:
         self._names = names
         with library:
             found = [self._header(index, as_on_disk) for index in range(len(library))]
-        self._regions = [region for region, _ in found]
-        check_one_filter((keywords for _, keywords in found), "The mosaic")
+        self._regions = [region for region, _, _ in found]
+        check_one_filter((keywords for _, keywords, _ in found), "The mosaic")
+        names = [os.path.basename(name) for name in names]
+        check_once(zip(names, (identity for _, _, identity in found), strict=True))
 
-    def _header(self, index: int, as_on_disk: bool) -> tuple[Any, dict[str, object]]:
-        """Return S_REGION and keywords; of a file that takes 1 ms, to open it 150 ms."""
+    def _header(self, index: int, as_on_disk: bool) -> tuple[Any, dict[str, object], str]:
+        """Return S_REGION, keywords and identity; of a file that takes 1 ms, to open it 150 ms."""
         name = self._names[index]
         if as_on_disk and self.library.on_disk:
             with _errors_name_file(name), fits.open(name) as hdus:
                 region = hdus["SCI"].header.get("S_REGION") if "SCI" in hdus else None
-                keywords = {key: hdus[0].header.get(key) for key in ("FILTER", "PUPIL")}
+                primary = hdus[0].header
+                keywords = {key: primary.get(key) for key in ("FILTER", "PUPIL")}
+                identity = identify(primary.get("FILENAME") or "", primary)
         else:
             with _errors_name_file(name):
                 metadata = self.library.read_metadata(index)
             region, keywords = metadata.get("meta.wcsinfo.s_region"), keywords_of(metadata)
+            identity = identity_in(metadata)
         if not region:
             raise CeersError(_NO_WCS.format(os.path.basename(name)))
-        return region, keywords
+        return region, keywords, identity
 
     def __len__(self) -> int:
         return len(self._regions)

@@ -9,13 +9,14 @@ from pathlib import Path
 from typing import Any
 
 from ceers_steps.errors import CeersError
-from ceers_steps.names import NAME_KEYWORDS, effective_filter, identify
+from ceers_steps.names import NAME_KEYWORDS, effective_filter, identify, is_exposure_name
 
 __all__ = [
     "KEYWORDS",
     "NAMES_IN_LINE",
     "SCI_KEYWORDS",
     "LeftOut",
+    "check_once",
     "check_one_filter",
     "filter_of",
     "group_problems",
@@ -239,6 +240,29 @@ def list_left_out(left_out: Iterable[LeftOut]) -> tuple[str, ...]:
         )
         lines.append(f"left out, {reason}: {len(members)} ({listed})")
     return tuple(lines)
+
+
+def check_once(members: Iterable[tuple[str, str]]) -> None:
+    """Check that no exposure stands in two files, whatever they are called.
+
+    Parameters
+    ----------
+    members
+        Name of each file, and of the exposure that it holds (`identity_of`).
+
+    Raises
+    ------
+    CeersError
+        When two are of one exposure. Exposures without a name of the archive are not judged.
+    """
+    files: dict[str, str] = {}
+    for name, identity in members:
+        if is_exposure_name(identity) and identity in files:
+            raise CeersError(
+                f"{files[identity]} and {name} are both of exposure {identity}, which would count "
+                "twice. Take one of them out."
+            )
+        files[identity] = name
 
 
 def check_one_filter(members: Iterable[Mapping[str, object]], what: str) -> None:

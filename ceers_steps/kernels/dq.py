@@ -55,4 +55,7 @@ def why_unusable(
         measured = variance > 0 if name in above_zero else variance >= 0
         if not (np.isfinite(variance) & measured)[usable].any():
             return f"{name} has no valid value"
+    values = data[usable]
+    if values.size > 1 and not (values != values[0]).any():
+        return f"SCI is {values[0]:g} in every pixel that DQ does not flag: nothing was measured"
     return None

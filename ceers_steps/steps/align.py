@@ -40,7 +40,7 @@ from ceers_steps.errors import CeersError
 from ceers_steps.files.atomic import write_atomic
 from ceers_steps.files.wcs_files import wcs_file_name, write_wcs_file
 from ceers_steps.steps.base import CeersMixin
-from ceers_steps.steps.inputs.exposures import open_library
+from ceers_steps.steps.inputs.exposures import check_library_once, open_library
 from ceers_steps.steps.looks import keep_alignment
 from ceers_steps.steps.update_wcs import UpdateWcsStep
 
@@ -116,6 +116,7 @@ class AlignStep(CeersMixin, TweakRegStep):
         online = given.upper() in SINGLE_GROUP_REFCAT
         reference = read_reference_catalog(given) if given and not online else None
         library = open_library(self, input_data)
+        check_library_once(library)
         kept = _kept(library) if self.keep_updated else set()
         if len(kept) == len(library):
             _leave(self, library)

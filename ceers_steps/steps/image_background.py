@@ -22,7 +22,7 @@ from ceers_steps.kernels.sky.image_background import (
 )
 from ceers_steps.mosaics.emission import Emission, find_emission
 from ceers_steps.steps.base import CeersStep
-from ceers_steps.steps.inputs.exposures import open_library
+from ceers_steps.steps.inputs.exposures import check_library_once, open_library
 
 __all__ = ["ImageBackgroundStep"]
 
@@ -75,6 +75,7 @@ class ImageBackgroundStep(CeersStep):
             is what the weights of the mosaic are made of.
         """
         library = open_library(self, input_data)
+        check_library_once(library)
         self.output_use_model = True
         emission = find_emission(self._existing(self.mosaic)) if self.mosaic else None
         settings = ImageBackgroundSettings(scaling=self.scaling, clip=self.clip)

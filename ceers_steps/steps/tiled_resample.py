@@ -18,9 +18,7 @@ from stdatamodels.jwst.datamodels import JwstDataModel
 from ceers_steps.drizzling.exposures import Exposures
 from ceers_steps.drizzling.tiled import EXTENSIONS, TiledMosaic
 from ceers_steps.errors import CeersError
-from ceers_steps.files.associations import (
-    is_association_path,
-)
+from ceers_steps.files.associations import is_association_path
 from ceers_steps.files.atomic import open_fits, write_atomic
 from ceers_steps.files.disk import check_space
 from ceers_steps.files.fits_planes import PlaneWriter, file_size, virtual_array
@@ -34,7 +32,12 @@ from ceers_steps.mosaics.grid import (
 )
 from ceers_steps.names import exposure_name
 from ceers_steps.steps.base import CeersMixin
-from ceers_steps.steps.inputs.exposures import association_of, is_image_file, product_name
+from ceers_steps.steps.inputs.exposures import (
+    association_of,
+    check_library_once,
+    is_image_file,
+    product_name,
+)
 
 __all__ = ["TiledResampleStep"]
 
@@ -96,12 +99,13 @@ class TiledResampleStep(CeersMixin, ResampleStep):
         Raises
         ------
         CeersError
-            When the parameters contradict each other, no exposure touches the grid, or the disk
-            is too small.
+            When the parameters contradict each other, an exposure stands in two files, none
+            touches the grid, or the disk is too small.
         """
         _check_parameters(self)
         _name_after_product(self, input_data)
         if self.tile_size is None:
+            check_library_once(_library_of(self, input_data))
             _check_layout(self, input_data)
             try:
                 made = super().process(_as_stock_takes_it(self, input_data))
@@ -205,8 +209,8 @@ def _check_kept_only(step: TiledResampleStep) -> None:
 
 def _name_after_product(step: TiledResampleStep, input_data: Any) -> None:
     """Give the mosaic the name of the association's product, unless it has a name."""
-    products = []
-    if isinstance(input_data, ModelLibrary):
+    is_library, products = isinstance(input_data, ModelLibrary), []
+    if is_library:
         products = input_data.asn["products"]
     elif isinstance(input_data, dict) or is_association_path(input_data):
         products = (association_of(input_data) or {})["products"]
@@ -217,9 +221,7 @@ def _name_after_product(step: TiledResampleStep, input_data: Any) -> None:
             "of one. Give one association per product, or run ceers_steps.CeersImage3."
         )
     named = step.search_attr("output_file") is not None
-    if isinstance(input_data, ModelLibrary):
-        name = products[0].get("name")
-    elif products and step.tile_size is not None:
+    if is_library or (products and step.tile_size is not None):
         name = products[0].get("name")  # filters are checked where the outlines are read
     elif products or (isinstance(input_data, Sequence) and not isinstance(input_data, str)):
         name = product_name(_library_of(step, input_data))
@@ -251,8 +253,7 @@ def _records_of(step: TiledResampleStep, input_data: Any) -> list[ExposureRecord
     library = _library_of(step, input_data)
     records = []
     with library:
-        for index in range(len(library)):
-            model = library.borrow(index)
+        for index, model in enumerate(library):
             records.append(record_of(model))
             library.shelve(model, index, modify=False)
     return records

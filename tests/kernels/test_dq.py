@@ -9,7 +9,7 @@ SHAPE = (4, 5)
 
 
 def planes():
-    return np.ones(SHAPE), np.zeros(SHAPE, np.uint32), {"VAR_RNOISE": np.ones(SHAPE)}
+    return np.arange(20.0).reshape(SHAPE), np.zeros(SHAPE, np.uint32), {"VAR_RNOISE": np.ones(SHAPE)}
 
 
 def test_one_good_pixel_is_enough():
@@ -22,7 +22,7 @@ def test_one_good_pixel_is_enough():
 
 
 def test_planes_that_are_not_there():
-    assert why_unusable(np.ones(SHAPE), None, {"VAR_RNOISE": None}) is None
+    assert why_unusable(planes()[0], None, {"VAR_RNOISE": None}) is None
 
 
 @pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf])
@@ -52,3 +52,14 @@ def test_zero_is_no_value_of_what_has_to_be_above():
     assert reason == "VAR_RNOISE has no valid value"
     variances["VAR_RNOISE"][0, 0] = 1
     assert why_unusable(data, dq, variances, above_zero=["VAR_RNOISE"]) is None
+
+
+@pytest.mark.parametrize("value", [0.0, 0.3])
+def test_one_value_everywhere_is_no_measurement(value):
+    _, dq, variances = planes()
+    data = np.full(SHAPE, value)
+    data[0], dq[0] = 7, DO_NOT_USE
+    data[1] = np.nan
+    assert why_unusable(data, dq, variances).startswith(f"SCI is {value:g} in every pixel")
+    data[2, 0] = 2 * value + 1
+    assert why_unusable(data, dq, variances) is None

@@ -430,6 +430,14 @@ class TestFailures:
             wcs = read_wcs_file(tmp_path / f"{name}_tweakreg.asdf").wcs
             assert wcs(5.0, 7.0) == model.meta.wcs(5.0, 7.0)
 
+    def test_a_copy_of_an_exposure_is_refused(self, field, tmp_path):
+        """Its noise is the same: both would seem to agree to no error at all."""
+        files = field.of("NRCB4")
+        copy = tmp_path / "mine_cal.fits"
+        copy.write_bytes(Path(files[0]).read_bytes())
+        with pytest.raises(CeersError, match=r"and mine_cal.fits are both of exposure"):
+            run(field, tmp_path, [*files, str(copy)])
+
     def test_one_exposure_without_catalogue(self, field, tmp_path):
         models, table = run(field, tmp_path, field.files[:1], save_wcs=True)
         (model,) = models.values()

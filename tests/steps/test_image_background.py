@@ -229,3 +229,11 @@ def test_a_flattened_exposure_is_refused(field, tmp_path):
         model.meta.cal_step.flat_field = "COMPLETE"
         with pytest.raises(CeersError, match="must be applied once"):
             ImageBackgroundStep.call([model], save_results=False)
+
+
+def test_a_copy_of_an_exposure_is_refused(field, tmp_path):
+    _, rates, *_ = field
+    copy = tmp_path / "mine_rate.fits"
+    copy.write_bytes(Path(rates[0]).read_bytes())
+    with pytest.raises(CeersError, match="and mine_rate.fits are both of exposure"):
+        ImageBackgroundStep.call([*rates, str(copy)], save_results=False)

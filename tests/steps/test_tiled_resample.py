@@ -518,6 +518,21 @@ def test_an_association_must_be_whole_and_of_one_product(files):
         in_tiles(two, **GRID)
 
 
+@pytest.mark.parametrize("tile_size", [None, 64])
+def test_a_copy_of_an_exposure_does_not_count_twice(files, tile_size, tmp_path):
+    folder = tmp_path / "copies"
+    folder.mkdir()
+    for name in (*files[:2], files[0]):
+        target = folder / Path(name).name
+        shutil.copy(name, target if not target.exists() else folder / "mine_cal.fits")
+    names = [Path(files[0]).name, Path(files[1]).name, "mine_cal.fits"]
+    copies = [str(folder / name) for name in names]
+    given = associate("copies.json", copies), copies
+    for each in given:
+        with pytest.raises(CeersError, match=r"00001_nrcb4_cal.* and mine_cal.*are both of"):
+            in_tiles(each, tile_size=tile_size, **GRID)
+
+
 def test_exposures_need_a_wcs(files):
     model = exposure(9)
     del model.meta.instance["wcs"]

@@ -38,6 +38,7 @@ def rate(n_ints=None, **changes):
 
 UNUSABLE = {
     "SCI has no finite value": {"data": np.nan},
+    "SCI is 0 in every pixel": {"data": 0},
     "DQ flags every pixel": {"dq": DO_NOT_USE},
     "VAR_RNOISE has no valid value": {"var_rnoise": np.inf},
 }

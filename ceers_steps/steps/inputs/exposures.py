@@ -19,6 +19,7 @@ from ceers_steps.files.associations import (
 )
 from ceers_steps.files.headers.check import filled_metadata
 from ceers_steps.files.membership import (
+    check_once,
     check_one_filter,
     filter_of,
     group_problems,
@@ -26,11 +27,12 @@ from ceers_steps.files.membership import (
     keywords_of,
     left_out_reason,
 )
-from ceers_steps.names import exposure_name, is_exposure_name
+from ceers_steps.names import exposure_name
 from ceers_steps.steps.inputs.usable import unusable_reason
 
 __all__ = [
     "association_of",
+    "check_library_once",
     "is_image_file",
     "open_library",
     "product_name",
@@ -150,6 +152,26 @@ def _fill_keywords(step: Any, library: ModelLibrary) -> None:
                 library.shelve(model, index)
 
 
+def check_library_once(library: ModelLibrary) -> None:
+    """Check that no exposure stands in a library twice, whatever its files are called.
+
+    Parameters
+    ----------
+    library : `~jwst.datamodels.ModelLibrary`
+        Exposures of which one knows of the others.
+
+    Raises
+    ------
+    CeersError
+        When two files are of one exposure.
+    """
+    members = library.asn["products"][0]["members"]
+    names = [os.path.basename(str(member["expname"])) for member in members]
+    with library:
+        found = [identity_in(library.read_metadata(index)) for index in range(len(library))]
+    check_once(zip(names, found, strict=True))
+
+
 def without_strangers(step: Any, library: ModelLibrary, name: str | None = None) -> ModelLibrary:
     """Leave out the exposures that belong to no mosaic; refuse those that do not fit into this one.
 
@@ -189,7 +211,7 @@ def without_strangers(step: Any, library: ModelLibrary, name: str | None = None)
             f"No exposure of {name or 'the list'} belongs to a mosaic: {'; '.join(listed[:3])}"
             f"{'; ...' if len(listed) > 3 else ''}. Give calibrated images of the sky."
         )
-    _check_once([found[index] for index in keep], [names[index] for index in keep])
+    check_once((names[index], identity_in(found[index])) for index in keep)
     check_one_filter((keywords[index] for index in keep), f"Product {name}" if name else "The list")
     problems = group_problems([(f"{index} {names[index]}", keywords[index]) for index in keep])
     if problems:
@@ -240,19 +262,6 @@ def without_unusable(step: Any, library: ModelLibrary, *, weighed: bool) -> Mode
             f"{'; '.join(list(reasons.values())[:3])}. Look at them, and make them again."
         )
     return _part(step, library, keep) if reasons else library
-
-
-def _check_once(found: list[Any], names: list[str]) -> None:
-    """Raise `CeersError` for an exposure that stands in two files, whatever they are called."""
-    files: dict[str, str] = {}
-    for each, name in zip(found, names, strict=True):
-        identity = identity_in(each)
-        if is_exposure_name(identity) and identity in files:
-            raise CeersError(
-                f"{files[identity]} and {name} are both of exposure {identity}, which would count "
-                "twice in the mosaic. Take one of them out."
-            )
-        files[identity] = name
 
 
 def _part(step: Any, library: ModelLibrary, keep: list[int]) -> ModelLibrary:
