@@ -9,7 +9,8 @@ SHAPE = (4, 5)
 
 
 def planes():
-    return np.arange(20.0).reshape(SHAPE), np.zeros(SHAPE, np.uint32), {"VAR_RNOISE": np.ones(SHAPE)}
+    data = np.arange(20.0).reshape(SHAPE)
+    return data, np.zeros(SHAPE, np.uint32), {"VAR_RNOISE": np.ones(SHAPE)}
 
 
 def test_one_good_pixel_is_enough():

@@ -435,7 +435,7 @@ class TestFailures:
         files = field.of("NRCB4")
         copy = tmp_path / "mine_cal.fits"
         copy.write_bytes(Path(files[0]).read_bytes())
-        with pytest.raises(CeersError, match=r"and mine_cal.fits are both of exposure"):
+        with pytest.raises(CeersError, match=r"and mine_cal\.fits are both of exposure"):
             run(field, tmp_path, [*files, str(copy)])
 
     def test_one_exposure_without_catalogue(self, field, tmp_path):

@@ -235,5 +235,5 @@ def test_a_copy_of_an_exposure_is_refused(field, tmp_path):
     _, rates, *_ = field
     copy = tmp_path / "mine_rate.fits"
     copy.write_bytes(Path(rates[0]).read_bytes())
-    with pytest.raises(CeersError, match="and mine_rate.fits are both of exposure"):
+    with pytest.raises(CeersError, match=r"and mine_rate\.fits are both of exposure"):
         ImageBackgroundStep.call([*rates, str(copy)], save_results=False)
