@@ -144,7 +144,7 @@ class CeersImage2(CeersPipeline, Image2Pipeline):
         )
         if reason := unusable_reason(result):
             note = f"nothing is usable: {reason}; mosaics are made without it"
-            log.warning("%s: %s", result.meta.filename, note)
+            log.warning("%s: %s", exp_product["name"], note)
             add_history(result, f"ceers_steps CeersImage2: {note}")
         elif not self.skymatch.skip:
             self._subtract_sky(result)

@@ -25,6 +25,7 @@ from ceers_steps.names import exposure_name, identity_problem, is_exposure_name
 __all__ = ["Completed", "complete_keywords"]
 
 _OF_DETECTOR = ("MODULE", "CHANNEL")
+_DISPERSED = ("NRC_WFSS", "NRC_TSGRISM")
 _INSTRUMENTS = ("NIRCAM", "NIRISS", "NIRSPEC", "MIRI", "FGS")
 
 
@@ -82,7 +83,10 @@ def complete_keywords(
         agree with others or with the array.
     """
     known = {key: value for key, value in values.items() if not is_missing(value)}
+    needs, later = list(needs), list(later)
     _check_instrument(name, known)
+    if "V2_REF" in needs:
+        _check_dispersed(name, known)
     if not _is_nircam_image(known):
         return Completed({}, ())
     for key in PATHS:  # in this order: of several that are wrong the same one is named each time
@@ -100,7 +104,6 @@ def complete_keywords(
                 filled[key] = found
                 known[key] = found[0]
     _check_agreement(name, known, shape)
-    needs, later = list(needs), list(later)
     if "V2_REF" in (*needs, *later):
         _check_place(name, known, shape)
     missing = [key for key in needs if key not in known]
@@ -150,6 +153,16 @@ def _check_instrument(name: str, known: Values) -> None:
     ):
         raise CeersError(
             f"{name}: EXP_TYPE={kind!r} is none of {instrument}; images have NRC_IMAGE. {REPAIR}"
+        )
+
+
+def _check_dispersed(name: str, known: Values) -> None:
+    """Raise `CeersError` for spectra that nothing disperses: their coordinates cannot be made."""
+    kind, pupil = known.get("EXP_TYPE"), str(known.get("PUPIL", "GRISMR"))
+    if kind in _DISPERSED and not pupil.startswith(("GRISM", "GDHS")):
+        raise CeersError(
+            f"{name}: EXP_TYPE={kind} is that of spectra, but PUPIL={pupil} disperses nothing. "
+            f"Images have NRC_IMAGE. {REPAIR}"
         )
 
 

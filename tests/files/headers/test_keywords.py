@@ -270,6 +270,16 @@ def test_other_instruments_and_modes_are_left_to_jwst(changes):
     ).notes
 
 
+@pytest.mark.parametrize("kind", ["NRC_WFSS", "NRC_TSGRISM"])
+def test_spectra_need_what_disperses_them(kind):
+    """jwst ends with an IndexError where it makes their coordinates; ramps are those of all."""
+    image = {**FULL, "EXP_TYPE": kind}
+    with pytest.raises(CeersError, match=rf"EXP_TYPE={kind} .* PUPIL=CLEAR disperses nothing"):
+        complete(image, "2", "full")
+    assert not complete(image, "1", "full").notes
+    assert not complete({**image, "PUPIL": "GRISMR"}, "2", "full").notes
+
+
 def test_tables_are_those_of_the_simulator():
     """Which has them from the SIAF and the handbook, by itself."""
     assert tuple(instrument.DETECTORS) == DETECTORS
