@@ -16,6 +16,7 @@ from ceers_steps.files.headers.nircam import (
     DETECTORS,
     FRAME_TOLERANCE,
     HALF_SIDES,
+    KINDS,
     SUBARRAYS,
 )
 from ceers_steps.files.headers.rules import RULES, Shape, Values, sizes_of
@@ -86,7 +87,7 @@ def complete_keywords(
     needs, later = list(needs), list(later)
     _check_instrument(name, known)
     if "V2_REF" in needs:
-        _check_dispersed(name, known)
+        _check_coordinates(name, known)
     if not _is_nircam_image(known):
         return Completed({}, ())
     for key in PATHS:  # in this order: of several that are wrong the same one is named each time
@@ -148,22 +149,22 @@ def _check_instrument(name: str, known: Values) -> None:
             f"{name}: INSTRUME={instrument!r}, it must be one of {', '.join(_INSTRUMENTS)}. "
             f"{REPAIR}"
         )
-    if not isinstance(kind, str) or (
-        instrument == "NIRCAM" and not kind.startswith(("NRC_", "ANY"))
-    ):
+    if not isinstance(kind, str) or (instrument == "NIRCAM" and kind not in (*KINDS, "ANY")):
         raise CeersError(
             f"{name}: EXP_TYPE={kind!r} is none of {instrument}; images have NRC_IMAGE. {REPAIR}"
         )
 
 
-def _check_dispersed(name: str, known: Values) -> None:
-    """Raise `CeersError` for spectra that nothing disperses: their coordinates cannot be made."""
+def _check_coordinates(name: str, known: Values) -> None:
+    """Raise `CeersError` for kinds of exposures of which jwst cannot make coordinates."""
     kind, pupil = known.get("EXP_TYPE"), str(known.get("PUPIL", "GRISMR"))
     if kind in _DISPERSED and not pupil.startswith(("GRISM", "GDHS")):
-        raise CeersError(
-            f"{name}: EXP_TYPE={kind} is that of spectra, but PUPIL={pupil} disperses nothing. "
-            f"Images have NRC_IMAGE. {REPAIR}"
-        )
+        problem = f"is that of spectra, but PUPIL={pupil} disperses nothing"
+    elif kind == "NRC_WFSC":
+        problem = "is one of which jwst makes no coordinates"
+    else:
+        return
+    raise CeersError(f"{name}: EXP_TYPE={kind} {problem}. Images have NRC_IMAGE. {REPAIR}")
 
 
 def _check_agreement(name: str, known: Values, shape: Shape | None) -> None:

@@ -10,6 +10,7 @@ __all__ = [
     "FLIPPED_X",
     "FRAME_TOLERANCE",
     "HALF_SIDES",
+    "KINDS",
     "NAMES",
     "READ_PATTERNS",
     "SUBARRAYS",
@@ -35,6 +36,12 @@ NAMES = {
 """Values by keyword, of the wheels of both channels. Of others jwst takes no notice: it uses what
 the ASDF extension has.
 """
+
+KINDS = (
+    *("NRC_IMAGE", "NRC_CORON", "NRC_TSIMAGE", "NRC_WFSS", "NRC_GRISM", "NRC_TSGRISM", "NRC_TACQ"),
+    *("NRC_TACONFIRM", "NRC_FOCUS", "NRC_WFSC", "NRC_DARK", "NRC_FLAT", "NRC_LED"),
+)
+"""Values of EXP_TYPE."""
 
 FLIPPED_X = frozenset({"NRCA1", "NRCA3", "NRCALONG", "NRCB2", "NRCB4"})
 """Detectors with FASTAXIS -1 and SLOWAXIS 2; the others have 1 and -2."""

@@ -10,7 +10,7 @@ from stdatamodels.jwst import datamodels
 from ceers_steps import CeersDetector1, CeersImage2, CeersImage3
 from ceers_steps.errors import CeersError
 from ceers_steps.files.headers.keywords import complete_keywords
-from ceers_steps.files.headers.nircam import DETECTORS, NAMES, READ_PATTERNS, SUBARRAYS
+from ceers_steps.files.headers.nircam import DETECTORS, KINDS, NAMES, READ_PATTERNS, SUBARRAYS
 from ceers_steps.files.headers.values import PATHS
 from ceers_steps.simulate.telescope import instrument, patterns
 
@@ -209,6 +209,7 @@ def test_reference_point_of_a_calibrated_image_is_not_that_of_its_fits_keywords(
         ("CHANNEL", "MIDDLE", "that of DETECTOR=.* is"),
         ("EXP_TYPE", -7, "is none of NIRCAM"),
         ("EXP_TYPE", "IMAGE", "is none of NIRCAM"),
+        ("EXP_TYPE", "NRC_IMAG", "is none of NIRCAM"),
         ("INSTRUME", "WFC3", "one of NIRCAM"),
         ("FILTER", 210, "is not one word"),
         ("RA_REF", "16:23:55", "is not a number"),
@@ -278,6 +279,19 @@ def test_spectra_need_what_disperses_them(kind):
         complete(image, "2", "full")
     assert not complete(image, "1", "full").notes
     assert not complete({**image, "PUPIL": "GRISMR"}, "2", "full").notes
+
+
+def test_kinds_are_those_of_the_data_models():
+    """Of one of them jwst makes no coordinates, and ends with a KeyError."""
+    from jwst.assign_wcs.nircam import exp_type2transform
+    from stdatamodels.jwst.datamodels import JwstDataModel
+
+    with JwstDataModel() as model:
+        kinds = set(re.findall(r"'(NRC_\w+)'", str(model.schema)))
+    assert kinds == set(KINDS)
+    assert kinds - {kind.upper() for kind in exp_type2transform} == {"NRC_WFSC"}
+    with pytest.raises(CeersError, match="EXP_TYPE=NRC_WFSC is one of which jwst makes no"):
+        complete({**FULL, "EXP_TYPE": "NRC_WFSC"}, "2", "full")
 
 
 def test_tables_are_those_of_the_simulator():
