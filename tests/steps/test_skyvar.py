@@ -376,6 +376,7 @@ def test_sky_without_any_noise_is_not_scaled(method):
     """As images that are made up for tests have it."""
     model, _ = cal()
     model.data[...] = SKY
+    model.data[5, 5] = 2 * SKY  # one value everywhere would be no measurement
     result = SkyVarStep.call(model, variance_method=method)
     assert "does not scatter" in " ".join(skyvar_lines(result))
     assert "variance_factor" not in metrics(result)
