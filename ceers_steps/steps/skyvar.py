@@ -17,8 +17,13 @@ from ceers_steps.files.atomic import write_atomic
 from ceers_steps.files.membership import identity_of
 from ceers_steps.files.metrics import step_metrics
 from ceers_steps.files.source_masks import find_mask, read_bits
-from ceers_steps.kernels.sky.evidence import exposures_without_sky, off_from_overlaps
+from ceers_steps.kernels.sky.evidence import (
+    SkyEvidence,
+    exposures_without_sky,
+    off_from_overlaps,
+)
 from ceers_steps.kernels.sky.exposure import SkyCorrection, SkySettings, correct_sky
+from ceers_steps.kernels.sky.pedestal import Pedestal
 from ceers_steps.kernels.sky.settings import NOISE
 from ceers_steps.kernels.sky.variance import smooth_sky
 from ceers_steps.names import effective_filter
@@ -101,11 +106,8 @@ class SkyVarStep(CeersStep):
                     places = list(dict.fromkeys([(folder / name).parent, folder]))
                     matched = _matched_level(model)
                     found = self._correct(model, places)
-                    if found and found.pedestal and found.evidence and not self.per_amplifier:
-                        wheels = model.meta.instrument
-                        key = f"{wheels.name} {effective_filter(wheels.filter, wheels.pupil)}"
-                        noise = found.evidence.noise
-                        measured[index] = _Measured(key, found.pedestal.level, noise, matched)
+                    if found and found.evidence and not self.per_amplifier:
+                        measured[index] = _measured(model, found.pedestal, found.evidence, matched)
                 finally:
                     library.shelve(model, index)
         _check_levels(self, library, measured)
@@ -237,12 +239,26 @@ def _refuse(step: SkyVarStep, model: JwstDataModel, reason: str) -> None:
 
 @dataclass(frozen=True)
 class _Measured:
-    """What was measured of one exposure: its filter, level and noise, and what skymatch found."""
+    """What was measured of one exposure: its filter, level and noise, and what skymatch found.
+
+    Where no sky is seen, the level is that of the darkest part.
+    """
 
     filter: str
     level: float
     noise: float
     matched: float | None
+    refused: bool
+
+
+def _measured(
+    model: JwstDataModel, pedestal: Pedestal | None, evidence: SkyEvidence, matched: float | None
+) -> _Measured:
+    """Return what was measured of one exposure."""
+    wheels = model.meta.instrument
+    key = f"{wheels.name} {effective_filter(wheels.filter, wheels.pupil)}"
+    level = evidence.darkest if pedestal is None else pedestal.level
+    return _Measured(key, level, evidence.noise, matched, pedestal is None)
 
 
 def _matched_level(model: JwstDataModel) -> float | None:
@@ -256,12 +272,14 @@ def _matched_level(model: JwstDataModel) -> float | None:
 def _check_levels(step: SkyVarStep, library: ModelLibrary, measured: dict[int, _Measured]) -> None:
     """Compare levels with the overlaps and with each other; give back those that are no sky."""
     for name in {each.filter for each in measured.values()}:
-        indices = [index for index, each in measured.items() if each.filter == name]
+        same = {index: each for index, each in measured.items() if each.filter == name}
+        elsewhere = [each.level for each in same.values() if each.refused and each.level < np.inf]
+        indices = [index for index, each in same.items() if not each.refused]
         group = [measured[index] for index in indices]
         levels, noises = [each.level for each in group], [each.noise for each in group]
         reasons: dict[int, str] = {}
-        for number in exposures_without_sky(levels, noises):
-            others = float(np.quantile(levels, 0.25))
+        for number in exposures_without_sky(levels, noises, elsewhere):
+            others = min([float(np.quantile(levels, 0.25)), *elsewhere])
             reasons[number] = f"level {levels[number]:.3g}, that of other exposures {others:.3g}"
         matched = [each.matched for each in group if each.matched is not None]
         off = np.zeros(len(group))

@@ -281,6 +281,37 @@ def test_a_galaxy_that_fills_the_frame_keeps_its_light(caplog):
     assert not result.meta.background.subtracted
 
 
+def test_light_all_over_does_not_pass_for_noise():
+    """ERR stays what it was, whatever structure that light has; VAR_RNOISE is as in others."""
+    model, _ = cal(sources=False)
+    light = fill_with_a_galaxy(model, peak=20.0)
+    model.var_poisson += (PHOTON * light / SKY).astype(np.float32)
+    err = np.sqrt(model.var_rnoise + model.var_poisson)
+    result = SkyVarStep.call(model)
+    kept = np.isfinite(result.data)
+    assert "sky_refused" in metrics(result)
+    np.testing.assert_allclose(result.err[kept], err[kept], rtol=1e-3)
+    assert metrics(result)["sky_photons"] == "VAR_RNOISE"
+    assert "VARIANCES NOT SCALED (no sky is seen)" in skyvar_lines(result)[0]
+
+
+def test_darker_exposures_without_sky_tell_that_a_level_is_not_the_sky():
+    """Flat light in one of three exposures, of a galaxy that shows in the other two."""
+    exposures = [cal(number, sources=False)[0] for number in (1, 2, 3)]
+    for model in exposures[:2]:
+        fill_with_a_galaxy(model)
+    exposures[2].data += np.float32(8.0)
+    given = exposures[2].data.copy()
+    library = SkyVarStep.call(ModelLibrary(exposures))
+    with library:
+        for index, model in enumerate(library):
+            assert "sky_refused" in metrics(model)
+            if index == 2:
+                np.testing.assert_allclose(model.data, given, rtol=1e-6)
+                assert "that of other exposures" in metrics(model)["sky_refused"]
+            library.shelve(model, index, modify=False)
+
+
 def test_a_few_pixels_are_no_sky(tmp_path):
     model, _ = cal(sources=False)
     mask = np.ones(SHAPE, np.uint8)

@@ -28,6 +28,8 @@ class SkyEvidence:
         What this scatter says of the error of the level.
     reason : str
         Why it is not the sky; empty if nothing speaks against it.
+    darkest : float
+        Level of the darkest part of the image: the sky is no brighter; infinite if not known.
     """
 
     n_pixels: int
@@ -35,6 +37,12 @@ class SkyEvidence:
     spread: float
     uncertainty: float
     reason: str
+    darkest: float = np.inf
+
+    @property
+    def is_lit(self) -> bool:
+        """Whether pixels enough are free of sources, and show light."""
+        return bool(self.reason) and self.n_pixels >= EVIDENCE.least_pixels
 
 
 def judge_sky(
@@ -70,14 +78,17 @@ def judge_sky(
     noise = mad_sigma(subsample(steps, EVIDENCE.sample)) / np.sqrt(2.0) if steps.size else 0.0
     ny, nx = residual.shape
     least = max(16, EVIDENCE.least_pixels // EVIDENCE.parts**2)
-    levels = []
-    for rows in np.array_split(np.arange(ny), EVIDENCE.parts):
-        for columns in np.array_split(np.arange(nx), EVIDENCE.parts):
+    levels, places = [], []
+    for y, rows in enumerate(np.array_split(np.arange(ny), EVIDENCE.parts)):
+        for x, columns in enumerate(np.array_split(np.arange(nx), EVIDENCE.parts)):
             part = np.ix_(rows, columns)
             values = residual[part][usable[part]]
             if values.size >= least:
                 levels.append(float(np.median(subsample(values, EVIDENCE.sample))))
+                places.append((1.0, y, x))
     spread = mad_sigma(np.array(levels)) if len(levels) > 1 else 0.0
+    bent = _about_plane(np.array(levels), np.array(places))
+    darkest = level + min(levels) if n_pixels >= EVIDENCE.least_pixels and levels else np.inf
     reason = ""
     if n_pixels < EVIDENCE.least_pixels:
         reason = (
@@ -94,6 +105,15 @@ def judge_sky(
             else "the image has no noise"
         )
     elif (
+        spread > EVIDENCE.least_spread * noise
+        and bent > EVIDENCE.most_bent * noise
+        and bent > EVIDENCE.most_relative_spread * abs(level)
+    ):
+        reason = (
+            f"the level differs by {bent:.3g} from a plane, {bent / noise:.1f} times the noise of "
+            "a pixel: there is light all over the image"
+        )
+    elif (
         source_fraction > EVIDENCE.most_sources
         and noise > EVIDENCE.most_noise * expected_noise > 0.0
     ):
@@ -103,10 +123,29 @@ def judge_sky(
             "source fills the frame"
         )
     uncertainty = spread / np.sqrt(max(len(levels), 1))
-    return SkyEvidence(n_pixels, float(noise), float(spread), float(uncertainty), reason)
+    return SkyEvidence(
+        n_pixels, float(noise), float(spread), float(uncertainty), reason, float(darkest)
+    )
 
 
-def exposures_without_sky(levels: Sequence[float], noises: Sequence[float]) -> list[int]:
+def _about_plane(levels: NDArray[np.float64], places: NDArray[np.float64]) -> float:
+    """Return the scatter of levels about a plane, the ones that are farthest from it left out."""
+    kept = np.ones(len(levels), bool)
+    n_free = len(levels) - EVIDENCE.left_out - 3
+    if n_free < EVIDENCE.least_free:
+        return 0.0
+    for _ in range(2):
+        plane = np.linalg.lstsq(places[kept], levels[kept])[0]
+        off = levels - places @ plane
+        kept = np.abs(off) <= np.sort(np.abs(off))[-1 - EVIDENCE.left_out]
+    plane = np.linalg.lstsq(places[kept], levels[kept])[0]
+    off = (levels - places @ plane)[kept]
+    return float(np.sqrt(off @ off / n_free))
+
+
+def exposures_without_sky(
+    levels: Sequence[float], noises: Sequence[float], elsewhere: Sequence[float] = ()
+) -> list[int]:
     """Return which exposures of one filter have more light everywhere than the others.
 
     Parameters
@@ -115,16 +154,19 @@ def exposures_without_sky(levels: Sequence[float], noises: Sequence[float]) -> l
         Level of each exposure.
     noises : sequence of float
         Noise of a pixel of each.
+    elsewhere : sequence of float
+        Darkest parts of other exposures, in which no sky is seen: it is no brighter than these.
 
     Returns
     -------
     list of int
-        Those whose level is above the lower quartile of all by more than that and 3 noises.
-        None of fewer than three exposures: one cannot tell which is right.
+        Those whose level is above the lower quartile of all, or what is darker elsewhere, by more
+        than that and 3 noises. None of fewer than three exposures in all: one cannot tell which is
+        right.
     """
-    if len(levels) < 3:
+    if len(levels) + len(elsewhere) < 3 or len(levels) == 0:
         return []
-    usual = float(np.quantile(levels, 0.25))
+    usual = min([float(np.quantile(levels, 0.25)), *elsewhere])
     return [
         number
         for number, (level, noise) in enumerate(zip(levels, noises, strict=True))

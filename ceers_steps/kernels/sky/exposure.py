@@ -191,7 +191,8 @@ def correct_sky(
         )
         if filled.unusable.all():
             raise ValueError("no pixel has a read noise above 0 and an error of the flat field")
-        scaling = _scale(data, bits, filled, settings)
+        lit = evidence is not None and evidence.is_lit
+        scaling = _scale(data, bits, filled, settings, lit=lit)
         scale, not_scaled = scaling.scale, scaling.not_scaled
         if scaling.sky_in_rnoise:
             metrics["sky_photons"] = "VAR_RNOISE"
@@ -256,9 +257,13 @@ def _judge(
 
 
 def _scale(
-    data: NDArray, bits: NDArray[np.uint8], filled: Variances, settings: SkySettings
+    data: NDArray, bits: NDArray[np.uint8], filled: Variances, settings: SkySettings, *, lit: bool
 ) -> _Scaling:
-    """Return the variance planes of which the scatter of the sky follows."""
+    """Return the variance planes of which the scatter of the sky follows.
+
+    In an image that is lit all over, structure of that light would pass for noise: only the photon
+    noise goes where it is in other exposures, so that all have weights of one kind.
+    """
     rnoise, poisson, flat = filled.rnoise, filled.poisson, filled.flat
     unscaled = rnoise, poisson, flat
     in_rnoise = settings.sky_in_rnoise
@@ -266,16 +271,22 @@ def _scale(
         return _Scaling(unscaled, None, in_rnoise)
     try:
         if settings.variance_method == "published":
+            if lit:
+                return _Scaling(unscaled, None, in_rnoise, "no sky is seen")
             scale = published_noise_scale(data, rnoise, filled.unusable)
         else:
             # wide tiers would take the noise of large blocks with them
             mask = filled.unusable | ((bits & ~np.uint8(WIDE_TIERS)) > 0)
             if not in_rnoise:
-                lit = filled.unusable | (bits > 0)
-                crowded = np.count_nonzero(~lit) < EVIDENCE.least_pixels
-                sky, poisson = split_sky_photons(poisson, mask if crowded else lit)
-                rnoise = rnoise + sky
-                in_rnoise = True
+                masked = filled.unusable | (bits > 0)
+                crowded = np.count_nonzero(~masked) < EVIDENCE.least_pixels
+                sky, rest = split_sky_photons(poisson, mask if crowded else masked)
+                if lit:
+                    sky = np.minimum(sky, poisson)
+                    rest = poisson - sky
+                rnoise, poisson, in_rnoise = rnoise + sky, rest, True
+            if lit:
+                return _Scaling((rnoise, poisson, flat), None, in_rnoise, "no sky is seen")
             scale = sky_noise_scale(data, rnoise, poisson + flat, mask, blocks=settings.blocks)
     except ValueError as err:
         return _Scaling(unscaled, None, settings.sky_in_rnoise, str(err))

@@ -79,6 +79,12 @@ class EvidenceSettings:
         of a pixel: real skies rise by up to 5 noises over a detector, a scatter of 1.5.
     most_relative_spread : float
         The same relative to the level; both must be exceeded.
+    most_bent, least_spread : float
+        Scatter of the levels about a plane above which they are not the sky, if their whole scatter
+        is at least the second, in units of the noise: skies that rise by 5 noises have 1.5.
+    left_out, least_free : int
+        Parts that are farthest from that plane do not count: one bright source is no reason; and
+        parts that must remain beside those that tell the plane.
     most_excess : float
         Excess over the exposures with the least light above which a level is not the sky, in
         units of that of those.
@@ -97,6 +103,10 @@ class EvidenceSettings:
     parts: int = 4
     most_spread: float = 3.0
     most_relative_spread: float = 0.2
+    most_bent: float = 2.0
+    least_spread: float = 1.0
+    left_out: int = 2
+    least_free: int = 3
     most_excess: float = 1.0
     most_noise: float = 2.0
     most_sources: float = 0.4

@@ -170,7 +170,7 @@ def _beside_outskirts(
         bits[cleared] &= BORDER
     mesh = _without_halos(whole, image, bits, settings, outskirts)
     sources = flagged(bits, int(~BORDER)) if core is None else core
-    refuse_light(mesh, image, flagged(bits, 255), sources)
+    refuse_light(mesh, image, flagged(bits, 255), sources, coverage_mask)
     return replace(mesh, added=steep)
 
 
@@ -187,7 +187,8 @@ def _between_sources(
             "no sky is left around sources, and what is left between them has structure of "
             f"{np.std(mesh.values) / noise:.1f} of the noise: it is light"
         )
-    refuse_light(mesh, image, flagged(bits, 255), flagged(bits, int(CORE)))
+    masked, border = flagged(bits, 255), flagged(bits, int(BORDER))
+    refuse_light(mesh, image, masked, flagged(bits, int(CORE)), border)
     return mesh
 
 

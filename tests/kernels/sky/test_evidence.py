@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from ceers_steps.kernels.sky.evidence import judge_sky, off_from_overlaps
+from ceers_steps.kernels.sky.evidence import exposures_without_sky, judge_sky, off_from_overlaps
 
 
 @pytest.mark.parametrize(
@@ -16,6 +16,52 @@ def test_a_source_that_fills_the_frame(scatter, sources, refused):
     found = judge_sky(residual, usable, 0.5, expected_noise=1.0, source_fraction=sources)
     assert ("fills the frame" in found.reason) == refused
     assert bool(found.reason) == refused
+
+
+def surface(kind, height):
+    """Light of a frame of 320 pixels from 0 to a height, or of a galaxy in its middle."""
+    y, x = np.mgrid[-1 : 1 : 320 * 1j, -1 : 1 : 320 * 1j]
+    return (
+        height
+        * {
+            "galaxy": np.exp(-np.hypot(y, x / 0.8) / 0.9),
+            "slope": 0.5 * (x + 1.0),
+            "curved": x**2,
+            "bowl": 0.5 * (x**2 + y**2),
+            "step": 1.0 * (x > 0.3),
+            "border": np.maximum(np.abs(x), np.abs(y)) ** 8,
+        }[kind]
+    )
+
+
+@pytest.mark.parametrize("kind", ["slope", "curved", "bowl", "step", "border"])
+@pytest.mark.parametrize("height", [0.3, 2.0, 5.0])
+def test_skies_of_five_noises_are_skies(kind, height):
+    """Also where the level is small against their structure."""
+    sky = surface(kind, height)
+    residual = sky - sky.mean() + np.random.default_rng(2).normal(0.0, 1.0, sky.shape)
+    assert judge_sky(residual, np.ones(sky.shape, bool), 3.7).reason == ""
+
+
+def test_a_galaxy_whose_photons_make_the_noise():
+    """Its own noise hides how much its light differs; its middle, which is masked, stays out."""
+    light = surface("galaxy", 25.0)
+    usable = light < 18.0
+    level = np.median(light[usable])
+    noise = np.random.default_rng(3).normal(0.0, 1.0, light.shape)
+    found = judge_sky(light - level + noise, usable, level)
+    assert "light all over" in found.reason
+    assert found.is_lit
+    assert found.darkest < 0.75 * level
+
+
+def test_darker_places_elsewhere_tell_that_a_level_is_no_sky():
+    """The sky is no brighter than the darkest part of another exposure, in which none is seen."""
+    assert exposures_without_sky([5.2], [0.4], [3.2, 1.5]) == [0]
+    assert exposures_without_sky([1.6], [0.4], [3.2, 1.5]) == []
+    assert exposures_without_sky([5.2], [0.4], [1.5]) == []
+    assert exposures_without_sky([], [], [3.2, 1.5, 2.0]) == []
+    assert exposures_without_sky([0.2, 0.21, 5.2], [0.4] * 3) == [2]
 
 
 def test_overlaps_tell_which_level_is_no_sky():

@@ -134,6 +134,47 @@ def test_a_galaxy_that_fills_a_mosaic_is_no_sky(peak, length, size):
         measured(image.astype(np.float32), "adaptive")
 
 
+def galaxy(peak, length, column):
+    """An exponential galaxy with its middle in some column."""
+    y, x = np.mgrid[:SIZE, :SIZE]
+    return peak * np.exp(-np.hypot(y - 300.0, (x - column) / 0.8) / length)
+
+
+def cloud(height, index):
+    """Light with structure of all sizes: a power of its power spectrum."""
+    across = np.fft.fftfreq(SIZE)
+    frequency = np.hypot(across[:, np.newaxis], across)
+    frequency[0, 0] = 1.0 / SIZE
+    white = np.fft.fft2(np.random.default_rng(3).normal(size=(SIZE, SIZE)))
+    field = np.fft.ifft2(white * frequency ** (-index / 2)).real
+    return height * np.exp(field / field.std())
+
+
+@pytest.mark.parametrize(
+    "light",
+    [
+        galaxy(60.0, 170.0, 5.0),
+        galaxy(25.0, 60.0, 150.0) + galaxy(400.0, 70.0, 480.0),
+        cloud(40.0, 2.6),
+    ],
+    ids=["border", "two", "nebula"],
+)
+def test_other_light_that_fills_a_mosaic_is_no_sky(light):
+    """A galaxy whose middle is at a border, which looks like a slope; two of them; a nebula."""
+    noise = np.random.default_rng(10).normal(0.0, 1.0, light.shape) * np.sqrt(1.0 + light / 15.0)
+    with pytest.raises(NoSkyError, match="it is light"):
+        measured((NOISE * (light + noise)).astype(np.float32), "adaptive")
+
+
+def test_however_steep_a_slope_is_it_is_sky():
+    """Thirty noises from edge to edge, subtracted to less than a tenth of one."""
+    sky, light = 40.0 * NOISE * structure("slope"), light_of_sources(4)
+    noise = np.random.default_rng(4).normal(0.0, NOISE, sky.shape)
+    background, found = measured((sky + light + noise).astype(np.float32), "adaptive")
+    assert not found.crowded
+    assert np.std(background - sky) < 0.1 * NOISE
+
+
 def test_a_wide_faint_source_is_masked():
     """One of 0.7 noises that no pixel shows, nor means over a few of them."""
     y, x = np.mgrid[:SIZE, :SIZE]
