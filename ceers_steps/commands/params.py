@@ -85,7 +85,7 @@ def _check(name: str) -> str:
     from stpipe.utilities import import_class, resolve_step_class_alias
 
     from ceers_steps.files.parameters.check import check_parameters
-    from ceers_steps.files.parameters.tree import read_parameters
+    from ceers_steps.files.parameters.tree import check_opens, read_parameters
 
     tree = read_parameters(name)
     wanted = tree.class_name
@@ -98,4 +98,5 @@ def _check(name: str) -> str:
             "Write for instance class: ceers_steps.CeersDetector1"
         ) from err
     check_parameters(tree, cls.load_spec_file(), f"Parameter file {name}", Path(name).parent)
+    check_opens(name)
     return wanted

@@ -12,6 +12,7 @@ import math
 import os
 import stat
 import zlib
+from collections.abc import Collection
 from pathlib import Path
 from typing import Any
 
@@ -212,13 +213,16 @@ def _head(path: Path) -> bytes:
         return stream.read(LARGEST_TREE)
 
 
-def tree_problem(content: bytes) -> str:
+def tree_problem(content: bytes, groups: Collection[str] = ()) -> str:
     """Say what keeps the tree at the beginning of an ASDF file or extension from being read.
 
     Parameters
     ----------
     content
         The file; no more than `LARGEST_TREE` bytes of it are looked at.
+    groups
+        Paths of what must hold names and values where it is there: ``meta.cal_step``; with ``*``
+        for every name.
 
     Returns
     -------
@@ -228,7 +232,7 @@ def tree_problem(content: bytes) -> str:
     text, end, _ = content[:LARGEST_TREE].partition(b"\n...")
     if not content.startswith(b"#ASDF") or not end:
         return "it does not begin as an ASDF file, or its tree has no end"
-    return yaml_problem(text)
+    return yaml_problem(text, groups)
 
 
 def check_parameter_file(path: str | os.PathLike) -> None:
@@ -254,13 +258,15 @@ def check_parameter_file(path: str | os.PathLike) -> None:
             raise CeersError(f"{name} cannot be read ({problem}). Copy it again: ceers params")
 
 
-def yaml_problem(text: str | bytes) -> str:
+def yaml_problem(text: str | bytes, groups: Collection[str] = ()) -> str:
     """Say what keeps a YAML tree from being read; what it stands for is counted, not made.
 
     Parameters
     ----------
     text
         The tree.
+    groups
+        See `tree_problem`.
 
     Returns
     -------
@@ -272,7 +278,29 @@ def yaml_problem(text: str | bytes) -> str:
         size = _expanded(root, {})
     except (yaml.YAMLError, RecursionError, ValueError) as err:
         return " ".join(str(err).split())[:200] or "its tree is nested too deeply"
-    return f"its anchors stand for {size:.2g} values" if size > LARGEST_EXPANSION else ""
+    if size > LARGEST_EXPANSION:
+        return f"its anchors stand for {size:.2g} values"
+    return next(filter(None, (_no_group(root, path.split("."), "") for path in groups)), "")
+
+
+def _no_group(node: yaml.Node | None, path: list[str], above: str) -> str:
+    """Say which part of a path is there and holds no names with values; or ''."""
+    if node is None or (above and _is_nothing(node)):
+        return ""
+    if not isinstance(node, yaml.MappingNode):
+        return f"{above or 'it'} is no group of names and values"
+    for key, value in node.value if path else ():
+        name = str(key.value)
+        if path[0] not in ("*", name):
+            continue
+        if problem := _no_group(value, path[1:], f"{above}.{name}".strip(".")):
+            return problem
+    return ""
+
+
+def _is_nothing(node: yaml.Node) -> bool:
+    """Say whether a node is null."""
+    return isinstance(node, yaml.ScalarNode) and node.tag == "tag:yaml.org,2002:null"
 
 
 def _expanded(node: yaml.Node | None, known: dict[int, float]) -> float:

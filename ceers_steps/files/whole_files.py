@@ -16,6 +16,9 @@ from ceers_steps.files.limits import check_regular, unpacked_size
 __all__ = ["NotWholeError", "check_begin", "fits_problem", "open_whole"]
 
 _BEGIN = b"SIMPLE  ="
+_VALUE_END = 30
+"""Bytes of the first card up to its value, T: F would mean a file of another kind."""
+
 _GZIP = b"\x1f\x8b"
 _DAMAGE = (
     *(OSError, EOFError, zlib.error, fits.VerifyError),
@@ -100,12 +103,13 @@ def check_begin(path: str | os.PathLike) -> None:
         When it does not begin as FITS files do.
     """
     with open(path, "rb") as stream:
-        begin = stream.read(len(_BEGIN))
+        begin = stream.read(_VALUE_END)
     if begin.startswith(_GZIP):
         with gzip.open(path) as unpacked:
-            begin = unpacked.read(len(_BEGIN))
-    if begin != _BEGIN:
-        what = "it is empty" if not begin else f"it begins with {begin!r}, not {_BEGIN!r}"
+            begin = unpacked.read(_VALUE_END)
+    if not begin.startswith(_BEGIN) or begin[len(_BEGIN) :].lstrip()[:1] not in (b"T", b""):
+        begin = begin if begin.startswith(_BEGIN) else begin[: len(_BEGIN)]
+        what = "it is empty" if not begin else f"it begins with {begin!r}, not {_BEGIN!r} and T"
         raise NotWholeError(f"not a FITS file: {what}")
 
 

@@ -256,7 +256,10 @@ class CeersMixin(_Extended):
             raise StepError(crds_message("reference files", args[0] if args else None)) from err
         except OSError as err:
             # folders that cannot be made or written by code that is not ours
-            raise StepError(f"{err}. Check output_dir={self.output_dir!r} and the input.") from err
+            check = f"output_dir={self.output_dir!r} and the input"
+            if "returned error code" in str(err):  # as stpipe says of a command of the shell
+                check = "pre_hooks and post_hooks"
+            raise StepError(f"{err}. Check {check}.") from err
 
     def get_reference_file(self, input_file: Any, reference_file_type: str) -> str:
         """Return the path of a reference file; a missing one is an error that names its type."""

@@ -37,7 +37,13 @@ def test_what_is_opened_is_whole(tmp_path):
 
 @pytest.mark.parametrize("packed", [False, True])
 @pytest.mark.parametrize(
-    ("begin", "found"), [(b"\0" * 9, "begins with b'.x00"), (b"", "empty"), (b"XTENSION=", "XTENS")]
+    ("begin", "found"),
+    [
+        (b"\0" * 9, "begins with b'.x00"),
+        (b"", "empty"),
+        (b"XTENSION=", "XTENS"),
+        (b"SIMPLE  =                    F", "F', not b'SIMPLE  =' and T"),
+    ],
 )
 def test_what_does_not_begin_as_fits_is_not_searched(tmp_path, begin, found, packed):
     """Of a file of zeros astropy looks for the end of the header, for minutes."""

@@ -352,3 +352,11 @@ def test_strun_prints_the_message_without_a_traceback(tmp_path):
     assert done.returncode == 1
     assert "none.fits does not exist" in " ".join(done.stdout.split())
     assert "Traceback" not in done.stdout + done.stderr
+
+
+def test_a_command_of_a_hook_that_fails_is_not_laid_on_the_folders(rate_file):
+    with pytest.raises(
+        StepError, match=r"returned error code .*Check pre_hooks and post_hooks"
+    ) as err:
+        HalveStep.call(str(rate_file), pre_hooks=["ceers_no_such_command"])
+    assert "output_dir" not in str(err.value)

@@ -260,6 +260,11 @@ def _check_planes(found: Found, wanted: Wanted, name: str) -> None:
             f"{name} has no {' and no '.join(missing)} (found: {', '.join(shapes) or 'no image'}). "
             "Was the file cut off? Download or make it again."
         )
+    if found.empty and imaging:
+        raise CeersError(
+            f"{name}: no pixels in its extension {' and '.join(found.empty)}. Make or download "
+            "the file again."
+        )
     shape = shapes["SCI"]
     if len(shape) != AXES[found.kind]:
         raise CeersError(

@@ -26,6 +26,9 @@ PLANES = ("ERR", "DQ", "VAR_POISSON", "VAR_RNOISE", "VAR_FLAT", "GROUPDQ")
 _FITS = {".fits", ".fit", ".fts"}
 _WCS_TAG = b"stsci.edu:gwcs/wcs-"
 _REFERENCE = re.compile(rb"source: ['\"]?fits:([A-Z0-9_]+),(\d+)")
+_GROUPS = ("meta.cal_step", "meta.ceers_steps.*.metrics", "meta.ceers_steps.*.parameters")
+"""What steps write names and values into."""
+
 _ONCE = {"SCI", "PIXELDQ", "ASDF", "AREA", "GROUP", "INT_TIMES", *PLANES}
 
 
@@ -39,6 +42,8 @@ class Found:
         Path or name, and ``DATAMODL``.
     shapes : dict
         Shape of SCI and the planes beside it, by EXTNAME; empty ones count as missing.
+    empty : tuple of str
+        Names of extensions that are there without pixels: jwst does not make these planes itself.
     values : Mapping
         Keywords of `~ceers_steps.files.headers.values.PATHS` that are there.
     has_wcs : bool
@@ -50,6 +55,7 @@ class Found:
     shapes: dict[str, tuple[int, ...]]
     values: Mapping[str, Any]
     has_wcs: bool
+    empty: tuple[str, ...] = ()
 
 
 def look(item: object, keywords: Collection[str], step_name: str) -> Found | None:
@@ -121,7 +127,9 @@ def _look_at_hdus(
     counts = [(name, names.count(name)) for name in names if name in _ONCE]
     repeated = next((each for each in counts if each[1] > 1), None)
     shapes: dict[str, tuple[int, ...]] = {}
+    empty = []
     for hdu in hdus:
+        _check_keywords(hdu)
         if hdu.name not in {"SCI", "PIXELDQ", *PLANES}:
             continue
         if not hdu.is_image:
@@ -130,6 +138,8 @@ def _look_at_hdus(
         shape = tuple(int(hdu.header[f"NAXIS{axis}"]) for axis in range(n_axes, 0, -1))
         if shape and 0 not in shape:
             shapes.setdefault(hdu.name, shape)
+        else:
+            empty.append(hdu.name)
     headers = [hdus[0].header] + ([hdus["SCI"].header] if "SCI" in names else [])
     values: dict[str, Any] = {}
     for header in headers:
@@ -145,7 +155,14 @@ def _look_at_hdus(
         lost = ": the WCS is lost" if headers[0].get("S_WCS") == "COMPLETE" else ""
         raise ValueError(f"its last extension, ASDF, is missing{lost}")
     kind = str(headers[0].get("DATAMODL", ""))
-    return Found(str(path), kind, shapes, values, has_wcs), repeated
+    return Found(str(path), kind, shapes, values, has_wcs, tuple(empty)), repeated
+
+
+def _check_keywords(hdu: Any) -> None:
+    """Raise `ValueError` for a damaged keyword: astropy reads it, and writes none of it."""
+    wrong = next((key for key in hdu.header if not (key.isascii() and key.isprintable())), "")
+    if wrong:
+        raise ValueError(f"its extension {hdu.name} has the keyword {wrong!r}")
 
 
 def _tree(hdus: fits.HDUList) -> bytes:
@@ -153,7 +170,7 @@ def _tree(hdus: fits.HDUList) -> bytes:
     if hdus["ASDF"].is_image:
         raise ValueError("its extension ASDF is an image, not a table")
     tree = hdus["ASDF"].data.tobytes()
-    if problem := tree_problem(tree):
+    if problem := tree_problem(tree, _GROUPS):
         raise ValueError(f"its extension ASDF cannot be read: {problem}")
     for name, version in dict.fromkeys(_REFERENCE.findall(tree)):
         if (name.decode(), int(version)) not in hdus:

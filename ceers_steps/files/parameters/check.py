@@ -17,7 +17,12 @@ from ceers_steps.errors import CeersError
 from ceers_steps.files.limits import why_no_file
 from ceers_steps.files.parameters.ranges import number_problem, path_problem
 from ceers_steps.files.parameters.texts import text_parameter_problem
-from ceers_steps.files.parameters.tree import ParameterTree, from_nested, read_parameters
+from ceers_steps.files.parameters.tree import (
+    ParameterTree,
+    check_opens,
+    from_nested,
+    read_parameters,
+)
 from ceers_steps.names import header_problem, name_problem, text_problem
 
 __all__ = [
@@ -152,7 +157,7 @@ def _check_files_of_steps(taker: type[TakesParameters], steps: Any, folder: Path
 def _is_for(tree: ParameterTree, taker: type[TakesParameters]) -> bool:
     """Say whether a file is for a step or pipeline, or one that it extends."""
     names = {base.__name__ for base in taker.__mro__}
-    names |= {getattr(base, "class_alias", None) or "" for base in taker.__mro__}
+    names |= {str(getattr(base, "class_alias", None)) for base in taker.__mro__}
     return tree.class_name.rpartition(".")[2] in names
 
 
@@ -169,6 +174,7 @@ def _check_class(path: str | os.PathLike, taker: type[TakesParameters]) -> None:
 def _check_file(path: str | os.PathLike, spec: Mapping[str, Any]) -> None:
     """Read a parameter file and check it."""
     check_parameters(read_parameters(path), spec, f"Parameter file {path}", Path(path).parent)
+    check_opens(path)
 
 
 def _new(tree: ParameterTree, known: ParameterTree) -> ParameterTree:

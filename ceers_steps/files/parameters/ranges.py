@@ -25,13 +25,19 @@ RANGES: dict[str, tuple[float, float]] = {
     **dict.fromkeys(("after_jump_flag_time1", "after_jump_flag_time2"), _TIMES),
     **dict.fromkeys(("stepsize", "pixmap_stepsize", "npixels", "nlevels"), _STEPS),
     **dict.fromkeys(("aperture_ee1", "aperture_ee2", "aperture_ee3"), (1, 99)),
-    "kernel_fwhm": (0, 100),
+    "kernel_fwhm": (0.1, 100),
+    "bkg_boxsize": (1, 100_000),
+    "snr_threshold": (0, 1e6),
+    "maskpt": (0, 1),
     **dict.fromkeys(("minsep_fwhm", "localbkg_width"), _PIXELS),
     "contrast": (0, 1),
     **dict.fromkeys(("time_masked_after_shower", "snowball_time_masked_next_int"), _TIMES),
 }
 """Smallest and largest value by parameter: pixels, degrees, seconds, percent; choices, far beyond
 use."""
+
+_ABOVE_ZERO = {"kron_params": 2}
+"""How many numbers of a list, from its first, must be above 0: of a scale 0 nothing is left."""
 
 RISING = (
     ("aperture_ee1", "aperture_ee2", "aperture_ee3"),
@@ -65,9 +71,11 @@ def number_problem(name: str, values: Iterable[object]) -> str:
         Empty if nothing is, or if the parameter has no limits here.
     """
     least, most = RANGES.get(name, (-math.inf, math.inf))
-    for value in values:
+    for place, value in enumerate(values):
         if isinstance(value, (int, float)) and not least <= value <= most:
             return f"{value:g} is not from {least:g} to {most:g}"
+        if value == 0 and place < _ABOVE_ZERO.get(name, 0):
+            return f"its number {place + 1} is 0, and must be above"
     return ""
 
 

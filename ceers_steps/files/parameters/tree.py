@@ -1,6 +1,7 @@
 """What a parameter file says: ASDF, or the older lines ``name = value``; values are not checked."""
 
 import os
+import warnings
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -12,7 +13,7 @@ from configobj import ConfigObj, ConfigObjError
 from ceers_steps.errors import CeersError
 from ceers_steps.files.limits import check_parameter_file, why_no_file
 
-__all__ = ["ParameterTree", "from_nested", "read_parameters"]
+__all__ = ["ParameterTree", "check_opens", "from_nested", "read_parameters"]
 
 REMEDY = "Start from a copy of one that works: ceers params --all"
 
@@ -108,6 +109,32 @@ def _from_asdf(content: bytes, path: Path) -> ParameterTree:
             f"name: {tree['class'].rpartition('.')[2]}"
         )
     return _from_mapping(tree, path, "")
+
+
+def check_opens(path: str | os.PathLike) -> None:
+    """Let stpipe read a parameter file in which nothing else is wrong.
+
+    Parameters
+    ----------
+    path
+        The file, which `read_parameters` has read.
+
+    Raises
+    ------
+    CeersError
+        For what only stpipe stumbles over: other versions of ASDF, blocks that are cut off.
+    """
+    from stpipe.config_parser import load_config_file
+
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            load_config_file(os.fspath(path))
+    except Exception as err:  # of any of asdf, yaml, numpy and struct
+        # what asdf refuses stpipe tries to read as lines name = value
+        first = err.__context__ if isinstance(err, ConfigObjError) and err.__context__ else err
+        reason = f"{type(first).__name__}: {_one_line(first):.150}"
+        raise CeersError(f"Parameter file {path} cannot be read ({reason}). {REMEDY}") from err
 
 
 def _from_mapping(values: Any, path: Path, where: str) -> ParameterTree:
@@ -210,7 +237,7 @@ def _named_twice(node: yaml.Node, seen: set[int] | None = None) -> str:
     return next(filter(None, (_named_twice(value, seen) for value in node.value)), "")
 
 
-def _one_line(err: Exception) -> str:
+def _one_line(err: BaseException) -> str:
     """Return the message of an error without line breaks."""
     return (" ".join(str(err).split()) or type(err).__name__)[:200]
 

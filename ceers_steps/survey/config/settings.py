@@ -336,9 +336,23 @@ def _useless_paths(config: SurveyConfig) -> Iterator[tuple[str, str, str]]:
             continue
         if problem := _path_problem(value, folder=declared.folder):
             yield f"files.{key}", f"{key}={value} {problem}", "Correct the path"
+    if problem := _output_problem(config.output):
+        yield "output", f"output={config.output} {problem}", "Give a folder of its own"
+    if config.profile and (problem := _path_problem(config.profile, folder=True)):
+        yield "run.profile", f"profile={config.profile} {problem}", "Correct the path"
     for value in config.hst_images:
         if problem := _path_problem(value, folder=False):
             yield "files.hst_images", f"hst_images: {value} {problem}", "Correct the path"
+
+
+def _output_problem(path: Path) -> str:
+    """Say why a path cannot be the folder that a survey writes to; '' when it can."""
+    if path == Path(path.anchor):
+        return "is the root of the file system, which a survey would fill"
+    there = next(each for each in (path, *path.parents) if os.path.lexists(each))
+    if not there.is_dir():
+        return "is not a folder" if there == path else f"lies below {there}, which is no folder"
+    return ""
 
 
 def _path_problem(path: Path, *, folder: bool) -> str:

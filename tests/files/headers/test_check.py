@@ -1,6 +1,7 @@
 """Files and models before the work: damaged, cut, turned, of another shape."""
 
 import gzip
+import re
 import shutil
 from pathlib import Path
 
@@ -92,6 +93,33 @@ def _bomb(tree):
         (
             lambda hdus: _tree_edited(hdus, lambda tree: tree[: len(tree) // 2]),
             "extension ASDF cannot be read: .*no end",
+        ),
+        (
+            lambda hdus: _tree_edited(
+                hdus, lambda tree: re.sub(rb"\nmeta:.*", b"\nmeta: 5\n...\n", tree, flags=re.S)
+            ),
+            "cannot be read: meta is no group",
+        ),
+        (
+            lambda hdus: _tree_edited(
+                hdus, lambda tree: tree.replace(b"\nmeta:", b"\nmeta:\n  cal_step: 5", 1)
+            ),
+            "cannot be read: meta.cal_step is no group of names and values",
+        ),
+        (
+            lambda hdus: _tree_edited(
+                hdus, lambda tree: tree.replace(b"\nmeta:", b"\nmeta:\n  ceers_steps: 5", 1)
+            ),
+            "cannot be read: meta.ceers_steps is no group",
+        ),
+        (
+            lambda hdus: _tree_edited(
+                hdus,
+                lambda tree: tree.replace(
+                    b"\nmeta:", b"\nmeta:\n  ceers_steps: {ceers_wispsub: {metrics: [1]}}", 1
+                ),
+            ),
+            "cannot be read: meta.ceers_steps.ceers_wispsub.metrics is no group",
         ),
         (lambda hdus: _tree_edited(hdus, _bomb), "extension ASDF cannot be read: its anchors"),
     ],
@@ -185,6 +213,23 @@ def test_empty_planes_are_missing(path):
 
     with pytest.raises(CeersError, match=r"x_rate\.fits has no VAR_RNOISE \(found: SCI, DQ, ERR"):
         check_input(edit(path, change), WANTED, "Step")
+
+
+def test_a_plane_without_pixels_is_named(path):
+    """Of one that is not there jwst makes a plane of its own; of this it makes none."""
+
+    def change(hdus):
+        hdus["DQ"].data = None
+
+    with pytest.raises(CeersError, match=r"x_rate\.fits: no pixels in its extension DQ"):
+        check_input(edit(path, change), Wanted(types=("ImageModel",)), "Step")
+
+
+def test_a_damaged_keyword_is_named_before_the_work(path):
+    content = Path(path).read_bytes()
+    Path(path).write_bytes(content.replace(b"EXP_TYPE=", b"EXP\0TYPE=", 1))
+    with pytest.raises(CeersError, match=r"extension PRIMARY has the keyword 'EXP.x00TYPE'"):
+        check_input(path, Wanted(), "Step")
 
 
 def test_a_mosaic_has_the_keywords_of_an_exposure_and_not_its_array(tmp_path):

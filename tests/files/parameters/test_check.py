@@ -103,6 +103,24 @@ STRUCTURE = {
         "'jump' stands twice",
     ),
     "number for a name": (of_wisps("{5: lsq}"), "unknown parameter steps.wispsub.5"),
+    "class without a name": (
+        asdf("class: ..\nname: x\nparameters: {}\n"),
+        "is for .. .'class' in it., not for CeersDetector1",
+    ),
+    "another version of ASDF": (
+        detector1().replace("#ASDF 1.0.0", "#ASDF 99.0.0"),
+        "cannot be read .ValueError: Unsupported ASDF file format version",
+    ),
+    "a version that is none": (detector1().replace("#ASDF 1.0.0", "#ASDF x.y"), "cannot be read"),
+    "another standard": (detector1().replace("STANDARD 1.6.0", "STANDARD 9.9.9"), "cannot be read"),
+    "an array that is not there": (
+        detector1(
+            top="extra: !core/ndarray-1.1.0 "
+            "{source: 0, datatype: int8, byteorder: little, shape: [3]}\n"
+        ),
+        "cannot be read",
+    ),
+    "a block that is cut off": (detector1() + "\xd3BLK\0\x30ab", "cannot be read"),
     "parameter twice": (
         detector1(parameters="{output_dir: a, output_dir: b}"),
         "'output_dir' stands twice",
@@ -184,7 +202,7 @@ CORPUS = {
 def write(tmp_path):
     def write(text, name="broken.asdf"):
         path = tmp_path / name
-        path.write_bytes(text.encode())
+        path.write_bytes(text.encode("utf-8" if "\xd3" not in text else "latin-1"))
         return path
 
     return write
@@ -411,7 +429,7 @@ def test_numbers_in_lists_of_files(value):
         (CeersImage3, {"steps": {"skymatch": {"stepsize": 0}}}, "0 is not from 1"),
         (CeersImage3, {"steps": {"skymatch": {"stepsize": None}}}, ""),
         (CeersImage3, {"steps": {"outlier_detection": {"pixmap_stepsize": 0}}}, "0 is not from 1"),
-        (CeersImage3, {"steps": {"source_catalog": {"kernel_fwhm": 1e30}}}, "from 0 to 100"),
+        (CeersImage3, {"steps": {"source_catalog": {"kernel_fwhm": 1e30}}}, "from 0.1 to 100"),
         (CeersImage3, {"steps": {"source_catalog": {"npixels": 0}}}, "0 is not from 1"),
         (CeersImage3, {"steps": {"source_catalog": {"nlevels": -1}}}, "-1 is not from 1"),
         (CeersImage3, {"steps": {"source_catalog": {"localbkg_width": 10**9}}}, "from 0 to 1000"),
@@ -426,6 +444,28 @@ def test_numbers_that_declare_no_limits(taker, given, problem):
             check_given(taker, given, None)
     else:
         check_given(taker, given, None)
+
+
+@pytest.mark.parametrize(
+    ("step", "name", "value", "problem"),
+    [
+        ("source_catalog", "kron_params", [0, 1.4], "its number 1 is 0, and must be above"),
+        ("source_catalog", "kron_params", [2.5, 0], "its number 2 is 0, and must be above"),
+        ("source_catalog", "kernel_fwhm", 0, "0 is not from 0.1 to 100"),
+        ("source_catalog", "bkg_boxsize", 0, "0 is not from 1 to 100000"),
+        ("source_catalog", "snr_threshold", -1, "-1 is not from 0 to 1e.06"),
+        ("outlier_detection", "maskpt", 2, "2 is not from 0 to 1"),
+    ],
+)
+def test_numbers_with_which_nothing_can_be_found(step, name, value, problem):
+    """0 ended in a traceback of photutils once there were sources; a box of 0 was passed over."""
+    with pytest.raises(CeersError, match=f"steps.{step}.{name} = .*: {problem}"):
+        check_given(CeersImage3, {"steps": {step: {name: value}}}, None)
+
+
+def test_the_least_radius_of_kron_may_be_0():
+    given = {"steps": {"source_catalog": {"kron_params": [2.5, 1.4, 0.0]}}}
+    check_given(CeersImage3, given, None)
 
 
 def test_largest_radius_is_that_of_the_kernel():

@@ -425,12 +425,35 @@ WRONG = {
         4,
         ["survey.toml is not a folder"],
     ),
+    "file for a profile": ('[run]\nprofile = "survey.toml"\n', 4, ["survey.toml is not a folder"]),
+    "profile that is not there": ('[run]\nprofile = "mine"\n', 4, ["mine does not exist"]),
     "region that is not there": (
         '[files]\nmask_regions = "a.reg"\n',
         4,
         ["a.reg does not exist"],
     ),
 }
+
+
+@pytest.mark.parametrize(
+    ("output", "problem"),
+    [
+        ("/", "is the root of the file system"),
+        ("/../.", "is the root of the file system"),
+        ("/dev/null", "is not a folder"),
+        ("survey.toml", "is not a folder"),
+        ("survey.toml/out", "lies below .*survey.toml, which is no folder"),
+        ("gone", "is not a folder"),
+    ],
+)
+@pytest.mark.parametrize("as_option", [False, True])
+def test_an_output_that_cannot_be_written(survey, monkeypatch, output, problem, as_option):
+    """It is said with the plan: reading hundreds of headers comes before the first file."""
+    path = survey("", basic=f'inputs = ["uncal"]\noutput = "{"out" if as_option else output}"\n')
+    (path.parent / "gone").symlink_to("nowhere")
+    monkeypatch.chdir(path.parent)
+    with pytest.raises(CeersError, match=f"survey.toml, line 2: output=.* {problem}"):
+        load_config(path, options={"output": output} if as_option else {})
 
 
 @pytest.mark.parametrize("case", WRONG)
