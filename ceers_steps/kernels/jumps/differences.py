@@ -15,6 +15,8 @@ __all__ = [
     "Noise",
     "Ramp",
     "Window",
+    "line_weights",
+    "mean_without_largest",
     "measure_noise",
 ]
 
@@ -93,6 +95,48 @@ class Ramp:
         usable = ~(broken[1:] | broken[:-1] | self.bad[box]) & np.isfinite(differences)
         jumps = (groupdq[1:] & JUMP_DET) != 0
         return Window(differences, usable, usable & ~jumps & ~self.flags[1:, *box])
+
+
+def line_weights(n_groups: int) -> NDArray[np.float32]:
+    """Return the weights of the differences of a ramp in the slope of a straight line.
+
+    Parameters
+    ----------
+    n_groups
+        Groups of the ramp, at least 2.
+
+    Returns
+    -------
+    NDArray
+        Shape ``(n_groups - 1,)``; the sum is 1.
+    """
+    k = np.arange(1, n_groups)
+    weights = 6 * k * (n_groups - k) / (n_groups * (n_groups**2 - 1))
+    return weights.astype(np.float32)
+
+
+def mean_without_largest(
+    differences: NDArray[np.float32], usable: NDArray[np.bool_]
+) -> NDArray[np.float32]:
+    """Return the mean of the differences of each pixel without the largest, which may hold a hit.
+
+    Parameters
+    ----------
+    differences
+        Shape ``(n, ny, nx)``; 0 where they cannot be used.
+    usable
+        Same shape.
+
+    Returns
+    -------
+    NDArray
+        Shape ``(ny, nx)``; the only one if there is no other, 0 if there is none.
+    """
+    count = usable.sum(axis=0, dtype=np.uint8)
+    mean = np.asarray(differences.sum(axis=0))
+    more = count > 1
+    mean[more] = (mean[more] - differences.max(axis=0)[more]) / (count[more] - 1)
+    return mean
 
 
 def measure_noise(ramp: Ramp, events: list[tuple[int, Slices]], n_outputs: int) -> Noise:

@@ -8,6 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ceers_steps.kernels.dq import DO_NOT_USE, SATURATED
+from ceers_steps.kernels.jumps.differences import line_weights, mean_without_largest
 from ceers_steps.kernels.jumps.joint import (
     Covariance,
     GroupNoise,
@@ -17,12 +18,12 @@ from ceers_steps.kernels.jumps.joint import (
 )
 from ceers_steps.kernels.jumps.large_events import (
     EventHalos,
-    LargeEvent,
     find_large_events,
+    held_by_events,
     levels_beside_events,
 )
-from ceers_steps.kernels.jumps.settings import EVENTS, JumpSettings
-from ceers_steps.kernels.jumps.surroundings import expect_rate, row_levels
+from ceers_steps.kernels.jumps.settings import JumpSettings
+from ceers_steps.kernels.jumps.surroundings import expect_rate, odd_step, row_levels
 from ceers_steps.kernels.parts import with_neighbours
 from ceers_steps.kernels.rows import LazyRows
 from ceers_steps.kernels.stats import mad_sigma
@@ -92,12 +93,14 @@ class Judge:
         for first in range(0, self._layout.shape[0], height):
             yield slice(first, min(first + height, self._layout.shape[0]))
 
-    def _usable(self, rows: slice, first: int = 0, n: int | None = None) -> Bool:
-        """Return which of `n` differences (all without) of some rows can be used."""
+    def _usable(
+        self, rows: slice | NDArray, first: int = 0, n: int | None = None, step: int = 1
+    ) -> Bool:
+        """Return which of `n` differences (all without) of some rows and columns can be used."""
         groups = slice(first, None if n is None else first + n + 1)
-        known = np.isfinite(self._data[groups, rows])
-        known &= (self._groupdq[groups, rows] & (DO_NOT_USE | SATURATED)) == 0
-        known &= ~self._bad[rows]
+        known = np.isfinite(self._data[groups, rows, ::step])
+        known &= (self._groupdq[groups, rows, ::step] & (DO_NOT_USE | SATURATED)) == 0
+        known &= ~self._bad[rows, ::step]
         return known[1:] & known[:-1]
 
     def _differences(self, rows: slice) -> tuple[Float, Bool]:
@@ -140,26 +143,36 @@ class Judge:
         enough = np.count_nonzero(kind & known) >= self._settings.fewest_of_kind
         return kind | np.bool_(not enough)
 
-    def take_out_levels(self) -> None:
+    def take_out_levels(self, held: Bool | None = None) -> None:
         """Find the level of each row of each output in the differences.
 
-        The rate is at first the mean without the largest difference of each pixel, which may
-        hold a hit.
+        The rate is at first the mean without the largest difference of each pixel, which may hold
+        a hit. Beside large events these always do, and the largest of noise stays: it is too high.
+
+        Parameters
+        ----------
+        held
+            Shape ``(ngroups - 1, ny, nx)``, True = may hold something of a large event. If given,
+            rates in rows of events are the mean of the others without hits.
         """
-        n_outputs = self._layout.n_outputs
         for rows in self._strips():
+            if held is not None and not held[:, rows].any():
+                continue
             differences, usable = self._differences(rows)
-            count = usable.sum(axis=0, dtype=np.uint8)
-            rate = differences.sum(axis=0)
-            more = count > 1
-            rate[more] = (rate[more] - differences.max(axis=0)[more]) / (count[more] - 1)
+            if held is not None:
+                steady = usable & ~self.hits[:, rows]
+                usable = steady & ~held[:, rows]
+                used = usable | (steady & (np.count_nonzero(usable, axis=0) < 2))
+                rate = np.sum(differences, axis=0, where=used)
+                rate /= np.maximum(np.count_nonzero(used, axis=0), 1)
+            else:
+                rate = mean_without_largest(differences, usable)
             self._rate[rows] = rate
             differences -= rate
             differences[~usable] = np.nan
-            n, height, _ = differences.shape
-            above = differences.reshape(n * height, n_outputs, -1)
-            found = row_levels(above, self._settings.level_sample)
-            self._levels[:, rows] = found.reshape(n, height, n_outputs)
+            strips = differences.reshape(-1, self._layout.n_outputs, self._layout.output_width)
+            found = row_levels(strips, self._settings.level_sample)
+            self._levels[:, rows] += found.reshape(len(differences), -1, found.shape[1])
 
     def find_hits(self, threshold: float) -> None:
         """Find the differences that are above the expected rate by themselves.
@@ -184,7 +197,9 @@ class Judge:
         # what of a hit its neighbours got would be taken for a stripe in its group, and for less
         # than none in all others: the rate of a ramp cut there would come out too high
         cut = self._events.near(self._layout.shape) | with_neighbours(np.any(self.hits, axis=0))
-        weights = self._line_weights()
+        weights = line_weights(len(self._data))
+        # rates that were found in another way, beside events, are no step from row to row
+        self._levels -= np.tensordot(weights, self._levels, axes=1)
         mean, sigma = np.empty_like(self._rate), np.empty_like(self._rate)
         for rows in self._strips():
             differences, usable = self._differences(rows)
@@ -215,12 +230,6 @@ class Judge:
         patterns -= np.tensordot(weights, patterns, axes=1)
         self._patterns = patterns
 
-    def _line_weights(self) -> Float:
-        """Return the weights that a straight line through the groups gives the differences."""
-        n = len(self.hits)
-        weights = (np.arange(1, n + 1) * np.arange(n, 0, -1)).astype(np.float32)
-        return weights / weights.sum()
-
     def release_stripes(self) -> Float | None:
         """Return the stripes that were found, levels included; they are no longer held.
 
@@ -231,42 +240,29 @@ class Judge:
         """
         patterns, self._patterns = self._patterns, None
         if patterns is not None:
-            levels = self._levels - np.tensordot(self._line_weights(), self._levels, axes=1)
             width = patterns.shape[2] // self._layout.n_outputs
-            for pattern, level in zip(patterns, levels, strict=True):
+            for pattern, level in zip(patterns, self._levels, strict=True):
                 pattern += np.repeat(level, width, axis=1)
         return patterns
 
     def take_out_events(self) -> None:
         """Find large events, and anew the levels of the rows that their halos reach."""
-        last: list[LargeEvent] = []
-        before, shape = ~self._bad, self._layout.shape
-        # odd: odd and even columns have levels of their own
-        step = max(self._layout.output_width // self._settings.level_sample, 1)
-        step -= 1 - step % 2
+        shape = self._layout.shape
+        events = find_large_events(self.hits, partial(self._usable, slice(None), n=1), self._bad)
+        self.take_out_levels(held_by_events(events, self.hits.shape))
+        step = odd_step(self._layout.output_width, self._settings.level_sample)
         cols = np.arange(0, shape[1], step)
         outputs = cols // self._layout.output_width
         sigma = 1 / np.median(self._inverse_noise(self._sample_rows()))
-        cut: Bool = np.any(self.hits, axis=0)
-        for g, hits in enumerate(self.hits):
-            usable = self._usable(slice(None), g, 1)[0]
-            # what was lost before is no new event
-            here = find_large_events(hits | (before & ~usable), g)
-            before = usable
-            # a large one may fall into the difference after, too
-            here, last = [replace(one, group=g) for one in here + last], here
-            last = [one for one in last if one.radius > EVENTS.core_block]
-            near = np.zeros(shape[0], bool)
-            for one in here:
-                near[one.box(shape)[0]] = True
-            if not here:
-                continue
-            rows = np.flatnonzero(near)
+        cut: Bool = np.any(self.hits[..., ::step], axis=0)
+        for g in sorted({event.group for event in events}):
+            here = [event for event in events if event.group == g]
+            rows = np.unique(np.concatenate([np.r_[one.box(shape)[0]] for one in here]))
             with np.errstate(invalid="ignore"):
                 excess = self._data[g + 1, rows, ::step] - self._data[g, rows, ::step]
                 excess -= self._rate[rows, ::step]
             excess /= sigma
-            excess[cut[rows, ::step] | ~usable[rows, ::step]] = np.nan
+            excess[cut[rows] | ~self._usable(rows, g, 1, step)[0]] = np.nan
             levels = self._levels[g] / sigma
             changed = levels_beside_events(excess, rows, cols, outputs, levels, here)
             self._levels[g][changed] = levels[changed] * sigma

@@ -4,6 +4,7 @@ The halo of a large event may fill most of a row, whose level then takes it for 
 levels are found together: rings about the core tell the one, what is left of the rows the others.
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from itertools import pairwise
 
@@ -16,7 +17,13 @@ from ceers_steps.kernels.jumps.settings import EVENTS, EventSettings
 from ceers_steps.kernels.parts import find_parts
 from ceers_steps.kernels.stats import mad_sigma
 
-__all__ = ["EventHalos", "LargeEvent", "find_large_events", "levels_beside_events"]
+__all__ = [
+    "EventHalos",
+    "LargeEvent",
+    "find_large_events",
+    "held_by_events",
+    "levels_beside_events",
+]
 
 Float = NDArray[np.float32]
 Bool = NDArray[np.bool_]
@@ -95,7 +102,7 @@ class EventHalos:
         near = np.zeros(shape, bool)
         for event in self._events:
             box = event.box(shape)
-            near[box] |= _distance(event, box) <= event.reach
+            near[box] |= _inside(event, box)
         return near
 
     def take_from(self, difference: Float, group: int, rows: slice) -> None:
@@ -123,33 +130,78 @@ def _distance(event: LargeEvent, box: tuple[slice, slice]) -> NDArray[np.float64
     return event.distance(rows, cols)
 
 
+def _inside(event: LargeEvent, box: tuple[slice, slice]) -> Bool:
+    """Return the pixels of a box within the reach of an event."""
+    return _distance(event, box) <= event.reach
+
+
 def find_large_events(
-    event: Bool, group: int, settings: EventSettings = EVENTS
+    hits: Bool, usable: Callable[[int], Bool], bad: Bool, settings: EventSettings = EVENTS
 ) -> list[LargeEvent]:
-    """Find the cores of large events in a difference.
+    """Find the cores of large events in the differences of a ramp.
 
     Parameters
     ----------
-    event
-        Shape ``(ny, nx)``; True = holds a hit, or cannot be used for the first time.
-    group
-        The difference, from 0.
+    hits
+        Shape ``(ngroups - 1, ny, nx)``; True = holds a hit.
+    usable
+        Returns which pixels of a difference (from 0) can be used, shape ``(1, ny, nx)``.
+    bad
+        Shape ``(ny, nx)``; True = do not use in any difference.
     settings
         Constants of the method.
 
     Returns
     -------
     list of LargeEvent
-        With the largest reach that they may have.
+        With the largest reach that they may have. Frames are averaged: a large one may fall into
+        the difference after, and is there, too.
     """
-    size, found = settings.core_block, []
-    filled = block_sum(event, size) > settings.core_filled * size**2
-    for core in find_parts(filled, corners=False):
-        y, x = (size * (side.start + side.stop) / 2 for side in core.box)
-        radius = size * np.sqrt(np.count_nonzero(core.pixels) / np.pi)
-        reach = settings.halo_margin + settings.halo_slope * radius
-        found.append(LargeEvent(group, y, x, float(radius), float(reach)))
+    size = settings.core_block
+    found: list[LargeEvent] = []
+    before = ~bad
+    for g, here in enumerate(hits):
+        (now,) = usable(g)
+        # what was lost before is no new event
+        filled = block_sum(here | (before & ~now), size) > settings.core_filled * size**2
+        before = now
+        for core in find_parts(filled, corners=False):
+            y, x = (size * (side.start + side.stop) / 2 for side in core.box)
+            radius = size * np.sqrt(np.count_nonzero(core.pixels) / np.pi)
+            reach = settings.halo_margin + settings.halo_slope * radius
+            event = LargeEvent(g, y, x, float(radius), float(reach))
+            found.append(event)
+            if radius > size and g + 1 < len(hits):
+                found.append(replace(event, group=g + 1))
     return found
+
+
+def held_by_events(
+    events: list[LargeEvent], shape: tuple[int, int, int], settings: EventSettings = EVENTS
+) -> Bool:
+    """Return which differences of pixels may hold something of large events.
+
+    Parameters
+    ----------
+    events
+        Of `find_large_events`.
+    shape
+        ``(ngroups - 1, ny, nx)``.
+    settings
+        Constants of the method: smaller cores, of which rows of noise have many, do not count.
+
+    Returns
+    -------
+    ndarray of bool
+        Of that shape; True = within the reach of one in that difference or the next.
+    """
+    held = np.zeros(shape, bool)
+    for event in events:
+        if event.radius <= settings.core_block:
+            continue
+        box = event.box(shape[1:])
+        held[max(event.group - 1, 0) : event.group + 1, *box] |= _inside(event, box)
+    return held
 
 
 def levels_beside_events(

@@ -10,7 +10,7 @@ from ceers_steps.kernels.jumps.settings import JUMPS, JumpSettings
 from ceers_steps.kernels.stats import nan_median, subsample
 from ceers_steps.kernels.stripes.readout import ReadoutLayout
 
-__all__ = ["Surroundings", "expect_rate", "row_levels"]
+__all__ = ["Surroundings", "expect_rate", "odd_step", "row_levels"]
 
 Float = NDArray[np.float32]
 
@@ -87,6 +87,27 @@ def expect_rate(
     return Surroundings(np.add(smooth, own, out=own), smooth, structure, typical)
 
 
+def odd_step(width: int, sample: int) -> int:
+    """Return the step from one to the next of a sample of columns.
+
+    Odd and even columns have levels of their own: an odd step takes both.
+
+    Parameters
+    ----------
+    width
+        Columns that there are.
+    sample
+        Columns that are wanted, at least.
+
+    Returns
+    -------
+    int
+        Columns from one to the next, odd.
+    """
+    step = max(width // sample, 1)
+    return step - 1 + step % 2
+
+
 def row_levels(strips: Float, sample: int) -> Float:
     """Return the median of a sample of each row of each output.
 
@@ -95,15 +116,13 @@ def row_levels(strips: Float, sample: int) -> Float:
     strips
         Shape ``(ny, n_outputs, width)``; NaN = do not use.
     sample
-        Pixels of each that are taken. An odd step takes odd and even columns, which have levels
-        of their own.
+        Pixels of each that are taken.
 
     Returns
     -------
     NDArray
         Shape ``(ny, n_outputs)``; 0 where half of a sample is NaN.
     """
-    step = max(strips.shape[2] // sample, 1)
-    strips = strips[:, :, :: step - 1 + step % 2]
+    strips = strips[:, :, :: odd_step(strips.shape[2], sample)]
     known = np.count_nonzero(~np.isnan(strips), axis=2) > strips.shape[2] / 2
     return np.where(known, nan_median(strips, axis=2, lower=True), np.float32(0))

@@ -12,7 +12,13 @@ from numpy.typing import NDArray
 
 from ceers_steps.kernels.discs import grown_box
 from ceers_steps.kernels.dq import JUMP_DET
-from ceers_steps.kernels.jumps.differences import Noise, Ramp, Window, measure_noise
+from ceers_steps.kernels.jumps.differences import (
+    Noise,
+    Ramp,
+    Window,
+    line_weights,
+    measure_noise,
+)
 from ceers_steps.kernels.parts import Slices
 from ceers_steps.kernels.snowballs.adaptive import Snowball
 from ceers_steps.kernels.snowballs.halo import log_radius, stretch_of
@@ -86,7 +92,7 @@ def subtract_faint_halos_inplace(
     n_subtracted = n_refused = 0
     total, n_pixels = 0.0, 0
     variance = None
-    line = _line_weights(len(data[0]))
+    line = line_weights(len(data[0]))
     nothing = np.zeros(groupdq.shape[1:], bool)
     for i in sorted({event.integration for event in events}):
         ramp = Ramp(data[i], groupdq[i], bad, nothing)
@@ -114,12 +120,6 @@ def subtract_faint_halos_inplace(
                     variance = np.zeros((len(data), *bad.shape), np.float32)
                 variance[i, *halo.box] += np.square(FAINT.left_over * share * halo.error)
     return FaintHalos(n_subtracted, n_refused, total / max(n_pixels, 1), variance)
-
-
-def _line_weights(n_groups: int) -> NDArray[np.float64]:
-    """Return the weights of the differences of a ramp in the slope of a straight line."""
-    k = np.arange(1, n_groups)
-    return 6 * k * (n_groups - k) / (n_groups * (n_groups**2 - 1))
 
 
 @dataclass(frozen=True)

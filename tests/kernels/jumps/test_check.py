@@ -9,9 +9,10 @@ from scipy import ndimage
 from ceers_steps.kernels.dq import DO_NOT_USE, JUMP_DET, SATURATED
 from ceers_steps.kernels.jumps.check import check_jumps, subtract_stripes_inplace
 from ceers_steps.kernels.jumps.joint import GroupNoise
-from ceers_steps.kernels.jumps.large_events import EventHalos
-from ceers_steps.kernels.jumps.settings import EVENTS
+from ceers_steps.kernels.jumps.large_events import EventHalos, levels_beside_events
+from ceers_steps.kernels.jumps.settings import EVENTS, JUMPS
 from ceers_steps.kernels.parts import with_neighbours
+from ceers_steps.kernels.stripes.groups import GroupStripes
 from ceers_steps.kernels.stripes.readout import ReadoutLayout
 
 SHAPE = (256, 256)
@@ -21,6 +22,7 @@ GAIN = 2.0  # e- per unit of the data
 RATE = 5.0  # e- per group
 SIGMA = np.sqrt(RATE + 2 * READ**2)  # of a difference, e-
 LAYOUT = ReadoutLayout(SHAPE, n_outputs=2)
+ONE_OUTPUT = ReadoutLayout(SHAPE, n_outputs=1)
 NOISE = GroupNoise(
     np.full(SHAPE, np.sqrt(2) * READ / GAIN, np.float32), np.full(SHAPE, GAIN, np.float32)
 )
@@ -195,13 +197,12 @@ def test_halos_of_large_events_are_no_stripes():
     arriving = np.zeros((N_GROUPS, *SHAPE))
     arriving[5] = np.where(radius < 8, 5000.0, 60 * np.maximum(radius / 8, 1) ** -3.5)
     data = ramp(arriving, seed=4, stripes=2.0)
-    layout = ReadoutLayout(SHAPE, n_outputs=1)
     groupdq = np.zeros(data.shape, np.uint8)
-    found = check_jumps(data, groupdq, GOOD, NOISE, layout)
+    found = check_jumps(data, groupdq, GOOD, NOISE, ONE_OUTPUT)
     pattern = np.repeat(found.stripes[0], SHAPE[1] // found.stripes.shape[-1], axis=-1)
     halo = (radius > 16) & (radius < 30)
     without = ramp(0.0, seed=4, stripes=2.0)
-    truth = check_jumps(without, groupdq, GOOD, NOISE, layout).stripes[0]
+    truth = check_jumps(without, groupdq, GOOD, NOISE, ONE_OUTPUT).stripes[0]
     truth = np.repeat(truth, SHAPE[1] // truth.shape[-1], axis=-1)
     taken = (GAIN * (pattern - truth)[4][halo]).mean()
     # of 0.4 sigma; patterns from a row of 256 pixels, half of it masked, are known to 0.09 sigma
@@ -216,11 +217,10 @@ def test_an_event_of_the_first_difference_beside_reference_pixels():
     bad = (np.minimum(y, SHAPE[0] - 1 - y) < 4) | (np.minimum(x, SHAPE[1] - 1 - x) < 4)
     arriving = np.zeros((N_GROUPS, *SHAPE))
     arriving[1] = np.where(radius < 14, 5000.0, 300 * np.maximum(radius / 14, 1) ** -4.5)
-    layout = ReadoutLayout(SHAPE, n_outputs=1)
     patterns = []
     for charge in (arriving, 0.0):
         data = ramp(charge, seed=7, stripes=2.0)
-        found = check_jumps(data, np.zeros(data.shape, np.uint8), bad, NOISE, layout)
+        found = check_jumps(data, np.zeros(data.shape, np.uint8), bad, NOISE, ONE_OUTPUT)
         patterns.append(GAIN * np.repeat(found.stripes[0][0], 256 // found.stripes.shape[-1], 1))
     beside = (radius > 20) & (radius < 40) & ~bad
     taken = (patterns[0] - patterns[1])[beside].mean()
@@ -234,11 +234,10 @@ def test_levels_of_rows_that_a_halo_fills():
     radius = np.hypot(y - 128, x - 110)
     arriving = np.zeros((N_GROUPS, *SHAPE))
     arriving[5] = np.where(radius < 16, 5000.0, 300 * np.maximum(radius / 16, 1) ** -3.5)
-    layout = ReadoutLayout(SHAPE, n_outputs=1)
     patterns = []
     for charge in (arriving, 0.0):
         data = ramp(charge, seed=4, stripes=2.0)
-        found = check_jumps(data, np.zeros(data.shape, np.uint8), GOOD, NOISE, layout)
+        found = check_jumps(data, np.zeros(data.shape, np.uint8), GOOD, NOISE, ONE_OUTPUT)
         patterns.append(GAIN * found.stripes[0].mean(axis=2))
     beside = np.abs(np.arange(SHAPE[0]) - 128) < 50
     taken = (patterns[0] - patterns[1])[:, beside].mean(axis=1)
@@ -253,8 +252,6 @@ def test_what_is_faint_of_a_halo_is_no_stripe(monkeypatch):
     for at in ((70, 60), (180, 190)):
         radius = np.hypot(y - at[0], x - at[1])
         arriving[5] += np.where(radius < 10, 5000.0, 60 * np.maximum(radius / 10, 1) ** -4.0)
-    data = ramp(arriving, seed=6, stripes=2.0)
-    layout = ReadoutLayout(SHAPE, n_outputs=1)
     faint = (arriving[5] < EVENTS.faintest * SIGMA) & (arriving[5] > 0.3 * EVENTS.faintest * SIGMA)
     means = []
     for known in (False, True):
@@ -262,12 +259,68 @@ def test_what_is_faint_of_a_halo_is_no_stripe(monkeypatch):
             monkeypatch.undo()
         else:
             monkeypatch.setattr(EventHalos, "take_from", lambda *_: None)
-        pattern = check_jumps(data, np.zeros(data.shape, np.uint8), GOOD, NOISE, layout).stripes[0]
-        pattern = GAIN * np.repeat(pattern, SHAPE[1] // pattern.shape[-1], axis=-1)
+        patterns = []
+        for seed in (6, 7, 8):
+            data = ramp(arriving, seed=seed, stripes=2.0)
+            found = check_jumps(data, np.zeros(data.shape, np.uint8), GOOD, NOISE, ONE_OUTPUT)
+            patterns.append(GAIN * found.stripes[0])
+        pattern = np.mean(patterns, axis=0)
+        pattern = np.repeat(pattern, SHAPE[1] // pattern.shape[-1], axis=-1)
         means.append([pattern[k][faint].mean() for k in (4, 1)] / arriving[5][faint].mean())
     in_its_group, in_another = np.array(means[0]) - means[1]
     assert 0.2 < in_its_group < 0.8
     assert -0.2 < in_another < 0  # the patterns sum to nothing
+
+
+def test_rates_beside_an_event_are_those_of_other_differences(monkeypatch):
+    """The largest difference of a pixel there is that of the event, elsewhere one of noise."""
+    y, x = np.indices(SHAPE)
+    radius = np.hypot(y - 128, x - 64)
+    halo = np.where(radius < 6, 5000.0, 30 * np.maximum(radius / 6, 1) ** -2.5)
+    arriving = np.zeros((N_GROUPS, *SHAPE))
+    arriving[4], arriving[5] = 0.15 * halo, 0.85 * halo
+    near, far = (radius > 12) & (radius < 30), radius > 90
+    taken = []
+
+    def spy(excess, rows, cols, outputs, levels, events):
+        above = np.full(SHAPE, np.nan)
+        above[np.ix_(rows, cols)] = excess - levels[rows][:, outputs]
+        if events[0].group == 4:
+            there = arriving[5][near].mean() / SIGMA
+            taken.append(there - np.nanmean(above[near]) + np.nanmean(above[far]))
+        return levels_beside_events(excess, rows, cols, outputs, levels, events)
+
+    monkeypatch.setattr("ceers_steps.kernels.jumps.judge.levels_beside_events", spy)
+    for seed in range(6):
+        data = ramp(arriving, seed=seed)
+        check_jumps(data, np.zeros(data.shape, np.uint8), GOOD, NOISE, ONE_OUTPUT)
+    # of 0.27 sigma, to 0.007; 0.066 where the largest is left out
+    assert len(taken) == 6
+    assert abs(np.mean(taken)) < 0.04
+
+
+def test_rates_found_anew_beside_an_event_are_no_step_of_the_levels(monkeypatch):
+    """The covariance of the stripes is learnt from levels: a step would be 1/f noise."""
+    y, x = np.indices(SHAPE)
+    radius = np.hypot(y - 20, x - 20)
+    arriving = np.zeros((N_GROUPS, *SHAPE))
+    arriving[5] = np.where(radius < 8, 5000.0, 30 * np.maximum(radius / 8, 1) ** -4.0)
+    steps, find = [], GroupStripes.find
+
+    def spy(self, residual, levels):
+        steps.append(GAIN * (levels[:60].mean() - levels[150:].mean()) / SIGMA)
+        return find(self, residual, levels)
+
+    monkeypatch.setattr(GroupStripes, "find", spy)
+    # rates are found anew in the strips of rows that have an event
+    strips = replace(JUMPS, strip_pixels=32 * SHAPE[1])
+    for seed in range(4):
+        data = ramp(arriving, seed=seed)
+        groupdq = np.zeros(data.shape, np.uint8)
+        check_jumps(data, groupdq, GOOD, NOISE, ONE_OUTPUT, settings=strips)
+    # of 0.2 sigma by which a mean without the largest of 8 is low, to 0.001; was -0.014
+    assert len(steps) == 4 * (N_GROUPS - 1)
+    assert abs(np.mean(steps)) < 0.004
 
 
 def test_pixels_that_took_no_part_in_the_stripes_have_their_own_noise():
