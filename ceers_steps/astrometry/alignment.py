@@ -20,7 +20,12 @@ from ceers_steps.astrometry.exposure import (
     Correction,
     Residuals,
 )
-from ceers_steps.astrometry.reference import ReferenceCatalog, check_epoch, why_elsewhere
+from ceers_steps.astrometry.reference import (
+    ReferenceCatalog,
+    check_epoch,
+    remarks_on_fit,
+    why_elsewhere,
+)
 from ceers_steps.astrometry.tables import AlignmentSettings
 from ceers_steps.kernels.astrometry.dithers import (
     AlignedPart,
@@ -37,7 +42,7 @@ _Places = dict[int, tuple[NDArray[np.float64], NDArray[np.float64]]]
 log = logging.getLogger(__name__)
 
 DOUBTFUL = 3.0
-"""Uncertainty of an exposure against the others of its visit above which is warned, mas."""
+"""Uncertainty of a place among the others of a visit, or on the sky, that is warned of, mas."""
 
 
 @dataclass(frozen=True)
@@ -319,11 +324,13 @@ def _align_to_reference_inplace(
             reason = _why_not_good(absolute, settings)
         except ValueError as err:
             reason = f"{reference.name}: {err}"
+    remark = remarks_on_fit(absolute, geometry.geometry, DOUBTFUL) if absolute else ""
+    if absolute and not reason and 1e3 * absolute.fit.shift_error > DOUBTFUL:
+        log.warning("%s, %s: %s", _title(members), reference.name, remark)
     for member, fit in zip(members, part.joint.fits, strict=True):
         metrics = _metrics(absolute.fit, absolute.geometry) if absolute else {}
         metrics |= {"n_sources": len(positions), "reference": reference.name}
-        simpler = _why_simpler(absolute, geometry.geometry)
-        member.add_row("absolute", FAILED if reason else COMPLETE, reason or simpler, **metrics)
+        member.add_row("absolute", FAILED if reason else COMPLETE, reason or remark, **metrics)
         if reason or absolute is None:
             member.end(FAILED, reason)
         else:
@@ -332,7 +339,7 @@ def _align_to_reference_inplace(
             _correct_inplace(member, plane, matrix, shift, places[member.index])
             member.reference = reference.name
             said = f"aligned with {reference.name}"
-            member.end(COMPLETE, f"{said}; {simpler}" if simpler else said)
+            member.end(COMPLETE, f"{said}; {remark}" if remark else said)
             member.note_bound(absolute.at_bound)
     if absolute is None:
         return []
@@ -341,13 +348,6 @@ def _align_to_reference_inplace(
     for member in members:
         member.residuals.append(found)
     return [found]
-
-
-def _why_simpler(absolute: ReferenceFit | None, wanted: str) -> str:
-    """Return why another geometry was fitted than the one asked for; empty if none was."""
-    if absolute is None or absolute.geometry == wanted:
-        return ""
-    return f"{absolute.fit.n_used} matches are too few for {wanted}: only a shift was fitted"
 
 
 def _why_not_good(absolute: ReferenceFit, settings: AlignmentSettings) -> str:

@@ -19,12 +19,14 @@ from stcal.tweakreg.astrometric_utils import create_astrometric_catalog
 from ceers_steps.errors import CeersError
 from ceers_steps.files.atomic import write_atomic
 from ceers_steps.files.given.tables import read_table
+from ceers_steps.kernels.astrometry.dithers import ReferenceFit
 
 __all__ = [
     "ReferenceCatalog",
     "check_epoch",
     "fetch_reference",
     "read_reference_catalog",
+    "remarks_on_fit",
     "save_reference",
     "why_elsewhere",
 ]
@@ -187,6 +189,31 @@ def check_epoch(reference: ReferenceCatalog, time: float) -> None:
             f"exposures of {year:.1f}; the stars have moved by {moved:.0f} mas since. Give RA and "
             "DEC of the time of the exposures (and that in the column ref_epoch)."
         )
+
+
+def remarks_on_fit(found: ReferenceFit, wanted: str, doubtful: float) -> str:
+    """Return what is to be known of a fit to a catalogue beside its numbers.
+
+    Parameters
+    ----------
+    found
+        The fit.
+    wanted
+        Geometry that was asked for.
+    doubtful
+        Uncertainty of the place from which it is named, mas.
+
+    Returns
+    -------
+    str
+        That a simpler geometry was fitted, that the place is not well known; empty if neither.
+    """
+    remarks, matches = [], found.fit.n_used
+    if found.geometry != wanted:
+        remarks.append(f"{matches} matches are too few for {wanted}: only a shift was fitted")
+    if (error := 1e3 * found.fit.shift_error) > doubtful:
+        remarks.append(f"place on the sky known to {error:.1f} mas only, from {matches} matches")
+    return "; ".join(remarks)
 
 
 def why_elsewhere(reference: ReferenceCatalog, ra: float, dec: float, radius: float) -> str:

@@ -348,12 +348,14 @@ def group_problems(
         counts = Counter(kind.replace(" ", "").upper() for kind in kinds.values())
         if len(counts) < 2:
             continue
-        (usual, _), *_ = counts.most_common()
+        # of as many of both an image of counts is the one that does not fit
+        usual = max(counts, key=lambda kind: (counts[kind], is_calibrated_unit(kind)))
         of_most = next(kind for kind in kinds.values() if kind.replace(" ", "").upper() == usual)
         for name, kind in kinds.items():
             if kind.replace(" ", "").upper() != usual and name not in problems:
+                most = "most" if counts[usual] * 2 > len(given) else "others"
                 problems[name] = (
-                    f"its {title} is {kind or 'missing'}, that of most of the {len(given)} "
+                    f"its {title} is {kind or 'missing'}, that of {most} of the {len(given)} "
                     f"exposures {of_most or 'missing'}"
                 )
     return problems

@@ -156,6 +156,17 @@ def test_what_does_not_fit_is_named(changes, reason):
     assert reason in problems["b"]
 
 
+@pytest.mark.parametrize("order", [1, -1])
+def test_of_two_units_that_of_counts_does_not_fit(order):
+    """Whichever comes first: one is not most of two."""
+    images = [("good", CAL), ("rate", {**CAL, "BUNIT": "DN/s"})][::order]
+    (problem,) = group_problems(images).items()
+    assert problem == (
+        "rate",
+        "its unit (BUNIT) is DN/s, that of others of the 2 exposures MJy/sr",
+    )
+
+
 def test_a_calibrated_image_of_another_program_without_statuses_fits():
     bare = {name: value for name, value in CAL.items() if not name.startswith("S_")}
     assert group_problems([("a", CAL), ("b", bare | {"BUNIT": "MJY / SR"})]) == {}

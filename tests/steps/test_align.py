@@ -241,7 +241,7 @@ class TestAccuracy:
         assert sorted(path.suffix for path in folder.glob("*_alignment.*")) == [".ecsv", ".png"]
         assert not list(folder.glob("*.asdf"))
 
-    def test_few_sources_and_a_small_catalogue(self, field, tmp_path):
+    def test_few_sources_and_a_small_catalogue(self, field, tmp_path, caplog):
         """Four to twelve matches with a catalogue of 15 mas: dithers stay together."""
         reference = Path(reference_of(field, tmp_path / "reference.ecsv"))
         table = Table.read(reference)
@@ -252,6 +252,10 @@ class TestAccuracy:
         assert set(absolute["status"]) == {"COMPLETE"}
         assert len(set(absolute["xshift"])) == 1
         assert 3 <= absolute["n_matched"][0] <= 12
+        error = absolute["shift_error"][0]
+        assert error > 3.0
+        assert f"place on the sky known to {error:.1f} mas only" in caplog.text
+        assert all("place on the sky" in history(each)[-1] for each in models.values())
         relative = table[table["alignment"] == "relative"]
         after = relative_errors(field, list(models.values()))
         assert np.all(np.abs(after) < 4 * relative["shift_error"].max() + 1.0)
