@@ -46,6 +46,7 @@ SMALL = 60e6
 def exposure(plan: Plan, task: Task, scratch: Path) -> Made:
     """Run stages 1 and 2 of an exposure in one go; the rate image stays in memory."""
     from ceers_steps import CeersDetector1, CeersImage2
+    from ceers_steps.steps.inputs.usable import unusable_reason
 
     _imported()
     settings, arguments = task.settings, task.arguments
@@ -78,6 +79,8 @@ def exposure(plan: Plan, task: Task, scratch: Path) -> Made:
     problems = group_problems([(task.key, keywords)])
     if problems:
         raise CeersError(f"{task.key} would fit into no mosaic: {problems[task.key]}.")
+    if reason := unusable_reason(cal, weighed=True):
+        raise CeersError(f"{task.key} would be in no mosaic, nothing of it is usable: {reason}.")
     return Made(_references(cal), {task.key: step_metrics(cal.meta.instance)})
 
 

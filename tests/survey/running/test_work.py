@@ -5,8 +5,10 @@ import gc
 import numpy as np
 import pytest
 from astropy.io import fits
+from stdatamodels.jwst.datamodels import ImageModel
 
 import ceers_steps
+from ceers_steps.errors import CeersError
 from ceers_steps.survey.planning.plan import Plan, Task
 from ceers_steps.survey.running.work import WORK
 
@@ -84,3 +86,18 @@ def test_a_damaged_earlier_exposure_does_not_stop_those_after_it(tmp_path, monke
         gc.unfreeze()
     assert seen["trapped_charge"]["earlier_exposures"] == [str(whole)]
     assert str(cut) in caplog.text
+
+
+def test_an_exposure_of_which_nothing_is_usable_is_named_with_the_reason(tmp_path, monkeypatch):
+    """It makes no mask of sources, and would be left out of its mosaic: its products lack."""
+    cal = ImageModel(np.full((20, 20), np.nan, np.float32))
+    cal.meta.bunit_data = "MJy/sr"
+    monkeypatch.setattr(ceers_steps.CeersDetector1, "call", lambda *_, **__: None)
+    monkeypatch.setattr(ceers_steps.CeersImage2, "call", lambda *_, **__: [cal])
+    settings = {**SETTINGS["exposure"], "image2": {}}
+    task = Task("exposure", "x", settings=settings, arguments=ARGUMENTS)
+    try:
+        with pytest.raises(CeersError, match=r"x would be in no mosaic, .*SCI has no finite value"):
+            WORK["exposure"](Plan(tmp_path, {task.id: task}, {}), task, tmp_path)
+    finally:
+        gc.unfreeze()
