@@ -94,6 +94,8 @@ def write_atomic(path: str | os.PathLike, writer: Callable[[Path], object]) -> P
             remedy = f"{path.parent} is no folder; choose another one"
         elif err.errno == errno.ENAMETOOLONG:
             remedy = "Choose a shorter name"
+        elif err.errno in (errno.EACCES, errno.EPERM, errno.EROFS):
+            remedy = "Choose another folder, or get the permission to write there"
         raise CeersError(
             f"Cannot write {path}: {err.strerror or err}. Nothing was left there. {remedy} "
             "(-o of ceers, --output_dir=FOLDER of steps and pipelines)."

@@ -360,3 +360,20 @@ def test_a_command_of_a_hook_that_fails_is_not_laid_on_the_folders(rate_file):
     ) as err:
         HalveStep.call(str(rate_file), pre_hooks=["ceers_no_such_command"])
     assert "output_dir" not in str(err.value)
+
+
+@pytest.mark.parametrize("output_dir", ["there", "there/below/it"])
+def test_a_folder_without_permission_is_said_before_the_work(
+    rate_file, tmp_path, monkeypatch, output_dir
+):
+    """A stage may take minutes, after which nothing could be written."""
+    (tmp_path / "there").mkdir()
+    ran = []
+    monkeypatch.setattr(HalveStep, "process", lambda self, _: ran.append(self))
+    monkeypatch.setattr(os, "access", lambda _, mode: not mode & os.W_OK)  # root may all
+    folder = str(tmp_path / output_dir)
+    message = f"HalveStep: nothing can be written to {folder}: you have no permission.* output_dir"
+    with pytest.raises(StepError, match=message):
+        HalveStep.call(str(rate_file), save_results=True, output_dir=folder)
+    assert not ran
+    assert not (tmp_path / "there/below").exists()

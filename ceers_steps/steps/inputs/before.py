@@ -42,6 +42,7 @@ def checked(step: Any, args: Sequence[object]) -> Iterator[None]:
             check_instrument(step.config_file, argument, name)
         check_given_references(step, argument)
     _check_order(step)
+    _check_output(step)
     inputs = [str(item) for item in _paths(args)]
     with protected([*inputs, *_texts(step.get_pars())]):
         is_pipeline = hasattr(step, "step_defs")  # whose products have suffixes of their own
@@ -58,6 +59,19 @@ def _check_order(step: Any) -> None:
             continue
         if problem := order_problem(each.get_pars()):
             raise CeersError(f"Parameters: {where}{problem}. Change one of them.")
+
+
+def _check_output(step: Any) -> None:
+    """Raise `CeersError` for a folder of products that may not be written."""
+    if not (step.save_results or step.output_file):
+        return
+    folder = Path(step.output_dir or os.path.dirname(step.output_file or "")).absolute()
+    there = next(each for each in (folder, *folder.parents) if os.path.lexists(each))
+    if there.is_dir() and not os.access(there, os.W_OK | os.X_OK):
+        raise CeersError(
+            f"{type(step).__name__}: nothing can be written to {folder}: you have no permission"
+            f"{'' if there == folder else f' for {there}'}. Choose another output_dir."
+        )
 
 
 def _paths(args: Sequence[object]) -> Iterator[object]:
