@@ -209,6 +209,9 @@ def check_steps(steps: Mapping, text: str, path: Path | str | None) -> list[tupl
                 if name in _HOOKS:
                     remedy = "hooks run programs of their own; give them with strun or in Python"
                     _refuse(path, text, section, name, f"{name}: a survey takes no hooks. {remedy}")
+                if name == "config_file":  # which may have hooks
+                    remedy = "write the parameters of the file here"
+                    _refuse(path, text, section, name, f"{name}: a survey takes none. {remedy}")
                 if name in reserved | _RESERVED_IN.get(step, set()):
                     _refuse(path, text, section, name, f"{name} is set by the survey: take it out")
                 if name.startswith("save_") and name != "save_plots":

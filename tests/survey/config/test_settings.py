@@ -262,6 +262,16 @@ def test_a_survey_file_runs_no_program_of_its_own(survey, tmp_path, table, hooks
     assert not made.exists()
 
 
+@pytest.mark.parametrize("table", ["detector1", "detector1.jump", "image3.skyvar"])
+def test_a_survey_file_names_no_file_that_is_a_program(survey, table):
+    """Hooks in the parameter file of a step ran a command of the shell."""
+    refused = rf"\[{table}\] config_file: a survey takes none"
+    with pytest.raises(CeersError, match=f"line 4: {refused}"):
+        load_config(survey(f"[{table}]\nconfig_file = 'evil.asdf'\n"))
+    with pytest.raises(CeersError, match=refused):
+        load_config(survey(""), settings=[f"{table}.config_file='evil.asdf'"])
+
+
 @pytest.mark.parametrize("memory", [0, 0.1, 8])
 def test_memory_that_is_taken(survey, memory):
     assert load_config(survey(f"[run]\nmemory = {memory}\n")).memory == memory
