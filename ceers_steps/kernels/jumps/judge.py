@@ -336,13 +336,13 @@ class Judge:
             self.hits[:, rows] = False
             self.hits[:, rows.start + y, x] = find_steps(above.T, known, covariance, limit).T
             near = self.hits[:, rows] | with_neighbours(strong)[:, inside]
-            strong = strong[:, inside]
-            follow = np.zeros(strong.shape[1:], bool)
+            follow = np.zeros_like(high)
+            alone = usable.sum(axis=0) == 1  # nothing of the pixel tells hits from a source
             for g, flags in enumerate(jumps[1:, rows]):
                 follow &= flags
-                kept = follow | (flags & ~usable[g])
+                kept = follow | (flags & (alone | ~usable[g]))
                 np.bitwise_or(kept, near[g] & usable[g], out=flags)
-                follow |= strong[g]
+                follow |= strong[g, inside]
         # of the noise of pixels that took part they fit as much
         left = max(models[-1].read_factor - models[0].read_factor, 0.0) / 2
         return float(np.median(scales[0])), left

@@ -390,6 +390,21 @@ def test_flags_that_cannot_be_judged_stay():
         np.testing.assert_array_equal(after, before)
 
 
+def test_what_a_hit_gives_its_neighbours_while_it_saturates():
+    """In the frames of the second group: one difference is left, which took itself for its rate."""
+    arriving = np.zeros((N_GROUPS, *SHAPE))
+    groupdq = np.zeros((1, N_GROUPS, *SHAPE), np.uint8)
+    for y, x in [(40, 60), (90, 20), (200, 150)]:
+        across = np.abs(np.indices(SHAPE) - np.array([y, x])[:, None, None]).sum(axis=0)
+        arriving[1:3, across == 1] = 200 * SIGMA
+        arriving[1:3, across == 0] = 1e4 * SIGMA
+        groupdq[0, 1, across == 0] = DO_NOT_USE
+        groupdq[0, 2:, across <= 1] = SATURATED
+        groupdq[0, 1, across == 1] = JUMP_DET  # as the jump step does
+    jumps = check(ramp(arriving, seed=8), groupdq).jumps[0]
+    assert jumps[1][groupdq[0, 1] == JUMP_DET].all()
+
+
 def test_integrations_are_judged_one_by_one():
     one, two = ramp(seed=6), ramp(seed=7)
     both = check(np.concatenate([one, two]), np.zeros((2, N_GROUPS, *SHAPE), np.uint8))
