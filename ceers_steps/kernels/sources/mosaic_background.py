@@ -23,7 +23,7 @@ from ceers_steps.kernels.sources.mosaic_tiers import CORE
 from ceers_steps.kernels.sources.noise_map import noise_of_boxes
 from ceers_steps.kernels.sources.outskirts import Outskirts, measure_outskirts, noise_outside
 from ceers_steps.kernels.sources.settings import FOLLOWED, HALOS, PROFILES, SKY
-from ceers_steps.kernels.sources.taken_for_sky import refuse_light
+from ceers_steps.kernels.sources.taken_for_sky import refuse_light, structure_about_plane
 
 __all__ = [
     "BORDER",
@@ -182,13 +182,14 @@ def _between_sources(
         bits[rows] &= ~OUTSKIRTS
     mesh = _mesh(image, bits, settings, max(settings.box_size // 2, 1))
     noise, _ = noise_outside(image, flagged(bits, 255), mesh, None)
-    if np.std(mesh.values) > SKY.between_sources * noise:
+    border = flagged(bits, int(BORDER))
+    structure = structure_about_plane(mesh, border) / noise
+    if structure > SKY.between_sources:
         raise NoSkyError(
             "no sky is left around sources, and what is left between them has structure of "
-            f"{np.std(mesh.values) / noise:.1f} of the noise: it is light"
+            f"{structure:.1f} of the noise about a plane: it is light"
         )
-    masked, border = flagged(bits, 255), flagged(bits, int(BORDER))
-    refuse_light(mesh, image, masked, flagged(bits, int(CORE)), border)
+    refuse_light(mesh, image, flagged(bits, 255), flagged(bits, int(CORE)), border, gaps=True)
     return mesh
 
 

@@ -246,8 +246,8 @@ class SkySettings:
     """Part of the boxes with structure up to which what is left between large sources is sky, if
     nothing is left farther out (choice)."""
     between_sources: float = 1.0
-    """Structure (rms) up to which what narrower gaps show is sky: galaxies that fill a mosaic have
-    3 and more, crowded fields 0.3 (by hand)."""
+    """Structure about a plane (rms) up to which what narrower gaps show is sky: most galaxies that
+    fill a mosaic have 1.2 and more, crowded fields 0.3 (by hand)."""
     exclude: float = 0.97
     """Fraction of masked pixels above which a box is left out: 300 pixels are enough for a mean."""
     sample_step: int = 7

@@ -13,11 +13,17 @@ from ceers_steps.kernels.sources.background import BackgroundMesh, NoSkyError
 from ceers_steps.kernels.sources.settings import FILLED, LARGE, PROFILES, SEARCH
 from ceers_steps.kernels.stats import mad_sigma
 
-__all__ = ["refuse_light"]
+__all__ = ["refuse_light", "structure_about_plane"]
 
 
 def refuse_light(
-    mesh: BackgroundMesh, image: RowImage, mask: RowImage, core: RowImage, coverage_mask: RowImage
+    mesh: BackgroundMesh,
+    image: RowImage,
+    mask: RowImage,
+    core: RowImage,
+    coverage_mask: RowImage,
+    *,
+    gaps: bool = False,
 ) -> None:
     """Raise an error for a background that is light of large sources.
 
@@ -34,6 +40,8 @@ def refuse_light(
         True = do not use; = above a threshold of a search.
     coverage_mask : ndarray of bool or RowImage, shape (ny, nx)
         True = no detector has seen this pixel.
+    gaps : bool
+        The mask leaves narrow gaps all over the mosaic: however much is masked, all of it is seen.
 
     Raises
     ------
@@ -61,7 +69,7 @@ def refuse_light(
         return
     found = f"what is left between sources has structure of {steep:.1f} of the noise"
     masked = _masked_fraction(mask, coverage_mask)
-    if masked > FILLED.masked:
+    if masked > FILLED.masked and not gaps:
         raise NoSkyError(f"{found}, and {masked:.0%} of the mosaic is masked: too little is seen")
     if (
         steep > FILLED.steep
@@ -70,6 +78,27 @@ def refuse_light(
         and _falls_with(distance, values) > FILLED.mostly
     ):
         raise NoSkyError(f"{found}, which falls with the distance from large sources: it is light")
+
+
+def structure_about_plane(mesh: BackgroundMesh, coverage_mask: RowImage) -> float:
+    """Return the scatter of a background about a plane: the rms of its boxes, in its unit.
+
+    Parameters
+    ----------
+    mesh : BackgroundMesh
+        The background.
+    coverage_mask : ndarray of bool or RowImage, shape (ny, nx)
+        True = no detector has seen this pixel.
+
+    Returns
+    -------
+    float
+        0 where too few boxes are seen to tell.
+    """
+    seen = ~crossing(coverage_mask, *mesh.middles)
+    if np.count_nonzero(seen) < FILLED.fewest_boxes:
+        return 0.0
+    return float(np.std(_about_plane(mesh.values[seen], seen)))
 
 
 def _masked_fraction(mask: RowImage, coverage_mask: RowImage) -> float:

@@ -99,11 +99,11 @@ def crowd(spacing, gap):
     return light, (masked * 2 + (distance < 0.35 * spacing) * 128).astype(np.uint8)
 
 
-@pytest.mark.parametrize(("spacing", "gap"), [(100, 30), (75, 8)])
-def test_a_crowded_field_has_a_background(spacing, gap):
+@pytest.mark.parametrize(("spacing", "gap", "height"), [(100, 30, 1), (75, 8, 1), (75, 8, 8)])
+def test_a_crowded_field_has_a_background(spacing, gap, height):
     """Where nothing is left around sources, gaps tell the sky: no worse than as published."""
     light, bits = crowd(spacing, gap)
-    sky = NOISE * structure("slope")
+    sky = height * NOISE * structure("slope")
     noise = np.random.default_rng(8).normal(0.0, NOISE, sky.shape)
     image = (sky + light + noise).astype(np.float32)
     off = {}
