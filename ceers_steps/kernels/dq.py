@@ -5,7 +5,14 @@ from collections.abc import Collection, Mapping
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["DO_NOT_USE", "JUMP_DET", "REFERENCE_PIXEL", "SATURATED", "why_unusable"]
+__all__ = [
+    "DO_NOT_USE",
+    "JUMP_DET",
+    "REFERENCE_PIXEL",
+    "SATURATED",
+    "why_no_ramp",
+    "why_unusable",
+]
 
 DO_NOT_USE = 1
 """Of DQ and GROUPDQ: the value means nothing."""
@@ -59,3 +66,25 @@ def why_unusable(
     if values.size > 1 and not (values != values[0]).any():
         return f"SCI is {values[0]:g} in every pixel that DQ does not flag: nothing was measured"
     return None
+
+
+def why_no_ramp(groups: NDArray) -> str | None:
+    """Return why the groups of an integration measured nothing: no read is without noise.
+
+    Parameters
+    ----------
+    groups : ndarray, shape (n_groups, ny, nx)
+        Counts.
+
+    Returns
+    -------
+    str or None
+        What is wrong with them; None if they can be those of an exposure.
+    """
+    first = groups[0]
+    # of real ones the first two groups differ: the others are not looked at
+    if not all(np.array_equal(group, first) for group in groups[1:]):
+        return None
+    if (first == first.flat[0]).all():
+        return f"every group is {first.flat[0]:g} in every pixel"
+    return "every group is the same image" if len(groups) > 1 else None

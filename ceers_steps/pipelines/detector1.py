@@ -17,7 +17,7 @@ from ceers_steps.steps.inputs.reference_planes import gain_of
 from ceers_steps.steps.inputs.usable import NIRCAM_IMAGING, why_not_nircam
 from ceers_steps.steps.jump_check import JumpCheckStep, correct_rate_errors
 from ceers_steps.steps.looks import keep_rate
-from ceers_steps.steps.ramps.nothing_fitted import empty_rates
+from ceers_steps.steps.ramps.nothing_fitted import empty_rates, flag_unexposed
 from ceers_steps.steps.ramps.two_point import detect_jumps
 from ceers_steps.steps.remstriping import RemStripingStep
 from ceers_steps.steps.snowball import SnowballStep, add_halo_errors
@@ -127,6 +127,7 @@ class CeersDetector1(CeersPipeline, Detector1Pipeline):
         self._check_given_files(ramp)
         self.dark_current.output_dir = self.output_dir
         self.ramp_fit.output_dir = self.output_dir
+        flag_unexposed(ramp)
         for name in BEFORE_RAMP_FIT:
             ramp = getattr(self, name).run(ramp)
         if self.save_calibrated_ramp:

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from ceers_steps.kernels.dq import DO_NOT_USE, REFERENCE_PIXEL, why_unusable
+from ceers_steps.kernels.dq import DO_NOT_USE, REFERENCE_PIXEL, why_no_ramp, why_unusable
 
 SHAPE = (4, 5)
 
@@ -64,3 +64,14 @@ def test_one_value_everywhere_is_no_measurement(value):
     assert why_unusable(data, dq, variances).startswith(f"SCI is {value:g} in every pixel")
     data[2, 0] = 2 * value + 1
     assert why_unusable(data, dq, variances) is None
+
+
+def test_groups_without_noise_measured_nothing():
+    assert why_no_ramp(np.full((3, *SHAPE), 11000)) == "every group is 11000 in every pixel"
+    assert why_no_ramp(np.full((1, *SHAPE), 7)) == "every group is 7 in every pixel"
+    image = planes()[0]
+    assert why_no_ramp(np.stack([image] * 3)) == "every group is the same image"
+    assert why_no_ramp(image[None]) is None  # one group says no more
+    groups = np.full((3, *SHAPE), 11000)
+    groups[2, 1, 1] += 1
+    assert why_no_ramp(groups) is None

@@ -142,7 +142,9 @@ def _is_nircam_image(known: Values) -> bool:
 
 
 def _check_instrument(name: str, known: Values) -> None:
-    """Raise `CeersError` for an instrument or kind of exposure that JWST does not have."""
+    """Raise `CeersError` for a telescope, instrument or kind of exposure that is none of JWST."""
+    if known.get("TELESCOP", "JWST") != "JWST":
+        raise CeersError(f"{name}: TELESCOP={known['TELESCOP']!r}, it must be JWST. {REPAIR}")
     instrument, kind = known.get("INSTRUME", "NIRCAM"), known.get("EXP_TYPE", "NRC_IMAGE")
     if instrument not in _INSTRUMENTS:
         raise CeersError(

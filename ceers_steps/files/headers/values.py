@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from ceers_steps.errors import CeersError
-from ceers_steps.files.headers.nircam import NAMES
+from ceers_steps.files.headers.nircam import NAMES, READ_PATTERNS
 
 __all__ = ["PATHS", "REPAIR", "check_value", "is_missing"]
 
@@ -15,6 +15,7 @@ _TEXT, _WHOLE, _NUMBER = "text", "a whole number", "a number"
 _WORD, _DATE, _TIME = "one word of letters, digits, - and _", "a date", "a time"
 
 PATHS: dict[str, tuple[str, str]] = {
+    "TELESCOP": ("telescope", _WORD),
     "INSTRUME": ("instrument.name", _WORD),
     "DETECTOR": ("instrument.detector", _WORD),
     "MODULE": ("instrument.module", _WORD),
@@ -100,6 +101,7 @@ _ALLOWED: dict[str, tuple[object, ...]] = {
     "SLOWAXIS": (-2, 2),
     "VPARITY": (-1, 1),
     "NOUTPUTS": (1, 2, 4),
+    "READPATT": tuple(READ_PATTERNS),
     **NAMES,
 }
 _NAME = re.compile(r"[A-Za-z0-9_-]+", re.ASCII)

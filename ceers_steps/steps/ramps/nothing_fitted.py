@@ -1,13 +1,32 @@
-"""Exposures in which no ramp could be fitted: jwst makes no product of them."""
+"""Exposures in which no ramp can be fitted: jwst makes no product of them, or one of nothing."""
 
 import logging
 
 import numpy as np
 from stdatamodels.jwst.datamodels import CubeModel, ImageModel, RampModel, dqflags
 
-__all__ = ["empty_rates"]
+from ceers_steps.kernels.dq import why_no_ramp
+
+__all__ = ["empty_rates", "flag_unexposed"]
 
 log = logging.getLogger(__name__)
+
+
+def flag_unexposed(ramp: RampModel) -> None:
+    """Flag the groups of integrations that measured nothing, so that they get no rate.
+
+    Parameters
+    ----------
+    ramp : `~stdatamodels.jwst.datamodels.RampModel`
+        The raw exposure; DO_NOT_USE is set in its GROUPDQ.
+    """
+    for number, groups in enumerate(ramp.data):
+        if reason := why_no_ramp(groups):
+            log.warning(
+                "%s: integration %d measured nothing: %s. It gets no rate; download the file again",
+                *(ramp.meta.filename, number + 1, reason),
+            )
+            ramp.groupdq[number] |= dqflags.group["DO_NOT_USE"]
 
 
 def empty_rates(ramp: RampModel) -> tuple[ImageModel, CubeModel]:

@@ -211,6 +211,8 @@ def test_reference_point_of_a_calibrated_image_is_not_that_of_its_fits_keywords(
         ("EXP_TYPE", "IMAGE", "is none of NIRCAM"),
         ("EXP_TYPE", "NRC_IMAG", "is none of NIRCAM"),
         ("INSTRUME", "WFC3", "one of NIRCAM"),
+        ("TELESCOP", "HST", "must be JWST"),
+        ("READPATT", "FOO", "must be one of RAPID, "),
         ("FILTER", 210, "is not one word"),
         ("RA_REF", "16:23:55", "is not a number"),
         ("SUBSTRT1", 0, "at least 1"),

@@ -1,10 +1,11 @@
-"""Rates of an exposure in which no ramp could be fitted: there, empty, and named."""
+"""Rates of an exposure in which no ramp can be fitted: there, empty, and named."""
 
 import numpy as np
 from stdatamodels.jwst.datamodels import RampModel, dqflags
 
 from ceers_steps.pipelines.detector1 import BEFORE_RAMP_FIT, CeersDetector1
 from ceers_steps.steps.inputs.usable import unusable_reason
+from ceers_steps.steps.ramps.nothing_fitted import flag_unexposed
 
 SATURATED, HOT = dqflags.pixel["SATURATED"], dqflags.pixel["HOT"]
 DO_NOT_USE = dqflags.pixel["DO_NOT_USE"]
@@ -39,3 +40,19 @@ def test_stage_1_makes_a_rate_without_a_usable_pixel(monkeypatch, tmp_path, capl
     expected[4, 5] |= HOT
     np.testing.assert_array_equal(rate.dq, expected)
     assert "jw01345001001_02101_00001_nrcb1_uncal.fits: no ramp could be fitted" in caplog.text
+
+
+def test_an_integration_that_measured_nothing_gets_no_rate(caplog):
+    """Such ramps would fit perfectly: a rate of zero, and usable."""
+    ramp = RampModel((3, 4, 16, 16))
+    ramp.data[:] = np.random.default_rng(1).normal(11000, 10, ramp.data.shape)
+    ramp.data[1] = 11000
+    ramp.data[2] = ramp.data[0, 0]
+    ramp.groupdq[:, 0, 3, 3] = SATURATED
+    ramp.meta.filename = "jw01345001001_02101_00001_nrcb1_uncal.fits"
+    flag_unexposed(ramp)
+    assert not (ramp.groupdq[0] & DO_NOT_USE).any()
+    assert ((ramp.groupdq[1:] & DO_NOT_USE) != 0).all()
+    assert (ramp.groupdq[:, 0, 3, 3] & SATURATED).all()
+    assert "nrcb1_uncal.fits: integration 2 measured nothing: every group is 11000" in caplog.text
+    assert "integration 3 measured nothing: every group is the same image" in caplog.text
