@@ -24,7 +24,7 @@ from ceers_steps.kernels.sky.evidence import (
 )
 from ceers_steps.kernels.sky.exposure import SkyCorrection, SkySettings, correct_sky
 from ceers_steps.kernels.sky.pedestal import Pedestal
-from ceers_steps.kernels.sky.settings import NOISE
+from ceers_steps.kernels.sky.settings import EVIDENCE, NOISE
 from ceers_steps.kernels.sky.variance import smooth_sky
 from ceers_steps.names import effective_filter
 from ceers_steps.steps.base import CeersStep
@@ -239,7 +239,7 @@ def _refuse(step: SkyVarStep, model: JwstDataModel, reason: str) -> None:
 
 @dataclass(frozen=True)
 class _Measured:
-    """What was measured of one exposure: its filter, level and noise, and what skymatch found.
+    """What was measured of one exposure: filter, level, noise, spread, and what skymatch found.
 
     Where no sky is seen, the level is that of the darkest part.
     """
@@ -247,6 +247,7 @@ class _Measured:
     filter: str
     level: float
     noise: float
+    spread: float
     matched: float | None
     refused: bool
 
@@ -258,7 +259,7 @@ def _measured(
     wheels = model.meta.instrument
     key = f"{wheels.name} {effective_filter(wheels.filter, wheels.pupil)}"
     level = evidence.darkest if pedestal is None else pedestal.level
-    return _Measured(key, level, evidence.noise, matched, pedestal is None)
+    return _Measured(key, level, evidence.noise, evidence.spread, matched, pedestal is None)
 
 
 def _matched_level(model: JwstDataModel) -> float | None:
@@ -279,17 +280,18 @@ def _check_levels(step: SkyVarStep, library: ModelLibrary, measured: dict[int, _
         levels, noises = [each.level for each in group], [each.noise for each in group]
         reasons: dict[int, str] = {}
         for number in exposures_without_sky(levels, noises, elsewhere):
-            others = min([float(np.quantile(levels, 0.25)), *elsewhere])
+            others = min([float(np.quantile(levels, EVIDENCE.lowest)), *elsewhere])
             reasons[number] = f"level {levels[number]:.3g}, that of other exposures {others:.3g}"
         matched = [each.matched for each in group if each.matched is not None]
         off = np.zeros(len(group))
         if len(matched) == len(group) > 1:
-            off, refused = off_from_overlaps(levels, matched, noises)
+            spreads = [each.spread for each in group]
+            off, refused = off_from_overlaps(levels, matched, noises, spreads)
             for number in refused:
                 reasons.setdefault(
                     number,
                     f"level {levels[number]:.3g}, {off[number]:+.3g} from what the overlaps with "
-                    "other exposures say",
+                    f"other exposures say, {off[number] - off.min():.3g} more than the darkest",
                 )
         for number, index in enumerate(indices):
             if number in reasons or off[number] != 0.0:

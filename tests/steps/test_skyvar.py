@@ -377,6 +377,24 @@ def test_overlaps_tell_that_a_level_is_not_the_sky():
             library.shelve(model, index, modify=False)
 
 
+def test_where_overlaps_contradict_half_of_the_levels_none_is_the_sky():
+    """Three dithers of a galaxy that fills them: the even light of each passes for a sky."""
+    exposures = [cal(number, sources=False)[0] for number in (1, 2, 3)]
+    for model, light, matched in zip(exposures, (0.12, 0.05, 0.05), (0.04, 0.07, 0.0), strict=True):
+        model.data += np.float32(light)
+        model.meta.background.level = matched
+        model.meta.background.subtracted, model.meta.background.method = False, "match"
+    given = [model.data.copy() for model in exposures]
+    library = SkyVarStep.call(ModelLibrary(exposures))
+    with library:
+        for index, model in enumerate(library):
+            assert "overlaps" in metrics(model)["sky_refused"]
+            assert "SKY NOT SUBTRACTED" in skyvar_lines(model)[-1]
+            np.testing.assert_allclose(model.data, given[index], rtol=1e-6, atol=1e-7)
+            assert (model.meta.background.level, model.meta.background.subtracted) == (0.0, False)
+            library.shelve(model, index, modify=False)
+
+
 def test_without_the_variance_of_a_flat():
     """flat_field was skipped."""
     model, _ = cal()

@@ -166,7 +166,7 @@ def exposures_without_sky(
     """
     if len(levels) + len(elsewhere) < 3 or len(levels) == 0:
         return []
-    usual = min([float(np.quantile(levels, 0.25)), *elsewhere])
+    usual = min([float(np.quantile(levels, EVIDENCE.lowest)), *elsewhere])
     return [
         number
         for number, (level, noise) in enumerate(zip(levels, noises, strict=True))
@@ -178,11 +178,13 @@ def off_from_overlaps(
     levels: Sequence[float],
     matched: Sequence[float],
     noises: Sequence[float],
+    spreads: Sequence[float] = (),
 ) -> tuple[NDArray[np.float64], list[int]]:
     """Compare levels with those that make overlapping exposures agree.
 
     Where exposures overlap, sources are the same in all of them: their difference is that of
-    their skies alone, whatever is seen there.
+    their skies alone, whatever is seen there. Light only adds to a level: where levels do not
+    agree, the lowest ones are nearest to the sky.
 
     Parameters
     ----------
@@ -192,14 +194,17 @@ def off_from_overlaps(
         Level of each from the overlaps, up to a constant that all share.
     noises : sequence of float
         Noise of a pixel of each.
+    spreads : sequence of float
+        Scatter of the levels of the parts of each: overlaps show parts only; none = 0.
 
     Returns
     -------
     off : ndarray, shape (n,)
         Level less what the overlaps say; their median is 0.
     refused : list of int
-        Those whose level is not the sky. None of fewer than three exposures: one cannot tell
-        which is right.
+        Those whose level is not the sky: far from the median, or far above the lower quartile,
+        which of up to four is the lowest; all, if these are half of them or more. None of fewer
+        than three exposures: one cannot tell which is right.
     """
     off = np.subtract(levels, matched)
     off -= np.median(off)
@@ -209,4 +214,9 @@ def off_from_overlaps(
         EVIDENCE.most_difference * np.asarray(noises),
         EVIDENCE.most_relative_spread * np.abs(levels),
     )
-    return off, np.flatnonzero(np.abs(off) > limits).tolist()
+    uneven = EVIDENCE.most_uneven * (np.asarray(spreads) if len(spreads) else np.zeros(len(off)))
+    lowest = np.quantile(off, EVIDENCE.lowest, method="lower")
+    is_off = (np.abs(off) > limits) | (off - lowest > np.maximum(limits, uneven))
+    if np.mean(is_off) >= EVIDENCE.most_off:
+        is_off[:] = True
+    return off, np.flatnonzero(is_off).tolist()

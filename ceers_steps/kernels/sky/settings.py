@@ -95,6 +95,16 @@ class EvidenceSettings:
     most_difference : float
         Difference from what the overlaps with other exposures say above which a level is not the
         sky, in units of the noise of a pixel; `most_relative_spread` must be exceeded too.
+    lowest : float
+        Quantile of the levels of exposures that counts as their lowest.
+    most_uneven : float
+        Excess over the lowest of what the overlaps say above which a level is not the sky, in
+        units of the scatter of the parts of the exposure; both limits above must be exceeded too.
+        A sky that rises by one over the frame scatters by 0.37, and differs by no more than one
+        between overlaps.
+    most_off : float
+        Part of the exposures whose levels are refused for the overlaps, from which on none of the
+        others is seen to be the sky.
     sample : int
         Pixels, and differences of pixels, from which medians are taken: to 0.3% of the noise.
     """
@@ -111,6 +121,9 @@ class EvidenceSettings:
     most_noise: float = 2.0
     most_sources: float = 0.4
     most_difference: float = 1.0
+    lowest: float = 0.25
+    most_uneven: float = 3.0
+    most_off: float = 0.5
     sample: int = 200_000
 
 

@@ -74,3 +74,26 @@ def test_overlaps_tell_which_level_is_no_sky():
     off, refused = off_from_overlaps(levels[1:3], matched[1:3], [0.05] * 2)
     assert refused == []
     assert np.abs(off).max() == pytest.approx(0.1495)
+
+
+def test_light_only_adds_so_the_lowest_of_levels_that_disagree_is_the_sky():
+    """A galaxy fills three dithers: none of the levels above the lowest is the sky."""
+    levels, matched, noises = [2.09, 1.30, 0.92], [0.72, 1.38, 0.0], [0.79, 0.72, 0.71]
+    _, refused = off_from_overlaps(levels, matched, noises, [0.21, 0.24, 0.10])
+    assert refused == [0, 1, 2]
+    levels, noises = [0.68, 1.70, 1.76, 0.85], [0.57, 0.72, 0.72, 0.64]
+    _, refused = off_from_overlaps(levels, [0.07, 0.0, 0.07, 0.09], noises, [0.2, 0.3, 0.3, 0.2])
+    assert refused == [0, 1, 2, 3], "the lowest two agree, but half of the levels are no sky"
+
+
+def test_one_low_level_of_many_is_no_reason_to_refuse_the_others():
+    levels = 1.0 + np.array([0.0, 0.001, -0.4, 0.002, -0.002, 0.001])
+    _, refused = off_from_overlaps(levels, np.zeros(6), [0.1] * 6, [0.02] * 6)
+    assert refused == [2]
+
+
+def test_overlaps_of_skies_that_rise():
+    """Overlaps show parts only, which of a sky that rises differ as its own parts do."""
+    levels, matched = np.full(4, 0.3), np.array([0.0, 0.05, 0.07, 0.14])
+    assert off_from_overlaps(levels, matched, [0.1] * 4, [0.1] * 4)[1] == []
+    assert off_from_overlaps(levels, matched, [0.1] * 4, [0.02] * 4)[1] == [0]
