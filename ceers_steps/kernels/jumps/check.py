@@ -105,7 +105,7 @@ def check_jumps(
             f"{data.shape[1]} groups (NGROUPS), {settings.fewest_groups} are needed to judge jumps"
         )
     jumps = (groupdq & JUMP_DET) != 0
-    patterns: list[Float] = []
+    patterns: list[Float | None] = []
     scales: list[tuple[float, float]] = []
     n_cleared = n_added = n_hits = 0
     for i in range(len(data)):
@@ -122,12 +122,20 @@ def check_jumps(
             n_cleared += int(np.count_nonzero(before & ~now))
             n_added += int(np.count_nonzero(now & ~before))
         n_hits += int(np.count_nonzero(judge.hits))
-        if (found := judge.release_stripes()) is not None:
-            patterns.append(found)
+        patterns.append(judge.release_stripes())
     scale, left = (float(value) for value in np.median(scales, axis=0))
-    # one integration is the rule: no second copy of its patterns
-    of_all = patterns[0][None] if len(patterns) == 1 else np.stack(patterns) if patterns else None
-    return CheckedJumps(jumps, n_hits, n_cleared, n_added, scale, left, of_all)
+    return CheckedJumps(jumps, n_hits, n_cleared, n_added, scale, left, _of_all(patterns))
+
+
+def _of_all(patterns: list[Float | None]) -> Float | None:
+    """Return the stripes of all integrations: 0 where none could be found, None if in none."""
+    found = [pattern for pattern in patterns if pattern is not None]
+    if not found:
+        return None
+    if len(patterns) == 1:  # the rule: no second copy
+        return found[0][None]
+    nothing = np.zeros_like(found[0])
+    return np.stack([nothing if pattern is None else pattern for pattern in patterns])
 
 
 def subtract_stripes_inplace(data: Float, stripes: Float) -> None:

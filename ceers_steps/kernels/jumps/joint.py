@@ -11,9 +11,12 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from ceers_steps.kernels.jumps.settings import DIFFERENCES
+
 __all__ = ["Covariance", "GroupNoise", "JointNoise", "find_steps", "step_heights"]
 
 Float = NDArray[np.float32]
+Bool = NDArray[np.bool_]
 
 
 @dataclass(frozen=True)
@@ -146,6 +149,46 @@ class Covariance:
         shared = self.rate / (1 + self.rate * total.sum(axis=1))
         precision -= (shared[:, None] * total)[:, :, None] * total[:, None, :]
         return precision
+
+
+def last_before_event(
+    data: Float,
+    differences: Float,
+    left: Bool,
+    smooth: Float,
+    inverse_noise: Float,
+) -> Bool:
+    """Return the only difference of pixels that stand out from others and are then lost.
+
+    A pixel that an event fills has nothing afterwards that tells its rate. If one difference is
+    left before, a hit in it passes for the rate; a star would not stop there.
+
+    Parameters
+    ----------
+    data
+        Shape ``(ngroups, ny, nx)``, saturated groups included.
+    differences
+        Shape ``(ngroups - 1, ny, nx)``, less what stripes are known.
+    left
+        Same shape; True = usable, without a hit.
+    smooth
+        Shape ``(ny, nx)``: rate of smooth surroundings.
+    inverse_noise
+        Same shape: 1 over the noise of a difference.
+
+    Returns
+    -------
+    NDArray
+        Shape of `differences`; True = take it for a hit.
+    """
+    hits = np.zeros_like(left)
+    y, x = np.nonzero((left.sum(axis=0, dtype=np.uint8) == 1) & ~left[-1])
+    g = left[:, y, x].argmax(axis=0)
+    own = differences[g, y, x]
+    with np.errstate(invalid="ignore"):
+        event = data[g + 2, y, x] - data[g + 1, y, x] > DIFFERENCES.event_ratio * own
+    hits[g, y, x] = event & ((own - smooth[y, x]) * inverse_noise[y, x] > DIFFERENCES.lone_sigma)
+    return hits
 
 
 def step_heights(excess: Float, covariance: Covariance) -> Float:

@@ -14,6 +14,7 @@ from ceers_steps.kernels.jumps.joint import (
     GroupNoise,
     JointNoise,
     find_steps,
+    last_before_event,
     step_heights,
 )
 from ceers_steps.kernels.jumps.large_events import (
@@ -208,6 +209,8 @@ class Judge:
             cut[rows] |= ~usable.all(axis=0)
             mean[rows] = np.einsum("g,gyx->yx", weights, differences)
             sigma[rows] = np.sqrt(self._noise.variance(rows, mean[rows]))
+        if cut.all():  # so many events that nothing is far from all of them
+            return
         self._left_out = cut
         finder = GroupStripes(cut, sigma, self._layout)
         patterns: Float | None = None
@@ -317,7 +320,8 @@ class Judge:
             grown = slice(max(rows.start - 1, 0), rows.stop + 1)
             inside = slice(rows.start - grown.start, rows.stop - grown.start)
             differences, usable = self._differences(grown)
-            excess = (differences - self._rate[grown]) * self._inverse_noise(grown)
+            inverse_noise = self._inverse_noise(grown)
+            excess = (differences - self._rate[grown]) * inverse_noise
             excess[~usable] = 0
             # few differences are high for any kind of pixel: only those are looked at closer
             strong = np.zeros(usable.shape, bool)
@@ -335,6 +339,9 @@ class Judge:
             limit = threshold * height_scales[self._left_out[rows][y, x].view(np.uint8)]
             self.hits[:, rows] = False
             self.hits[:, rows.start + y, x] = find_steps(above.T, known, covariance, limit).T
+            left = usable & ~self.hits[:, rows]
+            parts = self._data[:, rows], differences[:, inside], left, self._around.smooth[rows]
+            self.hits[:, rows] |= last_before_event(*parts, inverse_noise[inside])
             near = self.hits[:, rows] | with_neighbours(strong)[:, inside]
             follow = np.zeros_like(high)
             alone = usable.sum(axis=0) == 1  # nothing of the pixel tells hits from a source
@@ -344,8 +351,8 @@ class Judge:
                 np.bitwise_or(kept, near[g] & usable[g], out=flags)
                 follow |= strong[g, inside]
         # of the noise of pixels that took part they fit as much
-        left = max(models[-1].read_factor - models[0].read_factor, 0.0) / 2
-        return float(np.median(scales[0])), left
+        stripes = max(models[-1].read_factor - models[0].read_factor, 0.0) / 2
+        return float(np.median(scales[0])), stripes
 
     def _joint_noise(self, scale: float, left_out: bool) -> JointNoise:
         """Measure the noise of all differences together, given that of one."""
@@ -381,13 +388,8 @@ class Judge:
     ) -> Covariance:
         """Return what the differences of some pixels have in common."""
         kind = self._left_out[y, x].view(np.uint8)
-        factor, variance = (
-            np.array(values, np.float32)[kind]
-            for values in (
-                [model.read_factor for model in models],
-                [model.rate_variance for model in models],
-            )
-        )
+        factor = np.array([model.read_factor for model in models], np.float32)[kind]
+        variance = np.array([model.rate_variance for model in models], np.float32)[kind]
         gain = self._noise.gain[y, x]
         read = np.square(self._noise.read[y, x]) * factor / np.float32(self._noise.n_frames)
         photons: Float = np.divide(np.maximum(self._rate[y, x], 0), gain, dtype=np.float32)

@@ -47,7 +47,10 @@ class JumpSettings:
     least_read: float = 0.5
     """Variance of the read noise over that of the references at least (choice)."""
     neighbour_sigma: float = 10.0
-    """Hits from which on the four neighbours are flagged, sigma: that of jwst's jump step."""
+    """Hits from which on the four neighbours are flagged, sigma: that of jwst's jump step. So far
+    above its surroundings the only difference before an event is a hit, too ..."""
+    event_ratio: float = 4.0
+    """... if so many times as much arrives with the event: a star goes on as it began (choice)."""
 
 
 @dataclass(frozen=True)
@@ -87,6 +90,11 @@ class DifferenceSettings:
     """Columns of an output that tell the level of a row: to an eighth of their noise ..."""
     noise_step: int = 6
     """... and from one row to the next of those that tell the noise itself."""
+    lone_sigma: float = 10.0
+    """Sigma above its surroundings from which on the only difference before an event is a hit as
+    well: that of hits whose neighbours are flagged (choice) ..."""
+    event_ratio: float = 4.0
+    """... if so many times as much arrives with the event: a star goes on as it began (choice)."""
 
 
 @dataclass(frozen=True)

@@ -405,6 +405,49 @@ def test_what_a_hit_gives_its_neighbours_while_it_saturates():
     assert jumps[1][groupdq[0, 1] == JUMP_DET].all()
 
 
+def test_a_hit_in_the_only_difference_before_an_event():
+    """It passed for the rate of a pixel that the event fills; that of a star does too."""
+    arriving = np.zeros((N_GROUPS, *SHAPE))
+    groupdq = np.zeros((1, N_GROUPS, *SHAPE), np.uint8)
+    hit, star, core = (60, 60), (60, 70), np.s_[50:80, 50:80]
+    arriving[2, *core] = 4e3 * SIGMA
+    arriving[1, *hit] = 60 * SIGMA
+    groupdq[0, 2:, *core] = SATURATED
+    arriving[1:, 200, 150] = 2e3 * SIGMA  # a star that saturates by itself
+    groupdq[0, 3:, 200, 150] = SATURATED
+    arriving[1:, *star] = 3e3 * SIGMA
+    data = ramp(arriving, seed=9)
+    jumps = check(data, groupdq).jumps[0]
+    assert jumps[1][hit]
+    assert not jumps[1][star]
+    assert not jumps[:, 200, 150].any()
+    alone = jumps[1, *core]
+    assert alone.sum() == 1
+
+
+def test_without_a_pixel_to_find_stripes_in_jumps_are_judged_all_the_same():
+    """A group is lost, or the frame is so full of events that nothing is far from all of them."""
+    hits = np.zeros(SHAPE, bool)
+    hits[4::48, 4::48] = True
+    arriving = np.zeros((N_GROUPS, *SHAPE))
+    arriving[6, hits] = 30 * SIGMA
+    groupdq = np.zeros((1, N_GROUPS, *SHAPE), np.uint8)
+    groupdq[0, 3] = DO_NOT_USE
+    checked = check(ramp(arriving, seed=10), groupdq)
+    assert checked.jumps[0, 6, hits].all()
+    assert checked.stripes is None
+
+
+def test_stripes_of_one_integration_stay_when_another_has_none():
+    full, plain = ramp(seed=10), ramp(seed=11, stripes=2.0)
+    groupdq = np.zeros((2, N_GROUPS, *SHAPE), np.uint8)
+    groupdq[0, 3] = DO_NOT_USE
+    both = check(np.concatenate([full, plain]), groupdq)
+    alone = check(plain, groupdq[1:])
+    np.testing.assert_array_equal(both.stripes[0], 0)
+    np.testing.assert_array_equal(both.stripes[1], alone.stripes[0])
+
+
 def test_integrations_are_judged_one_by_one():
     one, two = ramp(seed=6), ramp(seed=7)
     both = check(np.concatenate([one, two]), np.zeros((2, N_GROUPS, *SHAPE), np.uint8))
