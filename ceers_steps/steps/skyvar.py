@@ -21,10 +21,11 @@ from ceers_steps.kernels.sky.evidence import (
     SkyEvidence,
     exposures_without_sky,
     off_from_overlaps,
+    usual_level,
 )
 from ceers_steps.kernels.sky.exposure import SkyCorrection, SkySettings, correct_sky
 from ceers_steps.kernels.sky.pedestal import Pedestal
-from ceers_steps.kernels.sky.settings import EVIDENCE, NOISE
+from ceers_steps.kernels.sky.settings import NOISE
 from ceers_steps.kernels.sky.variance import smooth_sky
 from ceers_steps.names import effective_filter
 from ceers_steps.steps.base import CeersStep
@@ -280,19 +281,16 @@ def _check_levels(step: SkyVarStep, library: ModelLibrary, measured: dict[int, _
         levels, noises = [each.level for each in group], [each.noise for each in group]
         reasons: dict[int, str] = {}
         for number in exposures_without_sky(levels, noises, elsewhere):
-            others = min([float(np.quantile(levels, EVIDENCE.lowest)), *elsewhere])
+            others = usual_level(levels, elsewhere)
             reasons[number] = f"level {levels[number]:.3g}, that of other exposures {others:.3g}"
         matched = [each.matched for each in group if each.matched is not None]
         off = np.zeros(len(group))
         if len(matched) == len(group) > 1:
             spreads = [each.spread for each in group]
-            off, refused = off_from_overlaps(levels, matched, noises, spreads)
-            for number in refused:
-                reasons.setdefault(
-                    number,
-                    f"level {levels[number]:.3g}, {off[number]:+.3g} from what the overlaps with "
-                    f"other exposures say, {off[number] - off.min():.3g} more than the darkest",
-                )
+            check = off_from_overlaps(levels, matched, noises, spreads)
+            off = check.off
+            for number in check.refused:
+                reasons.setdefault(number, f"level {levels[number]:.3g}, {check.reason(number)}")
         for number, index in enumerate(indices):
             if number in reasons or off[number] != 0.0:
                 with library:

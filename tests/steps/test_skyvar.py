@@ -312,6 +312,19 @@ def test_darker_exposures_without_sky_tell_that_a_level_is_not_the_sky():
             library.shelve(model, index, modify=False)
 
 
+def test_one_exposure_without_sky_takes_it_from_no_others():
+    """Its pedestal is wrong as well: its darkest part is darker than the sky of the others."""
+    exposures = [cal(number, sources=False)[0] for number in (1, 2, 3)]
+    fill_with_a_galaxy(exposures[0])
+    exposures[0].data -= np.float32(np.median(exposures[0].data[:64, :64]))
+    library = SkyVarStep.call(ModelLibrary(exposures))
+    with library:
+        for index, model in enumerate(library):
+            assert ("sky_refused" in metrics(model)) == (index == 0)
+            assert bool(model.meta.background.subtracted) == (index > 0)
+            library.shelve(model, index, modify=False)
+
+
 def test_a_few_pixels_are_no_sky(tmp_path):
     model, _ = cal(sources=False)
     mask = np.ones(SHAPE, np.uint8)
@@ -388,7 +401,9 @@ def test_where_overlaps_contradict_half_of_the_levels_none_is_the_sky():
     library = SkyVarStep.call(ModelLibrary(exposures))
     with library:
         for index, model in enumerate(library):
-            assert "overlaps" in metrics(model)["sky_refused"]
+            reason = metrics(model)["sky_refused"]
+            assert "overlaps" in reason
+            assert ("more than the lowest" in reason) == (index != 1)
             assert "SKY NOT SUBTRACTED" in skyvar_lines(model)[-1]
             np.testing.assert_allclose(model.data, given[index], rtol=1e-6, atol=1e-7)
             assert (model.meta.background.level, model.meta.background.subtracted) == (0.0, False)

@@ -9,7 +9,14 @@ from numpy.typing import NDArray
 from ceers_steps.kernels.sky.settings import EVIDENCE
 from ceers_steps.kernels.stats import mad_sigma, subsample
 
-__all__ = ["SkyEvidence", "exposures_without_sky", "judge_sky", "off_from_overlaps"]
+__all__ = [
+    "OverlapCheck",
+    "SkyEvidence",
+    "exposures_without_sky",
+    "judge_sky",
+    "off_from_overlaps",
+    "usual_level",
+]
 
 
 @dataclass(frozen=True)
@@ -29,7 +36,8 @@ class SkyEvidence:
     reason : str
         Why it is not the sky; empty if nothing speaks against it.
     darkest : float
-        Level of the darkest part of the image: the sky is no brighter; infinite if not known.
+        Level of the darkest part of the image: the sky is no brighter; infinite if not known, or
+        if the image has no noise.
     """
 
     n_pixels: int
@@ -42,7 +50,62 @@ class SkyEvidence:
     @property
     def is_lit(self) -> bool:
         """Whether pixels enough are free of sources, and show light."""
-        return bool(self.reason) and self.n_pixels >= EVIDENCE.least_pixels
+        seen = self.n_pixels >= EVIDENCE.least_pixels and self.noise > 0.0
+        return seen and bool(self.reason)
+
+
+@dataclass(frozen=True)
+class OverlapCheck:
+    """What overlaps say of the levels of exposures.
+
+    Attributes
+    ----------
+    off : ndarray, shape (n,)
+        Level less what the overlaps say; their median is 0.
+    lowest : float
+        Lower quartile of these; of up to four the lowest.
+    contradicted : list of int
+        Those that are far from the median, or far above the lowest.
+    too_bright : list of int
+        Those of them that are far above the lowest.
+    """
+
+    off: NDArray[np.float64]
+    lowest: float
+    contradicted: list[int]
+    too_bright: list[int]
+
+    @property
+    def refused(self) -> list[int]:
+        """Those whose level is not the sky: all, if half of them or more are contradicted."""
+        n_levels = len(self.off)
+        if self.contradicted and len(self.contradicted) >= EVIDENCE.most_off * n_levels:
+            return list(range(n_levels))
+        return self.contradicted
+
+    def reason(self, number: int) -> str:
+        """Say why a level is refused.
+
+        Parameters
+        ----------
+        number : int
+            Which of the levels.
+
+        Returns
+        -------
+        str
+        """
+        if number not in self.contradicted:
+            return (
+                f"half of the levels or more ({len(self.contradicted)} of {len(self.off)}) are "
+                "contradicted by the overlaps with other exposures"
+            )
+        off = self.off[number]
+        reason = f"{off:+.3g} from what the overlaps with other exposures say"
+        if number in self.too_bright:
+            name = "lowest" if self.lowest <= self.off.min() else "lower quartile"
+            reason += f", {off - self.lowest:.3g} more than the {name} of all"
+        return reason
 
 
 def judge_sky(
@@ -88,31 +151,16 @@ def judge_sky(
                 places.append((1.0, y, x))
     spread = mad_sigma(np.array(levels)) if len(levels) > 1 else 0.0
     bent = _about_plane(np.array(levels), np.array(places))
-    darkest = level + min(levels) if n_pixels >= EVIDENCE.least_pixels and levels else np.inf
+    known = n_pixels >= EVIDENCE.least_pixels and noise > 0.0 and bool(levels)
+    darkest = level + min(levels) if known else np.inf
     reason = ""
     if n_pixels < EVIDENCE.least_pixels:
         reason = (
             f"{n_pixels} pixels are free of sources and bad pixels; {EVIDENCE.least_pixels} are "
             "needed"
         )
-    elif spread > EVIDENCE.most_spread * noise and spread > EVIDENCE.most_relative_spread * abs(
-        level
-    ):
-        reason = (
-            f"the level differs by {spread:.3g} between parts of the image, {spread / noise:.0f} "
-            "times the noise of a pixel: there is light all over it"
-            if noise > 0
-            else "the image has no noise"
-        )
-    elif (
-        spread > EVIDENCE.least_spread * noise
-        and bent > EVIDENCE.most_bent * noise
-        and bent > EVIDENCE.most_relative_spread * abs(level)
-    ):
-        reason = (
-            f"the level differs by {bent:.3g} from a plane, {bent / noise:.1f} times the noise of "
-            "a pixel: there is light all over the image"
-        )
+    elif uneven := _why_uneven(spread, bent, float(noise), level):
+        reason = uneven
     elif (
         source_fraction > EVIDENCE.most_sources
         and noise > EVIDENCE.most_noise * expected_noise > 0.0
@@ -126,6 +174,24 @@ def judge_sky(
     return SkyEvidence(
         n_pixels, float(noise), float(spread), float(uncertainty), reason, float(darkest)
     )
+
+
+def _why_uneven(spread: float, bent: float, noise: float, level: float) -> str:
+    """Say how the level differs over the image by more than a sky does; empty if it does not."""
+    least = EVIDENCE.most_relative_spread * abs(level)
+    if noise <= 0.0:
+        return "the image has no noise" if spread > 0.0 and max(spread, bent) > least else ""
+    if spread > max(EVIDENCE.most_spread * noise, least):
+        return (
+            f"the level differs by {spread:.3g} between parts of the image, {spread / noise:.0f} "
+            "times the noise of a pixel: there is light all over it"
+        )
+    if spread > EVIDENCE.least_spread * noise and bent > max(EVIDENCE.most_bent * noise, least):
+        return (
+            f"the level differs by {bent:.3g} from a plane, {bent / noise:.1f} times the noise of "
+            "a pixel: there is light all over the image"
+        )
+    return ""
 
 
 def _about_plane(levels: NDArray[np.float64], places: NDArray[np.float64]) -> float:
@@ -143,6 +209,29 @@ def _about_plane(levels: NDArray[np.float64], places: NDArray[np.float64]) -> fl
     return float(np.sqrt(off @ off / n_free))
 
 
+def usual_level(levels: Sequence[float], elsewhere: Sequence[float] = ()) -> float | None:
+    """Return the level of exposures of one filter that counts as that of the sky.
+
+    Parameters
+    ----------
+    levels : sequence of float
+        Level of each exposure.
+    elsewhere : sequence of float
+        Darkest parts of other exposures, in which no sky is seen: it is no brighter than these.
+        They do not count where they are fewer than the levels: a minority says nothing of others.
+
+    Returns
+    -------
+    float or None
+        Lower quartile of the levels, or what is darker elsewhere. None without a level, or where
+        fewer than three exposures count: one cannot tell which is right.
+    """
+    counted = elsewhere if len(elsewhere) >= len(levels) else ()
+    if len(levels) == 0 or len(levels) + len(counted) < 3:
+        return None
+    return min([float(np.quantile(levels, EVIDENCE.lowest)), *counted])
+
+
 def exposures_without_sky(
     levels: Sequence[float], noises: Sequence[float], elsewhere: Sequence[float] = ()
 ) -> list[int]:
@@ -155,18 +244,17 @@ def exposures_without_sky(
     noises : sequence of float
         Noise of a pixel of each.
     elsewhere : sequence of float
-        Darkest parts of other exposures, in which no sky is seen: it is no brighter than these.
+        Darkest parts of other exposures, in which no sky is seen, as `usual_level` takes them.
 
     Returns
     -------
     list of int
-        Those whose level is above the lower quartile of all, or what is darker elsewhere, by more
-        than that and 3 noises. None of fewer than three exposures in all: one cannot tell which is
-        right.
+        Those whose level is above the usual one by more than that and 3 noises; none where no
+        level is the usual one.
     """
-    if len(levels) + len(elsewhere) < 3 or len(levels) == 0:
+    usual = usual_level(levels, elsewhere)
+    if usual is None:
         return []
-    usual = min([float(np.quantile(levels, EVIDENCE.lowest)), *elsewhere])
     return [
         number
         for number, (level, noise) in enumerate(zip(levels, noises, strict=True))
@@ -179,7 +267,7 @@ def off_from_overlaps(
     matched: Sequence[float],
     noises: Sequence[float],
     spreads: Sequence[float] = (),
-) -> tuple[NDArray[np.float64], list[int]]:
+) -> OverlapCheck:
     """Compare levels with those that make overlapping exposures agree.
 
     Where exposures overlap, sources are the same in all of them: their difference is that of
@@ -199,24 +287,21 @@ def off_from_overlaps(
 
     Returns
     -------
-    off : ndarray, shape (n,)
-        Level less what the overlaps say; their median is 0.
-    refused : list of int
-        Those whose level is not the sky: far from the median, or far above the lower quartile,
-        which of up to four is the lowest; all, if these are half of them or more. None of fewer
-        than three exposures: one cannot tell which is right.
+    OverlapCheck
+        Of fewer than three exposures none is refused: one cannot tell which is right.
     """
     off = np.subtract(levels, matched)
     off -= np.median(off)
+    lowest = float(np.quantile(off, EVIDENCE.lowest, method="lower"))
     if len(off) < 3:
-        return off, []
+        return OverlapCheck(off, lowest, [], [])
     limits = np.maximum(
         EVIDENCE.most_difference * np.asarray(noises),
         EVIDENCE.most_relative_spread * np.abs(levels),
     )
     uneven = EVIDENCE.most_uneven * (np.asarray(spreads) if len(spreads) else np.zeros(len(off)))
-    lowest = np.quantile(off, EVIDENCE.lowest, method="lower")
-    is_off = (np.abs(off) > limits) | (off - lowest > np.maximum(limits, uneven))
-    if np.mean(is_off) >= EVIDENCE.most_off:
-        is_off[:] = True
-    return off, np.flatnonzero(is_off).tolist()
+    bright = off - lowest > np.maximum(limits, uneven)
+    contradicted = (np.abs(off) > limits) | bright
+    return OverlapCheck(
+        off, lowest, np.flatnonzero(contradicted).tolist(), np.flatnonzero(bright).tolist()
+    )

@@ -64,36 +64,81 @@ def test_darker_places_elsewhere_tell_that_a_level_is_no_sky():
     assert exposures_without_sky([0.2, 0.21, 5.2], [0.4] * 3) == [2]
 
 
+@pytest.mark.parametrize("darkest", [0.0, 0.4])
+def test_one_exposure_without_sky_says_nothing_of_four_that_agree(darkest):
+    """Whatever is wrong with it, such as a pedestal that is not its own."""
+    assert exposures_without_sky([1.0, 1.01, 0.99, 1.0], [0.1] * 4, [darkest]) == []
+    assert exposures_without_sky([1.0, 3.0], [0.1] * 2, [darkest]) == [], "two are too few"
+
+
+@pytest.mark.parametrize("kind", ["edges", "corner", "sparse"])
+def test_an_image_without_noise_is_no_light(kind):
+    """Blocks of one value each: differences of neighbours are 0, whichever way it is uneven."""
+    values = np.zeros((8, 8))
+    if kind == "edges":
+        values += 0.3 * np.arange(8.0) ** 2
+    else:
+        values[::3] = 0.001
+        values[:2, :] = 5.0
+    residual = np.kron(values, np.ones((40, 40)))
+    # no two neighbours are usable: nothing tells the noise
+    usable = np.indices(residual.shape).sum(axis=0) % 2 < (1 if kind == "sparse" else 2)
+    found = judge_sky(residual, usable, 1.0)
+    assert found.reason == "the image has no noise"
+    assert not found.is_lit
+    assert found.darkest == np.inf
+
+
 def test_overlaps_tell_which_level_is_no_sky():
     """All skies but one differ as the overlaps say; small differences are no reason."""
     matched = np.array([0.0, 0.02, 0.05, 0.01])
     levels = 0.2 + matched + [0.0, 0.001, 0.3, -0.001]
-    off, refused = off_from_overlaps(levels, matched, [0.05] * 4)
-    assert refused == [2]
-    np.testing.assert_allclose(off, [-0.0005, 0.0005, 0.2995, -0.0015], atol=1e-12)
-    off, refused = off_from_overlaps(levels[1:3], matched[1:3], [0.05] * 2)
-    assert refused == []
-    assert np.abs(off).max() == pytest.approx(0.1495)
+    check = off_from_overlaps(levels, matched, [0.05] * 4)
+    assert check.refused == [2]
+    np.testing.assert_allclose(check.off, [-0.0005, 0.0005, 0.2995, -0.0015], atol=1e-12)
+    check = off_from_overlaps(levels[1:3], matched[1:3], [0.05] * 2)
+    assert check.refused == []
+    assert np.abs(check.off).max() == pytest.approx(0.1495)
 
 
 def test_light_only_adds_so_the_lowest_of_levels_that_disagree_is_the_sky():
     """A galaxy fills three dithers: none of the levels above the lowest is the sky."""
     levels, matched, noises = [2.09, 1.30, 0.92], [0.72, 1.38, 0.0], [0.79, 0.72, 0.71]
-    _, refused = off_from_overlaps(levels, matched, noises, [0.21, 0.24, 0.10])
+    refused = off_from_overlaps(levels, matched, noises, [0.21, 0.24, 0.10]).refused
     assert refused == [0, 1, 2]
     levels, noises = [0.68, 1.70, 1.76, 0.85], [0.57, 0.72, 0.72, 0.64]
-    _, refused = off_from_overlaps(levels, [0.07, 0.0, 0.07, 0.09], noises, [0.2, 0.3, 0.3, 0.2])
-    assert refused == [0, 1, 2, 3], "the lowest two agree, but half of the levels are no sky"
+    matched = [0.07, 0.0, 0.07, 0.09]
+    check = off_from_overlaps(levels, matched, noises, [0.2, 0.3, 0.3, 0.2])
+    assert check.refused == [0, 1, 2, 3], "the lowest two agree, but half of the levels are no sky"
 
 
 def test_one_low_level_of_many_is_no_reason_to_refuse_the_others():
     levels = 1.0 + np.array([0.0, 0.001, -0.4, 0.002, -0.002, 0.001])
-    _, refused = off_from_overlaps(levels, np.zeros(6), [0.1] * 6, [0.02] * 6)
-    assert refused == [2]
+    check = off_from_overlaps(levels, np.zeros(6), [0.1] * 6, [0.02] * 6)
+    assert check.refused == [2]
+    assert check.reason(2) == "-0.4 from what the overlaps with other exposures say"
+
+
+def test_reasons_name_what_was_compared():
+    """The lowest of up to four, the lower quartile of more; those refused with half say so."""
+    noises = [0.01] * 4
+    check = off_from_overlaps([1.0, 1.0, 1.0, 1.5], np.zeros(4), noises)
+    assert check.reason(3).endswith("0.5 more than the lowest of all")
+    levels = [0.2, 1.0, 1.0, 1.0, 1.0, 1.0, 1.5]
+    check = off_from_overlaps(levels, np.zeros(7), [0.01] * 7)
+    assert check.refused == [0, 6]
+    assert check.reason(6).endswith("0.5 more than the lower quartile of all")
+    check = off_from_overlaps([1.0, 1.0, 1.5, 1.6], np.zeros(4), noises)
+    assert check.refused == [0, 1, 2, 3]
+    check = off_from_overlaps([1.0, 1.3, 1.301, 1.6], np.zeros(4), [0.05, 0.4, 0.4, 0.05])
+    assert check.refused == [0, 1, 2, 3]
+    assert check.contradicted == [0, 3]
+    assert "(2 of 4) are contradicted" in check.reason(1)
+    assert "more than" not in check.reason(0)
 
 
 def test_overlaps_of_skies_that_rise():
     """Overlaps show parts only, which of a sky that rises differ as its own parts do."""
     levels, matched = np.full(4, 0.3), np.array([0.0, 0.05, 0.07, 0.14])
-    assert off_from_overlaps(levels, matched, [0.1] * 4, [0.1] * 4)[1] == []
-    assert off_from_overlaps(levels, matched, [0.1] * 4, [0.02] * 4)[1] == [0]
+    assert off_from_overlaps(levels, matched, [0.1] * 4, [0.1] * 4).refused == []
+    assert off_from_overlaps(levels, matched, [0.1] * 4, [0.02] * 4).refused == [0]
