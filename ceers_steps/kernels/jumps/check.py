@@ -109,7 +109,13 @@ def check_jumps(
     scales: list[tuple[float, float]] = []
     n_cleared = n_added = n_hits = 0
     for i in range(len(data)):
-        judge = Judge(data[i], groupdq[i], bad, noise, layout, settings)
+        try:
+            judge = Judge(data[i], groupdq[i], bad, noise, layout, settings)
+        except ValueError:  # nothing in it can be used: its flags stay
+            if i == len(data) - 1 and not scales:
+                raise
+            patterns.append(None)
+            continue
         judge.take_out_levels()
         judge.find_hits(threshold)
         if stripes:

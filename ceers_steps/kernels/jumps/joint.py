@@ -154,7 +154,8 @@ class Covariance:
 def last_before_event(
     data: Float,
     differences: Float,
-    left: Bool,
+    usable: Bool,
+    hits: Bool,
     smooth: Float,
     inverse_noise: Float,
 ) -> Bool:
@@ -169,8 +170,10 @@ def last_before_event(
         Shape ``(ngroups, ny, nx)``, saturated groups included.
     differences
         Shape ``(ngroups - 1, ny, nx)``, less what stripes are known.
-    left
-        Same shape; True = usable, without a hit.
+    usable
+        Same shape; False = not to be used, as what follows when a pixel is full.
+    hits
+        Same shape; True = holds a hit.
     smooth
         Shape ``(ny, nx)``: rate of smooth surroundings.
     inverse_noise
@@ -181,14 +184,15 @@ def last_before_event(
     NDArray
         Shape of `differences`; True = take it for a hit.
     """
-    hits = np.zeros_like(left)
-    y, x = np.nonzero((left.sum(axis=0, dtype=np.uint8) == 1) & ~left[-1])
+    found = np.zeros_like(usable)
+    left = usable & ~hits
+    y, x = np.nonzero((left.sum(axis=0, dtype=np.uint8) == 1) & ~usable[-1])
     g = left[:, y, x].argmax(axis=0)
     own = differences[g, y, x]
     with np.errstate(invalid="ignore"):
         event = data[g + 2, y, x] - data[g + 1, y, x] > DIFFERENCES.event_ratio * own
-    hits[g, y, x] = event & ((own - smooth[y, x]) * inverse_noise[y, x] > DIFFERENCES.lone_sigma)
-    return hits
+    found[g, y, x] = event & ((own - smooth[y, x]) * inverse_noise[y, x] > DIFFERENCES.lone_sigma)
+    return found
 
 
 def step_heights(excess: Float, covariance: Covariance) -> Float:

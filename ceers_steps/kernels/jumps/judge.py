@@ -339,9 +339,9 @@ class Judge:
             limit = threshold * height_scales[self._left_out[rows][y, x].view(np.uint8)]
             self.hits[:, rows] = False
             self.hits[:, rows.start + y, x] = find_steps(above.T, known, covariance, limit).T
-            left = usable & ~self.hits[:, rows]
-            parts = self._data[:, rows], differences[:, inside], left, self._around.smooth[rows]
-            self.hits[:, rows] |= last_before_event(*parts, inverse_noise[inside])
+            parts = self._data[:, rows], differences[:, inside], usable, self.hits[:, rows]
+            around = self._around.smooth[rows], inverse_noise[inside]
+            self.hits[:, rows] |= last_before_event(*parts, *around)
             near = self.hits[:, rows] | with_neighbours(strong)[:, inside]
             follow = np.zeros_like(high)
             alone = usable.sum(axis=0) == 1  # nothing of the pixel tells hits from a source

@@ -47,10 +47,7 @@ class JumpSettings:
     least_read: float = 0.5
     """Variance of the read noise over that of the references at least (choice)."""
     neighbour_sigma: float = 10.0
-    """Hits from which on the four neighbours are flagged, sigma: that of jwst's jump step. So far
-    above its surroundings the only difference before an event is a hit, too ..."""
-    event_ratio: float = 4.0
-    """... if so many times as much arrives with the event: a star goes on as it began (choice)."""
+    """Hits from which on the four neighbours are flagged, sigma: that of jwst's jump step."""
 
 
 @dataclass(frozen=True)

@@ -181,7 +181,7 @@ def levels_beside_light(
     """Measure levels of rows in a field so crowded that its light hides stripes from a model.
 
     Two halves of a row, each of every second piece of it, share its stripes but not their sources.
-    Light knows no direction: what halves of columns share, rows share of light, too.  So much of
+    Light knows no direction: what halves of columns share, rows share of light, too. So much of
     each wave of the levels is taken as is neither noise nor light.
 
     Parameters
@@ -200,9 +200,11 @@ def levels_beside_light(
     """
     mask = mask | ~np.isfinite(image)
     ny, width = image.shape[0], image.shape[1] // n_outputs
+    if min(ny, width) < CROWDED.least_pieces:
+        return np.zeros((ny, n_outputs), np.float32)
     levels = [
         _levels(image[:, o : o + width], mask[:, o : o + width])
-        for o in range(0, image.shape[1], width)
+        for o in range(0, n_outputs * width, width)
     ]
     height, length = min(width, ny), min(image.shape)
     columns = [

@@ -267,7 +267,8 @@ class CrowdedSettings:
     """Pixels of a row that belong to one half of it before the other begins: wider than most
     sources (choice) ..."""
     least_pieces: int = 8
-    """... and how many of them an output has at least (choice)."""
+    """... and how many of them an output has at least, of a pixel if it is narrow: rows and outputs
+    that have fewer pixels tell no light from stripes (choice)."""
     least_seen: float = 0.3
     """Usable part of a row or column that tells its level: with 0.2, what is left of a cluster
     between its masked stars passes for stripes in one of 16 frames (evidence)."""

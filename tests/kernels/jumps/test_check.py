@@ -448,6 +448,22 @@ def test_stripes_of_one_integration_stay_when_another_has_none():
     np.testing.assert_array_equal(both.stripes[1], alone.stripes[0])
 
 
+@pytest.mark.parametrize("lost", [0, 1])
+def test_an_integration_that_is_lost_does_not_keep_the_other_from_being_judged(lost):
+    data = np.concatenate([ramp(seed=10), ramp(seed=11)])
+    groupdq = np.concatenate([flags_of_noisy_pixels(one[None]) for one in data])
+    groupdq[lost] |= DO_NOT_USE
+    both = check(data, groupdq)
+    kept = 1 - lost
+    alone = check(data[kept : kept + 1], groupdq[kept : kept + 1])
+    np.testing.assert_array_equal(both.jumps[kept], alone.jumps[0])
+    np.testing.assert_array_equal(both.jumps[lost], groupdq[lost] & JUMP_DET != 0)
+    assert both.noise_scale == alone.noise_scale
+    groupdq[:] |= DO_NOT_USE
+    with pytest.raises(ValueError, match="no pixel has a usable difference"):
+        check(data, groupdq)
+
+
 def test_integrations_are_judged_one_by_one():
     one, two = ramp(seed=6), ramp(seed=7)
     both = check(np.concatenate([one, two]), np.zeros((2, N_GROUPS, *SHAPE), np.uint8))
