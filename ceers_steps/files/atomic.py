@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "check_target",
+    "first_there",
     "is_protected",
     "open_fits",
     "protected",
@@ -282,6 +283,22 @@ def read_image(path: str | os.PathLike, name: str, shape: tuple[int, ...]) -> "n
                 "exposure."
             )
         return first.data
+
+
+def first_there(path: Path) -> Path:
+    """Return what is there of a path: itself, or the nearest of the folders above it.
+
+    Parameters
+    ----------
+    path
+        Absolute.
+
+    Returns
+    -------
+    Path
+        File, folder or link, also one to nothing.
+    """
+    return next(each for each in (path, *path.parents) if os.path.lexists(each))
 
 
 def user_path(name: str | os.PathLike) -> Path:

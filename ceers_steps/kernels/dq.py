@@ -81,6 +81,8 @@ def why_no_ramp(groups: NDArray) -> str | None:
     str or None
         What is wrong with them; None if they can be those of an exposure.
     """
+    if not groups.size:
+        return "no groups" if not len(groups) else "no pixels"
     first = groups[0]
     # of real ones the first two groups differ: the others are not looked at
     if not all(np.array_equal(group, first) for group in groups[1:]):

@@ -3,6 +3,7 @@
 import logging
 import os
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +14,7 @@ from stdatamodels.jwst.datamodels import JwstDataModel, read_metadata
 
 from ceers_steps.errors import CeersError
 from ceers_steps.files.associations import is_association_path
+from ceers_steps.files.headers.check import Wanted
 from ceers_steps.files.headers.provenance import add_history
 from ceers_steps.files.membership import is_calibrated_unit, is_rate_unit
 from ceers_steps.kernels.sky.exposure import judge_level
@@ -43,6 +45,11 @@ class CeersImage2(CeersPipeline, Image2Pipeline):
     later_keywords = ("VA_SCALE", "PROGRAM", "OBSERVTN", "VISIT")
 
     step_defs = {**Image2Pipeline.step_defs, "skymatch": SkyMatchStep}
+
+    @classmethod
+    def wanted(cls) -> Wanted:
+        """Return what is needed; over variances without pixels the flat field of jwst stumbles."""
+        return replace(super().wanted(), filled=("VAR_RNOISE", "VAR_POISSON"))
 
     @classmethod
     def load_spec_file(cls, *args: Any, **kwargs: Any) -> Any:

@@ -46,6 +46,7 @@ class ImageBackgroundStep(CeersStep):
     class_alias = "ceers_image_background"
     output_suffix = "imgbkgsub"
     input_types = ("ImageModel",)
+    input_planes = ("DQ", "VAR_RNOISE", "VAR_POISSON")
 
     spec = """
         mosaic = string(default=None)  # Mosaic of the exposures (*_i2d.fits) in which the emission is found; none: only what is clipped is left out
@@ -237,7 +238,7 @@ def _subtract_inplace(
     model.data -= found.image
     model.var_rnoise += found.variance
     total = model.var_rnoise + model.var_poisson
-    if model.hasattr("var_flat") and model.var_flat.shape == total.shape:
+    if model.var_flat is not None and model.var_flat.shape == total.shape:
         total += model.var_flat
     model.err = np.sqrt(total)
     # the value is one of the neighbours': it can be used, and seen

@@ -75,3 +75,8 @@ def test_groups_without_noise_measured_nothing():
     groups = np.full((3, *SHAPE), 11000)
     groups[2, 1, 1] += 1
     assert why_no_ramp(groups) is None
+
+
+def test_a_ramp_of_nothing_has_an_answer():
+    assert why_no_ramp(np.ones((0, *SHAPE))) == "no groups"
+    assert why_no_ramp(np.ones((3, 0, 5))) == "no pixels"

@@ -94,6 +94,18 @@ class TestCalibration:
             assert cal.cal_logs.instance["ceers_image2"]
         assert result.meta.filename == name
 
+    def test_an_empty_flat_variance_is_none(self, rate, rate_file):
+        """As stock jwst takes it: the flat field makes its own."""
+        (expected,) = CeersImage2.call(rate)
+        rate.var_flat = np.zeros_like(rate.data)
+        rate.save(rate_file)
+        with fits.open(rate_file) as hdus:
+            hdus["VAR_FLAT"].data = None
+            hdus.writeto(rate_file, overwrite=True)
+        (result,) = CeersImage2.call(str(rate_file))
+        for plane in ("data", "err", "var_flat"):
+            np.testing.assert_array_equal(result[plane], expected[plane])
+
     def test_input_is_left_as_it_was(self, rate):
         before = rate.data.copy()
         (result,) = CeersImage2.call(rate)

@@ -377,3 +377,21 @@ def test_a_folder_without_permission_is_said_before_the_work(
         HalveStep.call(str(rate_file), save_results=True, output_dir=folder)
     assert not ran
     assert not (tmp_path / "there/below").exists()
+
+
+@pytest.mark.parametrize("output_dir", ["~/out", "$OUT", "${OUT}/below"])
+def test_a_folder_of_products_is_meant_as_stpipe_expands_it(
+    rate_file, tmp_path, monkeypatch, output_dir
+):
+    """Here no folder `~` or `$OUT` could be made; none is wanted here."""
+    here, home = tmp_path / "here", tmp_path / "home"
+    for folder in (here, home):
+        folder.mkdir()
+    monkeypatch.chdir(here)
+    monkeypatch.setenv("HOME", str(home))
+    monkeypatch.setenv("OUT", str(home / "out"))
+    may = os.access
+    monkeypatch.setattr(os, "access", lambda path, mode: Path(path) != here and may(path, mode))
+    HalveStep.call(str(rate_file), save_results=True, output_dir=output_dir)
+    assert list(home.rglob("*.fits"))
+    assert not list(here.iterdir())

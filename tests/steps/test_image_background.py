@@ -4,6 +4,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from astropy.io import fits
 from scipy import ndimage
 from stdatamodels.jwst import datamodels
 
@@ -66,11 +67,16 @@ def field(tmp_path_factory):
         model.var_rnoise = np.full(SHAPE, 0.5 * SIGMA**2, np.float32)
         model.var_poisson = np.full(SHAPE, 0.5 * SIGMA**2, np.float32)
         model.dq = np.zeros(SHAPE, np.uint32)
+        if not number:
+            model.var_flat = np.zeros(SHAPE, np.float32)
         model.meta.exposure.start_time = 60000.0 + number
         name = f"jw01345001001_02101_{number + 1:05d}_mirimage"
         rates.append(save(model, folder, f"{name}_rate.fits"))
         save(model, folder, f"{name}_cal.fits", wcs)
         wcses.append(wcs)
+    with fits.open(rates[0]) as hdus:  # counts as missing, as it is in the others
+        hdus["VAR_FLAT"].data = None
+        hdus.writeto(rates[0], overwrite=True)
     wcs, shape = mosaic_grid(wcses)
     mosaic = datamodels.ImageModel(shape)
     mosaic.data = light_of(wcs, shape, sky).astype(np.float32)

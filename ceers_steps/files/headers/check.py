@@ -28,6 +28,10 @@ __all__ = [
 AXES = {"Level1bModel": 4, "RampModel": 4, "ImageModel": 2, "CubeModel": 3}
 """Axes of the science array by data model."""
 
+_STUMBLES = {"ImageModel": ("ERR", "DQ")}
+"""Planes without pixels over which jwst stumbles: of ramps and integrations it makes them anew, and
+without a VAR_FLAT it can do."""
+
 SMALLEST = 8
 """Rows and columns that an image has at least; the smallest subarray of NIRCam has 8."""
 
@@ -42,6 +46,8 @@ class Wanted:
         ``DATAMODL`` values that are taken; empty takes all.
     planes : tuple of str
         EXTNAME of planes that have to be there beside SCI.
+    filled : tuple of str
+        Planes that must have pixels where their extension is there.
     keywords : tuple of str
         Keywords without which the work cannot be done.
     later_keywords : tuple of str
@@ -55,6 +61,7 @@ class Wanted:
 
     types: tuple[str, ...] = ()
     planes: tuple[str, ...] = ()
+    filled: tuple[str, ...] = ()
     keywords: tuple[str, ...] = ()
     later_keywords: tuple[str, ...] = ()
     wcs: bool = False
@@ -260,9 +267,11 @@ def _check_planes(found: Found, wanted: Wanted, name: str) -> None:
             f"{name} has no {' and no '.join(missing)} (found: {', '.join(shapes) or 'no image'}). "
             "Was the file cut off? Download or make it again."
         )
-    if found.empty and imaging:
+    filled = (*_STUMBLES.get(found.kind, ()), *wanted.filled)
+    empty = [plane for plane in found.empty if plane in filled]
+    if empty and imaging:
         raise CeersError(
-            f"{name}: no pixels in its extension {' and '.join(found.empty)}. Make or download "
+            f"{name}: no pixels in its extension {' and '.join(empty)}. Make or download "
             "the file again."
         )
     shape = shapes["SCI"]

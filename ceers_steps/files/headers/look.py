@@ -43,7 +43,7 @@ class Found:
     shapes : dict
         Shape of SCI and the planes beside it, by EXTNAME; empty ones count as missing.
     empty : tuple of str
-        Names of extensions that are there without pixels: jwst does not make these planes itself.
+        Names of extensions that are there without pixels.
     values : Mapping
         Keywords of `~ceers_steps.files.headers.values.PATHS` that are there.
     has_wcs : bool

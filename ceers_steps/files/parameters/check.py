@@ -157,7 +157,7 @@ def _check_files_of_steps(taker: type[TakesParameters], steps: Any, folder: Path
 def _is_for(tree: ParameterTree, taker: type[TakesParameters]) -> bool:
     """Say whether a file is for a step or pipeline, or one that it extends."""
     names = {base.__name__ for base in taker.__mro__}
-    names |= {str(getattr(base, "class_alias", None)) for base in taker.__mro__}
+    names |= {alias for base in taker.__mro__ if (alias := getattr(base, "class_alias", None))}
     return tree.class_name.rpartition(".")[2] in names
 
 

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from ceers_steps.errors import CeersError
-from ceers_steps.files.atomic import check_target, protected
+from ceers_steps.files.atomic import check_target, first_there, protected, user_path
 from ceers_steps.files.headers.check import check_input, members_of
 from ceers_steps.files.parameters.instrument import check_instrument
 from ceers_steps.files.parameters.ranges import order_problem
@@ -65,8 +65,8 @@ def _check_output(step: Any) -> None:
     """Raise `CeersError` for a folder of products that may not be written."""
     if not (step.save_results or step.output_file):
         return
-    folder = Path(step.output_dir or os.path.dirname(step.output_file or "")).absolute()
-    there = next(each for each in (folder, *folder.parents) if os.path.lexists(each))
+    folder = user_path(step.output_dir or os.path.dirname(step.output_file or "")).absolute()
+    there = first_there(folder)
     if there.is_dir() and not os.access(there, os.W_OK | os.X_OK):
         raise CeersError(
             f"{type(step).__name__}: nothing can be written to {folder}: you have no permission"

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from ceers_steps.errors import CeersError
-from ceers_steps.files.atomic import user_path
+from ceers_steps.files.atomic import first_there, user_path
 from ceers_steps.files.limits import check_regular, why_no_file
 from ceers_steps.survey.config.checks import (
     PIPELINES,
@@ -349,7 +349,7 @@ def _output_problem(path: Path) -> str:
     """Say why a path cannot be the folder that a survey writes to; '' when it can."""
     if path == Path(path.anchor):
         return "is the root of the file system, which a survey would fill"
-    there = next(each for each in (path, *path.parents) if os.path.lexists(each))
+    there = first_there(path)
     if not there.is_dir():
         return "is not a folder" if there == path else f"lies below {there}, which is no folder"
     return ""

@@ -10,6 +10,7 @@ import pytest
 from astropy.io import fits
 from stdatamodels.jwst import datamodels
 
+from ceers_steps import CeersImage2
 from ceers_steps.errors import CeersError
 from ceers_steps.files.headers.check import Wanted, check_input, filled_values
 
@@ -223,6 +224,48 @@ def test_a_plane_without_pixels_is_named(path):
 
     with pytest.raises(CeersError, match=r"x_rate\.fits: no pixels in its extension DQ"):
         check_input(edit(path, change), Wanted(types=("ImageModel",)), "Step")
+
+
+@pytest.mark.parametrize(
+    ("kind", "name", "taken"),
+    [
+        ("ImageModel", "VAR_FLAT", True),
+        ("ImageModel", "VAR_POISSON", True),
+        ("ImageModel", "VAR_RNOISE", True),
+        ("ImageModel", "ERR", False),
+        ("ImageModel", "DQ", False),
+        ("CubeModel", "VAR_FLAT", True),
+        ("CubeModel", "ERR", True),
+        ("CubeModel", "DQ", True),
+        ("RampModel", "PIXELDQ", True),
+        ("RampModel", "GROUPDQ", True),
+    ],
+)
+def test_planes_without_pixels_are_missing_as_for_jwst(tmp_path, kind, name, taken):
+    """jwst makes those of ramps and integrations, and leaves out variances; not ERR and DQ."""
+    shape = {"ImageModel": SHAPE, "CubeModel": (2, *SHAPE), "RampModel": (1, 3, *SHAPE)}[kind]
+    model = getattr(datamodels, kind)(np.ones(shape, np.float32))
+    model.meta.instrument.name, model.meta.exposure.type = "NIRCAM", "NRC_IMAGE"
+    plane = shape[-2:] if name == "PIXELDQ" else shape
+    setattr(model, name.lower(), np.ones(plane, np.uint32 if "DQ" in name else np.float32))
+    path = edit(model.save(tmp_path / "x.fits"), lambda hdus: setattr(hdus[name], "data", None))
+    wanted = Wanted(types=(kind,))
+    if taken:
+        check_input(path, wanted, "Step")
+        with datamodels.open(path) as opened:
+            found = getattr(opened, name.lower())
+            assert found is None or (found.shape == plane and not found.any())
+        wanted = Wanted(types=(kind,), filled=(name,))
+    with pytest.raises(CeersError, match=f"no pixels in its extension {name}"):
+        check_input(path, wanted, "Step")
+
+
+def test_variances_without_pixels_are_named_before_the_flat_field(path):
+    for name in ("VAR_RNOISE", "VAR_POISSON"):
+        assert name in CeersImage2.wanted().filled
+    edit(path, lambda hdus: setattr(hdus["VAR_POISSON"], "data", None))
+    with pytest.raises(CeersError, match="no pixels in its extension VAR_POISSON"):
+        check_input(path, CeersImage2.wanted(), "CeersImage2")
 
 
 def test_a_damaged_keyword_is_named_before_the_work(path):

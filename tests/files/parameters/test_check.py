@@ -107,6 +107,10 @@ STRUCTURE = {
         asdf("class: ..\nname: x\nparameters: {}\n"),
         "is for .. .'class' in it., not for CeersDetector1",
     ),
+    "class is the word None": (
+        asdf("class: None\nname: x\nparameters: {}\n"),
+        "is for None .'class' in it., not for CeersDetector1",
+    ),
     "another version of ASDF": (
         detector1().replace("#ASDF 1.0.0", "#ASDF 99.0.0"),
         "cannot be read .ValueError: Unsupported ASDF file format version",
