@@ -134,3 +134,10 @@ def test_light_of_a_crowded_field_is_no_stripe(seed):
     white, _, rng = striped((320, 320), n_outputs=1, seed=seed)
     image = (white + crowded(white.shape, 6000, rng)).astype(np.float32)
     assert not levels_beside_light(image, image > np.median(image) + 3 * NOISE, 1).any()
+
+
+@pytest.mark.parametrize(("shape", "n_outputs"), [((5, 1), 1), ((40, 10), 4), ((4, 64), 1)])
+def test_frames_of_a_few_pixels_have_no_levels(shape, n_outputs):
+    image = np.random.default_rng(1).normal(size=shape).astype(np.float32)
+    levels = levels_beside_light(image, np.zeros(shape, bool), n_outputs)
+    np.testing.assert_array_equal(levels, np.zeros((shape[0], n_outputs)))
