@@ -63,8 +63,8 @@ def why_unusable(
         if not (np.isfinite(variance) & measured)[usable].any():
             return f"{name} has no valid value"
     values = data[usable]
-    if values.size > 1 and not (values != values[0]).any():
-        return f"SCI is {values[0]:g} in every pixel that DQ does not flag: nothing was measured"
+    if values.size > 1 and not values.any():
+        return "SCI is 0 in every pixel that DQ does not flag: nothing was measured"
     return None
 
 

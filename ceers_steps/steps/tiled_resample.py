@@ -105,7 +105,7 @@ class TiledResampleStep(CeersMixin, ResampleStep):
         _check_parameters(self)
         _name_after_product(self, input_data)
         if self.tile_size is None:
-            check_library_once(_library_of(self, input_data))
+            check_library_once(_library_of(self, input_data), given=input_data)
             _check_layout(self, input_data)
             try:
                 made = super().process(_as_stock_takes_it(self, input_data))
@@ -193,7 +193,7 @@ def _check_layout(step: TiledResampleStep, input_data: Any) -> None:
     if step.output_wcs or step.single or all(value in (None, 1.0) for value in given):
         return  # the grid of the exposures
     on_disk = not isinstance(input_data, ModelLibrary)
-    exposures = Exposures(_library_of(step, input_data), as_on_disk=on_disk)
+    exposures = Exposures(_library_of(step, input_data), as_on_disk=on_disk, once=False)
     output_grid(exposures, None, _drizzle_parameters(step, input_data)["wcs_pars"])
 
 

@@ -533,6 +533,14 @@ def test_a_copy_of_an_exposure_does_not_count_twice(files, tile_size, tmp_path):
             in_tiles(each, tile_size=tile_size, **GRID)
 
 
+def test_models_of_one_exposure_are_taken_as_jwst_takes_them(files, caplog):
+    """Its own tests drizzle one model twice; of files it is an error."""
+    models = [datamodels.open(files[0]), datamodels.open(files[0])]
+    models[1].meta.filename = "mine_cal.fits"
+    assert np.any(TiledResampleStep.call(models, **GRID).wht)
+    assert "are both of exposure" in caplog.text
+
+
 def test_exposures_need_a_wcs(files):
     model = exposure(9)
     del model.meta.instance["wcs"]

@@ -152,13 +152,15 @@ def _fill_keywords(step: Any, library: ModelLibrary) -> None:
                 library.shelve(model, index)
 
 
-def check_library_once(library: ModelLibrary) -> None:
+def check_library_once(library: ModelLibrary, given: Any = None) -> None:
     """Check that no exposure stands in a library twice, whatever its files are called.
 
     Parameters
     ----------
     library : `~jwst.datamodels.ModelLibrary`
         Exposures of which one knows of the others.
+    given
+        What it was made of. Of models in memory, which jwst takes twice, a warning is enough.
 
     Raises
     ------
@@ -169,7 +171,13 @@ def check_library_once(library: ModelLibrary) -> None:
     names = [os.path.basename(str(member["expname"])) for member in members]
     with library:
         found = [identity_in(library.read_metadata(index)) for index in range(len(library))]
-    check_once(zip(names, found, strict=True))
+    try:
+        check_once(zip(names, found, strict=True))
+    except CeersError as err:
+        several = given if isinstance(given, (list, tuple)) else [given]
+        if not any(isinstance(each, (ModelLibrary, JwstDataModel)) for each in several):
+            raise
+        log.warning("%s", err)
 
 
 def without_strangers(step: Any, library: ModelLibrary, name: str | None = None) -> ModelLibrary:
