@@ -120,11 +120,11 @@ class TiledResampleStep(CeersMixin, ResampleStep):
                 write_records(made, _records_of(self, input_data))
             return made
 
+        on_disk = not isinstance(input_data, ModelLibrary)
+        exposures = Exposures(_library_of(self, input_data), as_on_disk=on_disk)
+        exposures.check_once()
         mosaic = TiledMosaic(
-            Exposures(
-                _library_of(self, input_data),
-                as_on_disk=not isinstance(input_data, ModelLibrary),
-            ),
+            exposures,
             _drizzle_parameters(self, input_data),
             enable_ctx=self.enable_ctx,
             enable_err=self.enable_err,
@@ -193,7 +193,7 @@ def _check_layout(step: TiledResampleStep, input_data: Any) -> None:
     if step.output_wcs or step.single or all(value in (None, 1.0) for value in given):
         return  # the grid of the exposures
     on_disk = not isinstance(input_data, ModelLibrary)
-    exposures = Exposures(_library_of(step, input_data), as_on_disk=on_disk, once=False)
+    exposures = Exposures(_library_of(step, input_data), as_on_disk=on_disk)
     output_grid(exposures, None, _drizzle_parameters(step, input_data)["wcs_pars"])
 
 
