@@ -121,10 +121,9 @@ def _apart(mask: NDArray[np.bool_]) -> list[tuple[Slices, NDArray[np.bool_]]]:
     whole = (slice(0, mask.shape[0]), slice(0, mask.shape[1])), mask
     if mask.size < PARTS.large:
         return [whole] if mask.any() else []
-    starts = (np.arange(0, size, side) for size in mask.shape)
-    blocks = mask
-    for axis, start in enumerate(starts):
-        blocks = np.logical_or.reduceat(blocks, start, axis=axis)
+    # along the columns reduceat takes fifty times as long
+    strips = [mask[first : first + side].any(axis=0) for first in range(0, len(mask), side)]
+    blocks = np.logical_or.reduceat(strips, np.arange(0, mask.shape[1], side), axis=1)
     if np.count_nonzero(blocks) > PARTS.crowded * blocks.size:
         return [whole]
     labels = label_parts(blocks)

@@ -85,7 +85,10 @@ class Judge:
         self._rate = np.zeros((ny, nx), np.float32)
         self._events = EventHalos()
         self._left_out = np.zeros((ny, nx), bool)  # of the stripes, which then fit it less well
-        if not any(self._usable(rows).any() for rows in self._strips()):
+        self._usable_bits = np.empty((n, ny, -(-nx // 8)), np.uint8)  # 8 columns in a byte
+        for rows in self._strips():
+            self._usable_bits[:, rows] = np.packbits(self._find_usable(rows), axis=2)
+        if not self._usable_bits.any():
             raise ValueError("no pixel has a usable difference, so that no jump can be judged")
 
     def _strips(self) -> Iterator[slice]:
@@ -94,15 +97,17 @@ class Judge:
         for first in range(0, self._layout.shape[0], height):
             yield slice(first, min(first + height, self._layout.shape[0]))
 
-    def _usable(
-        self, rows: slice | NDArray, first: int = 0, n: int | None = None, step: int = 1
-    ) -> Bool:
-        """Return which of `n` differences (all without) of some rows and columns can be used."""
-        groups = slice(first, None if n is None else first + n + 1)
-        known = np.isfinite(self._data[groups, rows, ::step])
-        known &= (self._groupdq[groups, rows, ::step] & (DO_NOT_USE | SATURATED)) == 0
-        known &= ~self._bad[rows, ::step]
+    def _find_usable(self, rows: slice) -> Bool:
+        """Find which differences of some rows can be used."""
+        known = np.isfinite(self._data[:, rows])
+        known &= (self._groupdq[:, rows] & (DO_NOT_USE | SATURATED)) == 0
+        known &= ~self._bad[rows]
         return known[1:] & known[:-1]
+
+    def _usable(self, rows: slice | NDArray, first: int = 0, n: int | None = None) -> Bool:
+        """Return which of `n` differences (all without) of some rows can be used."""
+        bits = self._usable_bits[first : None if n is None else first + n, rows]
+        return np.unpackbits(bits, axis=2, count=self._layout.shape[1]).view(bool)
 
     def _differences(self, rows: slice) -> tuple[Float, Bool]:
         """Return the differences of some rows, less what stripes are known; 0 if not usable."""
@@ -116,8 +121,9 @@ class Judge:
         if self._patterns is not None:
             patterns = self._patterns[:, rows]
             binned = differences.reshape(n, height, patterns.shape[2], -1)
-            binned -= patterns[..., None]
-        differences[~usable] = 0
+            for k in range(binned.shape[3]):  # few columns: quicker than a short inner loop
+                binned[..., k] -= patterns
+        np.copyto(differences, 0, where=~usable)
         return differences, usable
 
     def _inverse_noise(self, rows: slice) -> Float:
@@ -265,7 +271,7 @@ class Judge:
                 excess = self._data[g + 1, rows, ::step] - self._data[g, rows, ::step]
                 excess -= self._rate[rows, ::step]
             excess /= sigma
-            excess[cut[rows] | ~self._usable(rows, g, 1, step)[0]] = np.nan
+            excess[cut[rows] | ~self._usable(rows, g, 1)[0, :, ::step]] = np.nan
             levels = self._levels[g] / sigma
             changed = levels_beside_events(excess, rows, cols, outputs, levels, here)
             self._levels[g][changed] = levels[changed] * sigma
@@ -281,10 +287,11 @@ class Judge:
         in_both = len(self.hits) == 2 and self._noise.n_frames > 1
         for rows in self._strips():
             differences, usable = self._differences(rows)
-            steady = usable & ~self.hits[:, rows]
-            count = steady.sum(axis=0, dtype=np.float32)
-            own[rows] = (differences * steady).sum(axis=0) / np.maximum(count, 1)
-            known[rows] = (count > 0) & ~(in_both & self.hits[:, rows].any(axis=0))
+            hits = self.hits[:, rows]
+            np.copyto(differences, 0, where=hits)
+            count = np.sum(usable & ~hits, axis=0, dtype=np.uint16)
+            own[rows] = differences.sum(axis=0) / np.maximum(count, np.float32(1))
+            known[rows] = (count > 0) & ~(in_both & hits.any(axis=0))
         self._around = expect_rate(own, known, self._layout, settings)
         self._rate = self._around.rate
 
