@@ -18,6 +18,7 @@ __all__ = [
     "line_weights",
     "mean_without_largest",
     "measure_noise",
+    "usable_differences",
 ]
 
 
@@ -91,10 +92,32 @@ class Ramp:
         if noise is not None:
             output = np.arange(self.bad.shape[1]) * noise.levels.shape[2] // self.bad.shape[1]
             differences -= noise.levels[:, box[0]][:, :, output[box[1]]]
-        broken = (groupdq & (DO_NOT_USE | SATURATED)) != 0
-        usable = ~(broken[1:] | broken[:-1] | self.bad[box]) & np.isfinite(differences)
+        usable = usable_differences(self.data[:, *box], groupdq, self.bad[box])
         jumps = (groupdq[1:] & JUMP_DET) != 0
         return Window(differences, usable, usable & ~jumps & ~self.flags[1:, *box])
+
+
+def usable_differences(
+    data: NDArray, groupdq: NDArray[np.uint8], bad: NDArray[np.bool_]
+) -> NDArray[np.bool_]:
+    """Return which differences between groups can be used.
+
+    Parameters
+    ----------
+    data, groupdq
+        Shape ``(ngroups, ny, nx)``.
+    bad
+        Shape ``(ny, nx)``; True = do not use.
+
+    Returns
+    -------
+    NDArray
+        Shape ``(ngroups - 1, ny, nx)``; True = both groups are finite and not saturated.
+    """
+    known = np.isfinite(data)
+    known &= (groupdq & (DO_NOT_USE | SATURATED)) == 0
+    known &= ~bad
+    return known[1:] & known[:-1]
 
 
 def line_weights(n_groups: int) -> NDArray[np.float32]:

@@ -7,8 +7,11 @@ from functools import partial
 import numpy as np
 from numpy.typing import NDArray
 
-from ceers_steps.kernels.dq import DO_NOT_USE, SATURATED
-from ceers_steps.kernels.jumps.differences import line_weights, mean_without_largest
+from ceers_steps.kernels.jumps.differences import (
+    line_weights,
+    mean_without_largest,
+    usable_differences,
+)
 from ceers_steps.kernels.jumps.joint import (
     Covariance,
     GroupNoise,
@@ -87,7 +90,8 @@ class Judge:
         self._left_out = np.zeros((ny, nx), bool)  # of the stripes, which then fit it less well
         self._usable_bits = np.empty((n, ny, -(-nx // 8)), np.uint8)  # 8 columns in a byte
         for rows in self._strips():
-            self._usable_bits[:, rows] = np.packbits(self._find_usable(rows), axis=2)
+            usable = usable_differences(data[:, rows], groupdq[:, rows], bad[rows])
+            self._usable_bits[:, rows] = np.packbits(usable, axis=2)
         if not self._usable_bits.any():
             raise ValueError("no pixel has a usable difference, so that no jump can be judged")
 
@@ -96,13 +100,6 @@ class Judge:
         height = max(self._settings.strip_pixels // self._layout.shape[1], 1)
         for first in range(0, self._layout.shape[0], height):
             yield slice(first, min(first + height, self._layout.shape[0]))
-
-    def _find_usable(self, rows: slice) -> Bool:
-        """Find which differences of some rows can be used."""
-        known = np.isfinite(self._data[:, rows])
-        known &= (self._groupdq[:, rows] & (DO_NOT_USE | SATURATED)) == 0
-        known &= ~self._bad[rows]
-        return known[1:] & known[:-1]
 
     def _usable(self, rows: slice | NDArray, first: int = 0, n: int | None = None) -> Bool:
         """Return which of `n` differences (all without) of some rows can be used."""
@@ -115,12 +112,11 @@ class Judge:
         data = self._data[:, rows].astype(np.float32, copy=False)
         with np.errstate(invalid="ignore"):
             differences = data[1:] - data[:-1]
-            n, height, _ = differences.shape
-            strips = differences.reshape(n, height, self._layout.n_outputs, -1)
+            strips = differences.reshape(*differences.shape[:2], self._layout.n_outputs, -1)
             strips -= self._levels[:, rows, :, None]
         if self._patterns is not None:
             patterns = self._patterns[:, rows]
-            binned = differences.reshape(n, height, patterns.shape[2], -1)
+            binned = differences.reshape(*patterns.shape, -1)
             for k in range(binned.shape[3]):  # few columns: quicker than a short inner loop
                 binned[..., k] -= patterns
         np.copyto(differences, 0, where=~usable)
@@ -280,7 +276,6 @@ class Judge:
 
     def find_rate(self) -> None:
         """Expect the rate of each pixel: its own on sources, that around it elsewhere."""
-        settings = self._settings
         own, known = np.empty_like(self._rate), np.empty(self._rate.shape, bool)
         # a hit while the frames of the middle group of three are read is in both differences: the
         # one that is left would make a source of it
@@ -292,7 +287,7 @@ class Judge:
             count = np.sum(usable & ~hits, axis=0, dtype=np.uint16)
             own[rows] = differences.sum(axis=0) / np.maximum(count, np.float32(1))
             known[rows] = (count > 0) & ~(in_both & hits.any(axis=0))
-        self._around = expect_rate(own, known, self._layout, settings)
+        self._around = expect_rate(own, known, self._layout, self._settings)
         self._rate = self._around.rate
 
     def judge_together(self, threshold: float, jumps: Bool) -> tuple[float, float]:
