@@ -133,21 +133,22 @@ class Covariance:
         Returns
         -------
         NDArray
-            Shape ``(n_pixels, n, n)``.
+            Shape ``(n, n, n_pixels)``: loops over the few differences would be short.
         """
         # waves diagonalise what is the same for all differences and couples only neighbours
         angles = np.pi * np.arange(1, n + 1) / (n + 1)
         waves = np.sin(np.outer(np.arange(1, n + 1), angles)) * np.sqrt(2 / (n + 1))
         beside = self.photons * np.float32(1 - self.averaged) - self.read
         own = self.read + self.photons * np.float32(self.averaged)
-        values = own[:, None] + beside[:, None] * np.cos(angles).astype(np.float32)
+        values = own + beside * np.cos(angles).astype(np.float32)[:, None]
         inverse = 1 / np.maximum(values, np.finfo(np.float32).tiny)
-        outer = (waves.T[:, :, None] * waves.T[:, None, :]).astype(np.float32)
-        precision = (inverse @ outer.reshape(n, n * n)).reshape(-1, n, n)
+        outer = (waves[:, None] * waves).astype(np.float32)
+        precision = (outer.reshape(n * n, n) @ inverse).reshape(n, n, -1)
         # the rate is common to all
-        total = precision @ np.ones(n, np.float32)
-        shared = self.rate / (1 + self.rate * total.sum(axis=1))
-        precision -= (shared[:, None] * total)[:, :, None] * total[:, None, :]
+        total = precision.sum(axis=0)
+        shared = self.rate / (1 + self.rate * total.sum(axis=0))
+        for row, own in zip(precision, total, strict=True):
+            row -= shared * own * total
         return precision
 
 
@@ -211,8 +212,8 @@ def step_heights(excess: Float, covariance: Covariance) -> Float:
         Same shape, sigma.
     """
     precision = covariance.precision(excess.shape[1])
-    pull = np.einsum("pij,pj->pi", precision, excess)
-    return pull / np.sqrt(np.einsum("pii->pi", precision))
+    pull = np.einsum("ijp,pj->ip", precision, excess)
+    return (pull / np.sqrt(np.einsum("iip->ip", precision))).T
 
 
 def find_steps(
@@ -239,40 +240,42 @@ def find_steps(
     """
     n_pixels, n = excess.shape
     precision = covariance.precision(n)
-    pull = np.einsum("pij,pj->pi", precision, excess)
+    pull = np.einsum("ijp,jp->ip", precision, np.ascontiguousarray(excess.T))
     for j in range(n):
         unknown = np.flatnonzero(~known[:, j])
-        _leave_out(precision, pull, unknown, np.full(len(unknown), j))
+        some = precision[..., unknown], pull[:, unknown]
+        _leave_out(*some, np.full(len(unknown), j))
+        precision[..., unknown], pull[:, unknown] = some
     third = covariance.photons / covariance.gain
     hits = np.zeros(excess.shape, bool)
-    pixels, possible = np.arange(n_pixels), known.copy()
-    lowest = np.broadcast_to(np.asarray(threshold, np.float32), n_pixels)[:, None]
+    pixels, possible = np.arange(n_pixels), known.T.copy()
+    lowest = np.broadcast_to(np.asarray(threshold, np.float32), n_pixels)
     for _ in range(n):
-        own = np.einsum("pii->pi", precision).astype(np.float64)
+        own = np.einsum("iip->ip", precision).astype(np.float64)
         # of those that are left out nothing remains but rounding
-        least = np.finfo(np.float32).eps * own.max(axis=1, keepdims=True)
+        least = np.finfo(np.float32).eps * own.max(axis=0)
         inverse = np.sqrt(np.maximum(own, np.maximum(least, np.finfo(np.float32).tiny)))
-        skewness = np.einsum("pij,pij->pi", precision * precision, precision)
-        skewness *= third[:, None] / inverse**3
+        skewness = np.einsum("ijp,ijp,ijp->ip", precision, precision, precision)
+        skewness *= third / (inverse * inverse * inverse)
         limit = lowest + (lowest**2 - 1) / 6 * skewness  # Cornish and Fisher, first term
         above = np.where(possible, pull / inverse - limit, -1)
-        where = np.argmax(above, axis=1)
-        found = np.flatnonzero(above[np.arange(len(where)), where] > 0)
+        where = np.argmax(above, axis=0)
+        found = np.flatnonzero(above[where, np.arange(len(where))] > 0)
         if not found.size:
             break
         where, pixels, third, lowest = where[found], pixels[found], third[found], lowest[found]
-        precision, pull, possible = precision[found], pull[found], possible[found]
+        precision, pull, possible = precision[..., found], pull[:, found], possible[:, found]
         hits[pixels, where] = True
-        possible[np.arange(len(where)), where] = False
-        _leave_out(precision, pull, np.arange(len(where)), where)
+        possible[where, np.arange(len(where))] = False
+        _leave_out(precision, pull, where)
     return hits
 
 
-def _leave_out(
-    precision: Float, pull: Float, pixels: NDArray[np.intp], which: NDArray[np.intp]
-) -> None:
-    """Forget a difference of each of some pixels: the others are then judged without it."""
-    row = precision[pixels, which]
-    own = np.maximum(row[np.arange(len(pixels)), which], np.finfo(np.float32).tiny)
-    pull[pixels] -= row * (pull[pixels, which] / own)[:, None]
-    precision[pixels] -= row[:, :, None] * (row / own[:, None])[:, None, :]
+def _leave_out(precision: Float, pull: Float, which: NDArray[np.intp]) -> None:
+    """Forget a difference of each pixel: the others are then judged without it."""
+    each = np.arange(len(which))
+    row = precision[:, which, each]
+    part = row / np.maximum(row[which, each], np.finfo(np.float32).tiny)
+    pull -= part * pull[which, each]
+    for of_one, share in zip(precision, part, strict=True):
+        of_one -= share * row

@@ -381,7 +381,7 @@ class Judge:
         model = replace(plain, read_factor=factor, rate_variance=max(mean - expected, 0))
         covariance = self._covariance(y, x, [model, model])
         height_scale = float(mad_sigma(step_heights(above, covariance)) or 1.0)
-        precision = covariance.typical().precision(n)[0]
+        precision = covariance.typical().precision(n)[..., 0]
         typical = precision * np.sqrt(variance / np.diag(precision)[:, None]) / height_scale
         return replace(model, height_scale=height_scale, typical=typical.astype(np.float32))
 

@@ -35,7 +35,7 @@ def test_precision_is_the_inverse_of_the_covariance(averaged, rate):
     beside = (PHOTONS * (1 - averaged) - 2 * READ**2) / 2
     matrix = own * np.eye(N) + beside * (np.eye(N, k=1) + np.eye(N, k=-1)) + rate
     found = covariance(2, rate, averaged).precision(N)
-    np.testing.assert_allclose(found[1] @ matrix, np.eye(N), atol=1e-5)
+    np.testing.assert_allclose(found[..., 1] @ matrix, np.eye(N), atol=1e-5)
 
 
 @pytest.mark.parametrize(("n_frames", "gap"), [(1, 0), (2, 0), (8, 2)])
