@@ -12,10 +12,11 @@ from itertools import pairwise
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy import ndimage
 from scipy.fft import irfft, rfft
 
 from ceers_steps.kernels.stats import biweight_scale, clipped_row_medians, mad_sigma, subsample
-from ceers_steps.kernels.stripes.settings import CROWDED, MEDIAN, SERIES
+from ceers_steps.kernels.stripes.settings import CROWDED, MEDIAN, ROUGH, SERIES
 
 __all__ = [
     "MedianStripes",
@@ -80,7 +81,8 @@ def rough_stripes(image: NDArray, mask: NDArray[np.bool_], n_outputs: int) -> ND
 
     Stripes hide faint wide sources, and a mask of sources is what a fit of stripes begins with.
     Clipped medians without a mask of sources break the circle: what they take from an extended
-    source is nearly constant over the ring that the search takes as its sky.
+    source is nearly constant over the ring that the search takes as its sky.  Thin light along
+    rows (spikes of stars, galaxies seen from the side) makes a few stand out, and is left there.
 
     Parameters
     ----------
@@ -98,8 +100,21 @@ def rough_stripes(image: NDArray, mask: NDArray[np.bool_], n_outputs: int) -> ND
     rows = _output_row_medians(image, mask, n_outputs)
     if np.all(np.isnan(rows)):
         return np.zeros(image.shape, np.float32)
-    rows -= np.nanmedian(rows)
-    return np.repeat(np.nan_to_num(rows), image.shape[1] // n_outputs, axis=1)
+    rows = np.nan_to_num(rows - np.nanmedian(rows))
+    rows -= _thin_light(rows)
+    return np.repeat(rows, image.shape[1] // n_outputs, axis=1)
+
+
+def _thin_light(rows: NDArray[np.float32]) -> NDArray[np.float32]:
+    """Return by how much a few levels, shape ``(ny, n_outputs)``, stand out of those around."""
+    above = rows - ndimage.median_filter(rows, (ROUGH.around, 1), mode="nearest")
+    scatter = mad_sigma(above)
+    light, far = (above > limit * scatter for limit in (ROUGH.near, ROUGH.far))
+    fewest, many = (np.ones((n, 1), bool) for n in (ROUGH.least_rows, ROUGH.most_rows + 1))
+    light &= ~ndimage.binary_opening(light, many)
+    far = light & ndimage.binary_opening(far, fewest)
+    light = ndimage.binary_propagation(far, np.eye(3, dtype=bool)[[1, 1, 1]], light)
+    return np.where(light, above, np.float32(0))
 
 
 def median_stripes(

@@ -16,6 +16,7 @@ __all__ = [
     "LIGHT",
     "MEDIAN",
     "POSTERIOR",
+    "ROUGH",
     "ROW_NOISE",
     "SERIES",
     "TILTED",
@@ -27,6 +28,7 @@ __all__ = [
     "LightSettings",
     "MedianSettings",
     "PosteriorSettings",
+    "RoughSettings",
     "RowNoiseSettings",
     "SeriesSettings",
     "TiltedSettings",
@@ -260,6 +262,26 @@ class MedianSettings:
 
 
 @dataclass(frozen=True)
+class RoughSettings:
+    """Thin light along rows, which is not to be taken for stripes before sources are searched."""
+
+    around: int = 33
+    """Rows whose median a level is compared with, fewer than the ring of the search is wide
+    (choice)."""
+    far: float = 5.0
+    """Scatters of levels about that by which it stands out: never by chance; with 8 one of two
+    galaxies seen from the side is lost, with 4 nothing is gained but in strong stripes
+    (evidence) ..."""
+    least_rows: int = 2
+    """... in so many rows at least, as even a star has: a single one is a fault of the read-out
+    (choice) ..."""
+    near: float = 1.5
+    """... with the rows beside it, as far as they are above by this: 1 is as good (evidence) ..."""
+    most_rows: int = 16
+    """... in so many rows at most: more is no thin light (choice)."""
+
+
+@dataclass(frozen=True)
 class CrowdedSettings:
     """Levels of rows where light hides stripes from the model."""
 
@@ -353,6 +375,7 @@ LARGE_SOURCES = LargeSourceSettings()
 SERIES = SeriesSettings()
 GROUPS = GroupStripeSettings()
 MEDIAN = MedianSettings()
+ROUGH = RoughSettings()
 CROWDED = CrowdedSettings()
 TILTED = TiltedSettings()
 COLUMNS = ColumnSettings()

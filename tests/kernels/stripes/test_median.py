@@ -225,6 +225,17 @@ def test_rough_stripes_bring_out_hidden_sources():
     assert found[1] > 0.9 > 0.5 > found[0]
 
 
+@pytest.mark.parametrize(("n_rows", "left"), [(1, False), (3, True), (12, True), (30, False)])
+def test_rough_stripes_leave_thin_light(n_rows, left):
+    """A few rows that stand out are light; one is a fault of the read-out, many are no line."""
+    rng = np.random.default_rng(5)
+    image = rng.normal(0, 0.1, (200, 1)) + rng.normal(0, 1, (200, 256))
+    image[80 : 80 + n_rows] += 3
+    rough = rough_stripes(image.astype(np.float32), np.zeros(image.shape, bool), 1)
+    taken = rough[80 : 80 + n_rows].mean()
+    assert taken < 0.3 if left else taken > 2.7
+
+
 def test_rough_stripes_of_nothing():
     assert not rough_stripes(np.ones((8, 8)), np.ones((8, 8), bool), 4).any()
 
