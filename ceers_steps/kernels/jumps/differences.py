@@ -156,10 +156,9 @@ def mean_without_largest(
         Shape ``(ny, nx)``; the only one if there is no other, 0 if there is none.
     """
     count = usable.sum(axis=0, dtype=np.uint8)
-    mean = np.asarray(differences.sum(axis=0))
-    more = count > 1
-    mean[more] = (mean[more] - differences.max(axis=0)[more]) / (count[more] - 1)
-    return mean
+    largest = differences.max(axis=0)
+    largest[count <= 1] = 0
+    return (differences.sum(axis=0) - largest) / (np.maximum(count, 2) - 1)
 
 
 def measure_noise(ramp: Ramp, events: list[tuple[int, Slices]], n_outputs: int) -> Noise:

@@ -203,7 +203,7 @@ class Judge:
         weights = line_weights(len(self._data))
         # rates that were found in another way, beside events, are no step from row to row
         self._levels -= np.tensordot(weights, self._levels, axes=1)
-        mean, sigma = np.empty_like(self._rate), np.empty_like(self._rate)
+        mean, sigma = self._rate, np.empty_like(self._rate)  # rates are found anew afterwards
         for rows in self._strips():
             differences, usable = self._differences(rows)
             for g, difference in enumerate(differences):
@@ -215,6 +215,7 @@ class Judge:
             return
         self._left_out = cut
         finder = GroupStripes(cut, sigma, self._layout)
+        del sigma
         patterns: Float | None = None
 
         def residual(g: int, rows: slice) -> Float:
@@ -276,7 +277,7 @@ class Judge:
 
     def find_rate(self) -> None:
         """Expect the rate of each pixel: its own on sources, that around it elsewhere."""
-        own, known = np.empty_like(self._rate), np.empty(self._rate.shape, bool)
+        own, known = self._rate, np.empty(self._rate.shape, bool)
         # a hit while the frames of the middle group of three are read is in both differences: the
         # one that is left would make a source of it
         in_both = len(self.hits) == 2 and self._noise.n_frames > 1
@@ -308,14 +309,13 @@ class Judge:
             Noise of the differences over that of the references, and what stripes leave in pixels
             that took no part in them: variance over that of the read noise of the references.
         """
-        settings = self._settings
         kinds = [False, True] if self._left_out.any() else [False]
         scales = np.array([self._scales(kind) for kind in kinds], np.float32)
         models = [
             self._joint_noise(float(np.median(of_kind)), kind)
             for of_kind, kind in zip(scales, kinds, strict=True)
         ]
-        least = threshold - settings.candidate_margin
+        least = threshold - self._settings.candidate_margin
         height_scales = np.array([model.height_scale for model in models], np.float32)
         for rows in self._strips():
             # neighbours of hits in the rows beside count, too
@@ -330,7 +330,7 @@ class Judge:
             high = (excess > least * scales.min(axis=0)[:, None, None]).any(axis=0)
             y, x = np.nonzero(high)
             limits = scales.T[:, self._left_out[grown][y, x].view(np.uint8)]
-            strong[:, y, x] = excess[:, y, x] > settings.neighbour_sigma * limits
+            strong[:, y, x] = excess[:, y, x] > self._settings.neighbour_sigma * limits
             high[y, x] = (excess[:, y, x] > least * limits).any(axis=0)
             usable, excess, high = usable[:, inside], excess[:, inside], high[inside]
             heights = (models[0].typical @ excess.reshape(len(excess), -1)).reshape(excess.shape)

@@ -326,7 +326,7 @@ def _rate(window: Window, left_out: list[int]) -> tuple[Float, NDArray[np.int_]]
     steady = window.steady.copy()
     steady[left_out] = False
     count = steady.sum(axis=0)
-    total = np.einsum("gyx,gyx->yx", np.where(steady, window.differences, 0), steady)
+    total = np.where(steady, window.differences, np.float32(0)).sum(axis=0)
     return (total / np.maximum(count, 1)).astype(np.float32), count
 
 

@@ -54,7 +54,10 @@ def plane_of(path: str, kind: str, model: RampModel) -> NDArray[np.float32]:
     good = np.isfinite(plane) & (plane > 0)
     if not good.any():
         raise CeersError(f"{path}: no pixel has a {kind} above 0. Fetch it again.")
-    return np.where(good, plane, np.median(plane[good])).astype(np.float32)
+    found = plane.astype(np.float32)
+    if not good.all():
+        found[~good] = np.median(plane[good])
+    return found
 
 
 def gain_of(step: Any, model: RampModel) -> NDArray[np.float32]:
