@@ -6,9 +6,13 @@ Exposures simulated with the defaults of ``ceers simulate`` but without wisps, s
 persistence, on three detectors with three read patterns, are taken through stage 1 of jwst up to
 the ramp fit, where jwst's own correction works.  Each is cleaned twice: as it is, and with a
 smooth galaxy added to the ramps (half-light radius 150 pixels, surface brightness there half the
-noise of a pixel).  The same exposure, simulated without 1/f noise, tells the stripes of the rate
-image, as the reference pixels leave them.  The methods of jwst take the first seed only, as they
-take most of the time.  snowblind 1.0.1 has no such correction.
+noise of a pixel).  The same exposure, simulated without 1/f noise and without the step of the
+reference pixels, tells the stripes of the rate image: 1/f noise as the reference pixels leave it,
+and their own noise, which that step puts into the rows.  Ours is also run as in CeersDetector1,
+where `jump_check` looks at the flags of the jump step first.  What the best linear estimate leaves
+that knows spectra, light and sources (or the mask of the step) stands beside both.  The methods of
+jwst take the first seed only, as they take most of the time.  snowblind 1.0.1 has no such
+correction.
 """
 
 import logging
@@ -25,10 +29,15 @@ from jwst.ramp_fitting import RampFitStep
 from results_page import options_of, write_page
 from scipy import ndimage
 from stdatamodels.jwst.datamodels import FlatModel, dqflags
+from striping_limit import stripe_limit
+from striping_page import report
 
 from ceers_steps.kernels.sources.tiers import RATE_TIERS, mask_sources
+from ceers_steps.kernels.stripes.exposure import WIDEST_TIER
 from ceers_steps.kernels.stripes.median import flatten, rough_stripes
 from ceers_steps.simulate import SimulationConfig, active, read_truth, simulate
+from ceers_steps.steps.inputs.readout import readout_layout
+from ceers_steps.steps.jump_check import JumpCheckStep
 from ceers_steps.steps.remstriping import RemStripingStep
 from ceers_steps.validate.metrics import (
     absorbed_flux,
@@ -62,6 +71,7 @@ class Score:
     """What is measured of one method, one entry per exposure."""
 
     blocks: list[float] = field(default_factory=list)
+    wide_blocks: list[float] = field(default_factory=list)
     absorbed: list[float] = field(default_factory=list)
     flux: list[float] = field(default_factory=list)
     flux_chance: list[float] = field(default_factory=list)
@@ -102,17 +112,39 @@ METHODS = {
     "`method='median'`": on_rate(method="median"),
     "`method='wiener'`": on_rate(method="wiener"),
 }
+LIMITS = (
+    "limit: spectra, light and sources known",
+    "the same, as much returned to faint sources",
+    "the same, with the mask of the step",
+)
+CHECKED = ", after `jump_check`"  # as in CeersDetector1
+AFTER_CHECK = {f"{name}{CHECKED}": METHODS[name] for name in ("none", "`method='wiener'`")}
 
 
-def through_the_jump_step(uncal, flags=None):
-    """Return the ramps that jwst's correction and the ramp fit start from, or with flags given."""
+def through_the_jump_step(uncal):
+    """Return the ramps that jwst's correction and the ramp fit start from."""
+    return run_steps(uncal, TO_JUMP)
+
+
+def without_refpix(uncal, flags):
+    """Return the ramps with flags given, and without the noise of the reference pixels."""
+    model = run_steps(uncal, [name for name in TO_JUMP if name not in ("refpix", "jump")])
+    model.groupdq = flags.copy()
+    return model
+
+
+def run_steps(uncal, names):
+    """Run steps of stage 1."""
     pipeline = Detector1Pipeline()
     model = pipeline.prepare_output(str(uncal), open_as_ramp=True)
-    for name in TO_JUMP if flags is None else TO_JUMP[:-1]:
+    for name in names:
         model = getattr(pipeline, name).run(model)
-    if flags is not None:
-        model.groupdq = flags.copy()
     return model
+
+
+def checked(ramp):
+    """Return the ramps as `jump_check` leaves them."""
+    return JumpCheckStep(parent=Detector1Pipeline()).process(ramp.copy())
 
 
 def simulated(folder, frame, seed, size, *left_out):
@@ -191,12 +223,25 @@ def flux_chance(error, source, bright, blank):
     return np.sqrt(np.mean(np.square(changes[1:])))
 
 
-def measure_exposure(exposure, without_stripes, scores):
-    """Add what is measured of an exposure to the scores."""
-    ramp = through_the_jump_step(exposure.uncal)
+def measure_exposure(ramp, without_stripes, truth, scores, prepare=None):
+    """Add what is measured of an exposure to the scores.
+
+    Parameters
+    ----------
+    ramp : RampModel
+        After the jump step.
+    without_stripes : str
+        The same exposure without 1/f noise, raw.
+    truth : SimpleNamespace
+        That of the simulator.
+    scores : dict of str to Score
+        Of the methods to run, and of `LIMITS`.
+    prepare : callable, optional
+        What is done to the ramps before any of the methods.
+    """
+    original, ramp = ramp, prepare(ramp) if prepare else ramp
     rate = fit_ramp(ramp)
-    bare = fit_ramp(through_the_jump_step(without_stripes.uncal, ramp.groupdq))
-    truth = read_truth(exposure.truth)
+    bare = fit_ramp(without_refpix(without_stripes, ramp.groupdq))
     usable = np.isfinite(rate.data) & np.isfinite(bare.data) & ((rate.dq & UNUSABLE) == 0)
     flat = flat_of(rate)
     stripes = np.where(usable, rate.data - bare.data, 0)
@@ -210,102 +255,55 @@ def measure_exposure(exposure, without_stripes, scores):
 
     flattened = flatten(rate.data, flat)
     rough = rough_stripes(flattened, ~usable, rate.meta.exposure.noutputs)
-    unmasked = usable & (mask_sources(flattened - rough, ~usable, RATE_TIERS) == 0)
+    tiers = mask_sources(flattened - rough, ~usable, RATE_TIERS)
+    unmasked = usable & (tiers == 0)
+    masked = ~usable | ((tiers & ~np.uint8(WIDEST_TIER)) > 0)
 
     galaxy = disc_galaxy(rate.data.shape, 0.5 * white, np.array(rate.data.shape) * 0.45) * flat
-    with_galaxy = with_light(ramp, galaxy)
+    with_galaxy = with_light(original, galaxy)
+    with_galaxy = prepare(with_galaxy) if prepare else with_galaxy
     rate_with_galaxy = fit_ramp(with_galaxy)
 
-    for name, score in scores.items():
-        method = METHODS[name]
+    def add(score, name, result, seen):
+        # flat-fielded, as the level that stripes have over the frame counts as sky
+        images = result / flat, truth.rate / flat, white / flat
+        for values, side in ((score.blocks, 16), (score.wide_blocks, 64)):
+            noise = block_noise(*images, mask=~blank, block=side)
+            values.append(noise.ratio)
+        removed = rate.data - result
+        measured = np.where(seen, removed - stripes, 0), source, bright & seen, blank & seen
+        score.flux.append(flux_error(*measured))
+        score.flux_chance.append(flux_chance(*measured))
+        print(
+            f"  {name}: {score.blocks[-1]:.3f} {score.wide_blocks[-1]:.3f} "
+            f"{100 * score.flux[-1]:+.3f} +- {100 * score.flux_chance[-1]:.3f}%",
+            flush=True,
+        )
+
+    for name, method in (METHODS | AFTER_CHECK).items():
+        if name not in scores:
+            continue
+        score = scores[name]
         result, seconds = cleaned(method, ramp, rate)
         removed = rate.data - result
         other, megabytes = traced(method, with_galaxy, rate_with_galaxy)
         seen = usable & np.isfinite(removed) & np.isfinite(other)
         galaxy_removed = np.where(seen, rate_with_galaxy.data - other, 0)
-        removed = np.where(seen, removed, 0)
-
-        score.blocks.append(block_noise(result, truth.rate, white, mask=~blank).ratio)
-        taken = absorbed_flux(galaxy_removed, galaxy, removed_without=removed)
+        taken = absorbed_flux(galaxy_removed, galaxy, removed_without=np.where(seen, removed, 0))
         score.absorbed.append(taken.fraction)
-        measured = np.where(seen, removed - stripes, 0), source, bright & seen, blank & seen
-        score.flux.append(flux_error(*measured))
-        score.flux_chance.append(flux_chance(*measured))
         change = pedestal_change(rate.data, result, mask=~(unmasked & seen))
         score.pedestal.append(change.relative)
         score.seconds.append(seconds)
         score.megabytes.append(megabytes)
-        print(
-            f"  {name}: {score.blocks[-1]:.3f} {score.absorbed[-1]:+.4f} "
-            f"{100 * score.flux[-1]:+.3f} +- {100 * score.flux_chance[-1]:.3f}% {seconds:.1f} s",
-            flush=True,
-        )
+        add(score, name, result, seen)
 
-
-def report(scores, frames, options, seeds):
-    """Return the table."""
-    lines = [
-        "# Striping",
-        "",
-        f"{options.size}, seeds {', '.join(map(str, seeds))}; frames "
-        + ", ".join(f"{name} {band} {pattern} ({n} groups)" for name, band, pattern, n in frames)
-        + (
-            ". Without the methods of jwst (`--ours`)."
-            if options.ours
-            else ". The methods of jwst, which take most of the time, on the first seed only."
-        )
-        + " Written by `python benchmarks/striping.py`.",
-        "",
-        "| method | block noise, "
-        + ", ".join(name for name, *_ in frames)
-        + " | galaxy absorbed (%), mean and largest | sky level (1e-4) |"
-        " CPU time (s) | memory (MB) |",
-        "|---|---|---|---|---|---|",
-    ]
-    for name, score in scores.items():
-        per_frame = np.reshape(score.blocks, (-1, len(frames))).mean(axis=0)
-        absorbed = 100 * np.array(score.absorbed)
-        cells = [
-            " ".join(f"{ratio:.3f}" for ratio in per_frame),
-            f"{absorbed.mean():+.1f}, {absorbed[np.abs(absorbed).argmax()]:+.1f}",
-            f"{1e4 * np.max(np.abs(score.pedestal)):.1f}",
-            f"{np.min(score.seconds):.1f}",
-            f"{np.max(score.megabytes):.0f}",
-        ]
-        lines.append(f"| {name} | {' | '.join(cells)} |")
-    lines += [
-        "",
-        "Block noise: standard deviation of the means of 16 x 16 pixels of (rate - truth) in blank "
-        "sky, over what white noise alone gives (1 is the limit of a method that knows the "
-        "stripes; below 1, some of the white noise that looks like stripes went with them). "
-        "Galaxy absorbed: of its light in the brightest pixels that hold 80% of it, from the "
-        "difference of what was removed with and without it. Sky level: largest change of the mean "
-        "outside the source mask. Time: the smallest, with the search for sources (ours) or the "
-        "ramp fit (jwst). Memory: beyond the input.",
-        "",
-        "Change of the flux of sources by what is left of the stripes, in percent, and what chance "
-        "gives:",
-        "",
-        "| method | "
-        + " | ".join(f"{name}, seed {seed}" for seed in seeds for name, *_ in frames)
-        + " | rms |",
-        "|---" * (len(frames) * len(seeds) + 2) + "|",
-    ]
-    for name, score in scores.items():
-        flux, chance = 100 * np.array(score.flux), 100 * np.array(score.flux_chance)
-        cells = [f"{a:+.3f} ± {b:.3f}" for a, b in zip(flux, chance, strict=True)]
-        cells += [""] * (len(frames) * len(seeds) - len(cells))
-        rms = f"{np.sqrt(np.mean(flux**2)):.3f}, {np.sqrt(np.mean(chance**2)):.3f} by chance"
-        lines.append(f"| {name} | {' | '.join(cells)} | {rms} |")
-    lines += [
-        "",
-        "All pixels three sigma above the sky, against the stripes that the same exposure has over "
-        "one that was simulated without 1/f noise, with the same noise and flags; the level of "
-        "blank sky does not count. Chance: rms of the same for the field put in 23 other places, "
-        "where it has no part in what is left.",
-        "",
-    ]
-    return "\n".join(lines)
+    sigma = np.sqrt(rate.var_rnoise + np.median(rate.var_poisson[usable]))
+    noise = np.where(usable, rate.data - truth.rate, 0), stripes
+    best, returned = stripe_limit(*noise, ~blank, sigma, readout_layout(rate))
+    _, behind_mask = stripe_limit(*noise, masked, sigma, readout_layout(rate))
+    names = [name for name in scores if name.startswith(LIMITS)]
+    for name, pattern in zip(names, (best, returned, behind_mask), strict=True):
+        add(scores[name], name, rate.data - pattern, usable)
 
 
 def main():
@@ -316,7 +314,10 @@ def main():
     parser.add_argument("--ours", action="store_true", help="without the methods of jwst")
     options = parser.parse_args()
     logging.disable(logging.WARNING)
-    scores = {name: Score() for name in METHODS if not options.ours or "jwst" not in name}
+    names = [name for name in METHODS if not options.ours or "jwst" not in name]
+    scores = {name: Score() for name in [*names, *LIMITS]}
+    after_check = {f"{name}{CHECKED}": Score() for name in LIMITS}
+    after_check = {name: Score() for name in AFTER_CHECK} | after_check
     with tempfile.TemporaryDirectory() as folder:
         for number, seed in enumerate(options.seeds, start=1):
             measured = scores
@@ -327,9 +328,12 @@ def main():
                 exposure = simulated(out, frame, seed, options.size)
                 bare = simulated(out / "bare", frame, seed, options.size, "one_over_f")
                 with active(out):
-                    measure_exposure(exposure, bare, measured)
+                    ramp = through_the_jump_step(exposure.uncal)
+                    truth = read_truth(exposure.truth)
+                    measure_exposure(ramp, bare.uncal, truth, measured)
+                    measure_exposure(ramp, bare.uncal, truth, after_check, checked)
             # after each seed, as a run may be stopped
-            text = report(scores, FRAMES, options, options.seeds[:number])
+            text = report(scores | after_check, FRAMES, options, options.seeds[:number])
             write_page(options.output, text)
 
 
