@@ -206,8 +206,10 @@ def traced(method, ramp, rate):
 def flux_error(error, source, bright, blank):
     """Return the change of the flux of sources by an error of what is subtracted (fraction).
 
-    The level of blank sky, which no method can know, does not count.
+    The level of blank sky, which no method can know, does not count.  NaN without sources.
     """
+    if not bright.any():
+        return np.nan
     level = np.mean(error[blank], dtype=float)
     return np.sum(level - error[bright], dtype=float) / np.sum(source[bright], dtype=float)
 

@@ -65,9 +65,11 @@ def report(scores, frames, options, seeds):
     ]
     for name, score in scores.items():
         flux, chance = 100 * np.array(score.flux), 100 * np.array(score.flux_chance)
-        cells = [f"{a:+.3f} ± {b:.3f}" for a, b in zip(flux, chance, strict=True)]
+        pairs = zip(flux, chance, strict=True)
+        cells = ["no source" if np.isnan(a) else f"{a:+.3f} ± {b:.3f}" for a, b in pairs]
         cells += [""] * (len(frames) * len(seeds) - len(cells))
-        rms = f"{np.sqrt(np.mean(flux**2)):.3f}, {np.sqrt(np.mean(chance**2)):.3f} by chance"
+        of_flux, of_chance = (np.sqrt(np.nanmean(values**2)) for values in (flux, chance))
+        rms = f"{of_flux:.3f}, {of_chance:.3f} by chance"
         lines.append(f"| {name} | {' | '.join(cells)} | {rms} |")
     lines += [
         "",
