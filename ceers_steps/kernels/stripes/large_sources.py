@@ -27,7 +27,14 @@ from ceers_steps.kernels.sources.exponential import (
 from ceers_steps.kernels.stats import mad_sigma
 from ceers_steps.kernels.stripes.settings import LARGE_SOURCES
 
-__all__ = ["Ellipse", "LargeSource", "SourceBlocks", "find_large_sources", "outskirts_mask"]
+__all__ = [
+    "Ellipse",
+    "LargeSource",
+    "SourceBlocks",
+    "find_large_sources",
+    "outskirts_light",
+    "outskirts_mask",
+]
 
 Float = NDArray[np.float32]
 
@@ -104,6 +111,21 @@ class LargeSource:
     ellipse: Ellipse
     profile: OuterExponential
 
+    @property
+    def length(self) -> float:
+        """Scale length of its outskirts along the major axis, blocks."""
+        return LARGE_SOURCES.step * self.profile.length
+
+    @property
+    def reach(self) -> float:
+        """How far they reach beyond the ellipse along the major axis, blocks."""
+        return float(radius_at_level(self.profile.level, self.length, LARGE_SOURCES.faintest))
+
+    @property
+    def is_slow(self) -> bool:
+        """Whether they fade too slowly to be masked."""
+        return self.length * LARGE_SOURCES.block > LARGE_SOURCES.longest
+
 
 class SourceBlocks:
     """An image with its sources in blocks, from which patterns can be subtracted.
@@ -154,12 +176,12 @@ class SourceBlocks:
         light = (self._sum - self._count * stripes) / np.maximum(self._response, 1e-3) - sky
         return np.where(self.seen, light, 0).astype(np.float32)
 
-    def to_samples(self, blocks: NDArray[np.bool_], shape: tuple[int, ...]) -> NDArray[np.bool_]:
-        """Return a mask of blocks as one of samples.
+    def to_samples(self, blocks: NDArray, shape: tuple[int, ...]) -> NDArray:
+        """Return what is known of blocks for samples.
 
         Parameters
         ----------
-        blocks : ndarray of bool
+        blocks : ndarray
             One value a block.
         shape : tuple of int
             Of the samples, ``(ny, nx / binning)``.
@@ -210,7 +232,7 @@ def find_large_sources(light: Float, seen: NDArray[np.bool_]) -> list[LargeSourc
 def outskirts_mask(sources: list[LargeSource], shape: tuple[int, ...]) -> NDArray[np.bool_]:
     """Return where sources are too bright to be taken for sky.
 
-    Sources that fade slowly are left out: they are smooth, and have a model.
+    Sources that fade slowly are left out: they are smooth, and have a model (or `outskirts_light`).
 
     Parameters
     ----------
@@ -225,13 +247,37 @@ def outskirts_mask(sources: list[LargeSource], shape: tuple[int, ...]) -> NDArra
     """
     mask = np.zeros(shape, bool)
     for source in sources:
-        length = LARGE_SOURCES.step * source.profile.length
-        if length * LARGE_SOURCES.block > LARGE_SOURCES.longest:
-            continue
-        near = _surroundings(source.ellipse, shape)
-        reach = radius_at_level(source.profile.level, length, LARGE_SOURCES.faintest)
-        mask[near] |= source.ellipse.distance(*np.ogrid[near]) < reach
+        if not source.is_slow:
+            near = _surroundings(source.ellipse, shape)
+            mask[near] |= source.ellipse.distance(*np.ogrid[near]) < source.reach
     return mask
+
+
+def outskirts_light(sources: list[LargeSource], shape: tuple[int, ...]) -> Float:
+    """Return the outskirts of narrow sources that fade slowly.
+
+    They reach over more rows and outputs than a mask may take, and end sooner along the minor axis
+    than the model of smooth light can follow. Inside of the bright part they have the light of its
+    edge: the rest is left to that model.
+
+    Parameters
+    ----------
+    sources : list of LargeSource
+    shape : tuple of int
+        In blocks.
+
+    Returns
+    -------
+    ndarray of float32, shape `shape`
+        Light, units of the noise of a pixel.
+    """
+    light = np.zeros(shape, np.float32)
+    for source in sources:
+        width = source.ellipse.ratio * (source.ellipse.axis + source.reach)
+        if source.is_slow and width * LARGE_SOURCES.block <= LARGE_SOURCES.widest:
+            outside = np.maximum(source.ellipse.distance(*np.ogrid[: shape[0], : shape[1]]), 0)
+            light += np.exp(source.profile.level - outside / source.length).astype(np.float32)
+    return light
 
 
 def _surroundings(ellipse: Ellipse, shape: tuple[int, ...]) -> tuple[slice, slice]:

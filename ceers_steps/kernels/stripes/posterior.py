@@ -23,6 +23,7 @@ from scipy.ndimage import gaussian_filter
 from ceers_steps.kernels.stripes.large_sources import (
     SourceBlocks,
     find_large_sources,
+    outskirts_light,
     outskirts_mask,
 )
 from ceers_steps.kernels.stripes.left_over import LearntStripes, own_part
@@ -156,6 +157,7 @@ def _fit(everything: Samples, blocks: SourceBlocks | None) -> tuple[StripeFit, N
     trend = np.where(light.degrees == 0, np.inf, samples.white_sigma)
     least = POSTERIOR.least_amplitude * samples.white_sigma
     outskirts = np.zeros(samples.value.shape, bool)
+    known = np.zeros_like(samples.value)
     modes = None
     drifts: list[Float] = []  # that could be trends of the sky
     n_iter = 0
@@ -185,10 +187,15 @@ def _fit(everything: Samples, blocks: SourceBlocks | None) -> tuple[StripeFit, N
             bad = rest**2 * everything.weight > POSTERIOR.clip**2
             if blocks is not None and i == POSTERIOR.clipped_passes - 1:
                 sky = light.samples(np.zeros_like(field), polynomials) + np.float32(samples.level)
-                outskirts = _outskirts(blocks, pattern, sky, samples)
+                outskirts, known = _outskirts(blocks, pattern, sky, samples)
                 bad |= outskirts
-            samples = everything.without(bad)
+            samples = everything.without(bad).without_light(known)
             light = _smooth_light(samples)
+            series = StripeSeries(samples)
+        elif blocks is not None and known.any():
+            sky = light.samples(np.zeros_like(field), polynomials) + np.float32(samples.level)
+            _, known = _outskirts(blocks, pattern, sky, samples)
+            samples = everything.without(bad).without_light(known)
             series = StripeSeries(samples)
     assert modes is not None
     if series.evidence(covariance, light, modes) < POSTERIOR.stripe_evidence:
@@ -223,7 +230,7 @@ def _fit(everything: Samples, blocks: SourceBlocks | None) -> tuple[StripeFit, N
     common = np.maximum(shared, 0) / max(pairs, 1)
     fit = StripeFit(
         stripes=stripes,
-        light=light.pixels(field, polynomials),
+        light=light.pixels(field, polynomials) + np.repeat(known, samples.binning, axis=1),
         outskirts=np.repeat(outskirts, samples.binning, axis=1),
         sky=float(polynomials[0]),
         frequency=series.frequency / samples.binning,
@@ -252,15 +259,16 @@ def _smooth_light(samples: Samples) -> SmoothLight:
 
 def _outskirts(
     blocks: SourceBlocks, stripes: Float, sky: Float, samples: Samples
-) -> NDArray[np.bool_]:
-    """Return the samples in which large sources are seen beyond their mask."""
+) -> tuple[NDArray[np.bool_], Float]:
+    """Return where large sources are seen beyond their mask, and the light of those that stay."""
     light = blocks.light(stripes, sky) / np.float32(samples.white_sigma)
     sources = find_large_sources(light, blocks.seen)
     found = blocks.to_samples(outskirts_mask(sources, light.shape), stripes.shape)
+    known = blocks.to_samples(outskirts_light(sources, light.shape), stripes.shape)
     left = samples.weight.sum(where=~found, dtype=np.float64)
     if left < LARGE_SOURCES.least_left * samples.weight.sum(dtype=np.float64):
-        return np.zeros_like(found)
-    return found
+        found[:] = False
+    return found, np.float32(samples.white_sigma) * known
 
 
 def _common_spread(values: NDArray, errors: NDArray) -> float:

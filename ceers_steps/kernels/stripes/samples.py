@@ -131,6 +131,11 @@ class Samples:
         added = np.repeat(levels, self.value.shape[1] // levels.shape[1], axis=1)
         return replace(self, value=self.value + added)
 
+    def without_light(self, light: Float) -> Samples:
+        """Subtract light, ``(ny, nx / binning)``, as it is before the flat."""
+        seen = light if self.response is None else light * self.response
+        return replace(self, value=self.value - seen)
+
     def without_row_levels(self, rest: Float) -> Float:
         """Subtract the mean of each row of each output from values of the samples."""
         parts = len(rest), self.layout.n_outputs, -1

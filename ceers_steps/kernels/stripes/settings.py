@@ -164,6 +164,9 @@ class LargeSourceSettings:
     longest: float = 40.0
     """Scale length of outskirts that are masked, pixels: longer ones are smooth light, which is a
     guess where it is masked (model)."""
+    widest: float = 200.0
+    """Half the minor axis, pixels, of outskirts that fade more slowly and are subtracted before the
+    smooth light is fitted: wider ones are smooth light alone (evidence)."""
     least_left: float = 0.5
     """Part of the weight that outskirts must leave: in a crowded field there is no sky to which
     sources could be followed, and the mask of the search stands (choice)."""

@@ -7,7 +7,11 @@ import pytest
 from numpy.testing import assert_array_equal
 
 from ceers_steps.kernels.stripes import left_over, posterior
-from ceers_steps.kernels.stripes.large_sources import find_large_sources, outskirts_mask
+from ceers_steps.kernels.stripes.large_sources import (
+    find_large_sources,
+    outskirts_light,
+    outskirts_mask,
+)
 from ceers_steps.kernels.stripes.posterior import fit_stripes
 from ceers_steps.kernels.stripes.settings import LARGE_SOURCES, LEFT_OVER
 from tests.kernels.stripes.test_posterior import NOISE, make_frame
@@ -16,12 +20,12 @@ SIDE = LARGE_SOURCES.block
 SCALE, RATIO, ANGLE = 20.0, 0.4, 30.0  # pixels, degrees
 
 
-def galaxy(shape, middle, peak=20.0, scale=SCALE, side=1):
+def galaxy(shape, middle, peak=20.0, scale=SCALE, side=1, ratio=RATIO):
     """An inclined exponential disc, peak in units of the noise; places in blocks of a side."""
     y, x = np.ogrid[: shape[0], : shape[1]]
     dy, dx = side * (y + 0.5) - middle[0], side * (x + 0.5) - middle[1]
     cosine, sine = np.cos(np.deg2rad(ANGLE)), np.sin(np.deg2rad(ANGLE))
-    radius = np.hypot(dx * cosine + dy * sine, (dy * cosine - dx * sine) / RATIO)
+    radius = np.hypot(dx * cosine + dy * sine, (dy * cosine - dx * sine) / ratio)
     return (peak * np.exp(-radius / scale)).astype(np.float32)
 
 
@@ -59,6 +63,22 @@ def test_what_fades_slowly_is_not_masked():
     sources = find_large_sources(blocks(light), np.ones(light.shape, bool))
     assert sources
     assert not outskirts_mask(sources, light.shape).any()
+
+
+def test_light_of_what_is_narrow_and_fades_slowly():
+    """The bright part has the light of its edge; what is wide or masked is left out."""
+    light = galaxy((160, 256), (320.0, 500.0), scale=60.0, side=SIDE)
+    sources = find_large_sources(blocks(light), np.ones(light.shape, bool))
+    assert not outskirts_mask(sources, light.shape).any()
+    found = outskirts_light(sources, light.shape)
+    faint = light < LARGE_SOURCES.level
+    assert np.abs(found - light)[faint].max() < 0.15
+    assert found.max() == pytest.approx(LARGE_SOURCES.level, abs=0.2)
+    for scale, ratio in ((60.0, 0.8), (SCALE, RATIO)):
+        other = galaxy((160, 256), (320.0, 500.0), scale=scale, side=SIDE, ratio=ratio)
+        sources = find_large_sources(blocks(other), np.ones(light.shape, bool))
+        assert sources
+        assert not outskirts_light(sources, light.shape).any()
 
 
 def test_nothing_in_blank_sky():
@@ -105,6 +125,28 @@ def test_stripes_take_less_of_a_source_whose_outskirts_are_unmasked(n_outputs, m
     assert fit.outskirts.any()
     assert taken[0] > 0.02
     assert abs(taken[1]) < 0.4 * taken[0]
+
+
+@pytest.mark.parametrize("flat", [None, 1.1])
+def test_stripes_take_less_of_a_long_source(flat):
+    """Its outskirts have weight: rows of a whole output would be lost without."""
+    shape = (640, 1024)
+    frame = make_frame(shape)
+    source = NOISE * galaxy(shape, (300.0, 640.0), scale=60.0)
+    masked = source > 0.4 * NOISE
+    response = None if flat is None else np.full(shape, flat, np.float32)
+    arguments = masked, NOISE, frame.layout
+    without = fit_stripes(frame.image, *arguments, flat=response)
+    taken = []
+    for sources in (None, masked):
+        image = frame.image + source * (flat or 1)
+        fit = fit_stripes(image, *arguments, flat=response, sources=sources)
+        taken.append((fit.stripes - without.stripes)[source > 3 * NOISE].mean() / NOISE)
+    assert taken[0] > 0.05
+    assert abs(taken[1]) < 0.5 * taken[0]
+    # the light that was subtracted is part of the model
+    ring = (source > 0.2 * NOISE) & ~masked
+    assert fit.light[ring].mean() - fit.sky == pytest.approx(source[ring].mean(), rel=0.2)
 
 
 def test_a_field_without_sky_keeps_the_mask_of_the_search(monkeypatch):
