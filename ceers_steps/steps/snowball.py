@@ -162,8 +162,7 @@ def subtract_halos(model: RampModel, found: SnowballFlags) -> dict[str, float]:
         model.data,
         model.groupdq,
         bad_pixels(model),
-        # one before the first group has no difference in which its halo came
-        [event for event in found.events or () if event.group > 0],
+        found.events or (),
         n_outputs=n_outputs(model),
     )
     if halos.variance is not None:
@@ -172,6 +171,7 @@ def subtract_halos(model: RampModel, found: SnowballFlags) -> dict[str, float]:
     return {
         "n_halos_subtracted": halos.n_subtracted,
         "n_halos_refused": halos.n_refused,
+        "n_spills_subtracted": halos.n_spills,
         "mean_halo": halos.charge,
     }
 

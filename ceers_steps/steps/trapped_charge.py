@@ -8,8 +8,8 @@ from stdatamodels.jwst.datamodels import RampModel
 
 from ceers_steps.errors import CeersError
 from ceers_steps.kernels.dq import JUMP_DET
-from ceers_steps.kernels.snowballs.earlier import follow_charge_of_earlier
 from ceers_steps.kernels.snowballs.flagging import close_lost_ramps_inplace
+from ceers_steps.kernels.snowballs.persistence import follow_charge_of_earlier
 from ceers_steps.steps.base import CeersStep
 from ceers_steps.steps.inputs.earlier import level_at_end
 from ceers_steps.steps.inputs.reference_planes import plane_of

@@ -24,6 +24,7 @@ from ceers_steps.kernels.snowballs.adaptive import Snowball
 from ceers_steps.kernels.snowballs.halo import log_radius, stretch_of
 from ceers_steps.kernels.snowballs.profile import Blocks
 from ceers_steps.kernels.snowballs.settings import FAINT, HALO
+from ceers_steps.kernels.snowballs.spilled import EventCharge, measure_spilled_charge
 from ceers_steps.kernels.stats import mad_sigma
 
 __all__ = ["FaintHalos", "subtract_faint_halos_inplace"]
@@ -43,6 +44,8 @@ class FaintHalos:
         Events with too little around them to measure it.
     charge : float
         Mean of what was subtracted over the pixels concerned, sigma of a difference.
+    n_spills : int
+        Events of which charge that went on to spill was subtracted.
     variance : NDArray or None
         Shape ``(nints, ny, nx)``: variance of the slope of a ramp, (units of the data per group)
         squared, from the errors of the profiles; None where nothing was subtracted.
@@ -51,6 +54,7 @@ class FaintHalos:
     n_subtracted: int
     n_refused: int
     charge: float
+    n_spills: int = 0
     variance: Float | None = field(default=None, compare=False)
 
 
@@ -70,6 +74,8 @@ def subtract_faint_halos_inplace(
     is a parabola in that of the radius, and that is corrected by the means of elliptical rings,
     which need no formula. It is subtracted out to where it is lost in its own error, where
     nothing is flagged. Events that touch are measured with the halos of the others taken out.
+    What goes on to spill out of saturated cores is subtracted then, of events before the first
+    group too: they have no difference in which their halo came.
 
     Parameters
     ----------
@@ -89,79 +95,65 @@ def subtract_faint_halos_inplace(
     FaintHalos
         What was subtracted.
     """
-    n_subtracted = n_refused = 0
+    n_subtracted = n_refused = n_spills = 0
     total, n_pixels = 0.0, 0
-    variance = None
-    line = line_weights(len(data[0]))
+    variance = np.zeros((len(data), *bad.shape), np.float32)
     nothing = np.zeros(groupdq.shape[1:], bool)
     for i in sorted({event.integration for event in events}):
         ramp = Ramp(data[i], groupdq[i], bad, nothing)
         here = [event for event in events if event.integration == i]
-        places = [(event.group, _box(event, bad.shape, 1.0)) for event in here]
+        with_halo = [event for event in here if event.group > 0]
+        places = [(event.group, _box(event, bad.shape, 1.0)) for event in with_halo]
         noise = measure_noise(ramp, places, n_outputs)
         if not noise.sigma > 0:
             continue
-        for halo in _measured_together(ramp, noise, here):
+        for halo in _measured_together(ramp, noise, with_halo):
             if halo is None:
                 n_refused += 1
                 continue
             n_subtracted += bool(halo.parts)
-            # the differences share the error of their profile
-            share = np.zeros_like(halo.level)
-            for k, part in halo.parts.items():
-                charge = np.float32(part) * halo.level
-                charge[(charge > FAINT.brightest) | (groupdq[i, k + 1][halo.box] != 0)] = 0
-                data[i, k + 1 :, *halo.box] -= charge * np.float32(noise.sigma)
-                total += float(charge.sum())
-                n_pixels += int(np.count_nonzero(charge))
-                share += np.float32(line[k] * part * noise.sigma) * (charge > 0)
-            if halo.parts:
-                if variance is None:
-                    variance = np.zeros((len(data), *bad.shape), np.float32)
-                variance[i, *halo.box] += np.square(FAINT.left_over * share * halo.error)
-    return FaintHalos(n_subtracted, n_refused, total / max(n_pixels, 1), variance)
+            taken = _take_out_inplace(data[i], variance[i], groupdq[i], halo, noise.sigma)
+            total, n_pixels = total + taken[0], n_pixels + taken[1]
+        for event in here:
+            if (spilled := measure_spilled_charge(ramp, noise, event)) is not None:
+                n_spills += 1
+                _take_out_inplace(data[i], variance[i], groupdq[i], spilled, noise.sigma)
+    mean = total / max(n_pixels, 1)
+    found = variance if n_subtracted or n_spills else None
+    return FaintHalos(n_subtracted, n_refused, mean, n_spills, found)
 
 
-@dataclass(frozen=True)
-class _Halo:
-    """What an event has around it.
+def _take_out_inplace(
+    data: Float, variance: Float, groupdq: NDArray[np.uint8], found: EventCharge, sigma: float
+) -> tuple[float, int]:
+    """Subtract charge from the unflagged pixels of an integration, and add to its variance.
 
-    `level` and `error`, sigma of a difference, are those of the sum of the differences in `box`;
-    `parts` are those of each difference that holds some, none where nothing was confirmed.
+    Returns the sum of what was subtracted, sigma, and of how many pixels.
     """
-
-    box: Slices
-    level: Float
-    error: Float
-    parts: dict[int, float]
-
-    def take_from(self, differences: Float, box: Slices, sigma: float) -> None:
-        """Subtract it from the differences in another box."""
-        inner = [
-            slice(max(mine.start, other.start), min(mine.stop, other.stop))
-            for mine, other in zip(self.box, box, strict=True)
-        ]
-        if any(side.stop <= side.start for side in inner):
-            return
-        here, there = (
-            tuple(
-                slice(side.start - outer.start, side.stop - outer.start)
-                for side, outer in zip(inner, outers, strict=True)
-            )
-            for outers in (self.box, box)
-        )
-        for k, part in self.parts.items():
-            differences[k][there] -= np.float32(part * sigma) * self.level[here]
+    line = line_weights(len(data))
+    total, n_pixels = 0.0, 0
+    share = np.zeros_like(found.level)  # the differences share the error of their profile
+    for k, part in found.parts.items():
+        charge = np.float32(part) * found.level
+        charge[(charge > FAINT.brightest) | (groupdq[k + 1][found.box] != 0)] = 0
+        data[k + 1 :, *found.box] -= charge * np.float32(sigma)
+        total += float(charge.sum())
+        n_pixels += int(np.count_nonzero(charge))
+        share += np.float32(line[k] * part * sigma) * (charge > 0)
+    variance[found.box] += np.square(FAINT.left_over * share * found.error)
+    return total, n_pixels
 
 
-def _measured_together(ramp: Ramp, noise: Noise, events: Sequence[Snowball]) -> list[_Halo | None]:
+def _measured_together(
+    ramp: Ramp, noise: Noise, events: Sequence[Snowball]
+) -> list[EventCharge | None]:
     """Return the halo of each event, the largest first; None if it cannot be measured.
 
     The halos of all others are taken out of the differences before one is measured, and those
     that touch another in the same differences are measured again when all are known.
     """
     events = sorted(events, key=lambda each: -each.halo_radius)
-    halos: dict[int, _Halo | None] = {}
+    halos: dict[int, EventCharge | None] = {}
     for again in range(FAINT.passes):
         for n, event in enumerate(events):
             touching = [other for other in events if other is not event and _touch(event, other)]
@@ -200,9 +192,9 @@ def _halo_of(
     ramp: Ramp,
     noise: Noise,
     event: Snowball,
-    known: Sequence[_Halo],
+    known: Sequence[EventCharge],
     touching: Sequence[Snowball],
-) -> _Halo | None:
+) -> EventCharge | None:
     """Return the halo of an event, without parts if none is there; None if it cannot be measured.
 
     `known` are the halos of others, `touching` the events whose bright part must not be taken
@@ -261,7 +253,7 @@ def _halo_of(
     blocks = blocks.with_rows(shape, event.halo_radius)
     profile = blocks.fit_profile(shape, event.halo_radius)
     if profile is None:
-        return _Halo(box, np.zeros_like(rate), np.zeros_like(rate), {})
+        return EventCharge(box, np.zeros_like(rate), np.zeros_like(rate), {})
     if (rows := blocks.row_noise(profile)) is not None:
         of_pixels = np.repeat(np.repeat(rows, blocks.size, axis=0), blocks.size, axis=1)
         excess[: of_pixels.shape[0], : of_pixels.shape[1]] -= of_pixels
@@ -272,7 +264,7 @@ def _halo_of(
     unflagged = np.where(flagged, np.float32(0), level)
     if not _is_confirmed(unflagged, (excess - profile.sky) / error, error, good):
         parts = {}
-    return _Halo(box, level, error_of_level, parts)
+    return EventCharge(box, level, error_of_level, parts)
 
 
 def _parts(

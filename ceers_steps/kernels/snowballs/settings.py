@@ -11,6 +11,7 @@ __all__ = [
     "LAST",
     "PERSISTENCE",
     "PUBLISHED",
+    "SPILLED",
     "AlongRowsSettings",
     "EventSettings",
     "FaintHaloSettings",
@@ -19,6 +20,7 @@ __all__ = [
     "LastDifferenceSettings",
     "PersistenceSettings",
     "PublishedSettings",
+    "SpilledSettings",
 ]
 
 
@@ -265,6 +267,48 @@ class FaintHaloSettings:
 
 
 @dataclass(frozen=True)
+class SpilledSettings:
+    """How the charge that spills out of saturated cores is measured beyond its flags."""
+
+    reach: float = 2.0
+    """Distance from what is saturated to which it is followed, over that to which it is flagged at
+    most (choice)."""
+    around: int = 20
+    """Pixels beyond that which tell the rate under it: 2000 around the smallest core, a level good
+    to 0.01 sigma of a difference."""
+    core: float = 2.0
+    """Radii of the core within which what is saturated belongs to it (choice)."""
+    ring: float = 1.5
+    """Width of the rings of its profile, pixels: spilled charge falls to 1/e in two (choice)."""
+    source: float = 3.0
+    """Sigma by which a pixel may differ from others at its distance: the usual clip."""
+    clip: float = 4.0
+    """Sigma of a difference; what a pixel counts for at most."""
+    turns: int = 6
+    """Times that profile and parts of the differences are improved (choice)."""
+    fewest_pixels: float = 10.0
+    """Whole differences of pixels that tell a ring: a mean to a third of a sigma ..."""
+    fewest_around: int = 200
+    """... and pixels that tell the plane of the rate ..."""
+    most_around: int = 3000
+    """... of which so many are enough: a level good to 0.01 sigma of a difference."""
+    significance: float = 5.0
+    """Significance of all of it, sigma, as of a halo ..."""
+    ring_significance: float = 1.0
+    """... and errors of a ring at which it is lost."""
+    light: float = 0.02
+    """Mean beyond what spills, sigma of a difference, besides 3 errors, from which on a galaxy may
+    lie under it, of which nothing must be subtracted ..."""
+    light_before: float = 0.1
+    """... and what was there before the event, over what spills, besides 3 errors."""
+    known_before: float = 0.2
+    """Error of what was there before the event, over what spills, above which it is not known
+    (choice), and what spills ..."""
+    fading: float = 3.0
+    """... has to fade with this significance, sigma: a galaxy does not."""
+
+
+@dataclass(frozen=True)
 class FitSettings:
     """How `fit_robust` goes to the minimum; all are choices, which change the time alone."""
 
@@ -307,5 +351,6 @@ HALO = HaloSettings()
 LAST = LastDifferenceSettings()
 PERSISTENCE = PersistenceSettings()
 FAINT = FaintHaloSettings()
+SPILLED = SpilledSettings()
 ALONG = AlongRowsSettings()
 PUBLISHED = PublishedSettings()

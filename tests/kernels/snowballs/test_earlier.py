@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from ceers_steps.kernels.dq import JUMP_DET, SATURATED
-from ceers_steps.kernels.snowballs.earlier import follow_charge_of_earlier
+from ceers_steps.kernels.snowballs.persistence import follow_charge_of_earlier
 
 SHAPE = (100, 120)
 N_GROUPS, GROUP_TIME = 9, 100.0
