@@ -10,6 +10,7 @@ from itertools import pairwise
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy.ndimage import uniform_filter
 from scipy.optimize import isotonic_regression
 
 from ceers_steps.kernels.blocks import block_sum
@@ -163,7 +164,12 @@ def find_large_events(
     for g, here in enumerate(hits):
         (now,) = usable(g)
         # what was lost before is no new event
-        filled = block_sum(here | (before & ~now), size) > settings.core_filled * size**2
+        count = block_sum(here | (before & ~now), size, dtype=np.float32)
+        filled = count > settings.core_filled * size**2
+        # in the square of blocks around there is the rest of the smallest core
+        side = settings.core_square
+        square = side**2 * uniform_filter(count, side, mode="constant")
+        filled &= square > settings.core_filled * np.pi * size**2
         before = now
         for core in find_parts(filled, corners=False):
             y, x = (size * (side.start + side.stop) / 2 for side in core.box)

@@ -58,7 +58,10 @@ class EventSettings:
     """Pixels; width of the blocks that tell the core of a large event: the smallest core that the
     snowball step takes holds one ..."""
     core_filled: float = 0.6
-    """... and the part of a block that has hits or saturated there."""
+    """... and the part of a block that has hits or saturated there, and of the smallest core: a
+    disc of that radius ..."""
+    core_square: int = 3
+    """... which lies in a square of so many blocks a side: tracks of cosmic rays fill a block."""
     halo_margin: float = 20.0
     """Pixels around a large event within which its halo is looked for ..."""
     halo_slope: float = 4.0

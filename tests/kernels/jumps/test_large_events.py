@@ -6,6 +6,7 @@ import pytest
 from ceers_steps.kernels.jumps.large_events import (
     EventHalos,
     LargeEvent,
+    find_large_events,
     levels_beside_events,
 )
 from ceers_steps.kernels.jumps.settings import EVENTS
@@ -51,3 +52,24 @@ def test_what_is_beyond_the_reach_is_known_without_bias(profile):
         there.append(truth[beyond].mean())
     # of 0.04 to 0.07 sigma; the error of the mean is 0.002 to 0.005
     assert abs(np.mean(left)) < max(0.4 * np.mean(there), 0.01)
+
+
+def cores_of(hits):
+    """Find large events of a frame that can be used as a whole."""
+    usable = np.ones((1, *SHAPE), bool)
+    return find_large_events(hits[None], lambda group: usable, np.zeros(SHAPE, bool))
+
+
+@pytest.mark.parametrize("shift", [(0, 0), (1, 0), (2, 2), (3, 1)])
+def test_the_smallest_core_is_found_wherever_it_lies(shift):
+    y, x = np.indices(SHAPE)
+    hits = np.hypot(y - 100 - shift[0], x - 60 - shift[1]) <= EVENTS.core_block
+    (event,) = cores_of(hits)
+    assert np.hypot(event.y - 100 - shift[0], event.x - 60 - shift[1]) < EVENTS.core_block
+
+
+def test_a_cosmic_ray_that_fills_a_block_is_no_large_event():
+    hits = np.zeros(SHAPE, bool)
+    hits[100:104, 60:64] = True
+    hits[104:106, 62:66] = True
+    assert not cores_of(hits)
