@@ -295,7 +295,7 @@ class SpilledSettings:
     significance: float = 5.0
     """Significance of all of it, sigma, as of a halo ..."""
     ring_significance: float = 1.0
-    """... and errors of a ring at which it is lost."""
+    """... and errors of a ring at which it is lost (benchmark: at two, half stays)."""
     light: float = 0.02
     """Mean beyond what spills, sigma of a difference, besides 3 errors, from which on a galaxy may
     lie under it, of which nothing must be subtracted ..."""
