@@ -59,8 +59,8 @@ def block_chi(
     ----------
     residual : array, shape (ny, nx)
         Mosaic less its truth.
-    noise : array, shape (ny, nx)
-        Drizzled noise of the claimed variance.
+    noise : array, shape (n_draws, ny, nx) or (ny, nx)
+        Drizzled noise of the claimed variance; more draws predict more exactly.
     err : array, shape (ny, nx)
         Error array of the mosaic.
     mask : bool array, shape (ny, nx)
@@ -73,7 +73,8 @@ def block_chi(
     list of BlockChi
         One a size; sizes with fewer than two blocks are left out.
     """
-    bad = mask | ~np.isfinite(residual) | ~np.isfinite(noise) | ~np.isfinite(err)
+    draws = noise.reshape(-1, *residual.shape)
+    bad = mask | ~np.isfinite([residual, err, *draws]).all(axis=0)
     chis: list[BlockChi] = []
     single = 0.0
     for block in blocks:
@@ -82,8 +83,10 @@ def block_chi(
         if n_blocks < 2:
             continue
         scatter, predicted = (
-            robust_scatter(_blocks(image, block).mean(axis=(1, 3), dtype=np.float64)[keep])
-            for image in (residual, noise)
+            robust_scatter(
+                np.array([_blocks(image, block).mean((1, 3), np.float64)[keep] for image in images])
+            )
+            for images in ([residual], draws)
         )
         variance = _blocks(err, block).astype(np.float64) ** 2
         independent = np.sqrt(variance.mean(axis=(1, 3))[keep])
@@ -96,8 +99,8 @@ def block_chi(
                 block=block,
                 n_blocks=n_blocks,
                 chi=chi,
-                # 1.17 of a median absolute deviation, twice: of the data and of the noise
-                chi_err=1.65 * chi / float(np.sqrt(n_independent)),
+                # 1.17 is that of a median absolute deviation: of the data and of the draws
+                chi_err=1.17 * chi * float(np.sqrt((1 + 1 / len(draws)) / n_independent)),
                 claimed=scatter * block / float(np.median(independent)),
             )
         )

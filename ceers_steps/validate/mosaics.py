@@ -214,7 +214,8 @@ def compare_mosaic(
     seen = np.isfinite(after) & np.isfinite(true.sources) & (err > 0)
     residual = np.where(seen, after - true.sources, np.float32(np.nan))
     truth = np.where(seen, true.sources, np.float32(np.nan))
-    noise = np.where(seen, true.noise, np.float32(np.nan))
+    draws = np.where(seen, true.noise, np.float32(np.nan))
+    noise = draws[0]
     sources = _sources(true.catalogs, wcs)
     scale = _pixel_scale(wcs)
 
@@ -244,7 +245,7 @@ def compare_mosaic(
         product=product.name,
         filter=true.filter,
         n_exposures=len(exposures),
-        chi=tuple(mosaic_metrics.block_chi(residual, noise, err, mask=~blank)),
+        chi=tuple(mosaic_metrics.block_chi(residual, draws, err, mask=~blank)),
         outliers=float(far[blank].mean()),
         photometry=tuple(bins),
         all_sources=everything,

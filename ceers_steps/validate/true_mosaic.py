@@ -36,6 +36,9 @@ __all__ = ["TrueExposure", "TrueMosaic", "make_true_mosaic", "true_wcs"]
 
 GOOD_BITS = "~DO_NOT_USE+NON_SCIENCE"  # as in jwst's resample
 
+DRAWS = 4
+"""Of the noise: with one, the predicted scatter of blocks of 16 pixels was 1.4% off."""
+
 MAX_MISFIT = 0.1
 """Largest distance (mas) between the places of sources and where a rotation puts them."""
 
@@ -68,14 +71,14 @@ class TrueExposure:
 
 @dataclass(frozen=True)
 class TrueMosaic:
-    """A mosaic as it should be, MJy/sr, shape ``(ny, nx)``; NaN without data.
+    """A mosaic as it should be, MJy/sr; NaN without data.
 
     Attributes
     ----------
-    sources : array
+    sources : array, shape (ny, nx)
         Galaxies and stars, no sky.
-    noise : array
-        One draw of the noise that the exposures claim.
+    noise : array, shape (n_draws, ny, nx)
+        Draws of the noise that the exposures claim.
     offsets : mapping of str to Table
         For each exposure the sources in it: ``east`` and ``north``, where its WCS in the end puts
         them less where they are, and ``east_before`` and ``north_before``, where the header did;
@@ -122,7 +125,8 @@ def make_true_mosaic(mosaic: Path, exposures: list[TrueExposure]) -> TrueMosaic:
         raise CeersError(f"Cannot read {mosaic}: {err}. Run the reduction again.") from err
     kernel, pixfrac = how.get("kernel", "square"), how.get("pixfrac", 1.0)
     maps = [
-        Drizzle(kernel=kernel, fillval="NAN", out_shape=shape, disable_ctx=True) for _ in range(2)
+        Drizzle(kernel=kernel, fillval="NAN", out_shape=shape, disable_ctx=True)
+        for _ in range(1 + DRAWS)
     ]
     rng = np.random.default_rng(0)
     offsets = {}
@@ -147,13 +151,13 @@ def make_true_mosaic(mosaic: Path, exposures: list[TrueExposure]) -> TrueMosaic:
             for part in (model.var_rnoise, model.var_poisson, model.var_flat):
                 variance += np.where(np.isfinite(part), part, 0)
         light = true_light(exposure.simulated, truth, corner)
-        noise = rng.standard_normal(variance.shape, dtype=np.float32) * np.sqrt(variance)
+        noise = rng.standard_normal((DRAWS, *variance.shape), dtype=np.float32) * np.sqrt(variance)
         wcs = true_wcs(commanded, truth.sources, exposure.name)
         offsets[exposure.name] = _offsets(aligned, commanded, truth.sources)
         # distortion is a low polynomial: every tenth pixel and a cubic spline give all of it
         pixmap = calc_pixmap(wcs, grid, variance.shape, stepsize=10, order=3)
         xmin, xmax, ymin, ymax = resample_range(variance.shape, wcs.bounding_box)
-        for drizzle, image in zip(maps, (light.sources * to_mjysr, noise), strict=True):
+        for drizzle, image in zip(maps, (light.sources * to_mjysr, *noise), strict=True):
             drizzle.add_image(
                 image.astype(np.float32),
                 exptime=1.0,
@@ -166,7 +170,8 @@ def make_true_mosaic(mosaic: Path, exposures: list[TrueExposure]) -> TrueMosaic:
                 ymin=ymin,
                 ymax=ymax,
             )
-    return TrueMosaic(maps[0].out_img, maps[1].out_img, offsets, tuple(catalogs), filters[0])
+    sources, *draws = (drizzle.out_img for drizzle in maps)
+    return TrueMosaic(sources, np.stack(draws), offsets, tuple(catalogs), filters[0])
 
 
 def true_wcs(commanded: WCS, sources: Table, name: str = "exposure") -> WCS:
