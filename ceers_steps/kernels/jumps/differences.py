@@ -155,7 +155,7 @@ def mean_without_largest(
     NDArray
         Shape ``(ny, nx)``; the only one if there is no other, 0 if there is none.
     """
-    count = usable.sum(axis=0, dtype=np.uint8)
+    count = usable.sum(axis=0, dtype=np.uint16)
     largest = differences.max(axis=0)
     largest[count <= 1] = 0
     return (differences.sum(axis=0) - largest) / (np.maximum(count, 2) - 1)
@@ -199,7 +199,9 @@ def measure_noise(ramp: Ramp, events: list[tuple[int, Slices]], n_outputs: int) 
     for k in range(n_outputs):
         strip = above[..., edges[k] : edges[k + 1]]
         level = nan_median(strip, axis=2)
-        levels[..., k] = np.where(np.isfinite(level), level, 0)
+        fewest = max(min(DIFFERENCES.fewest, strip.shape[2] // 2), 1)
+        level[np.count_nonzero(np.isfinite(strip), axis=2) < fewest] = 0
+        levels[..., k] = level
         strip -= levels[..., k, None]
     some = above[:, :: DIFFERENCES.noise_step]
     pairs = (some[2:] - some[:-2]) / np.float32(np.sqrt(2.0))

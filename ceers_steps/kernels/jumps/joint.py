@@ -147,8 +147,8 @@ class Covariance:
         # the rate is common to all
         total = precision.sum(axis=0)
         shared = self.rate / (1 + self.rate * total.sum(axis=0))
-        for row, own in zip(precision, total, strict=True):
-            row -= shared * own * total
+        for row, of_row in zip(precision, total, strict=True):
+            row -= shared * of_row * total
         return precision
 
 
@@ -187,7 +187,7 @@ def last_before_event(
     """
     found = np.zeros_like(usable)
     left = usable & ~hits
-    y, x = np.nonzero((left.sum(axis=0, dtype=np.uint8) == 1) & ~usable[-1])
+    y, x = np.nonzero((left.sum(axis=0, dtype=np.uint16) == 1) & ~usable[-1])
     g = left[:, y, x].argmax(axis=0)
     own = differences[g, y, x]
     with np.errstate(invalid="ignore"):

@@ -88,6 +88,9 @@ class DifferenceSettings:
 
     sample: int = 100
     """Columns of an output that tell the level of a row: to an eighth of their noise ..."""
+    fewest: int = 16
+    """... and that must be left of it beside an event: a level to a third of their noise, about as
+    much as it varies (choice); half of those of a narrow output ..."""
     noise_step: int = 6
     """... and from one row to the next of those that tell the noise itself."""
     lone_sigma: float = 10.0

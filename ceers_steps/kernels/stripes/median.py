@@ -98,17 +98,17 @@ def rough_stripes(image: NDArray, mask: NDArray[np.bool_], n_outputs: int) -> ND
         About zero in the median; 0 in rows without a usable pixel.
     """
     rows = _output_row_medians(image, mask, n_outputs)
-    if np.all(np.isnan(rows)):
+    known = np.isfinite(rows)
+    if not known.any():
         return np.zeros(image.shape, np.float32)
     rows = np.nan_to_num(rows - np.nanmedian(rows))
-    rows -= _thin_light(rows)
-    return np.repeat(rows, image.shape[1] // n_outputs, axis=1)
+    return np.repeat(rows - _thin_light(rows, known), image.shape[1] // n_outputs, axis=1)
 
 
-def _thin_light(rows: NDArray[np.float32]) -> NDArray[np.float32]:
+def _thin_light(rows: NDArray[np.float32], known: NDArray[np.bool_]) -> NDArray[np.float32]:
     """Return by how much a few levels, shape ``(ny, n_outputs)``, stand out of those around."""
     above = rows - ndimage.median_filter(rows, (ROUGH.around, 1), mode="nearest")
-    scatter = mad_sigma(above)
+    scatter = mad_sigma(above[known])
     light, far = (above > limit * scatter for limit in (ROUGH.near, ROUGH.far))
     fewest, many = (np.ones((n, 1), bool) for n in (ROUGH.least_rows, ROUGH.most_rows + 1))
     light &= ~ndimage.binary_opening(light, many)

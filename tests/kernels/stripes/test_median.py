@@ -236,6 +236,17 @@ def test_rough_stripes_leave_thin_light(n_rows, left):
     assert taken < 0.3 if left else taken > 2.7
 
 
+@pytest.mark.parametrize("lost", [0.3, 0.6])
+def test_rough_stripes_where_rows_are_lost(lost):
+    """Rows of which nothing is known do not tell how much levels scatter: 0.6 left nearly half."""
+    rng = np.random.default_rng(5)
+    levels = rng.normal(0, 1, (200, 1)).astype(np.float32)
+    bad = np.zeros((200, 256), bool)
+    bad[: int(lost * len(bad))] = True
+    rough = rough_stripes(levels + rng.normal(0, 0.5, bad.shape).astype(np.float32), bad, 1)
+    assert np.std((rough - levels)[~bad]) < 0.1
+
+
 def test_rough_stripes_of_nothing():
     assert not rough_stripes(np.ones((8, 8)), np.ones((8, 8), bool), 4).any()
 
