@@ -148,7 +148,7 @@ def correct_rate_errors(
         The rate of each integration; changed.
     """
     if step.correct_errors and _is_checked(ramp):
-        correct_photon_noise(ramp, rate, rateints, noise_of(step, ramp), stripe_noise_of(ramp))
+        correct_photon_noise(ramp, rate, rateints, noise_of(step, ramp), **measured_noise(ramp))
 
 
 class RateErrorsStep(CeersStep):
@@ -199,7 +199,7 @@ class RateErrorsStep(CeersStep):
             reason = "the jumps of its ramp were not checked"
         else:
             noise = noise_of(self, ramp)
-            correct_photon_noise(ramp, rate, rateints, noise, stripe_noise_of(ramp))
+            correct_photon_noise(ramp, rate, rateints, noise, **measured_noise(ramp))
         if ramp is not None:
             restore_lost_noise(ramp, rate, rateints, partial(gain_of, self, ramp))
             add_halo_errors(ramp, rate, rateints)
@@ -217,10 +217,11 @@ def _is_checked(ramp: RampModel) -> bool:
     return ramp.meta.cal_step.instance.get(JumpCheckStep.class_alias) == "COMPLETE"
 
 
-def stripe_noise_of(ramp: RampModel) -> float:
-    """Return what subtracted stripes leave, as the check has measured it; 0 if it has not."""
+def measured_noise(ramp: RampModel) -> dict[str, float]:
+    """Return what the check has measured of the noise of differences and of their stripes."""
     metrics = step_metrics(ramp.meta.instance).get(JumpCheckStep.class_alias, {})
-    return float(metrics.get("stripe_noise", 0.0))
+    names = ("stripe_noise", "noise_scale")
+    return {name: float(metrics[name]) for name in names if name in metrics}
 
 
 def noise_of(step: JumpCheckStep | RateErrorsStep, model: RampModel) -> GroupNoise:

@@ -195,7 +195,8 @@ def unknown_variance(
     Returns
     -------
     float
-        Of a pixel like most; never below 0, and 0 where too few pixels tell.
+        Of a pixel like most; below 0 if there is less than the one given, and NaN where too few
+        pixels tell.
     """
     rows = slice(None, None, max(rate.size // UNKNOWN.sample, 1))
     rate, variance = rate[rows], variance[rows]
@@ -203,10 +204,10 @@ def unknown_variance(
     smooth &= np.isfinite(rate) & (variance > 0)
     pairs = smooth[:, 1:] & smooth[:, :-1]
     if np.count_nonzero(pairs) < UNKNOWN.fewest_pairs:
-        return 0.0
+        return float("nan")
     change = np.diff(rate, axis=1)[pairs] / np.sqrt((variance[:, 1:] + variance[:, :-1])[pairs])
     excess = float(mad_sigma(change)) ** 2 - 1
-    return max(excess, 0.0) * float(np.median(variance[smooth]))
+    return excess * float(np.median(variance[smooth]))
 
 
 def segment_lengths(pattern: tuple[int, ...]) -> Iterator[int]:

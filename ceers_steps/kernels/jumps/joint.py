@@ -65,6 +65,23 @@ class GroupNoise:
         photons = np.float32(self.photon_factor()) / self.gain[rows]
         return read + photons * np.maximum(rate, 0)
 
+    def over_read(self, rows: slice, rate: Float) -> float:
+        """Return the variance of a difference over that of its reads, the median of some rows.
+
+        Parameters
+        ----------
+        rows, rate
+            As in `variance`.
+
+        Returns
+        -------
+        float
+            At least 1.
+        """
+        read = np.square(self.read[rows]) / self.n_frames
+        tiny = np.finfo(np.float32).tiny
+        return float(np.median(self.variance(rows, rate) / np.maximum(read, tiny)))
+
 
 @dataclass(frozen=True)
 class JointNoise:

@@ -130,12 +130,14 @@ class Judge:
         """Return rows all over the frame that tell its noise."""
         return slice(None, None, max(self._rate.size // self._settings.noise_sample, 1))
 
-    def _scales(self, left_out: bool = False, *, first: bool = False) -> list[float]:
+    def _scales(self, left_out: bool, *, first: bool = False, hits: bool = True) -> list[float]:
         """Measure the noise of each difference over that of the references."""
         some = self._sample_rows()
         differences, usable = self._differences(some)
         excess = (differences - self._rate[some]) * self._inverse_noise(some)
         usable &= self._of_kind(np.all(usable, axis=0), some, left_out)
+        if not hits:  # nor what their neighbours got
+            usable &= ~with_neighbours(self.hits)[:, some]
         if first and len(excess) == 2:  # the rate is still the lower of the two
             excess[:] = excess[1] - excess[0]
         return [float(mad_sigma(of[good]) or 1.0) for of, good in zip(excess, usable, strict=True)]
@@ -185,7 +187,7 @@ class Judge:
         threshold
             Excess of a hit, sigma of a difference.
         """
-        limits = threshold * np.array(self._scales(first=True))[:, None, None]
+        limits = threshold * np.array(self._scales(False, first=True))[:, None, None]
         for rows in self._strips():
             differences, usable = self._differences(rows)
             differences -= self._rate[rows]
@@ -311,10 +313,11 @@ class Judge:
         """
         kinds = [False, True] if self._left_out.any() else [False]
         scales = np.array([self._scales(kind) for kind in kinds], np.float32)
-        models = [
-            self._joint_noise(float(np.median(of_kind)), kind)
-            for of_kind, kind in zip(scales, kinds, strict=True)
-        ]
+        medians = [float(scale) for scale in np.median(scales, axis=1)]
+        models = [self._joint_noise(*each) for each in zip(medians, kinds, strict=True)]
+        # of the noise of pixels that took part they fit as much
+        left = np.square(self._scales(True, hits=False)) - np.square(scales[0])
+        left *= self._noise.over_read(some := self._sample_rows(), self._rate[some]) / 2
         least = threshold - self._settings.candidate_margin
         height_scales = np.array([model.height_scale for model in models], np.float32)
         for rows in self._strips():
@@ -352,9 +355,7 @@ class Judge:
                 kept = follow | (flags & (alone | ~usable[g]))
                 np.bitwise_or(kept, near[g] & usable[g], out=flags)
                 follow |= strong[g, inside]
-        # of the noise of pixels that took part they fit as much
-        stripes = max(models[-1].read_factor - models[0].read_factor, 0.0) / 2
-        return float(np.median(scales[0])), stripes
+        return medians[0], max(float(np.median(left)), 0.0)
 
     def _joint_noise(self, scale: float, left_out: bool) -> JointNoise:
         """Measure the noise of all differences together, given that of one."""
@@ -376,9 +377,8 @@ class Judge:
         # what is more than in the references comes from the read-out
         variance = read + photons * averaged
         factor = max((scale**2 * variance - photons * averaged) / read, self._settings.least_read)
-        mean = mad_sigma(above.mean(axis=1)) ** 2
-        expected = factor * read / n**2 + photons / n
-        model = replace(plain, read_factor=factor, rate_variance=max(mean - expected, 0))
+        of_mean = mad_sigma(above.mean(axis=1)) ** 2 - factor * read / n**2 - photons / n
+        model = replace(plain, read_factor=factor, rate_variance=max(of_mean, 0))
         covariance = self._covariance(y, x, [model, model])
         height_scale = float(mad_sigma(step_heights(above, covariance)) or 1.0)
         precision = covariance.typical().precision(n)[..., 0]

@@ -35,11 +35,14 @@ def correct_photon_noise(
     rateints: CubeModel | None,
     noise: GroupNoise,
     stripe_noise: float = 0.0,
+    noise_scale: float | None = None,
 ) -> None:
     """Write the photon noise of rates into VAR_POISSON, and ERR.
 
-    Noise of the reads that no reference knows is added to VAR_RNOISE, and to that of ramps that
-    were cut what the stripes of single reads leave.
+    Noise that no reference knows is measured in the rate. What of it differences between groups
+    have is of the reads, and added to VAR_RNOISE; the rest is that of photons, as the level of the
+    rate has an error of 1/f noise. VAR_RNOISE of ramps that were cut has what the stripes of single
+    reads leave.
 
     Parameters
     ----------
@@ -53,6 +56,8 @@ def correct_photon_noise(
         Of the references.
     stripe_noise : float
         Variance that the stripes of a read leave over that of the read noise of the references.
+    noise_scale : float or None
+        Noise of a difference over that of the references; if it is not known, all is of the reads.
     """
     time = ramp.meta.exposure.group_time
     bad = (rate.dq & dqflags.pixel["DO_NOT_USE"]) != 0
@@ -65,23 +70,41 @@ def correct_photon_noise(
     # of small sources a narrower box tells the light; but pixels that are smooth in it are those
     # with small noise, which tell no noise
     expected = expect_rate(own, known, layout, replace(JUMPS, smooth_box=FIT.smooth_box)).rate
-    parts = []
-    for groupdq in ramp.groupdq:
-        variance, weight = photon_variance(states_of(groupdq), expected, noise)
-        variance /= time**2
-        parts.append((variance, weight))
+    parts = _photons_of(ramp, expected, noise)
     variance, weight = combined_variance(parts)
     most = weight.max()
     whole = known & (weight == most)
-    unknown = most * unknown_variance(rate.data, variance + rate.var_rnoise, whole, around)
-    stripes = most * stripe_noise * float(np.median(rate.var_rnoise[whole]))
-    added = [(read_variance(weight, unknown, stripes), weight) for _, weight in parts]
+    unknown = unknown_variance(rate.data, variance + rate.var_rnoise, whole, around)
+    of_read = float(np.median(rate.var_rnoise[whole]))
+    reads, photons = float(np.nan_to_num(max(unknown, 0.0))), float(np.median(variance[whole]))
+    if noise_scale is not None and np.isfinite(unknown) and photons > 0:
+        reads = (noise_scale**2 - 1) * noise.over_read(slice(None), expected) * of_read
+        reads = min(max(reads, 0.0), max(unknown + photons, 0.0))
+        expected += (unknown - reads) / photons * np.median(expected[whole])
+        parts = _photons_of(ramp, expected, noise)
+        variance, _ = combined_variance(parts)
+    added = [
+        (read_variance(weight, most * reads, most * stripe_noise * of_read), weight)
+        for _, weight in parts
+    ]
     planes = rate.var_poisson, rate.var_rnoise, rate.err
     _write(*planes, variance, combined_variance(added)[0], weight > 0)
     if rateints is not None:
         for i, (variance, weight) in enumerate(parts):
             planes = rateints.var_poisson[i], rateints.var_rnoise[i], rateints.err[i]
             _write(*planes, variance, added[i][0], weight > 0)
+
+
+def _photons_of(
+    ramp: RampModel, rate: NDArray[np.float32], noise: GroupNoise
+) -> list[tuple[NDArray[np.float32], NDArray[np.float32]]]:
+    """Return photon noise, (DN/s)^2, and weight of each integration, given the expected rate."""
+    parts = []
+    for groupdq in ramp.groupdq:
+        variance, weight = photon_variance(states_of(groupdq), rate, noise)
+        variance /= ramp.meta.exposure.group_time**2
+        parts.append((variance, weight))
+    return parts
 
 
 def restore_lost_noise(
