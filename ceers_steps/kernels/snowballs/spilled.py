@@ -215,7 +215,7 @@ def _ratio(expected: Float, excess: Float, good: Bool) -> tuple[float, float]:
     """Return how much is seen of what is expected, and the error of that."""
     scaled = np.where(good, expected, np.float32(0))
     square = max(float(np.square(scaled).sum()), 1e-12)
-    seen = np.clip(excess, -SPILLED.clip, SPILLED.clip)
+    seen = np.where(good, np.clip(excess, -SPILLED.clip, SPILLED.clip), 0)  # NaN is in no sum
     return float((scaled * seen).sum()) / square, 1 / np.sqrt(square)
 
 

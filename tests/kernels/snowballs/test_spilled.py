@@ -21,7 +21,7 @@ def distance():
     return np.hypot(y, x) - CORE
 
 
-def cleaned(group, *, spill=0.0, light=None, seed=1):
+def cleaned(group, *, spill=0.0, light=None, lost=False, seed=1):
     """Return what spills into each difference, what is subtracted, flags and the result."""
     rng = np.random.default_rng(seed)
     d = distance()
@@ -35,6 +35,9 @@ def cleaned(group, *, spill=0.0, light=None, seed=1):
     gathered = rate + np.sqrt(RATE) * rng.standard_normal(arrived.shape) + arrived + spilled
     read = np.sqrt((SIGMA**2 - RATE) / 2) * rng.standard_normal(arrived.shape)
     data = (np.cumsum(gathered, axis=0) + read).astype(np.float32)[None]
+    if lost:  # a few values that are none, all around
+        y, x = (int(at) for at in CENTRE)
+        data[..., y - 16 : y + 17 : 8, x - 16 : x + 17 : 8] = np.nan
     groupdq = np.zeros(data.shape, np.uint8)
     groupdq[:, 1:][np.diff(data, axis=1) - rate > 4 * SIGMA] = JUMP_DET
     groupdq[np.maximum.accumulate(data > 60_000, axis=1)] = SATURATED
@@ -92,4 +95,11 @@ def test_compact_light_under_an_event_stays(group):
     """A source that ends where the spilled charge does: it was there before, or does not fade."""
     source = np.where(distance() < 9, 0.4 * SIGMA, 0)
     *_, result = cleaned(group, light=source)
+    assert result.n_spills == 0
+
+
+@pytest.mark.parametrize("group", [4, 5])
+def test_values_that_are_none_do_not_hide_light(group):
+    galaxy = 0.3 * SIGMA * np.exp(-(distance() + CORE) / 12.0)
+    *_, result = cleaned(group, light=galaxy, lost=True)
     assert result.n_spills == 0
